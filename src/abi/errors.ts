@@ -1,0 +1,94 @@
+import { errnoName } from './errno.js';
+
+/** Context of a failed system call. */
+export interface PagemapErrorDetails {
+  /** The errno, as a positive number. */
+  readonly errno: number;
+  /** What was called: `ioctl(PAGEMAP_SCAN)`, `userfaultfd`, `open`. */
+  readonly syscall: string;
+  readonly pid?: number | undefined;
+  /** The range the call was about, bytes. */
+  readonly start?: number | bigint | undefined;
+  readonly end?: number | bigint | undefined;
+  /** How far a scan had come when it failed; undefined when it failed before the walk. */
+  readonly walkEnd?: number | undefined;
+  /** What the reader can do about it, as a sentence. */
+  readonly hint?: string | undefined;
+  readonly cause?: unknown;
+}
+
+function hex(address: number | bigint): string {
+  return `0x${BigInt.asUintN(64, BigInt(address)).toString(16)}`;
+}
+
+/**
+ * A system call that failed, whether the kernel or the TypeScript engine answered.
+ *
+ * `code` is stable ('EPERM'); the message reads "Cannot <action>: <code> (<why>)" and is for people.
+ *
+ * @example
+ * ```ts
+ * import { openPagemap, PagemapError, RegionBuffer } from 'pagemap-scan';
+ * using pagemap = openPagemap('self');
+ * try {
+ *   pagemap.scan({ start: 1, end: 4096 }, new RegionBuffer(1));
+ * } catch (error) {
+ *   console.assert(error instanceof PagemapError && error.code === 'EINVAL');
+ * }
+ * ```
+ */
+export class PagemapError extends Error {
+  override readonly name = 'PagemapError';
+  readonly code: string;
+  readonly errno: number;
+  readonly syscall: string;
+  readonly pid: number | undefined;
+  readonly start: number | bigint | undefined;
+  readonly end: number | bigint | undefined;
+  readonly walkEnd: number | undefined;
+  readonly hint: string | undefined;
+
+  /** @param action what could not be done, as it follows "Cannot": `scan 0x1000-0x2000 of process 12` */
+  constructor(action: string, details: PagemapErrorDetails) {
+    const code = errnoName(details.errno);
+    super(`Cannot ${action}: ${code}${details.hint ? ` (${details.hint})` : ''}`, { cause: details.cause });
+    this.code = code;
+    this.errno = details.errno;
+    this.syscall = details.syscall;
+    this.pid = details.pid;
+    this.start = details.start;
+    this.end = details.end;
+    this.walkEnd = details.walkEnd;
+    this.hint = details.hint;
+  }
+}
+
+/** What the errno of a PAGEMAP_SCAN means, in one phrase; the same for every provider. */
+const SCAN_HINTS: Readonly<Record<string, string>> = {
+  EPERM: 'a mapping in the range is not registered for asynchronous write protection',
+  EINVAL:
+    'start must be page-aligned, flags and categories known to this kernel, and a null vec without a length',
+  EFAULT: 'the range or the output lies outside user space, or the output cannot be written',
+  ENOTTY: 'this kernel has no PAGEMAP_SCAN; Linux 6.7 brought it',
+  EINTR: 'interrupted by a fatal signal',
+  ENOMEM: 'the kernel could not allocate its page tables or buffer',
+};
+
+/** The error for a failed scan. */
+export function scanError(
+  errno: number,
+  range: { start: number | bigint; end: number | bigint },
+  walkEnd: number | undefined,
+  pid?: number,
+): PagemapError {
+  const whose = pid === undefined ? '' : ` of process ${pid}`;
+  return new PagemapError(`scan ${hex(range.start)}-${hex(range.end)}${whose}`, {
+    errno,
+    syscall: 'ioctl(PAGEMAP_SCAN)',
+    pid,
+    start: range.start,
+    end: range.end,
+    walkEnd,
+    hint: SCAN_HINTS[errnoName(errno)],
+  });
+}

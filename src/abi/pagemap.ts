@@ -1,0 +1,72 @@
+/**
+ * The seam: everything above is written against `Pagemap`, everything below provides one.
+ */
+import type { RegionBuffer } from './region-buffer.js';
+
+/**
+ * The fields of `struct pm_scan_arg`, in camelCase. What is left out is 0.
+ *
+ * Fields are numbers; a bigint is taken where a u64 does not fit a double exactly, and a negative number is
+ * what C would make of it (-1 is 2^64 - 1).
+ */
+export interface ScanRequest {
+  /** First address, bytes, page-aligned (EINVAL otherwise). */
+  readonly start: number | bigint;
+  /** Address behind the last byte, rounded up to a page by the call. */
+  readonly end: number | bigint;
+  /** `PM_SCAN_WP_MATCHING`, `PM_SCAN_CHECK_WPASYNC`, both or none. */
+  readonly flags?: number | bigint;
+  /** Categories to invert before the masks are applied. */
+  readonly categoryInverted?: number | bigint;
+  /** A page matches only when it has all of these (after inversion). */
+  readonly categoryMask?: number | bigint;
+  /** Unless 0, a page matches only when it has one of these (after inversion). */
+  readonly categoryAnyofMask?: number | bigint;
+  /** Which categories the output carries (not inverted); 0 gives ranges without categories. */
+  readonly returnMask?: number | bigint;
+  /** Stop after this many pages; 0 is no limit. */
+  readonly maxPages?: number | bigint;
+  /**
+   * Overrides of what is derived from the struct and the output, so that a provider's answers to wrong
+   * arguments can be tested. A `vec` given here is an address in the caller's memory as the provider sees it.
+   */
+  readonly override?: {
+    readonly size?: number | bigint;
+    readonly vec?: number | bigint;
+    readonly vecLen?: number | bigint;
+  };
+}
+
+/** What one call gave. */
+export interface ScanResult {
+  /** Regions written to the output, the ioctl's return value. */
+  regions: number;
+  /**
+   * Where the walk stopped, bytes. Linux 6.12 and 6.18 may leave a stale, lower value here although everything up
+   * to `end` was scanned; `scanLegs`, `regions` and their like in `pagemap-scan/query` know how to go on.
+   */
+  walkEnd: number;
+}
+
+/**
+ * An address space whose pages can be asked for.
+ *
+ * One `scan` is one PAGEMAP_SCAN call with the ioctl's exact semantics.
+ *
+ * @example
+ * ```ts
+ * import { openPagemap, PAGE_IS_PRESENT, RegionBuffer, USER_SPACE_END } from 'pagemap-scan';
+ * using pagemap = openPagemap('self');
+ * const output = new RegionBuffer(16);
+ * const request = { start: 0, end: USER_SPACE_END, categoryMask: PAGE_IS_PRESENT, returnMask: PAGE_IS_PRESENT };
+ * const { regions } = pagemap.scan(request, output);
+ * console.assert(regions === 16 && output.categories(0) === PAGE_IS_PRESENT);
+ * ```
+ */
+export interface Pagemap {
+  /**
+   * @param output where the regions go; null for none (with WP_MATCHING: protect without reporting)
+   * @throws PagemapError with the ioctl's errno; `walkEnd` on it is data when the walk had begun
+   */
+  scan(request: ScanRequest, output: RegionBuffer | null): ScanResult;
+}
