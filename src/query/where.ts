@@ -23,7 +23,21 @@ export interface WhereMasks {
   categoryAnyofMask: number;
 }
 
-/** A filter that is no expression, or one that the masks cannot express. The message is for people, in four lines. */
+/**
+ * A filter that is no expression, or one that the masks cannot express. The message has four lines: the problem, the
+ * expression, a caret under the offending part, and what is possible. It is safe for a terminal: everything but
+ * printable ASCII is escaped.
+ *
+ * @example
+ * ```ts
+ * import { compileWhere, WhereError } from 'pagemap-scan/query';
+ * try {
+ *   compileWhere('written | (present & file)');
+ * } catch (error) {
+ *   console.assert(error instanceof WhereError && error.index === 10 && error.length === 16);
+ * }
+ * ```
+ */
 export class WhereError extends Error {
   override readonly name = 'WhereError';
   /** Where the offending part begins, in UTF-16 code units of the expression. */
