@@ -1,0 +1,77 @@
+/** Every example in the docstrings and in the documentation is compiled, strictly, and run. */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join, relative } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { testWhere } from './support/needs.js';
+
+const ROOT = join(import.meta.dirname, '..');
+const FOLDER = join(ROOT, '.build/examples');
+
+interface Example {
+  readonly where: string;
+  readonly file: string;
+  readonly code: string;
+}
+
+/** The ```ts blocks of a file; in a docstring each line begins with an asterisk. */
+function examplesOf(path: string): Example[] {
+  const where = relative(ROOT, path);
+  const text = path.endsWith('.ts')
+    ? readFileSync(path, 'utf8').replace(/^ *\* ?/gm, '')
+    : readFileSync(path, 'utf8');
+  return [...text.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map((match, index) => ({
+    where: `${where} #${index + 1}`,
+    file: `${where.replace(/[^\w]/g, '_')}_${index + 1}`,
+    code: match[1]!,
+  }));
+}
+
+function files(folder: string, ending: string): string[] {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith(ending) && !path.endsWith('.test.ts'))
+    .map((path) => join(folder, path))
+    .sort();
+}
+
+const examples = [
+  ...files(join(ROOT, 'src'), '.ts'),
+  ...files(join(ROOT, 'docs'), '.md'),
+  join(ROOT, 'README.md'),
+].flatMap(examplesOf);
+
+describe('examples', () => {
+  let compilerOutput = '';
+  beforeAll(() => {
+    rmSync(FOLDER, { recursive: true, force: true });
+    mkdirSync(FOLDER, { recursive: true });
+    for (const { file, code } of examples)
+      writeFileSync(join(FOLDER, `${file}.mts`), `${code}\nexport {};\n`);
+    const options = { extends: '../../tsconfig.json', include: ['*.mts'] };
+    const compilerOptions = {
+      noEmit: false,
+      rootDir: '.',
+      outDir: 'out',
+      declaration: false,
+      sourceMap: false,
+    };
+    writeFileSync(join(FOLDER, 'tsconfig.json'), JSON.stringify({ ...options, compilerOptions }));
+    const typescript = dirname(createRequire(import.meta.url).resolve('typescript/package.json'));
+    compilerOutput = spawnSync(process.execPath, [join(typescript, 'bin/tsc'), '-p', FOLDER], {
+      encoding: 'utf8',
+    }).stdout;
+  });
+
+  test('there are some, and all compile', () => {
+    expect(compilerOutput).toBe('');
+    expect(examples.length).toBeGreaterThan(20);
+  });
+
+  testWhere('pagemap-scan', 'wp-async').each(examples)('$where runs', ({ file }) => {
+    const run = spawnSync(process.execPath, [join(FOLDER, 'out', `${file}.mjs`)], { encoding: 'utf8' });
+    // console.assert does not throw: it complains on standard error.
+    expect([run.stderr, run.status]).toEqual(['', 0]);
+  });
+});
