@@ -1,5 +1,5 @@
 // What every benchmark needs: C programs, target processes, medians, and a table of ratios with their limits.
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { cpus, release } from 'node:os';
@@ -33,6 +33,15 @@ export async function startTarget(program, mappings, mebibytes, step = 1) {
       await once(child, 'exit');
     },
   };
+}
+
+/**
+ * Keeps this thread, and the programs that it starts from now on, on one processor (or, with undefined, on any): two
+ * programs that are compared must not be slowed down by different neighbours. Where taskset is missing, nothing happens.
+ */
+export function pin(processor) {
+  const list = processor ?? `0-${cpus().length - 1}`;
+  spawnSync('taskset', ['-p', '-c', String(list), String(process.pid)]);
 }
 
 export function median(values) {

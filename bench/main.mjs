@@ -2,11 +2,12 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync, readSync } from 'node:fs';
+import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { countPages, openPagemap, PAGE_IS_WRITTEN, RegionBuffer } from 'pagemap-scan';
 import { mapMemory, SafeAccess, Userfaultfd } from 'pagemap-scan/live';
 import { scanLegs } from 'pagemap-scan/query';
-import { compile, finish, header, median, milliseconds, record, startTarget, time } from './harness.mjs';
+import { compile, finish, header, median, milliseconds, pin, record, startTarget, time } from './harness.mjs';
 
 const GIB = 2 ** 30;
 const PAGE = 4096;
@@ -57,6 +58,7 @@ function compare(pagemap, range, mask, returnMask, capacity) {
   return { c: of('c'), node: of('node'), ratio: of('ratio'), regions };
 }
 
+pin(cpus().length - 1);
 console.log('Scans of another process, 1 GiB of present 4 KiB pages');
 for (const { name, step } of [
   { name: 'one region', step: 1 },
@@ -84,11 +86,14 @@ for (const { name, step } of [
     const request = { ...page, returnMask: 0x7f };
     for (let round = 0; round < 11; round++) {
       c.push(timeC(process.pid, page, 0, 0x7f, 64, 20_000, median).nanoseconds);
-      const calls = 20_000;
-      const total = time(() => {
-        for (let call = 0; call < calls; call++) pagemap.scan(request, output);
-      });
-      node.push(total / calls);
+      const batches = [];
+      for (let batch = 0; batch < 400; batch++) {
+        const nanoseconds = time(() => {
+          for (let call = 0; call < 50; call++) pagemap.scan(request, output);
+        });
+        batches.push(nanoseconds / 50);
+      }
+      node.push(median(batches));
     }
     record({
       name: 'one-page call: Node over C',
@@ -180,6 +185,7 @@ console.log('\nCounting written pages of own memory, 1 GiB, protected, 1 % writt
   }
 }
 
+pin(undefined);
 console.log('\n`pmscan maps` on 10,000 mappings');
 async function runMaps(pid) {
   const before = process.hrtime.bigint();

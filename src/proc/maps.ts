@@ -260,7 +260,7 @@ export function findMappingIndex(
  * import { readFileSync } from 'node:fs';
  * import { findMapping, parseMaps } from 'pagemap-scan/proc';
  * const mappings = parseMaps(readFileSync('/proc/self/maps'));
- * console.assert(findMapping(mappings, mappings[0].end - 1) === mappings[0]);
+ * console.assert(findMapping(mappings, mappings[0]!.end - 1) === mappings[0]);
  * console.assert(findMapping(mappings, 0) === undefined);
  * ```
  */

@@ -180,7 +180,7 @@ class StatusFields {
  * import { readFileSync } from 'node:fs';
  * import { parseStatus } from 'pagemap-scan/proc';
  * const status = parseStatus(readFileSync('/proc/self/status'));
- * console.assert(status.pid === process.pid && status.vmRssBytes > 1_000_000 && status.state.length === 1);
+ * console.assert(status.pid === process.pid && status.vmRssBytes! > 1_000_000 && status.state.length === 1);
  * ```
  */
 export function parseStatus(bytes: Uint8Array): ProcessStatus {
