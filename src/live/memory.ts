@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /** Memory of this process's own, outside V8's heap: for probes, samples and tests. */
 import { closeSync, ftruncateSync } from 'node:fs';
 import { errnoNumber, mman, PAGE_SIZE } from '../abi/index.js';

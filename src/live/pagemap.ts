@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import { closeSync, readSync } from 'node:fs';
 import {
   errnoNumber,

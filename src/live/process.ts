@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /** Finding and holding a process by its /proc folder. */
 import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { errnoNumber, PagemapError, USER_SPACE_END } from '../abi/index.js';

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import { closeSync, constants, openSync } from 'node:fs';
 import { errnoNumber, loadU64, PagemapError, storeU64, type U64StructLayout, uffd } from '../abi/index.js';
 import { lastError, libc } from './libc.js';

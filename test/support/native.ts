@@ -1,6 +1,6 @@
 /** C programs of test/native, compiled when a test wants them. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, statSync } from 'node:fs';
+import { mkdirSync, renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 const SOURCES = join(import.meta.dirname, '../native');
@@ -27,7 +27,10 @@ export function nativeProgram(name: string, flags: readonly string[] = []): stri
   const built = statSync(program, { throwIfNoEntry: false });
   if (built === undefined || built.mtimeMs <= statSync(source).mtimeMs) {
     const include = HEADERS === undefined ? [] : ['-isystem', HEADERS];
-    execFileSync('cc', ['-O2', '-Wall', '-Werror', ...include, ...flags, '-o', program, source]);
+    // Several test files may want the same program at once: each makes its own, the last one stays.
+    const mine = `${program}.${process.pid}`;
+    execFileSync('cc', ['-O2', '-Wall', '-Werror', ...include, ...flags, '-o', mine, source]);
+    renameSync(mine, program);
   }
   return program;
 }
