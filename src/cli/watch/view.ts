@@ -1,0 +1,359 @@
+/** The live view as cells: pure, so that it can be tested without a terminal. */
+import { PAGE_SIZE } from '../../abi/index.js';
+import { hex, humanBytes, humanCount, printable, shorten } from '../text.js';
+import { type HeatModel, LEVELS, LogScale, type MappingHeat } from './heat.js';
+import type { CellGrid, CellStyle } from './screen.js';
+
+export const SORT_KEYS = ['rate', 'total', 'size', 'address', 'name'] as const;
+export type SortKey = (typeof SORT_KEYS)[number];
+
+/** What the keys have set. */
+export interface ViewState {
+  sort: SortKey;
+  /** Shown are the mappings whose name has this in it. */
+  filter: string;
+  /** The filter is being typed. */
+  editing: boolean;
+  paused: boolean;
+  help: boolean;
+  /** First row shown. */
+  scroll: number;
+  /** Mappings without a write are left out. */
+  onlyWritten: boolean;
+}
+
+export function initialState(): ViewState {
+  return {
+    sort: 'rate',
+    filter: '',
+    editing: false,
+    paused: false,
+    help: false,
+    scroll: 0,
+    onlyWritten: false,
+  };
+}
+
+/** What is known of the run as a whole. */
+export interface RunInfo {
+  readonly pid: number;
+  readonly name: string;
+  readonly intervalMs: number;
+  readonly elapsedMs: number;
+  /** Share of time that the tool itself took in the last interval, 0 to 1. */
+  readonly ownShare: number;
+  readonly lateIntervals: number;
+  /** What could not be tracked, if anything. */
+  readonly untracked: number;
+}
+
+/** Foreground and background of a level: dark blue over red to pale yellow, in order of lightness, so that it can be
+ * read without telling hues apart; the digit says it, too. */
+const RAMP: readonly CellStyle[] = [
+  '2',
+  '97;48;5;17',
+  '97;48;5;18',
+  '97;48;5;54',
+  '97;48;5;90',
+  '97;48;5;126',
+  '97;48;5;161',
+  '30;48;5;203',
+  '30;48;5;215',
+  '30;48;5;229',
+];
+
+const TIME_CELLS = 20;
+
+function levelStyle(level: number, color: boolean): CellStyle {
+  if (color) return RAMP[level]!;
+  return level === 0 ? '2' : '';
+}
+
+function drawLevels(
+  grid: CellGrid,
+  column: number,
+  row: number,
+  values: readonly number[],
+  scale: LogScale,
+  color: boolean,
+): void {
+  values.forEach((value, index) => {
+    const level = scale.level(value);
+    grid.put(column + index, row, level === 0 ? '.' : String(level), levelStyle(level, color));
+  });
+}
+
+/** The rows that the state asks for, in its order. */
+export function visibleMappings(model: HeatModel, state: ViewState): MappingHeat[] {
+  const wanted = state.filter.toLowerCase();
+  const list = model.mappings.filter(
+    (mapping) =>
+      (mapping.name || '[anon]').toLowerCase().includes(wanted) &&
+      (!state.onlyWritten || mapping.totalPages > 0),
+  );
+  const byAddress = (a: MappingHeat, b: MappingHeat) => a.start - b.start;
+  const orders: Record<SortKey, (a: MappingHeat, b: MappingHeat) => number> = {
+    rate: (a, b) => b.rate - a.rate || b.totalPages - a.totalPages || byAddress(a, b),
+    total: (a, b) => b.totalPages - a.totalPages || byAddress(a, b),
+    size: (a, b) => b.pages - a.pages || byAddress(a, b),
+    address: byAddress,
+    name: (a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : byAddress(a, b)),
+  };
+  return list.sort(orders[state.sort]);
+}
+
+function perSecond(pages: number): string {
+  return pages === 0 ? '' : `${humanBytes(pages * PAGE_SIZE)}/s`;
+}
+
+function clock(milliseconds: number): string {
+  const seconds = Math.floor(milliseconds / 1000);
+  const two = (value: number) => String(value).padStart(2, '0');
+  return `${two(Math.floor(seconds / 3600))}:${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}`;
+}
+
+const HELP = [
+  'Each row is a mapping. The strip shows its address range from left to right, each cell an equal part of it; the',
+  'digits 1 to 9, and the colour, say how fast its pages are written, on a logarithmic scale; a dot is nothing. What was',
+  'written last fades over a few intervals. To the right of it, the mapping as a whole over the last intervals.',
+  '',
+  's, S     next, previous order            /        filter by name; Enter keeps it, Esc clears it',
+  'w        only mappings that were written p, Space pause the picture; nothing is lost meanwhile',
+  'arrows   scroll (PgUp, PgDn, g, G too)   ?, h     this help',
+  'q        end, with a summary',
+];
+
+const EDGE = { address: 0, size: 16, rate: 25, total: 38, strip: 49 } as const;
+
+/** Draws the whole view. */
+export function drawView(
+  grid: CellGrid,
+  model: HeatModel,
+  state: ViewState,
+  run: RunInfo,
+  color: boolean,
+): void {
+  const title: CellStyle = '1';
+  const dim: CellStyle = '2';
+  const rate = model.rate;
+  let column = grid.put(0, 0, `pmscan watch ${run.pid} ${printable(run.name)}`, title);
+  column = grid.put(column, 0, `   ${clock(run.elapsedMs)}   every ${run.intervalMs} ms`);
+  if (state.paused) grid.put(column, 0, '   PAUSED (p goes on)', '7');
+
+  const own = `${(run.ownShare * 100).toFixed(1)} % of the time`;
+  const late = run.lateIntervals === 0 ? 'none late' : `${humanCount(run.lateIntervals)} late`;
+  grid.put(
+    0,
+    1,
+    `written ${humanBytes(rate * PAGE_SIZE)}/s   in all ${humanBytes(model.totalPages * PAGE_SIZE)} in ` +
+      `${humanCount(model.intervals)} intervals, ${late}   the tool itself: ${own}` +
+      `${run.untracked > 0 ? `   ${run.untracked} mappings cannot be tracked` : ''}`,
+  );
+
+  // The columns: numbers, the strip over addresses, the strip over time, the name in what is left.
+  const timeCells = grid.columns >= 100 ? TIME_CELLS : 0;
+  const nameCells = Math.max(10, Math.min(40, Math.floor(grid.columns / 5)));
+  const stripCells = Math.max(8, grid.columns - EDGE.strip - (timeCells ? timeCells + 2 : 0) - nameCells - 2);
+  const timeColumn = EDGE.strip + stripCells + 2;
+  const nameColumn = timeColumn + (timeCells ? timeCells + 2 : 0);
+
+  const head = (at: number, text: string, key?: SortKey) =>
+    grid.put(at, 3, key === state.sort ? `${text}*` : text, key === state.sort ? '1;7' : '1');
+  head(EDGE.address, 'ADDRESS', 'address');
+  head(EDGE.size, 'SIZE', 'size');
+  head(EDGE.rate, 'RATE', 'rate');
+  head(EDGE.total, 'TOTAL', 'total');
+  head(EDGE.strip, 'BY ADDRESS');
+  if (timeCells) head(timeColumn, 'BY TIME');
+  head(nameColumn, 'NAME', 'name');
+
+  const rows = visibleMappings(model, state);
+  const first = 4;
+  const room = Math.max(0, grid.rows - first - 3);
+  state.scroll = Math.max(0, Math.min(state.scroll, rows.length - room));
+  const shown = rows.slice(state.scroll, state.scroll + room);
+  const strips = shown.map((mapping) => mapping.strip(stripCells));
+  let most = 2;
+  for (const strip of strips) for (const value of strip) most = Math.max(most, value);
+  const scale = new LogScale(most);
+  let mostRate = 2;
+  for (const mapping of shown) for (const value of mapping.history) mostRate = Math.max(mostRate, value);
+  const timeScale = new LogScale(mostRate);
+
+  shown.forEach((mapping, index) => {
+    const row = first + index;
+    grid.put(EDGE.address, row, hex(mapping.start));
+    grid.put(EDGE.size, row, humanBytes(mapping.pages * PAGE_SIZE));
+    grid.put(EDGE.rate, row, perSecond(mapping.rate), mapping.rate > 0 ? '1' : '');
+    grid.put(EDGE.total, row, mapping.totalPages === 0 ? '' : humanBytes(mapping.totalPages * PAGE_SIZE));
+    drawLevels(grid, EDGE.strip, row, strips[index]!, scale, color);
+    if (timeCells) {
+      const history = mapping.history.slice(-timeCells);
+      drawLevels(grid, timeColumn + timeCells - history.length, row, history, timeScale, color);
+    }
+    grid.put(nameColumn, row, shorten(printable(mapping.name) || '[anon]', grid.columns - nameColumn));
+  });
+
+  drawFoot(grid, model, state, scale, timeCells ? timeScale : undefined, rows.length, room, color);
+  if (state.help) drawHelp(grid);
+  else if (rows.length === 0) {
+    const nothing = state.filter
+      ? `no mapping has "${printable(state.filter)}" in its name`
+      : 'nothing to show yet';
+    grid.put(2, first, nothing, dim);
+  }
+}
+
+function drawFoot(
+  grid: CellGrid,
+  model: HeatModel,
+  state: ViewState,
+  scale: LogScale,
+  timeScale: LogScale | undefined,
+  count: number,
+  room: number,
+  color: boolean,
+): void {
+  const row = grid.rows - 2;
+  const step = (value: number) => humanBytes(value * PAGE_SIZE);
+  let column = grid.put(0, row, 'scale, by address: ');
+  for (const level of [1, 3, 5, 7, LEVELS]) {
+    column = grid.put(column, row, String(level), levelStyle(level, color));
+    column = grid.put(column, row, level === 1 ? ' any  ' : ` ${step(scale.least(level))}/s  `);
+  }
+  column = grid.put(column, row, 'a cell');
+  if (timeScale !== undefined) {
+    column = grid.put(column, row, '; by time: ');
+    column = grid.put(column, row, String(LEVELS), levelStyle(LEVELS, color));
+    grid.put(column, row, ` ${step(timeScale.least(LEVELS))}/s`);
+  }
+  const foot = grid.rows - 1;
+  if (state.editing) {
+    grid.put(grid.put(0, foot, `filter: ${printable(state.filter)}`, '1'), foot, ' ', '7');
+    return;
+  }
+  const from = count === 0 ? 0 : state.scroll + 1;
+  const filter = state.filter ? `   filter "${printable(state.filter)}"` : '';
+  const left = `${from}-${Math.min(count, state.scroll + room)} of ${model.mappings.length} mappings${filter}`;
+  grid.put(0, foot, left);
+  const keys = 's sort  / filter  w written only  p pause  ? help  q quit';
+  const at = grid.columns - keys.length;
+  if (at > left.length + 1) grid.put(at, foot, keys, '2');
+}
+
+function drawHelp(grid: CellGrid): void {
+  const width = Math.min(grid.columns - 2, Math.max(...HELP.map((line) => line.length)) + 4);
+  const left = Math.max(0, Math.floor((grid.columns - width) / 2));
+  const top = Math.max(0, Math.floor((grid.rows - HELP.length - 2) / 2));
+  const blank = ' '.repeat(width);
+  grid.put(left, top, blank, '7');
+  HELP.forEach((line, index) => {
+    grid.put(left, top + 1 + index, blank, '7');
+    grid.put(left + 2, top + 1 + index, line.slice(0, width - 4), '7');
+  });
+  grid.put(left, top + 1 + HELP.length, blank, '7');
+}
+
+/** What a key did: the view has changed, the user wants to leave, or nothing. */
+export type KeyEffect = 'redraw' | 'quit' | 'interrupt' | undefined;
+
+/** One key of `parseKeys`, applied to the state. `page` is how many rows a page has. */
+export function applyKey(key: string, state: ViewState, page: number): KeyEffect {
+  if (key === 'ctrl-c') return 'interrupt';
+  if (state.editing) {
+    if (key === 'enter') state.editing = false;
+    else if (key === 'escape') Object.assign(state, { editing: false, filter: '' });
+    else if (key === 'backspace') state.filter = [...state.filter].slice(0, -1).join('');
+    else if ([...key].length === 1) state.filter += key;
+    else return undefined;
+    state.scroll = 0;
+    return 'redraw';
+  }
+  const turn = (by: number) => {
+    const index = SORT_KEYS.indexOf(state.sort);
+    state.sort = SORT_KEYS[(index + by + SORT_KEYS.length) % SORT_KEYS.length]!;
+    state.scroll = 0;
+  };
+  switch (key) {
+    case 'q':
+      return 'quit';
+    case 's':
+      turn(1);
+      break;
+    case 'S':
+      turn(-1);
+      break;
+    case '/':
+      state.editing = true;
+      break;
+    case 'escape':
+      if (state.help) state.help = false;
+      else state.filter = '';
+      break;
+    case 'w':
+      state.onlyWritten = !state.onlyWritten;
+      state.scroll = 0;
+      break;
+    case 'p':
+    case ' ':
+      state.paused = !state.paused;
+      break;
+    case '?':
+    case 'h':
+      state.help = !state.help;
+      break;
+    case 'up':
+    case 'k':
+      state.scroll = Math.max(0, state.scroll - 1);
+      break;
+    case 'down':
+    case 'j':
+      state.scroll++;
+      break;
+    case 'pageup':
+      state.scroll = Math.max(0, state.scroll - page);
+      break;
+    case 'pagedown':
+      state.scroll += page;
+      break;
+    case 'g':
+    case 'home':
+      state.scroll = 0;
+      break;
+    case 'G':
+    case 'end':
+      state.scroll = Number.MAX_SAFE_INTEGER;
+      break;
+    default:
+      return undefined;
+  }
+  return 'redraw';
+}
+
+const SEQUENCES: Readonly<Record<string, string>> = {
+  '[A': 'up',
+  '[B': 'down',
+  '[5~': 'pageup',
+  '[6~': 'pagedown',
+  '[H': 'home',
+  '[F': 'end',
+  '[1~': 'home',
+  '[4~': 'end',
+  OA: 'up',
+  OB: 'down',
+};
+
+/** The keys in what a terminal in raw mode sent at once. */
+export function parseKeys(input: string): string[] {
+  const keys: string[] = [];
+  for (const match of input.matchAll(/\x1b(\[[0-9;]*[~A-Za-z]|O[A-Za-z])?|[\s\S]/gu)) {
+    const [text, sequence] = match;
+    if (sequence !== undefined) keys.push(SEQUENCES[sequence] ?? 'unknown');
+    else if (text === '\x1b') keys.push('escape');
+    else if (text === '\r' || text === '\n') keys.push('enter');
+    else if (text === '\x7f' || text === '\b') keys.push('backspace');
+    else if (text === '\x03') keys.push('ctrl-c');
+    else if (text >= ' ') keys.push(text);
+  }
+  return keys;
+}

@@ -1,0 +1,115 @@
+import { PAGE_SIZE } from '../abi/index.js';
+
+/** Pages of a chunk: 2 MiB of address space, 2 KiB of memory. */
+const CHUNK_PAGES = 512;
+const CHUNK_BYTES = CHUNK_PAGES * PAGE_SIZE;
+
+/** How many distinct pages were written within any so many intervals in a row. */
+export interface WorkingSetSize {
+  /** Length of the window in intervals. */
+  readonly intervals: number;
+  /** Mean over the windows that were complete; over the one incomplete window when there was none. Pages. */
+  readonly meanPages: number;
+  /** Pages of the largest window. */
+  readonly peakPages: number;
+}
+
+/**
+ * The write working set: how many distinct pages are written within a window of time. It is what a fork, a live
+ * migration or an incremental snapshot has to copy when it looks that often.
+ *
+ * Keeps the last interval in which each page was written, 4 bytes a page, for the 2 MiB chunks that were written at all.
+ *
+ * @example
+ * ```ts
+ * import { WriteWorkingSet } from 'pagemap-scan/track';
+ * const set = new WriteWorkingSet([1, 2]);
+ * set.add(0x1000, 0x3000);
+ * set.endInterval();
+ * set.add(0x2000, 0x4000);
+ * set.endInterval();
+ * console.assert(set.distinctPages === 3);
+ * console.assert(set.sizes()[1]?.peakPages === 3);
+ * ```
+ */
+export class WriteWorkingSet {
+  readonly #windows: readonly number[];
+  /** By chunk number: for each page the interval of its last write, from 1; 0 for never. */
+  readonly #chunks = new Map<number, Uint32Array>();
+  /** By interval: pages whose last write it holds. */
+  readonly #lastWrites: number[] = [0, 0];
+  readonly #running: number[];
+  readonly #sums: number[];
+  readonly #peaks: number[];
+  #interval = 1;
+
+  /** @param windows lengths in intervals, for `sizes` */
+  constructor(windows: readonly number[] = [1, 10, 100]) {
+    this.#windows = windows;
+    this.#running = windows.map(() => 0);
+    this.#sums = windows.map(() => 0);
+    this.#peaks = windows.map(() => 0);
+  }
+
+  /** Intervals that have ended. */
+  get intervals(): number {
+    return this.#interval - 1;
+  }
+
+  /** Pages written at least once since the beginning. */
+  distinctPages = 0;
+
+  /** Takes pages that were written in the current interval; bytes, page-aligned, `end` exclusive. */
+  add(start: number, end: number): void {
+    const now = this.#interval;
+    let at = start;
+    while (at < end) {
+      const number = Math.floor(at / CHUNK_BYTES);
+      let chunk = this.#chunks.get(number);
+      if (chunk === undefined) {
+        chunk = new Uint32Array(CHUNK_PAGES);
+        this.#chunks.set(number, chunk);
+      }
+      const base = number * CHUNK_BYTES;
+      const last = Math.min(end - base, CHUNK_BYTES) / PAGE_SIZE;
+      for (let page = (at - base) / PAGE_SIZE; page < last; page++) {
+        const before = chunk[page]!;
+        if (before === now) continue;
+        if (before === 0) this.distinctPages++;
+        else this.#lastWrites[before]!--;
+        this.#lastWrites[now]!++;
+        // A page that was already in a window stays there, now for longer.
+        for (let window = 0; window < this.#windows.length; window++) {
+          if (before === 0 || before <= now - this.#windows[window]!) this.#running[window]!++;
+        }
+        chunk[page] = now;
+      }
+      at = base + CHUNK_BYTES;
+    }
+  }
+
+  /** Ends the current interval. */
+  endInterval(): void {
+    const now = this.#interval;
+    for (let window = 0; window < this.#windows.length; window++) {
+      const length = this.#windows[window]!;
+      const pages = this.#running[window]!;
+      this.#peaks[window] = Math.max(this.#peaks[window]!, pages);
+      if (now >= length) this.#sums[window]! += pages;
+      // What was last written when the next window has not yet begun drops out of it.
+      const leaving = now + 1 - length;
+      if (leaving >= 1) this.#running[window]! -= this.#lastWrites[leaving]!;
+    }
+    this.#interval++;
+    this.#lastWrites[this.#interval] = 0;
+  }
+
+  /** For each window length: the mean and the largest number of distinct pages written within it. */
+  sizes(): WorkingSetSize[] {
+    return this.#windows.map((intervals, window) => {
+      const complete = this.intervals - intervals + 1;
+      const peakPages = this.#peaks[window]!;
+      return { intervals, meanPages: complete > 0 ? this.#sums[window]! / complete : peakPages, peakPages };
+    });
+  }
+}
