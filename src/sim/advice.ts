@@ -1,0 +1,363 @@
+import { mman } from '../abi/index.js';
+import { FRAME_ANONYMOUS } from '../engine/index.js';
+import {
+  D,
+  ENTRIES,
+  frameOf,
+  isHugeEntry,
+  isMarker,
+  isProtected,
+  MARKER_GUARD,
+  MARKER_GUARD_LOW,
+  MARKER_UFFD_WP_LOW,
+  markerBits,
+  PRESENT_ANY,
+  PS,
+  RW,
+  SOFT_DIRTY,
+  SWAP_ENTRY_HIGH,
+  SWP_SOFT_DIRTY,
+  SWP_UFFD_WP,
+  swapEntryLow,
+  swapEntrySlot,
+  UFFD_WP,
+} from '../x86/index.js';
+import { accessMapping, FAULT_OK, swapIn } from './fault.js';
+import { HUGE_PAGES, HUGE_ZERO_FRAME, ZERO_FRAME } from './memory.js';
+import { isZeroFrame, Mm } from './mm.js';
+import { ADVICE_HUGE, ADVICE_NO_HUGE, type Vma } from './vma.js';
+
+const ENOMEM = 12;
+const EFAULT = 14;
+const EBUSY = 16;
+const EINVAL = 22;
+
+/** madvise(2) on pages [start, end). Returns 0 or an errno. */
+export function advise(mm: Mm, start: number, end: number, advice: number): number {
+  if (!isKnown(mm, advice)) return EINVAL;
+  if (start === end) return 0;
+  if (advice === mman.MADV_POPULATE_READ || advice === mman.MADV_POPULATE_WRITE) {
+    return populate(mm, start, end, advice === mman.MADV_POPULATE_WRITE);
+  }
+  // A gap is reported at the end; what is mapped gets the advice all the same.
+  let gap = 0;
+  let at = start;
+  for (const vma of mm.overlapping(start, end)) {
+    if (vma.start > at) gap = ENOMEM;
+    const from = Math.max(at, vma.start);
+    const to = Math.min(end, vma.end);
+    if (from >= to) continue;
+    const error = adviseMapping(mm, mm.find(from)!, from, to, advice);
+    if (error !== 0) return error;
+    at = to;
+  }
+  return at < end ? ENOMEM : gap;
+}
+
+function isKnown(mm: Mm, advice: number): boolean {
+  switch (advice) {
+    case mman.MADV_NORMAL:
+    case mman.MADV_DONTNEED:
+    case mman.MADV_FREE:
+    case mman.MADV_REMOVE:
+    case mman.MADV_HUGEPAGE:
+    case mman.MADV_NOHUGEPAGE:
+    case mman.MADV_COLD:
+    case mman.MADV_PAGEOUT:
+    case mman.MADV_POPULATE_READ:
+    case mman.MADV_POPULATE_WRITE:
+    case mman.MADV_COLLAPSE:
+      return true;
+    case mman.MADV_GUARD_INSTALL:
+    case mman.MADV_GUARD_REMOVE:
+      return mm.profile.hasGuardPages;
+    default:
+      return false;
+  }
+}
+
+function adviseMapping(mm: Mm, vma: Vma, start: number, end: number, advice: number): number {
+  switch (advice) {
+    case mman.MADV_DONTNEED:
+      return dontneed(mm, vma, start, end);
+    case mman.MADV_FREE:
+      if (!vma.anonymous) return EINVAL;
+      free(mm, vma, start, end);
+      return 0;
+    case mman.MADV_REMOVE:
+      return remove(mm, vma, start, end);
+    case mman.MADV_HUGEPAGE:
+      return setHugeAdvice(mm, vma, start, end, ADVICE_HUGE);
+    case mman.MADV_NOHUGEPAGE:
+      return setHugeAdvice(mm, vma, start, end, ADVICE_NO_HUGE);
+    case mman.MADV_COLD:
+    case mman.MADV_PAGEOUT:
+      if (vma.hugetlb) return EINVAL;
+      pageOut(mm, vma, start, end, advice === mman.MADV_PAGEOUT);
+      return 0;
+    case mman.MADV_COLLAPSE:
+      return collapse(mm, vma, start, end);
+    case mman.MADV_GUARD_INSTALL:
+      if (vma.hugetlb) return EINVAL;
+      installGuards(mm, vma, start, end);
+      return 0;
+    case mman.MADV_GUARD_REMOVE:
+      if (vma.hugetlb) return EINVAL;
+      removeGuards(mm, vma, start, end);
+      return 0;
+    default:
+      return 0;
+  }
+}
+
+function dontneed(mm: Mm, vma: Vma, start: number, end: number): number {
+  let last = end;
+  if (vma.hugetlb) {
+    if (start % ENTRIES !== 0) return EINVAL;
+    last -= last % ENTRIES;
+  }
+  if (last > start) mm.zap(vma, start, last, false, mm.profile.dontneedFreesTables);
+  return 0;
+}
+
+function setHugeAdvice(mm: Mm, vma: Vma, start: number, end: number, advice: number): number {
+  if (vma.hugeAdvice === advice) return 0;
+  if (Mm.forbidsCut(vma, start, end)) return EINVAL;
+  const part = mm.isolate(vma, start, end);
+  part.hugeAdvice = advice;
+  mm.merge(part);
+  return 0;
+}
+
+function populate(mm: Mm, start: number, end: number, write: boolean): number {
+  let page = start;
+  while (page < end) {
+    const vma = mm.find(page);
+    if (vma === undefined) return ENOMEM;
+    if ((vma.prot & (write ? mman.PROT_WRITE : mman.PROT_READ)) === 0) return EINVAL;
+    const last = Math.min(end, vma.end);
+    for (; page < last; page++) if (accessMapping(mm, vma, page, write) !== FAULT_OK) return EFAULT;
+  }
+  return 0;
+}
+
+// ---- guard pages ----
+
+function installGuards(mm: Mm, vma: Vma, start: number, end: number): void {
+  mm.prepareAnon(vma);
+  mm.zap(vma, start, end, false, false);
+  for (let block = Math.floor(start / ENTRIES); block * ENTRIES < end; block++) {
+    const base = block * ENTRIES;
+    const table = mm.tables.ensurePte(block);
+    const last = Math.min(ENTRIES, end - base);
+    for (let index = Math.max(0, start - base); index < last; index++) {
+      const slot = table + index * 2;
+      // One that is there already keeps its own state of protection.
+      const low = mm.tables.words[slot]!;
+      if (low !== 0 && (markerBits(low) & MARKER_GUARD) !== 0) continue;
+      mm.setMarker(slot, MARKER_GUARD_LOW);
+    }
+  }
+}
+
+function removeGuards(mm: Mm, _vma: Vma, start: number, end: number): void {
+  forEachEntry(mm, start, end, (slot) => {
+    const { words } = mm.tables;
+    const low = words[slot]!;
+    if (isMarker(low, words[slot + 1]!) && (markerBits(low) & MARKER_GUARD) !== 0) mm.clearEntry(slot);
+  });
+}
+
+/** Calls back for each entry of existing last-level tables that is not empty. */
+function forEachEntry(mm: Mm, start: number, end: number, visit: (slot: number, page: number) => void): void {
+  const { tables } = mm;
+  for (let block = Math.floor(start / ENTRIES); block * ENTRIES < end; block++) {
+    const table = tables.findPte(block);
+    if (table < 0) continue;
+    const base = block * ENTRIES;
+    const last = Math.min(ENTRIES, end - base);
+    for (let index = Math.max(0, start - base); index < last; index++) {
+      if (tables.words[table + index * 2] !== 0) visit(table + index * 2, base + index);
+    }
+  }
+}
+
+// ---- free ----
+
+function free(mm: Mm, vma: Vma, start: number, end: number): void {
+  const { tables, memory } = mm;
+  for (let block = Math.floor(start / ENTRIES); block * ENTRIES < end; block++) {
+    const pmd = tables.findPmd(block);
+    if (pmd < 0 || !isHugeEntry(tables.words[pmd]!)) continue;
+    const frame = mm.frameAt(pmd);
+    if (frame === HUGE_ZERO_FRAME || memory.mappings(frame) > 1) continue;
+    if (start <= block * ENTRIES && end >= (block + 1) * ENTRIES) {
+      for (let index = 0; index < HUGE_PAGES; index++) memory.setLazyFree(frame + index, true);
+      tables.words[pmd] = tables.words[pmd]! & ~D;
+    } else {
+      mm.splitHuge(vma, block);
+    }
+  }
+  forEachEntry(mm, start, end, (slot) => {
+    const { words } = tables;
+    const low = words[slot]!;
+    if ((low & PRESENT_ANY) === 0) {
+      if (isMarker(low, words[slot + 1]!)) return;
+      memory.freeSlot(swapEntrySlot(low));
+      mm.clearEntry(slot);
+      return;
+    }
+    const frame = mm.frameAt(slot);
+    if (isZeroFrame(frame) || !memory.isAnonymous(frame) || memory.mappings(frame) > 1) return;
+    memory.setLazyFree(frame, true);
+    words[slot] = low & ~D & ~RW;
+  });
+}
+
+// ---- remove ----
+
+/** Punches a hole into the file behind a shared mapping, for all who map it here. */
+function remove(mm: Mm, vma: Vma, start: number, end: number): number {
+  const { file } = vma;
+  if (file === null || !vma.shared || vma.hugetlb) return EINVAL;
+  if (!vma.writable) return 13;
+  const first = vma.fileIndex(start);
+  const last = vma.fileIndex(end);
+  for (const other of mm.mappings) {
+    if (other.file !== file) continue;
+    const from = Math.max(other.start, other.start + first - other.offset);
+    const to = Math.min(other.end, other.start + last - other.offset);
+    if (from < to) mm.zap(other, from, to, false, false);
+  }
+  for (let index = first; index < Math.min(last, file.entries.length); index++) {
+    file.hugeStretches.delete(Math.floor(index / HUGE_PAGES));
+    mm.memory.dropCached(file, index);
+  }
+  return 0;
+}
+
+// ---- reclaim ----
+
+/** MADV_PAGEOUT, or with `reclaim` false what MADV_COLD leaves of it: huge pages split at the edges. */
+function pageOut(mm: Mm, vma: Vma, start: number, end: number, reclaim: boolean): void {
+  const { tables, memory } = mm;
+  for (let block = Math.floor(start / ENTRIES); block * ENTRIES < end; block++) {
+    const pmd = tables.findPmd(block);
+    if (pmd < 0 || !isHugeEntry(tables.words[pmd]!)) continue;
+    const frame = mm.frameAt(pmd);
+    if (frame === HUGE_ZERO_FRAME || memory.mappings(frame) !== 1) continue;
+    const whole = start <= block * ENTRIES && end >= (block + 1) * ENTRIES;
+    if (whole && !reclaim) continue;
+    if (vma.file !== null)
+      vma.file.hugeStretches.delete(Math.floor(vma.fileIndex(block * ENTRIES) / HUGE_PAGES));
+    mm.splitHuge(vma, block);
+  }
+  if (!reclaim) return;
+  forEachEntry(mm, start, end, (slot, page) => pageOutEntry(mm, vma, slot, page));
+}
+
+function pageOutEntry(mm: Mm, vma: Vma, slot: number, page: number): void {
+  const { memory } = mm;
+  const { words } = mm.tables;
+  const low = words[slot]!;
+  if ((low & PRESENT_ANY) === 0) return;
+  const frame = frameOf(low, words[slot + 1]!);
+  if (isZeroFrame(frame) || memory.mappings(frame) !== 1) return;
+  if (memory.isFile(frame)) {
+    const file = vma.file!;
+    const index = vma.fileIndex(page);
+    file.entries[index] = -memory.swapOut(frame);
+    if ((low & UFFD_WP) !== 0) mm.setMarker(slot, MARKER_UFFD_WP_LOW);
+    else mm.clearEntry(slot);
+    memory.unmap(frame);
+    memory.uncache(frame);
+    return;
+  }
+  if (memory.isLazyFree(frame)) {
+    if ((low & D) === 0) {
+      // Nobody wrote to it since it was given up: it is dropped, not written out.
+      if ((low & UFFD_WP) !== 0 && !vma.anonymous) mm.setMarker(slot, MARKER_UFFD_WP_LOW);
+      else mm.clearEntry(slot);
+      memory.unmap(frame);
+      return;
+    }
+    memory.setLazyFree(frame, false);
+    return;
+  }
+  const swapSlot = memory.swapOut(frame);
+  words[slot] =
+    (swapEntryLow(swapSlot) |
+      ((low & UFFD_WP) !== 0 ? SWP_UFFD_WP : 0) |
+      ((low & SOFT_DIRTY) !== 0 ? SWP_SOFT_DIRTY : 0)) >>>
+    0;
+  words[slot + 1] = SWAP_ENTRY_HIGH;
+  memory.unmap(frame);
+}
+
+// ---- collapse ----
+
+/** MADV_COLLAPSE: makes huge pages of the whole 2 MiB blocks in the range. */
+function collapse(mm: Mm, vma: Vma, start: number, end: number): number {
+  if (vma.hugetlb || vma.hugeAdvice === ADVICE_NO_HUGE) return EINVAL;
+  const first = Math.ceil(start / ENTRIES);
+  const last = Math.floor(end / ENTRIES);
+  if (!suitsAnyHuge(vma)) return EINVAL;
+  if (first > last) return EINVAL;
+  let done = 0;
+  let failure = EINVAL;
+  for (let block = first; block < last; block++) {
+    const error = vma.anonymous ? collapseAnonymous(mm, vma, block) : collapseFile(mm, vma, block);
+    if (error === 0) done++;
+    else failure = error;
+  }
+  return done === last - first ? 0 : failure;
+}
+
+function suitsAnyHuge(vma: Vma): boolean {
+  return vma.suitsHuge(Math.ceil(vma.start / ENTRIES));
+}
+
+function collapseAnonymous(mm: Mm, vma: Vma, block: number): number {
+  const { tables, memory } = mm;
+  const pmd = tables.findPmd(block);
+  if (pmd < 0 || tables.words[pmd] === 0) return EINVAL;
+  if (isHugeEntry(tables.words[pmd]!)) return 0;
+  const table = tables.pteTable(pmd);
+  let writable = false;
+  for (let index = 0; index < ENTRIES; index++) {
+    const low = tables.words[table + index * 2]!;
+    const high = tables.words[table + index * 2 + 1]!;
+    if (low === 0) {
+      if (vma.uffd !== null) return EBUSY;
+      continue;
+    }
+    if (isProtected(low, high)) return EINVAL;
+    if ((low & PRESENT_ANY) === 0) {
+      if (isMarker(low, high)) return EINVAL;
+      continue;
+    }
+    const frame = frameOf(low, high);
+    if (isZeroFrame(frame) && vma.uffd !== null) return EBUSY;
+    if ((low & RW) !== 0) writable = true;
+  }
+  if (mm.profile.collapseNeedsWritable && !writable) return EINVAL;
+  const huge = memory.allocateHuge(FRAME_ANONYMOUS);
+  memory.mapHuge(huge);
+  for (let index = 0; index < ENTRIES; index++) {
+    const slot = table + index * 2;
+    const low = tables.words[slot]!;
+    if (low === 0) continue;
+    if ((low & PRESENT_ANY) === 0) swapIn(mm, vma, slot);
+    const frame = mm.frameAt(slot);
+    if (frame === ZERO_FRAME) continue;
+    memory.copy(frame, huge + index);
+    memory.unmap(frame);
+  }
+  tables.removePte(pmd);
+  mm.setEntry(pmd, huge, vma.entryFlags | PS | D | SOFT_DIRTY | (vma.writable ? RW : 0));
+  return 0;
+}
+
+function collapseFile(_mm: Mm, _vma: Vma, _block: number): number {
+  return EINVAL;
+}
