@@ -1,5 +1,5 @@
 import { mman } from '../abi/index.js';
-import type { AdviceName, Answer, Protection, Scenario, U64 } from './format.js';
+import type { AdviceName, Answer, Op, Protection, Scenario, U64 } from './format.js';
 
 /** What runs scenarios: the simulator, a kernel. */
 export interface ScenarioBackend {
@@ -46,4 +46,26 @@ export function u64(value: U64): number | bigint {
 /** An address as scenario files write it. */
 export function hex(address: number): string {
   return `0x${address.toString(16)}`;
+}
+
+/**
+ * errno as recordings have it. A pageout that directly follows a write to the same pages was recorded as one
+ * action with it, and where it failed for a gap in the range, the recorded errno is the one from before the call:
+ * that of the process' last failure, E0 when there was none.
+ */
+export class RecordedErrno {
+  #last = 'E0';
+  #written: { readonly at: number; readonly pages: number } | undefined;
+
+  /** Takes note of an operation and what it gave. Returns the answer as a recording has it. */
+  record(op: Op, answer: Answer): Answer {
+    const before = this.#last;
+    const written = this.#written;
+    this.#written = op.op === 'write' ? op : undefined;
+    if (answer.errno === undefined) return answer;
+    this.#last = answer.errno;
+    const joined =
+      op.op === 'madvise' && op.advice === 'pageout' && written?.at === op.at && written.pages === op.pages;
+    return joined && answer.errno === 'ENOMEM' ? { errno: before } : answer;
+  }
 }

@@ -6,7 +6,7 @@ import {
   type MemoryFile,
   type SimulatedUserfaultfd,
 } from '../sim/index.js';
-import { ADVICE, hex, protectionBits, type ScenarioBackend, u64 } from './backend.js';
+import { ADVICE, hex, protectionBits, RecordedErrno, type ScenarioBackend, u64 } from './backend.js';
 import type { Answer, FeatureName, Op, ScanOp, Scenario } from './format.js';
 
 const FEATURES: Readonly<Record<FeatureName, number>> = {
@@ -15,8 +15,6 @@ const FEATURES: Readonly<Record<FeatureName, number>> = {
   wp_hugetlbfs_shmem: uffd.UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
 };
 
-/** How often 'pageout' is tried until nothing of the range is present. */
-const PAGEOUT_TRIES = 10;
 const MAX_VEC = 65536;
 const SHOWN_PAGES = 8;
 
@@ -49,8 +47,7 @@ export class SimulatedProcess {
   readonly #arenaEnd: number;
   readonly #files = new Map<string, MemoryFile>();
   readonly #uffds = new Map<string, SimulatedUserfaultfd>();
-  /** The process' errno: that of the last call that failed. */
-  #errno = 'E0';
+  readonly #errno = new RecordedErrno();
   #output = new RegionBuffer(512);
 
   constructor(scenario: Scenario, profile: KernelProfileName | KernelProfile) {
@@ -61,14 +58,15 @@ export class SimulatedProcess {
 
   /** Runs one operation. */
   apply(op: Op): Answer {
+    let answer: Answer;
     try {
-      return this.#apply(op);
+      answer = this.#apply(op);
     } catch (error) {
       if (!(error instanceof PagemapError)) throw error;
-      this.#errno = error.code;
       const walkEnd = error.walkEnd === undefined ? {} : { walk_end: hex(error.walkEnd) };
-      return { errno: error.code, ...walkEnd };
+      answer = { errno: error.code, ...walkEnd };
     }
+    return this.#errno.record(op, answer);
   }
 
   #apply(op: Op): Answer {
@@ -98,7 +96,6 @@ export class SimulatedProcess {
         space.mprotect(at, length, protectionBits(op.prot));
         break;
       case 'madvise':
-        if (op.advice === 'pageout') return this.#pageOut(at, length);
         space.madvise(at, length, ADVICE[op.advice]);
         break;
       case 'read':
@@ -143,15 +140,6 @@ export class SimulatedProcess {
     if (found === undefined)
       throw new PagemapError(`use userfaultfd ${name}`, { errno: 9, syscall: 'ioctl' });
     return found;
-  }
-
-  /** Reclaim is best effort: what counts is that nothing is present any more, else errno is what it was. */
-  #pageOut(at: number, length: number): Answer {
-    for (let attempt = 0; attempt < PAGEOUT_TRIES; attempt++) {
-      this.space.madvise(at, length, ADVICE.pageout);
-      if (!this.space.hasPresent(at, length)) return { ret: 0 };
-    }
-    return { errno: this.#errno };
   }
 
   #scan(op: ScanOp): Answer {

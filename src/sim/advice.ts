@@ -182,6 +182,44 @@ function forEachEntry(mm: Mm, start: number, end: number, visit: (slot: number, 
   }
 }
 
+// ---- huge pages that are mapped by small entries ----
+
+/**
+ * Splits the anonymous huge pages that small entries map in the range, but for those of which the range has all
+ * 512 pages, alike and in a row: these stay one.
+ */
+function splitPartLarge(mm: Mm, start: number, end: number): void {
+  const { tables, memory } = mm;
+  for (let block = Math.floor(start / ENTRIES); block * ENTRIES < end; block++) {
+    const table = tables.findPte(block);
+    if (table < 0) continue;
+    const base = block * ENTRIES;
+    const last = Math.min(ENTRIES, end - base);
+    for (let index = Math.max(0, start - base); index < last; index++) {
+      const slot = table + index * 2;
+      if ((tables.words[slot]! & PRESENT_ANY) === 0) continue;
+      const frame = mm.frameAt(slot);
+      if (isZeroFrame(frame) || !memory.isLarge(frame)) continue;
+      if (index === 0 && last === ENTRIES && isWholeLarge(mm, table)) break;
+      if (memory.mappings(frame) === 1) mm.splitLarge(block, frame);
+    }
+  }
+}
+
+/** Whether a last-level table maps one whole huge page by entries that differ in nothing that matters. */
+function isWholeLarge(mm: Mm, table: number): boolean {
+  const { words } = mm.tables;
+  const first = mm.frameAt(table);
+  const protection = words[table]! & UFFD_WP;
+  if (first % HUGE_PAGES !== 0) return false;
+  for (let index = 0; index < ENTRIES; index++) {
+    const low = words[table + index * 2]!;
+    if ((low & PRESENT_ANY) === 0 || (low & UFFD_WP) !== protection) return false;
+    if (mm.frameAt(table + index * 2) !== first + index) return false;
+  }
+  return true;
+}
+
 // ---- free ----
 
 function free(mm: Mm, vma: Vma, start: number, end: number): void {
@@ -196,8 +234,10 @@ function free(mm: Mm, vma: Vma, start: number, end: number): void {
       tables.words[pmd] = tables.words[pmd]! & ~D;
     } else {
       mm.splitHuge(vma, block);
+      mm.splitLarge(block, frame);
     }
   }
+  splitPartLarge(mm, start, end);
   forEachEntry(mm, start, end, (slot) => {
     const { words } = tables;
     const low = words[slot]!;
@@ -251,7 +291,9 @@ function pageOut(mm: Mm, vma: Vma, start: number, end: number, reclaim: boolean)
     if (vma.file !== null)
       vma.file.hugeStretches.delete(Math.floor(vma.fileIndex(block * ENTRIES) / HUGE_PAGES));
     mm.splitHuge(vma, block);
+    if (!whole && vma.file === null) mm.splitLarge(block, frame);
   }
+  splitPartLarge(mm, start, end);
   if (!reclaim) return;
   forEachEntry(mm, start, end, (slot, page) => pageOutEntry(mm, vma, slot, page));
 }
@@ -301,7 +343,8 @@ function collapse(mm: Mm, vma: Vma, start: number, end: number): number {
   if (vma.hugetlb || vma.hugeAdvice === ADVICE_NO_HUGE) return EINVAL;
   const first = Math.ceil(start / ENTRIES);
   const last = Math.floor(end / ENTRIES);
-  if (!suitsAnyHuge(vma)) return EINVAL;
+  // A mapping that never had a page of its own is not considered.
+  if (!suitsAnyHuge(vma) || (vma.anonymous && vma.anonVma === null)) return EINVAL;
   if (first > last) return EINVAL;
   let done = 0;
   let failure = EINVAL;
@@ -353,6 +396,7 @@ function collapseAnonymous(mm: Mm, vma: Vma, block: number): number {
     memory.copy(frame, huge + index);
     memory.unmap(frame);
   }
+  // What was empty or the zero page holds zeros now.
   tables.removePte(pmd);
   mm.setEntry(pmd, huge, vma.entryFlags | PS | D | SOFT_DIRTY | (vma.writable ? RW : 0));
   return 0;

@@ -39,7 +39,18 @@ const DIRTY = RW | D | SOFT_DIRTY;
 export function access(mm: Mm, page: number, write: boolean): number {
   const vma = mm.find(page);
   if (vma === undefined || vma.prot === 0 || (write && !vma.writable)) return FAULT_SEGV;
-  return accessMapping(mm, vma, page, write);
+  const result = accessMapping(mm, vma, page, write);
+  if (write && result === FAULT_OK) noteWrite(mm, page);
+  return result;
+}
+
+/** The page, which is present, holds something other than zeros from now on. */
+function noteWrite(mm: Mm, page: number): void {
+  const block = Math.floor(page / ENTRIES);
+  const pmd = mm.tables.findPmd(block);
+  const index = page - block * ENTRIES;
+  const table = mm.tables.pteTable(pmd);
+  mm.memory.written(table < 0 ? mm.frameAt(pmd) + index : mm.frameAt(table + index * 2));
 }
 
 /** As `access`, where the mapping is known to allow it. */

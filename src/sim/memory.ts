@@ -14,6 +14,10 @@ const FIRST_FREE = 2 * HUGE_PAGES;
 const CACHED = 1;
 /** MADV_FREE was called on it: reclaim may drop it unless it was written to since. */
 const LAZY_FREE = 2;
+/** Something other than zeros was written to it. */
+const NONZERO = 4;
+/** Part of an anonymous huge page, however it is mapped now. */
+const LARGE = 8;
 
 /** A bigger copy of a typed array; a quarter more room keeps growth cheap and small. */
 function grown<T extends Uint8Array | Int32Array>(array: T, length: number, make: (length: number) => T): T {
@@ -40,6 +44,8 @@ export class PhysicalMemory {
   #swapUsers = new Int32Array(1024);
   #swapUsed = 1;
   #freeSlots: number[] = [];
+  /** Slots of pages that hold nothing but zeros. */
+  readonly #zeroSlots = new Set<number>();
 
   /** Page contents by frame, and by swap slot as `-slot`; undefined when contents are not simulated. */
   readonly contents: Map<number, Uint8Array> | undefined;
@@ -97,7 +103,7 @@ export class PhysicalMemory {
     }
     this.kinds.fill(kind, index, index + HUGE_PAGES);
     this.#mappings.fill(0, index, index + HUGE_PAGES);
-    this.#flags.fill(kind === FRAME_FILE ? CACHED : 0, index, index + HUGE_PAGES);
+    this.#flags.fill(kind === FRAME_FILE ? CACHED : LARGE, index, index + HUGE_PAGES);
     this.#inUse += HUGE_PAGES;
     return index + FRAME_BASE;
   }
@@ -194,6 +200,29 @@ export class PhysicalMemory {
     this.#flags[index] = lazy ? this.#flags[index]! | LAZY_FREE : this.#flags[index]! & ~LAZY_FREE;
   }
 
+  /** Notes a write to the frame by the CPU. */
+  written(frame: number): void {
+    const index = frame - FRAME_BASE;
+    this.#flags[index] = this.#flags[index]! | NONZERO;
+  }
+
+  isZeroFilled(frame: number): boolean {
+    return (this.#flags[frame - FRAME_BASE]! & NONZERO) === 0;
+  }
+
+  /** Whether the frame belongs to an anonymous huge page. */
+  isLarge(frame: number): boolean {
+    return (this.#flags[frame - FRAME_BASE]! & LARGE) !== 0;
+  }
+
+  /** Makes what is left of a huge page small pages. */
+  splitLarge(frame: number): void {
+    const head = Math.floor((frame - FRAME_BASE) / HUGE_PAGES) * HUGE_PAGES;
+    for (let index = head; index < head + HUGE_PAGES; index++) {
+      this.#flags[index] = this.#flags[index]! & ~LARGE;
+    }
+  }
+
   /** Moves a page's contents to a new swap slot, which has one user. */
   swapOut(frame: number): number {
     const slot = this.#freeSlots.pop() ?? this.#swapUsed++;
@@ -201,6 +230,7 @@ export class PhysicalMemory {
       this.#swapUsers = grown(this.#swapUsers, slot + 1, (n) => new Int32Array(n));
     }
     this.#swapUsers[slot] = 1;
+    if (this.isZeroFilled(frame)) this.#zeroSlots.add(slot);
     const bytes = this.contents?.get(frame);
     if (bytes !== undefined) this.contents!.set(-slot, bytes.slice());
     return slot;
@@ -210,6 +240,7 @@ export class PhysicalMemory {
   swapIn(slot: number, frame: number): void {
     const bytes = this.contents?.get(-slot);
     if (bytes !== undefined) this.contents!.set(frame, bytes.slice());
+    if (!this.#zeroSlots.has(slot)) this.written(frame);
   }
 
   shareSlot(slot: number): void {
@@ -219,6 +250,7 @@ export class PhysicalMemory {
   freeSlot(slot: number): void {
     if (--this.#swapUsers[slot]! > 0) return;
     this.contents?.delete(-slot);
+    this.#zeroSlots.delete(slot);
     this.#freeSlots.push(slot);
   }
 
@@ -226,6 +258,7 @@ export class PhysicalMemory {
   copy(from: number, to: number): void {
     const bytes = this.contents?.get(from);
     if (bytes !== undefined) this.contents!.set(to, bytes.slice());
+    if (!this.isZeroFilled(from)) this.written(to);
   }
 }
 

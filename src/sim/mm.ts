@@ -211,6 +211,28 @@ export class Mm implements ScanTarget {
   }
 
   /**
+   * Splits the anonymous huge page that `frame`, mapped in this block, belongs to: its pages become small ones,
+   * and those that hold only zeros are replaced by the shared zero page.
+   */
+  splitLarge(block: number, frame: number): void {
+    const { tables, memory } = this;
+    const pmd = tables.findPmd(block);
+    const { words } = tables;
+    const table = tables.pteTable(pmd);
+    const folio = Math.floor(frame / ENTRIES);
+    for (let slot = table; slot < table + ENTRIES * 2; slot += 2) {
+      const low = words[slot]!;
+      if ((low & PRESENT_ANY) === 0) continue;
+      const mapped = this.frameAt(slot);
+      if (Math.floor(mapped / ENTRIES) !== folio || !memory.isLarge(mapped)) continue;
+      if (!memory.isZeroFilled(mapped)) continue;
+      this.setEntry(slot, ZERO_FRAME, (low & 0xfff & ~(RW | D)) | SPECIAL);
+      memory.unmap(mapped);
+    }
+    memory.splitLarge(frame);
+  }
+
+  /**
    * Takes pages out of [start, end) of a mapping, as munmap and MADV_DONTNEED do.
    *
    * @param dropMarkers whether protection and guard markers go as well
@@ -425,6 +447,8 @@ export class Mm implements ScanTarget {
   unmap(start: number, end: number): void {
     const touched = this.overlapping(start, end);
     if (touched.length === 0) return;
+    const first = Math.max(start, touched[0]!.start);
+    const last = Math.min(end, touched[touched.length - 1]!.end);
     for (const vma of touched) {
       const part = this.isolate(vma, Math.max(start, vma.start), Math.min(end, vma.end));
       this.zap(part, part.start, part.end, true, false);
@@ -432,6 +456,6 @@ export class Mm implements ScanTarget {
       this.mappings.splice(this.mappings.indexOf(part), 1);
       this.#forget(part);
     }
-    this.freeTables(Math.max(start, touched[0]!.start), Math.min(end, touched[touched.length - 1]!.end));
+    this.freeTables(first, last);
   }
 }

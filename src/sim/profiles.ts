@@ -33,7 +33,7 @@ const LINUX_6_18: KernelProfile = {
   dontneedFreesTables: true,
   hugeZeroWriteStaysHuge: true,
   mremapClearsProtection: true,
-  collapseNeedsWritable: true,
+  collapseNeedsWritable: false,
 };
 
 const LINUX_6_12: KernelProfile = {
@@ -46,6 +46,7 @@ const LINUX_6_12: KernelProfile = {
   hasGuardPages: false,
   dontneedFreesTables: false,
   hugeZeroWriteStaysHuge: false,
+  collapseNeedsWritable: true,
 };
 
 const LINUX_6_7: KernelProfile = {
