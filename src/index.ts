@@ -1,1 +1,4 @@
 export * from './abi/index.js';
+export * from './live/index.js';
+export * from './proc/index.js';
+export * from './query/index.js';

@@ -1,1 +1,61 @@
 #!/usr/bin/env node
+import { Command, CommanderError } from 'commander';
+import { addDemoCommand } from './commands/demo.js';
+import { addDoctorCommand } from './commands/doctor.js';
+import { addMapsCommand } from './commands/maps.js';
+import { addScanCommand } from './commands/scan.js';
+import { EXIT, type ExitCode, report } from './exit.js';
+import { ReaderGone } from './output.js';
+import { printable } from './text.js';
+import { version } from './version.js';
+
+async function run(work: () => Promise<ExitCode>): Promise<void> {
+  try {
+    process.exitCode = await work();
+  } catch (error) {
+    if (error instanceof ReaderGone) process.exitCode = EXIT.done;
+    else process.exitCode = report(error);
+  }
+}
+
+const program = new Command('pmscan')
+  .description(
+    'Which pages of a process are what, and which were written since you last asked (PAGEMAP_SCAN)',
+  )
+  .version(version, '-V, --version', 'print the version')
+  .helpOption('-h, --help', 'show help')
+  .option('--no-color', 'no colours (so does NO_COLOR in the environment)')
+  .showHelpAfterError('(`pmscan --help`, or `pmscan COMMAND --help`, says how it is used)')
+  .configureOutput({
+    // Arguments are echoed in usage errors.
+    outputError: (text, write) =>
+      write(
+        text
+          .split('\n')
+          .map(printable)
+          .join('\n')
+          .replace(/^error:/, 'pmscan:'),
+      ),
+  })
+  .exitOverride()
+  .addHelpText(
+    'after',
+    `
+Exit codes: 0 done, 1 failed, 2 usage, 3 no such process, 4 not permitted, 5 this kernel cannot, 130 interrupted
+
+Examples:
+  pmscan demo                             see it at work
+  pmscan maps redis-server                where a process's memory is
+  pmscan scan 1234 --where 'swapped'      which pages were swapped out
+  pmscan doctor                           what this kernel and this user can do`,
+  );
+
+for (const add of [addScanCommand, addMapsCommand, addDoctorCommand, addDemoCommand]) add(program, run);
+for (const command of program.commands) command.copyInheritedSettings(program);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (!(error instanceof CommanderError)) throw error;
+  process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
+}

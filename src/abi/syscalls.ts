@@ -1,0 +1,35 @@
+/**
+ * Numbers of the system calls that C libraries do not wrap everywhere (man syscalls(2)). From 424 on, all
+ * architectures share them. The keys are Node's names (`process.arch`).
+ */
+export interface SyscallNumbers {
+  readonly ptrace: number;
+  readonly process_vm_readv: number;
+  readonly memfd_create: number;
+  readonly userfaultfd: number;
+  readonly pidfd_open: number;
+  readonly pidfd_getfd: number;
+}
+
+export const SYSCALLS: Readonly<Record<string, SyscallNumbers>> = {
+  x64: {
+    ptrace: 101,
+    process_vm_readv: 310,
+    memfd_create: 319,
+    userfaultfd: 323,
+    pidfd_open: 434,
+    pidfd_getfd: 438,
+  },
+  arm64: {
+    ptrace: 117,
+    process_vm_readv: 270,
+    memfd_create: 279,
+    userfaultfd: 282,
+    pidfd_open: 434,
+    pidfd_getfd: 438,
+  },
+};
+
+export const PTRACE_DETACH = 17;
+export const PTRACE_SEIZE = 0x4206;
+export const PTRACE_INTERRUPT = 0x4207;

@@ -1,0 +1,135 @@
+import { readFileSync } from 'node:fs';
+import { arch, release } from 'node:os';
+import type { Command } from 'commander';
+import { errnoNumber, PagemapError } from '../../abi/index.js';
+import { type Answer, type Capability, DISABLE_VARIABLE, probeCapabilities } from '../../live/index.js';
+import { EXIT, type ExitCode } from '../exit.js';
+import { Output } from '../output.js';
+import { outputStyle, printable, type Style } from '../text.js';
+import { version } from '../version.js';
+
+export const DOCTOR_SCHEMA = 'pagemap-scan/doctor@1';
+
+/** Facts that explain the answers: settings of the system, each as the system shows it. */
+const SETTINGS: readonly { readonly name: string; readonly path: string }[] = [
+  { name: 'transparent huge pages', path: '/sys/kernel/mm/transparent_hugepage/enabled' },
+  { name: 'vm.nr_hugepages', path: '/proc/sys/vm/nr_hugepages' },
+  { name: 'vm.unprivileged_userfaultfd', path: '/proc/sys/vm/unprivileged_userfaultfd' },
+  { name: 'kernel.yama.ptrace_scope', path: '/proc/sys/kernel/yama/ptrace_scope' },
+  { name: 'security modules', path: '/sys/kernel/security/lsm' },
+];
+
+function setting(path: string): string {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'not there' : 'not readable';
+  }
+}
+
+function statusField(name: string): string {
+  return new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(setting('/proc/self/status'))?.[1] ?? 'not shown';
+}
+
+function swapDevices(): string {
+  const lines = setting('/proc/swaps').split('\n').slice(1);
+  return lines.length === 0 ? 'none' : lines.map((line) => line.split(/\s+/)[0]).join(', ');
+}
+
+function facts(): Record<string, string> {
+  const list: Record<string, string> = {
+    'pagemap-scan': version,
+    node: `${process.version} (${arch()})`,
+    kernel: `${process.platform} ${release()}`,
+  };
+  if (process.platform !== 'linux') return list;
+  list['user'] = `uid ${process.geteuid?.() ?? '?'}, effective capabilities ${statusField('CapEff')}`;
+  list['seccomp'] = { 0: 'none', 1: 'strict', 2: 'filter' }[statusField('Seccomp')] ?? 'not shown';
+  list['swap'] = swapDevices();
+  for (const { name, path } of SETTINGS) list[name] = setting(path);
+  if (process.env[DISABLE_VARIABLE])
+    list[DISABLE_VARIABLE] = `${process.env[DISABLE_VARIABLE]} (the ioctl is switched off)`;
+  return list;
+}
+
+/** What the answers mean for the things that people want to do. */
+function verdicts(capabilities: readonly Capability[]): { what: string; answer: Answer }[] {
+  const answer = (...ids: string[]): Answer => {
+    const answers = ids.map(
+      (id) => capabilities.find((capability) => capability.id === id)?.answer ?? 'unknown',
+    );
+    return answers.includes('no') ? 'no' : answers.includes('unknown') ? 'unknown' : 'yes';
+  };
+  return [
+    { what: 'scan and maps of processes (pmscan scan, pmscan maps)', answer: answer('pagemap-scan') },
+    { what: 'tracking writes to own memory', answer: answer('pagemap-scan', 'userfaultfd', 'wp-async') },
+    {
+      what: 'tracking writes of other processes',
+      answer: answer('pagemap-scan', 'userfaultfd', 'wp-async', 'ptrace'),
+    },
+  ];
+}
+
+function mark(answer: Answer, { colors, unicode }: Style): string {
+  if (answer === 'yes') return colors.green(unicode ? '✔' : 'yes');
+  return answer === 'no' ? colors.red(unicode ? '✘' : 'no ') : colors.yellow(unicode ? '?' : '?  ');
+}
+
+/** The work of `pmscan doctor`. */
+export async function doctorCommand(options: { json?: boolean; color?: boolean }): Promise<ExitCode> {
+  let capabilities: Capability[];
+  try {
+    capabilities = await probeCapabilities();
+  } catch (error) {
+    if (!(error instanceof PagemapError) || error.errno !== errnoNumber('ENOSYS')) throw error;
+    const how = error.message;
+    capabilities = [{ id: 'pagemap-scan', title: 'the PAGEMAP_SCAN ioctl', answer: 'no', how }];
+  }
+  const system = facts();
+  const conclusions = verdicts(capabilities);
+  const output = new Output();
+  if (options.json) {
+    output.line(JSON.stringify({ schema: DOCTOR_SCHEMA, system, conclusions, capabilities }, null, 2));
+  } else {
+    const style = outputStyle(options.color !== false);
+    const { colors } = style;
+    const width = Math.max(...Object.keys(system).map((name) => name.length));
+    for (const [name, value] of Object.entries(system)) {
+      output.line(`${colors.dim(name.padEnd(width))}  ${printable(value)}`);
+    }
+    output.line('');
+    output.line(colors.bold('What can be done here'));
+    for (const { what, answer } of conclusions) output.line(`  ${mark(answer, style)} ${what}`);
+    output.line('');
+    output.line(colors.bold('How it was found out'));
+    for (const { title, answer, how, advice } of capabilities) {
+      output.line(`  ${mark(answer, style)} ${title}: ${colors.dim(printable(how))}`);
+      if (answer !== 'yes' && advice !== undefined) output.line(`      ${printable(advice)}`);
+    }
+  }
+  await output.flush();
+  return EXIT.done;
+}
+
+/** Adds `pmscan doctor` to the program. */
+export function addDoctorCommand(
+  program: Command,
+  run: (work: () => Promise<ExitCode>) => Promise<void>,
+): void {
+  program
+    .command('doctor')
+    .description('say what this kernel and this user can do, how that was found out, and what to do about it')
+    .option('--json', 'one JSON document')
+    .addHelpText(
+      'after',
+      `
+Everything is found out by trying it, in this process and a child of its own; nothing is left behind.
+Paste its output into a bug report.
+
+Examples:
+  pmscan doctor
+  sudo -u postgres pmscan doctor
+  pmscan doctor --json | jq '.capabilities[] | select(.answer != "yes")'`,
+    )
+    .action((_options: unknown, command: Command) => run(() => doctorCommand(command.optsWithGlobals())));
+}

@@ -1,0 +1,229 @@
+import type { Command } from 'commander';
+import { CATEGORIES, categoryNames, PAGE_SIZE, RegionBuffer } from '../../abi/index.js';
+import { kernelCategories, type LivePagemap, type ProcessError } from '../../live/index.js';
+import type { Mapping } from '../../proc/index.js';
+import {
+  type AddressRange,
+  compileWhere,
+  legRanges,
+  type Query,
+  RegionDealer,
+  RegionJoiner,
+  scanLegs,
+} from '../../query/index.js';
+import { CliError, EXIT, type ExitCode } from '../exit.js';
+import { Interrupt } from '../interrupt.js';
+import {
+  intersectRanges,
+  mappingMatcher,
+  mergeRanges,
+  parseCategories,
+  parseCount,
+  parseRange,
+} from '../options.js';
+import { Output } from '../output.js';
+import { openTarget } from '../target.js';
+import { hex, humanBytes, humanCount, outputStyle, plural, printable, type Style } from '../text.js';
+
+export const SCAN_SCHEMA = 'pagemap-scan/scan@1';
+
+export interface ScanOptions {
+  readonly where?: string;
+  readonly range?: AddressRange[];
+  readonly mapping?: string;
+  readonly return?: number;
+  readonly maxPages?: number;
+  readonly json?: boolean;
+  readonly color?: boolean;
+}
+
+/** Where the found regions go. `mapping` is undefined for one that appeared while we scanned. */
+export interface RegionSink {
+  region(start: number, end: number, categories: number, mapping: { name: string } | undefined): void;
+  end(totals: { regions: number; pages: number }, incomplete: string | undefined): void;
+}
+
+function jsonSink(output: Output, pid: number): RegionSink {
+  let separator = '';
+  const begin = JSON.stringify({ schema: SCAN_SCHEMA, pid, pageSize: PAGE_SIZE }).slice(0, -1);
+  const open = () => {
+    if (separator === '') output.write(`${begin},"regions":[`);
+  };
+  return {
+    region(start, end, categories, mapping) {
+      open();
+      const region = {
+        start: hex(start),
+        end: hex(end),
+        pages: (end - start) / PAGE_SIZE,
+        categories: categoryNames(categories),
+        mapping: mapping?.name ?? null,
+      };
+      output.write(`${separator}\n${JSON.stringify(region)}`);
+      separator = ',';
+    },
+    end(totals, incomplete) {
+      open();
+      const rest = incomplete === undefined ? { totals } : { totals, incomplete };
+      output.line(`\n],${JSON.stringify(rest).slice(1)}`);
+    },
+  };
+}
+
+/** Wide enough for what is common; lines are written as they come, so that none can wait for the widest. */
+const CATEGORIES_WIDTH = 'written file present huge'.length;
+
+/** A line a region, and one for the totals. */
+export function textSink(output: Output, style: Style): RegionSink {
+  const { colors } = style;
+  let titled = false;
+  return {
+    region(start, end, categories, mapping) {
+      if (!titled) {
+        const title = `${'START'.padEnd(14)}  ${'END'.padEnd(14)}  ${'PAGES'.padStart(10)}  ${'SIZE'.padStart(8)}`;
+        output.line(colors.bold(`${title}  ${'CATEGORIES'.padEnd(CATEGORIES_WIDTH)}  MAPPING`));
+        titled = true;
+      }
+      const pages = (end - start) / PAGE_SIZE;
+      const names = categoryNames(categories).join(' ') || '-';
+      const name = mapping === undefined ? '(new mapping)' : printable(mapping.name) || '[anon]';
+      output.line(
+        `${hex(start).padEnd(14)}  ${hex(end).padEnd(14)}  ${humanCount(pages).padStart(10)}  ` +
+          `${humanBytes(end - start).padStart(8)}  ${colors.cyan(names.padEnd(CATEGORIES_WIDTH))}  ${name}`,
+      );
+    },
+    end({ regions, pages }, incomplete) {
+      const what = `${plural(pages, 'page')} (${humanBytes(pages * PAGE_SIZE)}) in ${plural(regions, 'region')}`;
+      output.line(incomplete === undefined ? what : `${what}; ${incomplete}, so there may be more`);
+    },
+  };
+}
+
+function checkKernelKnows(categories: number): void {
+  const missing = categories & ~kernelCategories();
+  if (missing === 0) return;
+  throw new CliError(
+    EXIT.unsupported,
+    `Cannot use the category ${categoryNames(missing).join(', ')}: this kernel does not know it\n` +
+      'softdirty came after Linux 6.7, guard with 6.15; `pmscan doctor` says what this kernel has',
+  );
+}
+
+function* chooseRanges(mappings: readonly Mapping[], options: ScanOptions): Generator<AddressRange> {
+  if (options.mapping === undefined && options.range === undefined) {
+    // One call may cover many mappings and the gaps between: what appears there meanwhile is found, too.
+    yield* legRanges(mappings);
+    return;
+  }
+  let chosen = mergeRanges(mappings);
+  if (options.mapping !== undefined) {
+    const matches = mappingMatcher(options.mapping);
+    chosen = mergeRanges(mappings.filter(({ name }) => matches(name)));
+    if (chosen.length === 0) {
+      throw new CliError(
+        EXIT.failed,
+        `Cannot find a mapping that matches ${printable(options.mapping)}; \`pmscan maps\` lists them`,
+      );
+    }
+  }
+  if (options.range !== undefined) chosen = intersectRanges(mergeRanges(options.range), chosen);
+  // Each range by itself: nothing outside of them is looked at.
+  for (const range of chosen) yield* legRanges([range]);
+}
+
+/** The work of `pmscan scan`. */
+export async function scanCommand(target: string, options: ScanOptions): Promise<ExitCode> {
+  const filter = options.where === undefined ? {} : compileWhere(options.where);
+  using pagemap: LivePagemap = openTarget(target);
+  const { categoryInverted = 0, categoryMask = 0, categoryAnyofMask = 0 } = filter as Partial<Query>;
+  const returnMask = options.return ?? kernelCategories();
+  checkKernelKnows(categoryInverted | categoryMask | categoryAnyofMask | returnMask);
+
+  const mappings = pagemap.mappings();
+  const output = new Output();
+  const sink = options.json
+    ? jsonSink(output, pagemap.pid)
+    : textSink(output, outputStyle(options.color !== false));
+  const totals = { regions: 0, pages: 0 };
+  const dealer = new RegionDealer(mappings, (index, start, end, categories) => {
+    totals.regions++;
+    totals.pages += (end - start) / PAGE_SIZE;
+    sink.region(start, end, categories, index < 0 ? undefined : mappings[index]);
+  });
+  const joiner = new RegionJoiner((start, end, categories) => dealer.add(start, end, categories));
+
+  using interrupt = new Interrupt();
+  const buffer = new RegionBuffer(8192);
+  let pagesLeft = options.maxPages ?? Number.POSITIVE_INFINITY;
+  let interrupted = false;
+  scanning: for (const range of chooseRanges(mappings, options)) {
+    const query = {
+      ...range,
+      categoryInverted,
+      categoryMask,
+      categoryAnyofMask,
+      returnMask,
+      maxPages: Number.isFinite(pagesLeft) ? pagesLeft : 0,
+    };
+    for (const found of scanLegs(pagemap, query, { buffer })) {
+      pagesLeft -= found.totalPages();
+      joiner.addAll(found);
+      await output.drain();
+      interrupted = await interrupt.check();
+      if (interrupted) break scanning;
+    }
+    if (pagesLeft <= 0) break;
+    interrupted = await interrupt.check();
+    if (interrupted) break;
+  }
+  joiner.flush();
+
+  const ended = pagemap.ended;
+  if (ended && totals.regions === 0) pagemap.checkAlive();
+  sink.end(totals, interrupted ? 'interrupted' : ended ? 'the process ended' : undefined);
+  await output.flush();
+  if (interrupted) return EXIT.interrupted;
+  if (ended) {
+    try {
+      pagemap.checkAlive();
+    } catch (error) {
+      // Something was measured, so that this is no longer "no such process".
+      throw new CliError(EXIT.failed, (error as ProcessError).message, { cause: error });
+    }
+  }
+  return EXIT.done;
+}
+
+/** Adds `pmscan scan` to the program. */
+export function addScanCommand(
+  program: Command,
+  run: (work: () => Promise<ExitCode>) => Promise<void>,
+): void {
+  program
+    .command('scan')
+    .description('list the pages of a process that match a filter')
+    .argument('<pid>', 'process number, or the name of one process')
+    .option(
+      '--where <expr>',
+      'which pages, e.g. "written & !file & (present | swapped)"; all mapped ones by default',
+    )
+    .option('--range <a-b>', 'only these addresses: 0xA-0xB or 0xA+SIZE; may be repeated', parseRange)
+    .option('--mapping <pattern>', 'only mappings with this in their name; with * or ?, the whole name')
+    .option('--return <list>', 'categories to report, e.g. present,file; or none', parseCategories)
+    .option('--max-pages <n>', 'stop after this many pages', parseCount)
+    .option('--json', 'one JSON document')
+    .addHelpText(
+      'after',
+      `
+Categories: ${CATEGORIES.map(({ name }) => name).join(', ')}
+
+Examples:
+  pmscan scan 1234 --where 'present & !file'         anonymous memory
+  pmscan scan redis-server --where swapped           what was swapped out
+  pmscan scan 1234 --where huge --mapping '[heap]'   huge pages of the heap
+  pmscan scan 1234 --range 0x7f0000000000+64M --json | jq .totals`,
+    )
+    .action((target: string, _options: ScanOptions, command: Command) =>
+      run(() => scanCommand(target, command.optsWithGlobals())),
+    );
+}

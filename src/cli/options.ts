@@ -1,0 +1,122 @@
+/** Parsers of option values. Each throws commander's InvalidArgumentError, so that the option is named. */
+import { InvalidArgumentError } from 'commander';
+import { CATEGORIES, categoryBit, PAGE_SIZE, USER_SPACE_END } from '../abi/index.js';
+import type { AddressRange } from '../query/index.js';
+
+const SIZE_UNITS: Readonly<Record<string, number>> = {
+  '': 1,
+  K: 2 ** 10,
+  M: 2 ** 20,
+  G: 2 ** 30,
+  T: 2 ** 40,
+};
+
+/** `64M`, `1.5GiB`, `4096`: bytes. Units are binary, as everywhere where pages are counted. */
+export function parseSize(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?$/i.exec(text.trim());
+  const bytes = match ? Number(match[1]) * SIZE_UNITS[match[2]!.toUpperCase()]! : Number.NaN;
+  if (!Number.isSafeInteger(bytes)) {
+    throw new InvalidArgumentError('Give a size in bytes, or with a unit: 4096, 64K, 1.5G.');
+  }
+  return bytes;
+}
+
+/** An integer from 1. */
+export function parseCount(text: string): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < 1) {
+    throw new InvalidArgumentError('Give a whole number from 1.');
+  }
+  return value;
+}
+
+function parseAddress(text: string): number {
+  // Bare digits are hexadecimal too, as in /proc/PID/maps, so that ranges can be pasted from there.
+  const match = /^(?:0x)?([0-9a-f]{1,16})$/i.exec(text.trim());
+  if (!match) {
+    throw new InvalidArgumentError(
+      'Give hexadecimal addresses: 0x7f0000000000-0x7f0000200000, or a start and a size: 0x7f0000000000+2M.',
+    );
+  }
+  return Number.parseInt(match[1]!, 16);
+}
+
+/** `A-B` or `A+SIZE`, rounded outwards to whole pages. Collects over repeated options. */
+export function parseRange(text: string, previous: readonly AddressRange[] = []): AddressRange[] {
+  const [startText, separator, endText] = text.split(/([-+])/, 3);
+  if (!separator || !endText) {
+    throw new InvalidArgumentError(
+      'Give two addresses, 0x7f0000000000-0x7f0000200000, or 0x7f0000000000+2M.',
+    );
+  }
+  const from = parseAddress(startText!);
+  const to = separator === '+' ? from + parseSize(endText) : parseAddress(endText);
+  if (to <= from) throw new InvalidArgumentError('The end must lie behind the start.');
+  if (to > USER_SPACE_END) {
+    throw new InvalidArgumentError(
+      `The range lies outside user space, which ends at 0x${USER_SPACE_END.toString(16)}.`,
+    );
+  }
+  return [
+    ...previous,
+    { start: Math.floor(from / PAGE_SIZE) * PAGE_SIZE, end: Math.ceil(to / PAGE_SIZE) * PAGE_SIZE },
+  ];
+}
+
+/** `present,file`: a set of categories; `none` for the empty one. */
+export function parseCategories(text: string): number {
+  if (text.trim().toLowerCase() === 'none') return 0;
+  let categories = 0;
+  for (const name of text.split(',')) {
+    const bit = categoryBit(name.trim());
+    if (bit === undefined) {
+      throw new InvalidArgumentError(
+        `There is no category "${name.trim()}". Give a list of: ${CATEGORIES.map((category) => category.name).join(', ')}; or none.`,
+      );
+    }
+    categories |= bit;
+  }
+  return categories;
+}
+
+/** Several ranges as the fewest, in address order: scanned once each, whatever was given. */
+export function mergeRanges(ranges: readonly AddressRange[]): AddressRange[] {
+  const merged: { start: number; end: number }[] = [];
+  for (const { start, end } of [...ranges].sort((a, b) => a.start - b.start)) {
+    const last = merged.at(-1);
+    if (last !== undefined && start <= last.end) last.end = Math.max(last.end, end);
+    else merged.push({ start, end });
+  }
+  return merged;
+}
+
+/** The parts of `ranges` that lie in `limits`; both merged and in address order. */
+export function intersectRanges(
+  ranges: readonly AddressRange[],
+  limits: readonly AddressRange[],
+): AddressRange[] {
+  const parts: AddressRange[] = [];
+  let first = 0;
+  for (const range of ranges) {
+    while (first < limits.length && limits[first]!.end <= range.start) first++;
+    for (let index = first; index < limits.length && limits[index]!.start < range.end; index++) {
+      const limit = limits[index]!;
+      parts.push({ start: Math.max(range.start, limit.start), end: Math.min(range.end, limit.end) });
+    }
+  }
+  return parts;
+}
+
+/**
+ * A matcher for mapping names: a pattern with `*` or `?` must match the whole name, any other text be in it. Unnamed
+ * mappings answer to `[anon]`.
+ */
+export function mappingMatcher(pattern: string): (name: string) => boolean {
+  if (!/[*?]/.test(pattern)) return (name) => (name || '[anon]').includes(pattern);
+  const source = pattern
+    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
+    .replace(/\*+/g, '.*')
+    .replace(/\?/g, '.');
+  const expression = new RegExp(`^${source}$`, 's');
+  return (name) => expression.test(name || '[anon]');
+}

@@ -1,0 +1,50 @@
+/** The process that a command is about: a number, or a name that matches one process. */
+import { errnoNumber, PagemapError } from '../abi/index.js';
+import { findProcesses, kernelCategories, type LivePagemap, openPagemap } from '../live/index.js';
+import { CliError, EXIT } from './exit.js';
+import { printable, shorten } from './text.js';
+
+const MOST_LISTED = 10;
+
+function resolve(target: string): number {
+  if (/^\d+$/.test(target)) return Number(target);
+  const found = findProcesses(target);
+  if (found.length === 1) return found[0]!.pid;
+  if (found.length === 0) {
+    throw new CliError(
+      EXIT.noProcess,
+      `Cannot find a process named ${printable(target)}; give its number, or its exact name`,
+    );
+  }
+  const lines = found
+    .slice(0, MOST_LISTED)
+    .map(({ pid, commandLine }) => `  ${String(pid).padStart(8)}  ${shorten(printable(commandLine), 80)}`);
+  if (found.length > MOST_LISTED) lines.push(`  … and ${found.length - MOST_LISTED} more`);
+  throw new CliError(
+    EXIT.usage,
+    `Cannot choose among ${found.length} processes named ${printable(target)}; give the number of one:\n${lines.join('\n')}`,
+  );
+}
+
+/**
+ * Opens the target's address space; the caller disposes it.
+ *
+ * @throws CliError for a name that matches none or several
+ * @throws ProcessError as `openPagemap`; PagemapError ENOTTY when this kernel has no PAGEMAP_SCAN
+ */
+export function openTarget(target: string): LivePagemap {
+  const pagemap = openPagemap(resolve(target));
+  try {
+    if (kernelCategories() === 0) {
+      throw new PagemapError('scan pages', {
+        errno: errnoNumber('ENOTTY')!,
+        syscall: 'ioctl(PAGEMAP_SCAN)',
+        hint: 'this kernel has no PAGEMAP_SCAN; Linux 6.7 brought it',
+      });
+    }
+    return pagemap;
+  } catch (error) {
+    pagemap[Symbol.dispose]();
+    throw error;
+  }
+}

@@ -1,0 +1,417 @@
+/**
+ * What this kernel and this user can do, found out by doing it: version numbers say little, since features are
+ * backported, compiled out, and forbidden by containers.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, readFileSync } from 'node:fs';
+import {
+  CATEGORIES,
+  type CategoryName,
+  errnoName,
+  HUGE_PAGE_SIZE,
+  mman,
+  PAGE_IS_FILE,
+  PAGE_IS_GUARD,
+  PAGE_IS_HUGE,
+  PAGE_IS_PFNZERO,
+  PAGE_IS_PRESENT,
+  PAGE_IS_SOFT_DIRTY,
+  PAGE_IS_SWAPPED,
+  PAGE_IS_WPALLOWED,
+  PAGE_IS_WRITTEN,
+  PAGE_SIZE,
+  PagemapError,
+  PM_SCAN_CHECK_WPASYNC,
+  PM_SCAN_WP_MATCHING,
+  RegionBuffer,
+} from '../abi/index.js';
+import { PTRACE_SEIZE } from '../abi/syscalls.js';
+import { libc } from './libc.js';
+import { createMemoryFile, type MappedMemory, mapMemory, SafeAccess } from './memory.js';
+import { type LivePagemap, openPagemap } from './pagemap.js';
+import { Userfaultfd } from './userfaultfd.js';
+
+/** `unknown` means that it could not be told here, and `how` says why. */
+export type Answer = 'yes' | 'no' | 'unknown';
+
+/** One thing that this kernel and this user can or cannot do. */
+export interface Capability {
+  /** Stable: `pagemap-scan`, `category-huge`, `userfaultfd`, … */
+  readonly id: string;
+  /** What it is, for people. */
+  readonly title: string;
+  readonly answer: Answer;
+  /** How it was found out. */
+  readonly how: string;
+  /** What to do about it, when the answer is not yes and something can be done. */
+  readonly advice?: string | undefined;
+}
+
+type Finding = Omit<Capability, 'id' | 'title'>;
+
+const yes = (how: string): Finding => ({ answer: 'yes', how });
+const no = (how: string, advice?: string): Finding => ({ answer: 'no', how, advice });
+const unknown = (how: string, advice?: string): Finding => ({ answer: 'unknown', how, advice });
+
+const OLD_KERNEL = 'needs Linux 6.7 or later';
+
+function describe(error: unknown): string {
+  return error instanceof PagemapError ? `${error.syscall} gave ${error.code}` : String(error);
+}
+
+let knownCategories: number | undefined;
+
+/**
+ * The categories that this kernel's ioctl accepts in its masks, as a bit set: newer bits make older kernels answer
+ * EINVAL. 0 when the kernel has no PAGEMAP_SCAN.
+ *
+ * @throws PagemapError when it cannot be asked, for another reason than that
+ * @example
+ * ```ts
+ * import { kernelCategories, PAGE_IS_WRITTEN } from 'pagemap-scan';
+ * console.assert(kernelCategories() === 0 || kernelCategories() & PAGE_IS_WRITTEN);
+ * ```
+ */
+export function kernelCategories(): number {
+  if (knownCategories !== undefined) return knownCategories;
+  using pagemap = openPagemap('self');
+  const output = new RegionBuffer(1);
+  let accepted = 0;
+  for (const { bit } of CATEGORIES) {
+    try {
+      // An empty range: the arguments are checked, and nothing is walked.
+      pagemap.scan({ start: 0, end: 0, returnMask: bit }, output);
+      accepted |= bit;
+    } catch (error) {
+      if (!(error instanceof PagemapError)) throw error;
+      if (error.code === 'ENOTTY') return 0;
+      if (error.code !== 'EINVAL') throw error;
+    }
+  }
+  knownCategories = accepted;
+  return accepted;
+}
+
+/** Memory of each kind is made, one page of it is looked at. */
+class Probe implements Disposable {
+  readonly pagemap: LivePagemap = openPagemap('self');
+  readonly access = new SafeAccess();
+  readonly accepted = kernelCategories();
+  readonly #output = new RegionBuffer(16);
+
+  /** Categories of the page at `address`, of those that the kernel accepts. */
+  categories(address: number): number {
+    const request = { start: address, end: address + PAGE_SIZE, returnMask: this.accepted };
+    const { regions } = this.pagemap.scan(request, this.#output);
+    return regions === 0 ? 0 : this.#output.categories(0);
+  }
+
+  [Symbol.dispose](): void {
+    this.access[Symbol.dispose]();
+    this.pagemap[Symbol.dispose]();
+  }
+}
+
+function expectCategory(probe: Probe, memory: MappedMemory, bit: number, what: string): Finding {
+  const seen = probe.categories(memory.address) & bit;
+  return seen ? yes(`${what} was reported so`) : no(`${what} was not reported so`);
+}
+
+function probeSwapped(probe: Probe): Finding {
+  using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+  probe.access.write(memory.address, 1);
+  try {
+    memory.advise(mman.MADV_PAGEOUT);
+    if (probe.categories(memory.address) & PAGE_IS_SWAPPED)
+      return yes('a page was swapped out and reported so');
+  } catch {
+    // MADV_PAGEOUT is not there (before Linux 5.4); a marker will do.
+  }
+  try {
+    using faults = Userfaultfd.open();
+    using marked = mapMemory({ lengthBytes: PAGE_SIZE });
+    faults.register(marked.address, PAGE_SIZE);
+    faults.writeProtect(marked.address, PAGE_SIZE);
+    if (probe.categories(marked.address) & PAGE_IS_SWAPPED) {
+      return yes('a write-protect marker was reported so; no page could be swapped out');
+    }
+  } catch {
+    // Not permitted: nothing is left that could be swapped or marked.
+  }
+  return unknown(
+    'no page could be swapped out',
+    'add swap space (swapon), if you want swapped pages to be tried',
+  );
+}
+
+function probeHuge(probe: Probe): Finding {
+  using memory = mapMemory({ lengthBytes: HUGE_PAGE_SIZE, alignBytes: HUGE_PAGE_SIZE });
+  try {
+    memory.advise(mman.MADV_HUGEPAGE);
+    probe.access.write(memory.address, 1);
+    if (probe.categories(memory.address) & PAGE_IS_HUGE)
+      return yes('a transparent huge page was reported so');
+  } catch {
+    // Built without transparent huge pages.
+  }
+  try {
+    using hugetlb = mapMemory({ lengthBytes: HUGE_PAGE_SIZE, hugetlb: true });
+    if (probe.categories(hugetlb.address) & PAGE_IS_HUGE) return yes('a hugetlb page was reported so');
+  } catch {
+    // None free.
+  }
+  return unknown(
+    'no huge page was to be had',
+    'set /sys/kernel/mm/transparent_hugepage/enabled to madvise, or reserve pages in /proc/sys/vm/nr_hugepages',
+  );
+}
+
+function probeGuard(probe: Probe): Finding {
+  using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+  try {
+    memory.advise(mman.MADV_GUARD_INSTALL);
+  } catch (error) {
+    return no(`the bit is accepted, but ${describe(error)}`, 'guard pages need Linux 6.13 or later');
+  }
+  return expectCategory(probe, memory, PAGE_IS_GUARD, 'a guard page');
+}
+
+function probeWpAllowed(probe: Probe): Finding {
+  try {
+    using faults = Userfaultfd.open();
+    using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+    faults.register(memory.address, PAGE_SIZE);
+    return expectCategory(probe, memory, PAGE_IS_WPALLOWED, 'a registered page');
+  } catch (error) {
+    return unknown(`no page could be registered: ${describe(error)}`);
+  }
+}
+
+const CATEGORY_PROBES: Readonly<Record<CategoryName, (probe: Probe) => Finding>> = {
+  wpallowed: probeWpAllowed,
+  written(probe) {
+    using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+    probe.access.write(memory.address, 1);
+    return expectCategory(probe, memory, PAGE_IS_WRITTEN, 'a page that was written');
+  },
+  file(probe) {
+    const fd = createMemoryFile('pagemap-scan probe', PAGE_SIZE);
+    try {
+      using memory = mapMemory({ lengthBytes: PAGE_SIZE, fd, shared: true });
+      probe.access.write(memory.address, 1);
+      return expectCategory(probe, memory, PAGE_IS_FILE, "a memory file's page");
+    } finally {
+      closeSync(fd);
+    }
+  },
+  present(probe) {
+    using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+    probe.access.write(memory.address, 1);
+    return expectCategory(probe, memory, PAGE_IS_PRESENT, 'a page that was written');
+  },
+  swapped: probeSwapped,
+  pfnzero(probe) {
+    using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+    probe.access.read(memory.address);
+    return expectCategory(probe, memory, PAGE_IS_PFNZERO, 'an anonymous page that was only read');
+  },
+  huge: probeHuge,
+  softdirty(probe) {
+    using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+    probe.access.write(memory.address, 1);
+    return probe.categories(memory.address) & PAGE_IS_SOFT_DIRTY
+      ? yes('a page that was written was reported so')
+      : no(
+          'a page that was written was not reported so',
+          'only kernels built with CONFIG_MEM_SOFT_DIRTY report it; WRITTEN needs nothing of the kind',
+        );
+  },
+  guard: probeGuard,
+};
+
+/** Since when a kernel accepts the bits that came after Linux 6.7. */
+const CATEGORY_SINCE: Partial<Record<CategoryName, string>> = {
+  softdirty: 'it came after Linux 6.7',
+  guard: 'it came with Linux 6.15',
+};
+
+function probePagemapScan(): Finding {
+  try {
+    if (kernelCategories() !== 0) return yes('a scan of an empty range of this process succeeded');
+    return no('ioctl(PAGEMAP_SCAN) on /proc/self/pagemap gave ENOTTY', OLD_KERNEL);
+  } catch (error) {
+    return unknown(describe(error));
+  }
+}
+
+function probeUserfaultfd(): Finding {
+  try {
+    using faults = Userfaultfd.open({ features: 0 });
+    return yes(`got one by ${faults.source}`);
+  } catch (error) {
+    return no(describe(error), error instanceof PagemapError ? error.hint : undefined);
+  }
+}
+
+function probeWpAsync(): Finding {
+  let faults: Userfaultfd;
+  try {
+    faults = Userfaultfd.open();
+  } catch (error) {
+    const code = error instanceof PagemapError ? error.code : '';
+    return code === 'EINVAL'
+      ? no('userfaultfd refuses its features with EINVAL', OLD_KERNEL)
+      : unknown(`no userfaultfd: ${describe(error)}`);
+  }
+  using _faults = faults;
+  if (kernelCategories() === 0)
+    return no('userfaultfd has it, but there is no ioctl to read the result', OLD_KERNEL);
+  using probe = new Probe();
+  using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+  const { address } = memory;
+  faults.register(address, PAGE_SIZE);
+  const protect = { start: address, end: address + PAGE_SIZE, categoryMask: PAGE_IS_WRITTEN };
+  probe.pagemap.scan({ ...protect, flags: PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC }, null);
+  const before = probe.categories(address) & PAGE_IS_WRITTEN;
+  probe.access.write(address, 1);
+  const after = probe.categories(address) & PAGE_IS_WRITTEN;
+  return before === 0 && after !== 0
+    ? yes('a page was protected, reported unwritten, written, and reported written')
+    : no(
+        `a protected page was reported ${before ? 'written' : 'unwritten'}, then ${after ? 'written' : 'unwritten'}`,
+      );
+}
+
+function probeHugetlb(): Finding {
+  try {
+    using _memory = mapMemory({ lengthBytes: HUGE_PAGE_SIZE, hugetlb: true });
+    return yes('a 2 MiB hugetlb page was mapped');
+  } catch (error) {
+    return no(describe(error), 'reserve some: echo 64 > /proc/sys/vm/nr_hugepages');
+  }
+}
+
+const CAP_SYS_PTRACE = 19n;
+
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch {
+    return undefined;
+  }
+}
+
+/** Which processes this user may look into, besides its own children. */
+function ptraceReach(): string {
+  const capEff = /^CapEff:\s*([0-9a-f]+)/m.exec(readText('/proc/self/status') ?? '')?.[1];
+  if (capEff !== undefined && (BigInt(`0x${capEff}`) >> CAP_SYS_PTRACE) & 1n) {
+    return 'with CAP_SYS_PTRACE: every process';
+  }
+  const scope = readText('/proc/sys/kernel/yama/ptrace_scope');
+  if (scope === undefined || scope === '0') return "without CAP_SYS_PTRACE: this user's own processes";
+  if (scope === '1')
+    return 'without CAP_SYS_PTRACE and with kernel.yama.ptrace_scope 1: own descendants only';
+  return `kernel.yama.ptrace_scope is ${scope}: nothing without CAP_SYS_PTRACE`;
+}
+
+const PTRACE_ADVICE =
+  'run as root or with CAP_SYS_PTRACE; in a container, allow the system call and add the capability (docker run --cap-add SYS_PTRACE)';
+
+/** The two system calls that reach into another process, tried on a child that lives for just that long. */
+async function probeChild(): Promise<{ ptrace: Finding; processVmReadv: Finding }> {
+  const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1e9)'], { stdio: 'ignore' });
+  // An error at spawn rejects both waits; the one that is awaited reports it.
+  const exited = once(child, 'exit').catch(() => undefined);
+  try {
+    await once(child, 'spawn');
+    const pid = child.pid!;
+    const { syscall, numbers, errno, address } = libc();
+
+    using pagemap = openPagemap(pid);
+    const source = pagemap.mappings().find((mapping) => mapping.perms.startsWith('r'))!;
+    const data = new ArrayBuffer(8);
+    const [local, remote] = [new BigUint64Array(2), new BigUint64Array(2)];
+    local.set([BigInt(address(data)), 8n]);
+    remote.set([BigInt(source.start), 8n]);
+    const read = syscall(
+      numbers.process_vm_readv,
+      pid,
+      address(local.buffer),
+      1,
+      address(remote.buffer),
+      1,
+      0,
+    );
+    const processVmReadv =
+      read === 8
+        ? yes('8 bytes of a child process were read')
+        : no(`process_vm_readv on a child gave ${errnoName(errno())}`, PTRACE_ADVICE);
+
+    const seized = syscall(numbers.ptrace, PTRACE_SEIZE, pid, 0, 0, 0, 0);
+    const ptrace =
+      seized === 0
+        ? yes(`a child process was seized; ${ptraceReach()}`)
+        : no(`PTRACE_SEIZE on a child gave ${errnoName(errno())}`, PTRACE_ADVICE);
+    return { ptrace, processVmReadv };
+  } catch (error) {
+    const finding = unknown(`no child process could be tried: ${describe(error)}`);
+    return { ptrace: finding, processVmReadv: finding };
+  } finally {
+    child.kill('SIGKILL');
+    if (child.pid !== undefined) await exited;
+  }
+}
+
+function guarded(probe: () => Finding): Finding {
+  try {
+    return probe();
+  } catch (error) {
+    return unknown(`the probe failed: ${describe(error)}`);
+  }
+}
+
+/**
+ * Tries everything that this library builds on, and says of each whether it works here, how that was found out, and
+ * what to do if not. Leaves nothing behind; takes some 50 ms, most of it for a child process.
+ *
+ * @throws PagemapError ENOSYS where this is no Linux or koffi is missing
+ * @example
+ * ```ts
+ * import { probeCapabilities } from 'pagemap-scan';
+ * const capabilities = await probeCapabilities();
+ * for (const { title, answer, advice } of capabilities) console.log(answer, title, advice ?? '');
+ * ```
+ */
+export async function probeCapabilities(): Promise<Capability[]> {
+  libc();
+  const found: Capability[] = [];
+  const add = (id: string, title: string, finding: Finding) => found.push({ id, title, ...finding });
+
+  const scan = probePagemapScan();
+  add('pagemap-scan', 'the PAGEMAP_SCAN ioctl', scan);
+
+  for (const { name, bit } of CATEGORIES) {
+    const title = `category ${name}`;
+    if (scan.answer !== 'yes') {
+      add(`category-${name}`, title, { answer: scan.answer, how: 'the ioctl is not there to ask' });
+    } else if (!(kernelCategories() & bit)) {
+      const since = CATEGORY_SINCE[name];
+      add(`category-${name}`, title, no('this kernel refuses the bit with EINVAL', since));
+    } else {
+      const finding = guarded(() => {
+        using probe = new Probe();
+        return CATEGORY_PROBES[name](probe);
+      });
+      add(`category-${name}`, title, finding);
+    }
+  }
+
+  add('userfaultfd', 'userfaultfd for this user', guarded(probeUserfaultfd));
+  add('wp-async', 'asynchronous write protection (write tracking)', guarded(probeWpAsync));
+  const { ptrace, processVmReadv } = await probeChild();
+  add('ptrace', 'ptrace for this user', ptrace);
+  add('process-vm-readv', "reading other processes' memory", processVmReadv);
+  add('hugetlb', 'hugetlb pages', guarded(probeHugetlb));
+  return found;
+}

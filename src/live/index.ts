@@ -1,0 +1,11 @@
+export { type Answer, type Capability, kernelCategories, probeCapabilities } from './capabilities.js';
+export { createMemoryFile, type MapOptions, MappedMemory, mapMemory, SafeAccess } from './memory.js';
+export { DISABLE_VARIABLE, LivePagemap, openPagemap } from './pagemap.js';
+export {
+  findProcesses,
+  ProcessError,
+  ProcessHandle,
+  type ProcessMatch,
+  type ProcessProblem,
+} from './process.js';
+export { ASYNC_WP_FEATURES, Userfaultfd, type UserfaultfdSource } from './userfaultfd.js';

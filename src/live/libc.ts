@@ -1,0 +1,112 @@
+/**
+ * The C library, by koffi: the only native code of the project, and this file is its only importer.
+ *
+ * Pointers are passed as numbers: user addresses are far below 2^53, and a number costs less to marshal than a
+ * bigint or a view. Memory that is handed to the kernel must therefore be kept reachable by the caller and must
+ * not move: ArrayBuffer backing stores are outside V8's heap and stay where they are.
+ */
+import { createRequire } from 'node:module';
+import { errnoNumber, PagemapError } from '../abi/index.js';
+import { SYSCALLS, type SyscallNumbers } from '../abi/syscalls.js';
+
+type Koffi = typeof import('koffi').default;
+
+/** System calls and library functions. Those that fail return -1 and leave the reason in `errno()`. */
+export interface Libc {
+  ioctl(fd: number, request: number, arg: number): number;
+  mmap(address: number, lengthBytes: number, prot: number, flags: number, fd: number, offset: number): number;
+  munmap(address: number, lengthBytes: number): number;
+  mprotect(address: number, lengthBytes: number, prot: number): number;
+  madvise(address: number, lengthBytes: number, advice: number): number;
+  mremap(address: number, oldBytes: number, newBytes: number, flags: number, newAddress: number): number;
+  pread(fd: number, address: number, lengthBytes: number, offset: number): number;
+  pwrite(fd: number, address: number, lengthBytes: number, offset: number): number;
+  sysconf(name: number): number;
+  syscall(number: number, a: number, b: number, c: number, d: number, e: number, f: number): number;
+  /** The calling thread's errno after the last call that failed. */
+  errno(): number;
+  /** Address of an ArrayBuffer's or SharedArrayBuffer's memory. */
+  address(buffer: ArrayBuffer | SharedArrayBuffer): number;
+  /** Memory at an address as an ArrayBuffer, without a copy. Touching it after munmap kills the process. */
+  view(address: number, lengthBytes: number): ArrayBuffer;
+  readonly numbers: SyscallNumbers;
+}
+
+const SC_PAGESIZE = 30;
+
+function unsupported(why: string, cause?: unknown): PagemapError {
+  return new PagemapError('use live processes', {
+    errno: errnoNumber('ENOSYS')!,
+    syscall: 'load',
+    hint: why,
+    cause,
+  });
+}
+
+function load(): Libc {
+  if (process.platform !== 'linux') {
+    throw unsupported(`this is ${process.platform}; the kernel's PAGEMAP_SCAN is there on Linux only`);
+  }
+  const numbers = SYSCALLS[process.arch];
+  if (numbers === undefined) throw unsupported(`${process.arch} is not supported; x64 and arm64 are`);
+
+  let koffi: Koffi;
+  try {
+    // Lazily, so that everything that needs no kernel works where koffi has no binary.
+    koffi = createRequire(import.meta.url)('koffi') as Koffi;
+  } catch (cause) {
+    throw unsupported(
+      'the native module koffi cannot be loaded; reinstall with optional dependencies',
+      cause,
+    );
+  }
+
+  const lib = koffi.load(null);
+  const functions = {
+    ioctl: lib.func('int ioctl(int fd, unsigned long request, uintptr_t arg)'),
+    mmap: lib.func(
+      'intptr_t mmap(uintptr_t addr, size_t length, int prot, int flags, int fd, int64_t offset)',
+    ),
+    munmap: lib.func('int munmap(uintptr_t addr, size_t length)'),
+    mprotect: lib.func('int mprotect(uintptr_t addr, size_t length, int prot)'),
+    madvise: lib.func('int madvise(uintptr_t addr, size_t length, int advice)'),
+    mremap: lib.func('intptr_t mremap(uintptr_t addr, size_t old, size_t new, int flags, uintptr_t to)'),
+    pread: lib.func('intptr_t pread(int fd, uintptr_t buf, size_t count, int64_t offset)'),
+    pwrite: lib.func('intptr_t pwrite(int fd, uintptr_t buf, size_t count, int64_t offset)'),
+    sysconf: lib.func('long sysconf(int name)'),
+    syscall: lib.func(
+      'long syscall(long number, intptr_t a, intptr_t b, intptr_t c, intptr_t d, intptr_t e, intptr_t f)',
+    ),
+  };
+  const pageSizeBytes: number = functions.sysconf(SC_PAGESIZE);
+  if (pageSizeBytes !== 4096) {
+    throw unsupported(`pages of ${pageSizeBytes} bytes are not supported yet; 4096 are`);
+  }
+  return {
+    ...functions,
+    errno: () => koffi.errno(),
+    address: (buffer) => Number(koffi.address(new Uint8Array(buffer))),
+    view: (address, lengthBytes) => koffi.view(BigInt(address), lengthBytes),
+    numbers,
+  };
+}
+
+let loaded: Libc | undefined;
+
+/**
+ * The C library, loaded on first use.
+ * @throws PagemapError ENOSYS where there is no Linux, no supported architecture or no koffi
+ */
+export function libc(): Libc {
+  loaded ??= load();
+  return loaded;
+}
+
+/** The error for the C library call that just failed. `action` follows "Cannot". */
+export function lastError(
+  action: string,
+  syscall: string,
+  details: { hint?: string | undefined; pid?: number; start?: number; end?: number } = {},
+): PagemapError {
+  return new PagemapError(action, { errno: libc().errno(), syscall, ...details });
+}

@@ -1,0 +1,195 @@
+import { closeSync, readSync } from 'node:fs';
+import {
+  errnoNumber,
+  loadU64,
+  PAGEMAP_SCAN,
+  type Pagemap,
+  PM_SCAN_ARG,
+  type RegionBuffer,
+  type ScanRequest,
+  type ScanResult,
+  scanError,
+  storeU64,
+} from '../abi/index.js';
+import type { Mapping } from '../proc/index.js';
+import { type Libc, libc } from './libc.js';
+import { ProcessError, ProcessHandle } from './process.js';
+
+const AT = Object.fromEntries(
+  PM_SCAN_ARG.fields.map((field) => [field, PM_SCAN_ARG.offset[field] / 4]),
+) as Record<(typeof PM_SCAN_ARG.fields)[number], number>;
+
+/** No address that a walk can end at: page-aligned, and outside user space. */
+const NOT_WRITTEN = 0xfffffffffffff000;
+
+/** Set in the environment, makes the live kernel answer as one without the ioctl does (ENOTTY). */
+export const DISABLE_VARIABLE = 'PMSCAN_DISABLE_IOCTL';
+
+export function ioctlDisabled(): boolean {
+  const value = process.env[DISABLE_VARIABLE];
+  return value !== undefined && value !== '' && value !== '0';
+}
+
+/** Addresses of outputs that were used before; a backing store never moves. */
+const addresses = new WeakMap<ArrayBuffer | SharedArrayBuffer, number>();
+
+/**
+ * The real ioctl on a process's /proc/PID/pagemap.
+ *
+ * Holds two descriptors, both for reading only: the target is neither stopped nor changed, unless a scan
+ * asks for write protection. Dispose it to close them.
+ */
+export class LivePagemap implements Pagemap, Disposable {
+  readonly process: ProcessHandle;
+  readonly #fd: number;
+  readonly #libc: Libc;
+  // The argument block is made once: encoding and the call allocate nothing but the result.
+  readonly #arg = new ArrayBuffer(PM_SCAN_ARG.sizeBytes);
+  readonly #words = new Uint32Array(this.#arg);
+  readonly #argAddress: number;
+  readonly #disabled: boolean;
+  #lastOutput: ArrayBuffer | SharedArrayBuffer | undefined;
+  #lastAddress = 0;
+  #open = true;
+
+  /** Use {@link openPagemap}. Takes over `process`: disposing this disposes it. */
+  constructor(process: ProcessHandle) {
+    this.#libc = libc();
+    this.process = process;
+    this.#argAddress = this.#libc.address(this.#arg);
+    this.#disabled = ioctlDisabled();
+    this.#fd = process.open('pagemap');
+  }
+
+  /** The process's number. */
+  get pid(): number {
+    return this.process.pid;
+  }
+
+  scan(request: ScanRequest, output: RegionBuffer | null): ScanResult {
+    if (!this.#open) throw scanError(errnoNumber('EBADF')!, request, undefined, this.pid);
+    if (this.#disabled) throw scanError(errnoNumber('ENOTTY')!, request, undefined, this.pid);
+    const words = this.#words;
+    storeU64(words, AT.size, PM_SCAN_ARG.sizeBytes);
+    storeU64(words, AT.flags, request.flags ?? 0);
+    storeU64(words, AT.start, request.start);
+    storeU64(words, AT.end, request.end);
+    storeU64(words, AT.walk_end, NOT_WRITTEN);
+    storeU64(words, AT.max_pages, request.maxPages ?? 0);
+    storeU64(words, AT.category_inverted, request.categoryInverted ?? 0);
+    storeU64(words, AT.category_mask, request.categoryMask ?? 0);
+    storeU64(words, AT.category_anyof_mask, request.categoryAnyofMask ?? 0);
+    storeU64(words, AT.return_mask, request.returnMask ?? 0);
+    if (output === null) {
+      storeU64(words, AT.vec, 0);
+      storeU64(words, AT.vec_len, 0);
+    } else {
+      storeU64(words, AT.vec, this.#outputAddress(output));
+      storeU64(words, AT.vec_len, output.capacity);
+      output.length = 0;
+    }
+    if (request.override !== undefined) {
+      if (request.override.size !== undefined) storeU64(words, AT.size, request.override.size);
+      if (request.override.vec !== undefined) storeU64(words, AT.vec, request.override.vec);
+      if (request.override.vecLen !== undefined) storeU64(words, AT.vec_len, request.override.vecLen);
+    }
+
+    const regions = this.#libc.ioctl(this.#fd, PAGEMAP_SCAN, this.#argAddress);
+    if (regions < 0) {
+      const errno = this.#libc.errno();
+      // The kernel writes walk_end back only once its checks of the arguments are over.
+      const walkEnd = loadU64(words, AT.walk_end);
+      throw scanError(errno, request, walkEnd === NOT_WRITTEN ? undefined : walkEnd, this.pid);
+    }
+    if (output !== null) output.length = regions;
+    return { regions, walkEnd: loadU64(words, AT.walk_end) };
+  }
+
+  #outputAddress(output: RegionBuffer): number {
+    const { buffer } = output;
+    // A buffer that was transferred to another thread, or shrunk, is memory that is not ours to write any more.
+    if (output.words.length < output.capacity * 6) {
+      throw new TypeError('Cannot scan into this RegionBuffer: its memory was transferred away or shrunk');
+    }
+    if (buffer !== this.#lastOutput) {
+      let address = addresses.get(buffer);
+      if (address === undefined) {
+        address = this.#libc.address(buffer);
+        addresses.set(buffer, address);
+      }
+      this.#lastOutput = buffer;
+      this.#lastAddress = address;
+    }
+    return this.#lastAddress;
+  }
+
+  /**
+   * Reads words of /proc/PID/pagemap, one u64 a page, into `words` (two 32-bit words a page, low first).
+   *
+   * @param start address of the first page, bytes
+   * @returns how many pages were read: fewer at the end of the address space, 0 when the process has ended
+   */
+  readWords(start: number, words: Uint32Array): number {
+    const bytes = readSync(this.#fd, words, 0, words.byteLength, (start / 4096) * 8);
+    return bytes / 8;
+  }
+
+  /** The process's mappings, in address order. A snapshot: the process may change them at any moment. */
+  mappings(): Mapping[] {
+    return this.process.mappings();
+  }
+
+  /**
+   * True when the address space is gone: the process has ended, or has replaced it by exec. The ioctl itself then
+   * finds nothing and says so without an error, which is why whoever reports a scan asks here afterwards.
+   */
+  get ended(): boolean {
+    // Reading the word of page 0 works in every address space, mapped or not, and gives nothing without one.
+    return this.readWords(0, new Uint32Array(2)) === 0;
+  }
+
+  /** @throws ProcessError 'ended' when the address space is gone */
+  checkAlive(): void {
+    if (!this.ended) return;
+    let hint = 'the process has ended';
+    try {
+      this.process.read('stat');
+      if (this.process.mappings().length > 0) hint = 'the process has replaced its program (exec)';
+    } catch {
+      // Gone for good: the first hint holds.
+    }
+    throw new ProcessError('ended', this.pid, hint, `scan process ${this.pid} to the end`);
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#open) return;
+    this.#open = false;
+    closeSync(this.#fd);
+    this.process[Symbol.dispose]();
+  }
+}
+
+/**
+ * Opens a process's address space for scans.
+ *
+ * Needs what reading /proc/PID/maps needs: to be the process's user (and the process dumpable), or CAP_SYS_PTRACE.
+ *
+ * @param pid a process number, or 'self'
+ * @throws ProcessError 'not-found', 'zombie', 'kernel-thread', 'not-permitted'
+ * @throws PagemapError ENOSYS where this is no Linux or koffi is missing
+ * @example
+ * ```ts
+ * import { openPagemap } from 'pagemap-scan';
+ * using pagemap = openPagemap('self');
+ * console.assert(pagemap.mappings().some((mapping) => mapping.name === '[stack]'));
+ * ```
+ */
+export function openPagemap(pid: number | 'self'): LivePagemap {
+  const handle = new ProcessHandle(pid === 'self' ? process.pid : pid);
+  try {
+    return new LivePagemap(handle);
+  } catch (error) {
+    handle[Symbol.dispose]();
+    throw error;
+  }
+}

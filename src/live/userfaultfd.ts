@@ -1,0 +1,170 @@
+import { closeSync, constants, openSync } from 'node:fs';
+import { errnoNumber, loadU64, PagemapError, storeU64, type U64StructLayout, uffd } from '../abi/index.js';
+import { lastError, libc } from './libc.js';
+
+/**
+ * What write tracking asks of userfaultfd: the kernel resolves faults by itself (WP_ASYNC), on pages of every kind,
+ * populated or not. Linux 6.7.
+ */
+export const ASYNC_WP_FEATURES =
+  uffd.UFFD_FEATURE_WP_ASYNC | uffd.UFFD_FEATURE_WP_UNPOPULATED | uffd.UFFD_FEATURE_WP_HUGETLBFS_SHMEM;
+
+/** How a userfaultfd was had: which of the three doors was open for this user. */
+export type UserfaultfdSource = 'syscall' | 'syscall (user mode only)' | '/dev/userfaultfd';
+
+function call(fd: number, request: number, buffer: ArrayBuffer): number {
+  return libc().ioctl(fd, request, libc().address(buffer));
+}
+
+function struct(layout: U64StructLayout<string>, values: readonly number[]): [ArrayBuffer, Uint32Array] {
+  const buffer = new ArrayBuffer(layout.sizeBytes);
+  const words = new Uint32Array(buffer);
+  values.forEach((value, index) => {
+    storeU64(words, index * 2, value);
+  });
+  return [buffer, words];
+}
+
+function range(start: number, lengthBytes: number): string {
+  return `0x${start.toString(16)}-0x${(start + lengthBytes).toString(16)}`;
+}
+
+const NOT_PERMITTED =
+  'run as root, give node CAP_SYS_PTRACE, set vm.unprivileged_userfaultfd to 1, or open up /dev/userfaultfd';
+
+function create(userModeOnly: boolean | undefined): { fd: number; source: UserfaultfdSource } {
+  const { syscall, numbers, errno } = libc();
+  // O_NONBLOCK, as everyone does: a blocking userfaultfd cannot be polled.
+  const flags = constants.O_NONBLOCK | 0o2000000; /* O_CLOEXEC */
+  let fd = -1;
+  if (userModeOnly !== true) {
+    fd = syscall(numbers.userfaultfd, flags, 0, 0, 0, 0, 0);
+    if (fd >= 0) return { fd, source: 'syscall' };
+    if (errno() !== errnoNumber('EPERM')) {
+      throw lastError('create a userfaultfd', 'userfaultfd', {
+        hint: errno() === errnoNumber('ENOSYS') ? 'this kernel is built without it' : undefined,
+      });
+    }
+    try {
+      const device = openSync('/dev/userfaultfd', constants.O_RDWR);
+      fd = libc().ioctl(device, uffd.USERFAULTFD_IOC_NEW, flags);
+      closeSync(device);
+      if (fd >= 0) return { fd, source: '/dev/userfaultfd' };
+    } catch {
+      // No such device, or not for us: the restricted kind is left.
+    }
+  }
+  if (userModeOnly !== false) {
+    fd = syscall(numbers.userfaultfd, flags | uffd.UFFD_USER_MODE_ONLY, 0, 0, 0, 0, 0);
+    if (fd >= 0) return { fd, source: 'syscall (user mode only)' };
+  }
+  throw lastError('create a userfaultfd', 'userfaultfd', { hint: NOT_PERMITTED });
+}
+
+/**
+ * A userfaultfd: ranges of this process's memory that are registered with it can be write-protected. Closing it ends
+ * every registration and protection made with it.
+ *
+ * @example
+ * ```ts
+ * import { mapMemory, Userfaultfd } from 'pagemap-scan/live';
+ * using memory = mapMemory({ lengthBytes: 4096 });
+ * using faults = Userfaultfd.open();
+ * faults.register(memory.address, memory.lengthBytes);
+ * faults.writeProtect(memory.address, memory.lengthBytes);
+ * ```
+ */
+export class Userfaultfd implements Disposable {
+  readonly fd: number;
+  readonly source: UserfaultfdSource;
+  /** The features that the kernel offers, as a bit set (`UFFD_FEATURE_*`). */
+  readonly availableFeatures: number;
+  #open = true;
+
+  private constructor(fd: number, source: UserfaultfdSource, availableFeatures: number) {
+    this.fd = fd;
+    this.source = source;
+    this.availableFeatures = availableFeatures;
+  }
+
+  /**
+   * Creates one and shakes hands over its features.
+   *
+   * @param options.features what is asked for; by default {@link ASYNC_WP_FEATURES}
+   * @param options.userModeOnly true or false insists on one kind; by default the unrestricted kind is tried first.
+   *   With WP_ASYNC both track all writes, the kernel's own included
+   * @throws PagemapError EPERM (with the ways to get permission), EINVAL when the kernel lacks a feature, ENOSYS
+   */
+  static open(options: { features?: number; userModeOnly?: boolean } = {}): Userfaultfd {
+    const features = options.features ?? ASYNC_WP_FEATURES;
+    const { fd, source } = create(options.userModeOnly);
+    const [buffer, words] = struct(uffd.UFFDIO_API_STRUCT, [uffd.UFFD_API, features, 0]);
+    if (call(fd, uffd.UFFDIO_API, buffer) < 0) {
+      const error = lastError(`get userfaultfd features 0x${features.toString(16)}`, 'ioctl(UFFDIO_API)', {
+        hint: 'this kernel lacks one of them; asynchronous write protection came with Linux 6.7',
+      });
+      closeSync(fd);
+      throw error;
+    }
+    return new Userfaultfd(fd, source, loadU64(words, uffd.UFFDIO_API_STRUCT.offset.features / 4));
+  }
+
+  #call(
+    action: string,
+    name: string,
+    request: number,
+    buffer: ArrayBuffer,
+    start: number,
+    length: number,
+  ): void {
+    // EAGAIN: the address space was changing (a fork or mremap was in flight); the call did nothing yet.
+    for (let attempt = 0; ; attempt++) {
+      if (!this.#open) {
+        throw new PagemapError(action, { errno: errnoNumber('EBADF')!, syscall: name, hint: 'it is closed' });
+      }
+      if (call(this.fd, request, buffer) >= 0) return;
+      if (libc().errno() === errnoNumber('EAGAIN') && attempt < 100) continue;
+      throw lastError(action, name, { start, end: start + length });
+    }
+  }
+
+  /**
+   * Registers a range for write protection. It protects nothing yet: until then all pages count as written.
+   *
+   * @param start first address, bytes, page-aligned (huge-page-aligned for hugetlb); inside mappings
+   * @param lengthBytes page-aligned
+   * @throws PagemapError EINVAL for a range that cannot be registered, EBUSY when another userfaultfd has it, EPERM
+   *   for a mapping that this process could not write
+   */
+  register(start: number, lengthBytes: number): void {
+    const mode = uffd.UFFDIO_REGISTER_MODE_WP;
+    const [buffer] = struct(uffd.UFFDIO_REGISTER_STRUCT, [start, lengthBytes, mode, 0]);
+    const action = `register ${range(start, lengthBytes)} for write protection`;
+    this.#call(action, 'ioctl(UFFDIO_REGISTER)', uffd.UFFDIO_REGISTER, buffer, start, lengthBytes);
+  }
+
+  /** Ends a range's registration and removes all of its protection. Bytes, page-aligned. */
+  unregister(start: number, lengthBytes: number): void {
+    const [buffer] = struct(uffd.UFFDIO_RANGE_STRUCT, [start, lengthBytes]);
+    const action = `unregister ${range(start, lengthBytes)}`;
+    this.#call(action, 'ioctl(UFFDIO_UNREGISTER)', uffd.UFFDIO_UNREGISTER, buffer, start, lengthBytes);
+  }
+
+  /**
+   * Protects a range (its pages count as not written until the next write), or takes the protection away.
+   *
+   * @throws PagemapError ENOENT when a part of the range is not registered with this userfaultfd
+   */
+  writeProtect(start: number, lengthBytes: number, protect = true): void {
+    const mode = protect ? uffd.UFFDIO_WRITEPROTECT_MODE_WP : 0;
+    const [buffer] = struct(uffd.UFFDIO_WRITEPROTECT_STRUCT, [start, lengthBytes, mode]);
+    const action = `${protect ? 'protect' : 'unprotect'} ${range(start, lengthBytes)}`;
+    this.#call(action, 'ioctl(UFFDIO_WRITEPROTECT)', uffd.UFFDIO_WRITEPROTECT, buffer, start, lengthBytes);
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#open) return;
+    this.#open = false;
+    closeSync(this.fd);
+  }
+}

@@ -1,0 +1,3 @@
+export * from './regions.js';
+export * from './summary.js';
+export * from './where.js';

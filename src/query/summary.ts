@@ -1,0 +1,196 @@
+/** Pages by category, mapping by mapping. */
+import {
+  PAGE_IS_FILE,
+  PAGE_IS_GUARD,
+  PAGE_IS_HUGE,
+  PAGE_IS_PFNZERO,
+  PAGE_IS_PRESENT,
+  PAGE_IS_SWAPPED,
+  PAGE_SIZE,
+  type Pagemap,
+} from '../abi/index.js';
+import { type QueryOptions, scanLegs } from './regions.js';
+
+/** Anything with an address range, bytes, `end` exclusive; mappings are. */
+export interface AddressRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Counts of pages. One page may count under several categories. */
+export interface PageCounts {
+  /** Pages of address space, populated or not. */
+  pages: number;
+  present: number;
+  swapped: number;
+  file: number;
+  pfnzero: number;
+  huge: number;
+  guard: number;
+}
+
+/** A mapping and its pages. */
+export interface MappingSummary<M extends AddressRange> extends PageCounts {
+  readonly mapping: M;
+}
+
+/**
+ * The categories that a summary needs. Anything that exists has one of `SUMMARY_ANYOF`, so that the untouched parts
+ * of a mapping, which may be terabytes, are not reported at all.
+ */
+export const SUMMARY_ANYOF = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_HUGE;
+export const SUMMARY_RETURN =
+  PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_FILE | PAGE_IS_PFNZERO | PAGE_IS_HUGE | PAGE_IS_GUARD;
+
+export function emptyCounts(): PageCounts {
+  return { pages: 0, present: 0, swapped: 0, file: 0, pfnzero: 0, huge: 0, guard: 0 };
+}
+
+/** Adds `pages` pages that all have `categories`; `counts.pages` is not touched. */
+export function addToCounts(counts: PageCounts, pages: number, categories: number): void {
+  if (categories & PAGE_IS_PRESENT) counts.present += pages;
+  if (categories & PAGE_IS_SWAPPED) counts.swapped += pages;
+  if (categories & PAGE_IS_FILE) counts.file += pages;
+  if (categories & PAGE_IS_PFNZERO) counts.pfnzero += pages;
+  if (categories & PAGE_IS_HUGE) counts.huge += pages;
+  if (categories & PAGE_IS_GUARD) counts.guard += pages;
+}
+
+/**
+ * Deals regions out to the mappings that they lie in. Both come in address order, so that one cursor does; regions are
+ * cut at mapping borders, because the kernel joins them across.
+ */
+export class RegionDealer<M extends AddressRange> {
+  readonly #mappings: readonly M[];
+  readonly #deal: (mappingIndex: number, start: number, end: number, categories: number) => void;
+  #cursor = 0;
+
+  /** @param deal gets -1 as `mappingIndex` for what lies in none: a mapping made after the list was taken */
+  constructor(
+    mappings: readonly M[],
+    deal: (mappingIndex: number, start: number, end: number, categories: number) => void,
+  ) {
+    this.#mappings = mappings;
+    this.#deal = deal;
+  }
+
+  add(start: number, end: number, categories: number): void {
+    const mappings = this.#mappings;
+    let at = start;
+    while (at < end) {
+      while (this.#cursor < mappings.length && mappings[this.#cursor]!.end <= at) this.#cursor++;
+      const mapping = mappings[this.#cursor];
+      if (mapping === undefined || mapping.start >= end) {
+        this.#deal(-1, at, end, categories);
+        return;
+      }
+      if (mapping.start > at) {
+        this.#deal(-1, at, mapping.start, categories);
+        at = mapping.start;
+      }
+      const cut = Math.min(end, mapping.end);
+      this.#deal(this.#cursor, at, cut, categories);
+      at = cut;
+    }
+  }
+}
+
+/** Collects a summary from regions that come in address order. */
+export class MappingSummarizer<M extends AddressRange> {
+  readonly summaries: readonly MappingSummary<M>[];
+  /** Pages that lie in no listed mapping: it came after the list was taken. */
+  readonly unlisted: PageCounts = emptyCounts();
+  readonly #dealer: RegionDealer<M>;
+
+  /** @param mappings in address order, not overlapping */
+  constructor(mappings: readonly M[]) {
+    this.summaries = mappings.map((mapping) => ({
+      mapping,
+      ...emptyCounts(),
+      pages: (mapping.end - mapping.start) / PAGE_SIZE,
+    }));
+    this.#dealer = new RegionDealer(mappings, (index, start, end, categories) => {
+      const pages = (end - start) / PAGE_SIZE;
+      if (index < 0) this.unlisted.pages += pages;
+      addToCounts(index < 0 ? this.unlisted : this.summaries[index]!, pages, categories);
+    });
+  }
+
+  add(start: number, end: number, categories: number): void {
+    this.#dealer.add(start, end, categories);
+  }
+
+  totals(): PageCounts {
+    const totals = emptyCounts();
+    const keys = Object.keys(totals) as (keyof PageCounts)[];
+    for (const summary of this.summaries) for (const key of keys) totals[key] += summary[key];
+    return totals;
+  }
+}
+
+const GIB = 2 ** 30;
+
+/**
+ * Cuts an address space into ranges to scan one after the other, so that a caller can pause, show progress or stop in
+ * between: each holds about `mappedBytes` of mappings, gaps cost nothing. Cuts inside a mapping lie at multiples of
+ * 1 GiB, so that no huge page is cut.
+ *
+ * @param mappings in address order
+ */
+export function* legRanges(
+  mappings: readonly AddressRange[],
+  mappedBytes = 2 * GIB,
+): Generator<AddressRange, void, undefined> {
+  let start = -1;
+  let end = 0;
+  let held = 0;
+  for (const mapping of mappings) {
+    let at = mapping.start;
+    while (at < mapping.end) {
+      if (start < 0) start = at;
+      const room = Math.max(mappedBytes - held, 0);
+      const cut = Math.floor((at + room) / GIB) * GIB;
+      end = cut > at && cut < mapping.end ? cut : mapping.end;
+      held += end - at;
+      at = end;
+      if (held >= mappedBytes) {
+        yield { start, end };
+        start = -1;
+        held = 0;
+      }
+    }
+  }
+  if (start >= 0) yield { start, end };
+}
+
+/**
+ * Pages by category for each mapping. Memory does not grow with the number of regions.
+ *
+ * @param mappings in address order, as `mappings()` of a live pagemap gives them
+ * @param returnMask the categories to count; leave GUARD out on a kernel that does not know it (before 6.15)
+ * @example
+ * ```ts
+ * import { openPagemap, summarizeMappings } from 'pagemap-scan';
+ * using pagemap = openPagemap('self');
+ * const { summaries } = summarizeMappings(pagemap, pagemap.mappings());
+ * const stack = summaries.find(({ mapping }) => mapping.name === '[stack]');
+ * console.assert(stack !== undefined && stack.present > 0);
+ * ```
+ */
+export function summarizeMappings<M extends AddressRange>(
+  pagemap: Pagemap,
+  mappings: readonly M[],
+  options: QueryOptions & { returnMask?: number } = {},
+): MappingSummarizer<M> {
+  const summarizer = new MappingSummarizer(mappings);
+  const returnMask = options.returnMask ?? SUMMARY_RETURN & ~PAGE_IS_GUARD;
+  for (const range of legRanges(mappings)) {
+    const query = { ...range, categoryAnyofMask: SUMMARY_ANYOF, returnMask };
+    for (const buffer of scanLegs(pagemap, query, options)) {
+      for (let index = 0; index < buffer.length; index++) {
+        summarizer.add(buffer.start(index), buffer.end(index), buffer.categories(index));
+      }
+    }
+  }
+  return summarizer;
+}

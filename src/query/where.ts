@@ -1,0 +1,641 @@
+/**
+ * Filters in words: `written & !file & (present | swapped)`.
+ *
+ *     or    = and  { ("|" | "||" | "or") and }
+ *     and   = not  { ("&" | "&&" | "and") not }
+ *     not   = { "!" | "~" | "not" } ( category | "(" or ")" )
+ *
+ * PAGEMAP_SCAN can test less than that: c = categories ^ inverted matches when (c & mask) == mask and (anyof == 0 or
+ * c & anyof), which is a conjunction of literals and at most one clause (a disjunction of literals). So an expression
+ * is compiled by what it means and not by how it is written: its prime implicates, the clauses that follow from it and
+ * cannot be shortened, are computed from its truth table. It is expressible if and only if at most one of them has more
+ * than one literal: the single ones are the mask, that one is anyof, negative literals are inverted.
+ */
+import { ALL_CATEGORIES, CATEGORIES, categoryBit } from '../abi/categories.js';
+
+/** The three masks of a filter: a part of a `ScanRequest`. */
+export interface WhereMasks {
+  /** Categories to invert before the masks are applied. */
+  categoryInverted: number;
+  /** A page matches only when it has all of these (after inversion). */
+  categoryMask: number;
+  /** Unless 0, a page matches only when it has one of these (after inversion). */
+  categoryAnyofMask: number;
+}
+
+/**
+ * A filter that is no expression, or one that the masks cannot express. The message has four lines: the problem, the
+ * expression, a caret under the offending part, and what is possible. It is safe for a terminal: everything but
+ * printable ASCII is escaped.
+ *
+ * @example
+ * ```ts
+ * import { compileWhere, WhereError } from 'pagemap-scan/query';
+ * try {
+ *   compileWhere('written | (present & file)');
+ * } catch (error) {
+ *   console.assert(error instanceof WhereError && error.index === 10 && error.length === 16);
+ * }
+ * ```
+ */
+export class WhereError extends Error {
+  override readonly name = 'WhereError';
+  /** Where the offending part begins, in UTF-16 code units of the expression. */
+  readonly index: number;
+  /** The offending part's length in the same units; 0 when something is missing there. */
+  readonly length: number;
+
+  constructor(expression: string, index: number, length: number, problem: string, remedy: string) {
+    super(`Cannot compile the filter: ${problem}\n${excerpt(expression, index, length)}\n${remedy}`);
+    this.index = index;
+    this.length = length;
+  }
+}
+
+/** Long enough for anything written by hand; keeps the parser's work and the messages small. */
+const MAX_LENGTH = 1024;
+/** Parentheses inside each other. The parser's recursion is as deep. */
+const MAX_DEPTH = 100;
+
+const FORM =
+  'One filter can require categories (a & !b) and one group of alternatives (c | !d): a & !b & (c | !d)';
+const GRAMMAR =
+  'A filter is made of categories, ! (not), & (and), | (or) and parentheses: written & !file & (present | swapped)';
+
+// --- Messages ---------------------------------------------------------------------------------------------------
+
+/** Columns of the expression that are shown around the offending part. */
+const SHOWN_BEFORE = 60;
+const SHOWN_COLUMNS = 100;
+
+/**
+ * One code point as it is shown: everything but printable ASCII escaped, because it could control the terminal, or be
+ * wider or narrower than one column.
+ */
+function shown(character: string): string {
+  const code = character.codePointAt(0)!;
+  if (code >= 0x20 && code < 0x7f) return character;
+  if (code === 0x09) return '\\t';
+  if (code === 0x0a) return '\\n';
+  if (code === 0x0d) return '\\r';
+  return code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u{${code.toString(16)}}`;
+}
+
+function quoted(text: string): string {
+  const characters = Array.from(text.slice(0, 41), shown);
+  return text.length > 40 ? `'${characters.slice(0, 40).join('')}...'` : `'${characters.join('')}'`;
+}
+
+/** The expression and, below it, a caret under the offending part; both indented by two. */
+function excerpt(expression: string, index: number, length: number): string {
+  const from = index > SHOWN_BEFORE ? index - SHOWN_BEFORE : 0;
+  let line = from > 0 ? '...' : '';
+  let caretAt = -1;
+  let caretEnd = -1;
+  let at = from;
+  // By code point, so that no escape is cut in two.
+  for (const character of expression.slice(from, from + SHOWN_COLUMNS)) {
+    if (caretAt < 0 && at >= index) caretAt = line.length;
+    if (caretAt >= 0 && caretEnd < 0 && at >= index + length) caretEnd = line.length;
+    line += shown(character);
+    at += character.length;
+  }
+  if (caretAt < 0) caretAt = line.length;
+  if (caretEnd < 0) caretEnd = length === 0 ? caretAt : line.length;
+  if (at < expression.length) line += '...';
+  return `  ${line}\n  ${' '.repeat(caretAt)}^${'~'.repeat(Math.max(caretEnd - caretAt - 1, 0))}`;
+}
+
+/** Words that people try, and what says the same. */
+const INSTEAD: Readonly<Record<string, string>> = {
+  anon: "Anonymous pages are '!file'",
+  anonymous: "Anonymous pages are '!file'",
+  clean: "Pages that were not written are '!written'",
+  dirty: "Written pages are 'written'",
+};
+
+function unknownNameRemedy(name: string): string {
+  const list = `The categories are ${CATEGORIES.map((category) => category.name).join(', ')}`;
+  const plain = name.toLowerCase().replace(/^page_is_/, '');
+  const instead = Object.hasOwn(INSTEAD, plain) ? INSTEAD[plain] : undefined;
+  const nearest = nearestCategory(plain.replace(/[-_]/g, ''));
+  const hint = instead ?? (nearest === undefined ? undefined : `Did you mean '${nearest}'?`);
+  return hint === undefined ? list : `${hint}${hint.endsWith('?') ? '' : '.'} ${list}`;
+}
+
+/** The category that `name` begins, or the one with the fewest edits; undefined when none is near. */
+function nearestCategory(name: string): string | undefined {
+  if (name.length >= 3) {
+    const begun = CATEGORIES.find((category) => category.name.startsWith(name));
+    if (begun !== undefined) return begun.name;
+  }
+  let nearest: string | undefined;
+  let least = Number.POSITIVE_INFINITY;
+  for (const category of CATEGORIES) {
+    const distance = editDistance(name, category.name);
+    if (distance < least && distance <= Math.ceil(category.name.length / 3)) {
+      nearest = category.name;
+      least = distance;
+    }
+  }
+  return nearest;
+}
+
+/** Insertions, deletions, replacements and swaps of neighbours that turn one word into the other. */
+function editDistance(a: string, b: string): number {
+  let beforePrevious: number[] = [];
+  let previous = Array.from({ length: b.length + 1 }, (_, column) => column);
+  for (let row = 1; row <= a.length; row++) {
+    const current = [row];
+    for (let column = 1; column <= b.length; column++) {
+      const same = a[row - 1] === b[column - 1];
+      let distance = Math.min(
+        previous[column]! + 1,
+        current[column - 1]! + 1,
+        previous[column - 1]! + (same ? 0 : 1),
+      );
+      if (row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1]) {
+        distance = Math.min(distance, beforePrevious[column - 2]! + 1);
+      }
+      current.push(distance);
+    }
+    beforePrevious = previous;
+    previous = current;
+  }
+  return previous[b.length]!;
+}
+
+// --- Parsing ----------------------------------------------------------------------------------------------------
+
+type TokenKind = 'name' | 'not' | 'and' | 'or' | '(' | ')' | 'end';
+
+interface Token {
+  readonly kind: TokenKind;
+  readonly index: number;
+  readonly length: number;
+}
+
+const OPERATORS: Readonly<Record<string, TokenKind>> = {
+  '!': 'not',
+  '~': 'not',
+  not: 'not',
+  '&': 'and',
+  '&&': 'and',
+  and: 'and',
+  '|': 'or',
+  '||': 'or',
+  or: 'or',
+  '(': '(',
+  ')': ')',
+};
+
+function tokenize(text: string): Token[] {
+  const tokens: Token[] = [];
+  const pattern = /\s*(?:(&&|\|\||[!~&|()])|([A-Za-z0-9_][A-Za-z0-9_-]*)|$)/uy;
+  for (;;) {
+    const before = pattern.lastIndex;
+    const match = pattern.exec(text);
+    if (match === null) {
+      const index = before + /^\s*/.exec(text.slice(before))![0].length;
+      const character = String.fromCodePoint(text.codePointAt(index)!);
+      throw new WhereError(text, index, character.length, `unexpected ${quoted(character)}`, GRAMMAR);
+    }
+    const word = match[1] ?? match[2];
+    if (word === undefined) {
+      tokens.push({ kind: 'end', index: text.length, length: 0 });
+      return tokens;
+    }
+    const lower = word.toLowerCase();
+    const kind = Object.hasOwn(OPERATORS, lower) ? OPERATORS[lower]! : 'name';
+    tokens.push({ kind, index: pattern.lastIndex - word.length, length: word.length });
+  }
+}
+
+/** A part of the expression; its span includes its parentheses. `negated` applies to the whole of it. */
+interface Node {
+  readonly kind: 'category' | 'and' | 'or';
+  readonly bit: number;
+  readonly parts: readonly Node[];
+  readonly negated: boolean;
+  readonly index: number;
+  readonly end: number;
+}
+
+class Parser {
+  readonly #text: string;
+  readonly #tokens: readonly Token[];
+  #position = 0;
+  #depth = 0;
+
+  constructor(text: string) {
+    this.#text = text;
+    this.#tokens = tokenize(text);
+  }
+
+  get #token(): Token {
+    return this.#tokens[this.#position]!;
+  }
+
+  #source(token: Token): string {
+    return this.#text.slice(token.index, token.index + token.length);
+  }
+
+  #fail(token: Token, problem: string, remedy: string = GRAMMAR): WhereError {
+    return new WhereError(this.#text, token.index, token.length, problem, remedy);
+  }
+
+  parse(): Node {
+    if (this.#token.kind === 'end') {
+      throw new WhereError(this.#text, 0, this.#text.length, 'the expression is empty', GRAMMAR);
+    }
+    const node = this.#or();
+    const token = this.#token;
+    if (token.kind === ')') throw this.#fail(token, "')' without a '(' before it");
+    if (token.kind !== 'end') throw this.#noOperator(token);
+    return node;
+  }
+
+  #or(): Node {
+    return this.#operands('or', () => this.#operands('and', () => this.#not()));
+  }
+
+  /** Operands with an operator between them; a single one is itself. */
+  #operands(kind: 'and' | 'or', operand: () => Node): Node {
+    const parts = [operand()];
+    while (this.#token.kind === kind) {
+      this.#position++;
+      parts.push(operand());
+    }
+    const first = parts[0]!;
+    if (parts.length === 1) return first;
+    return { kind, bit: 0, parts, negated: false, index: first.index, end: parts.at(-1)!.end };
+  }
+
+  #not(): Node {
+    const index = this.#token.index;
+    let negated = false;
+    for (; this.#token.kind === 'not'; this.#position++) negated = !negated;
+    const node = this.#operand();
+    return { ...node, negated: node.negated !== negated, index };
+  }
+
+  #operand(): Node {
+    const token = this.#token;
+    if (token.kind === 'name') {
+      this.#position++;
+      const name = this.#source(token);
+      const bit = categoryBit(name);
+      if (bit === undefined) {
+        throw this.#fail(token, `there is no category ${quoted(name)}`, unknownNameRemedy(name));
+      }
+      const end = token.index + token.length;
+      return { kind: 'category', bit, parts: [], negated: false, index: token.index, end };
+    }
+    if (token.kind === '(') return this.#parentheses(token);
+    throw this.#missing(token);
+  }
+
+  #parentheses(open: Token): Node {
+    if (++this.#depth > MAX_DEPTH) {
+      throw this.#fail(open, `more than ${MAX_DEPTH} parentheses inside each other`);
+    }
+    this.#position++;
+    if (this.#token.kind === ')') {
+      const length = this.#token.index + 1 - open.index;
+      throw new WhereError(this.#text, open.index, length, 'empty parentheses', GRAMMAR);
+    }
+    const node = this.#or();
+    const close = this.#token;
+    if (close.kind === 'end') throw this.#fail(open, "'(' without a ')' after it");
+    if (close.kind !== ')') throw this.#noOperator(close);
+    this.#position++;
+    this.#depth--;
+    return { ...node, index: open.index, end: close.index + 1 };
+  }
+
+  #noOperator(token: Token): WhereError {
+    const previous = this.#tokens[this.#position - 1]!;
+    const problem = `no operator between ${quoted(this.#source(previous))} and ${quoted(this.#source(token))}`;
+    return this.#fail(token, problem, 'Write & for pages that are both, | for pages that are either');
+  }
+
+  /** What is wrong where an operand should be: the operator that lacks it is to blame. */
+  #missing(token: Token): WhereError {
+    const previous = this.#tokens[this.#position - 1];
+    if (token.kind === 'and' || token.kind === 'or') {
+      return this.#fail(token, `no category before ${quoted(this.#source(token))}`);
+    }
+    if (previous === undefined) return this.#fail(token, "')' without a '(' before it");
+    return this.#fail(previous, `no category after ${quoted(this.#source(previous))}`);
+  }
+}
+
+// --- Meaning ----------------------------------------------------------------------------------------------------
+
+function evaluate(node: Node, categories: number): boolean {
+  if (node.kind === 'category') return ((categories & node.bit) !== 0) !== node.negated;
+  for (const part of node.parts) {
+    if (evaluate(part, categories) !== (node.kind === 'and')) return (node.kind === 'or') !== node.negated;
+  }
+  return (node.kind === 'and') !== node.negated;
+}
+
+function usedCategories(node: Node): number {
+  let used = node.bit;
+  for (const part of node.parts) used |= usedCategories(part);
+  return used;
+}
+
+/** A boolean function of some categories: `table[n]` for the set whose bits, packed together, are n. */
+interface Truth {
+  readonly bits: readonly number[];
+  readonly table: Uint8Array;
+}
+
+function truthOf(bits: readonly number[], matches: (categories: number) => boolean): Truth {
+  const table = new Uint8Array(1 << bits.length);
+  for (let packed = 0; packed < table.length; packed++) {
+    let categories = 0;
+    for (let variable = 0; variable < bits.length; variable++) {
+      if (packed & (1 << variable)) categories |= bits[variable]!;
+    }
+    table[packed] = matches(categories) ? 1 : 0;
+  }
+  return { bits, table };
+}
+
+function combine(a: Truth, b: Truth, operator: 'and' | 'or'): Truth {
+  const table = a.table.map((value, index) =>
+    operator === 'and' ? value & b.table[index]! : value | b.table[index]!,
+  );
+  return { bits: a.bits, table };
+}
+
+/** A disjunction of literals: one of `positive` set, or one of `negative` not set. */
+interface Clause {
+  readonly positive: number;
+  readonly negative: number;
+}
+
+/**
+ * All clauses that follow from the function and of which no part does. A function that never matches has the empty
+ * clause alone, one that always does has none.
+ *
+ * Clauses are counted in base 3, a digit for each variable: 0 it is absent, 1 positive, 2 negative. A clause follows
+ * when the function is false wherever the clause is: where all its positive variables are 0 and its negative ones 1.
+ * That region's emptiness comes from the two halves that one more literal splits it into.
+ */
+function primeImplicates({ bits, table }: Truth): Clause[] {
+  const count = bits.length;
+  const powers = Array.from({ length: count + 1 }, (_, exponent) => 3 ** exponent);
+  const total = powers[count]!;
+  const follows = new Uint8Array(total);
+  const primes: Clause[] = [];
+  // Downwards, so that the clauses with one more literal in place of the first absent one, whose numbers are
+  // larger, are done.
+  for (let clause = total - 1; clause >= 0; clause--) {
+    let absent = -1;
+    let packed = 0;
+    for (let variable = 0; variable < count; variable++) {
+      const digit = Math.floor(clause / powers[variable]!) % 3;
+      if (digit === 0) absent = variable;
+      else if (digit === 2) packed |= 1 << variable;
+    }
+    if (absent < 0) follows[clause] = table[packed] === 0 ? 1 : 0;
+    else follows[clause] = follows[clause + powers[absent]!]! & follows[clause + 2 * powers[absent]!]!;
+  }
+  for (let clause = 0; clause < total; clause++) {
+    if (follows[clause] === 0) continue;
+    let positive = 0;
+    let negative = 0;
+    let prime = true;
+    for (let variable = 0; variable < count; variable++) {
+      const digit = Math.floor(clause / powers[variable]!) % 3;
+      if (digit !== 0 && follows[clause - digit * powers[variable]!] === 1) prime = false;
+      if (digit === 1) positive |= bits[variable]!;
+      if (digit === 2) negative |= bits[variable]!;
+    }
+    if (prime) primes.push({ positive, negative });
+  }
+  return primes;
+}
+
+function isUnit({ positive, negative }: Clause): boolean {
+  const literals = positive | negative;
+  return (literals & (literals - 1)) === 0;
+}
+
+function isExpressible(truth: Truth): boolean {
+  return primeImplicates(truth).filter((clause) => !isUnit(clause)).length <= 1;
+}
+
+function sameTable(a: Truth, b: Truth): boolean {
+  return a.table.every((value, index) => value === b.table[index]);
+}
+
+// --- What is in the way -----------------------------------------------------------------------------------------
+
+/** A part with the negations of all around it applied. */
+interface Part {
+  readonly node: Node;
+  readonly negated: boolean;
+  readonly kind: Node['kind'];
+}
+
+function partOf(node: Node, negated: boolean): Part {
+  // Moving a negation inside turns !(a & b) into !a | !b.
+  const flipped = node.negated !== negated && node.kind !== 'category';
+  return { node, negated, kind: flipped ? (node.kind === 'and' ? 'or' : 'and') : node.kind };
+}
+
+/** The operands of `part`, those of operands of the same kind in their place. */
+function operandsOf(part: Part): Part[] {
+  const operands: Part[] = [];
+  const inside = part.negated !== part.node.negated;
+  for (const node of part.node.parts) {
+    const operand = partOf(node, inside);
+    if (operand.kind === part.kind) operands.push(...operandsOf(operand));
+    else operands.push(operand);
+  }
+  return operands;
+}
+
+/** Finds which part of an expression that parsed is to blame. */
+class Diagnosis {
+  readonly #text: string;
+  readonly #root: Part;
+  readonly #bits: readonly number[];
+  /** What the expression requires singly: true whatever part is looked at, it may make parts simpler. */
+  readonly #unitPositive: number;
+  readonly #unitNegative: number;
+  readonly #context: Truth;
+
+  constructor(text: string, root: Node, bits: readonly number[], primes: readonly Clause[]) {
+    this.#text = text;
+    this.#root = partOf(root, false);
+    this.#bits = bits;
+    const units = primes.filter(isUnit);
+    const positive = units.reduce((set, unit) => set | unit.positive, 0);
+    const negative = units.reduce((set, unit) => set | unit.negative, 0);
+    this.#unitPositive = positive;
+    this.#unitNegative = negative;
+    this.#context = truthOf(
+      bits,
+      (categories) => (categories & positive) === positive && (categories & negative) === 0,
+    );
+  }
+
+  #truth({ node, negated }: Part): Truth {
+    return truthOf(this.#bits, (categories) => evaluate(node, categories) !== negated);
+  }
+
+  #constant(value: boolean): Truth {
+    return truthOf(this.#bits, () => value);
+  }
+
+  #fail({ node }: Part, problem: string, remedy: string): WhereError {
+    return new WhereError(this.#text, node.index, node.end - node.index, problem, remedy);
+  }
+
+  /** The expression contradicts itself: the first factor that leaves nothing is to blame. */
+  never(): WhereError {
+    const problem = 'it can never match';
+    let before = this.#constant(true);
+    for (const factor of this.#root.kind === 'and' ? operandsOf(this.#root) : []) {
+      const truth = this.#truth(factor);
+      if (!truth.table.includes(1)) return this.#fail(factor, problem, 'No page can satisfy this part');
+      before = combine(before, truth, 'and');
+      if (before.table.includes(1)) continue;
+      return this.#fail(factor, problem, 'No page that satisfies what comes before can satisfy this part');
+    }
+    return this.#fail(this.#root, problem, 'No page can satisfy this');
+  }
+
+  /** The masks cannot say it. */
+  inexpressible(): WhereError {
+    return this.#root.kind === 'or' ? this.#inAlternatives(this.#root) : this.#inFactors();
+  }
+
+  /** The first factor with which it is too much: by itself, or because it is a second group of alternatives. */
+  #inFactors(): WhereError {
+    let before = this.#context;
+    let group: Part | undefined;
+    for (const factor of operandsOf(this.#root)) {
+      const truth = this.#truth(factor);
+      const after = combine(before, truth, 'and');
+      // Required singly, or said before.
+      if (sameTable(before, after)) continue;
+      if (!isExpressible(combine(this.#context, truth, 'and'))) return this.#inAlternatives(factor);
+      if (!isExpressible(after)) {
+        const { index, end } = (group ?? factor).node;
+        const other = quoted(this.#text.slice(index, end));
+        return this.#fail(factor, `a second group of alternatives, after ${other}`, FORM);
+      }
+      before = after;
+      group = factor;
+    }
+    throw new Error('unreachable: all factors together are the expression, which is not expressible');
+  }
+
+  /** The first alternative that is more than a group of alternatives itself, unless the others cover it anyway. */
+  #inAlternatives(part: Part): WhereError {
+    const operands = operandsOf(part);
+    const truths = operands.map((operand) => combine(this.#context, this.#truth(operand), 'and'));
+    const complex = operands.filter(
+      (operand, index) => operand.kind !== 'category' && !this.#isClause(truths[index]!),
+    );
+    const needed = complex.find((operand) => {
+      const index = operands.indexOf(operand);
+      const covered = truths.reduce(
+        (all, truth, other) => (other === index ? all : combine(all, truth, 'or')),
+        this.#constant(false),
+      );
+      return !sameTable(covered, combine(covered, truths[index]!, 'or'));
+    });
+    const problem = 'an alternative that requires several categories at once';
+    return this.#fail(needed ?? complex[0] ?? part, problem, FORM);
+  }
+
+  /** Whether one clause, or less, says it beside what is required anyway. */
+  #isClause(truth: Truth): boolean {
+    const clauses = primeImplicates(truth).filter(
+      ({ positive, negative }) =>
+        (positive & ~this.#unitPositive) !== 0 || (negative & ~this.#unitNegative) !== 0,
+    );
+    return clauses.length <= 1;
+  }
+}
+
+/**
+ * Compiles a filter in words to the three masks of a scan.
+ *
+ * Names are those of `CATEGORIES`, without regard to case, with or without `PAGE_IS_`. `!`, `~` or `not` binds tighter
+ * than `&`, `&&` or `and`, and that tighter than `|`, `||` or `or`. The masks are minimal: what the expression says twice
+ * is there once, and categories that make no difference are in none of them. An expression that always matches gives no
+ * masks.
+ *
+ * @throws WhereError when `text` is no expression, can never match, or cannot be put into one filter
+ * @example
+ * ```ts
+ * import { PAGE_IS_FILE, PAGE_IS_PRESENT, PAGE_IS_SWAPPED, PAGE_IS_WRITTEN } from 'pagemap-scan/abi';
+ * import { compileWhere } from 'pagemap-scan/query';
+ * const masks = compileWhere('written & !file & (present | swapped)');
+ * console.assert(masks.categoryInverted === PAGE_IS_FILE);
+ * console.assert(masks.categoryMask === (PAGE_IS_WRITTEN | PAGE_IS_FILE));
+ * console.assert(masks.categoryAnyofMask === (PAGE_IS_PRESENT | PAGE_IS_SWAPPED));
+ * ```
+ */
+export function compileWhere(text: string): WhereMasks {
+  if (text.length > MAX_LENGTH) {
+    const length = text.length - MAX_LENGTH;
+    throw new WhereError(text, MAX_LENGTH, length, `longer than ${MAX_LENGTH} characters`, FORM);
+  }
+  const root = new Parser(text).parse();
+  const used = usedCategories(root);
+  const bits = CATEGORIES.map((category) => category.bit).filter((bit) => used & bit);
+  const primes = primeImplicates(truthOf(bits, (categories) => evaluate(root, categories)));
+  if (primes.some(({ positive, negative }) => (positive | negative) === 0)) {
+    throw new Diagnosis(text, root, bits, primes).never();
+  }
+  const masks: WhereMasks = { categoryInverted: 0, categoryMask: 0, categoryAnyofMask: 0 };
+  for (const clause of primes) {
+    const { positive, negative } = clause;
+    masks.categoryInverted |= negative;
+    if (isUnit(clause)) masks.categoryMask |= positive | negative;
+    else if (masks.categoryAnyofMask === 0) masks.categoryAnyofMask = positive | negative;
+    else throw new Diagnosis(text, root, bits, primes).inexpressible();
+  }
+  return masks;
+}
+
+/** An expression for a filter that matches everything; the language has no constants. */
+const EVERYTHING = 'present | !present';
+
+/**
+ * The shortest expression that compiles to these masks, categories in the order of their bits. Masks that mean the same
+ * give the same text: alternatives that the mask decides are left out, and inversions that nothing looks at.
+ *
+ * @throws RangeError for bits that are no category of this library
+ * @example
+ * ```ts
+ * import { compileWhere, formatWhere } from 'pagemap-scan/query';
+ * console.assert(formatWhere(compileWhere('not file and (swapped or present)')) === '!file & (present | swapped)');
+ * ```
+ */
+export function formatWhere(masks: Readonly<Partial<WhereMasks>>): string {
+  const { categoryInverted = 0, categoryMask = 0, categoryAnyofMask = 0 } = masks;
+  for (const [name, mask] of Object.entries({ categoryInverted, categoryMask, categoryAnyofMask })) {
+    if (!Number.isInteger(mask) || mask < 0 || mask > ALL_CATEGORIES) {
+      throw new RangeError(`Cannot format ${name} ${mask}: not a set of the known categories`);
+    }
+  }
+  const literals = (set: number) =>
+    CATEGORIES.filter(({ bit }) => set & bit).map(({ name, bit }) =>
+      categoryInverted & bit ? `!${name}` : name,
+    );
+  const alternatives = categoryAnyofMask & categoryMask ? [] : literals(categoryAnyofMask);
+  if (alternatives.length === 1) return literals(categoryMask | categoryAnyofMask).join(' & ');
+  const group = alternatives.join(' | ');
+  if (categoryMask === 0) return group || EVERYTHING;
+  return [...literals(categoryMask), ...(group ? [`(${group})`] : [])].join(' & ');
+}

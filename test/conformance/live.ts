@@ -1,0 +1,143 @@
+/** The live kernel as a platform: memory of this process. */
+import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { HUGE_PAGE_SIZE, mman, PAGE_SIZE } from '../../src/abi/index.js';
+import {
+  createMemoryFile,
+  kernelCategories,
+  type MapOptions,
+  mapMemory,
+  openPagemap,
+  probeCapabilities,
+  SafeAccess,
+  Userfaultfd,
+} from '../../src/live/index.js';
+import { libc } from '../../src/live/libc.js';
+import { isHugetlb, type MapRequest, type Platform, type World } from './platform.js';
+
+// System V shared memory is wanted for this one kind of hugetlb page only.
+const SHM = process.arch === 'x64' ? { get: 29, at: 30, ctl: 31 } : { get: 194, at: 196, ctl: 195 };
+const IPC_CREAT = 0o1000;
+const SHM_HUGETLB = 0o4000;
+const IPC_RMID = 0;
+
+function mapSharedHuge(lengthBytes: number): number {
+  const { syscall } = libc();
+  const id = syscall(SHM.get, 0, lengthBytes, IPC_CREAT | SHM_HUGETLB | 0o600, 0, 0, 0);
+  if (id < 0) throw new Error(`shmget failed with errno ${libc().errno()}`);
+  // The kernel chooses an address between other mappings; it is huge-page-aligned.
+  const address = syscall(SHM.at, id, 0, 0, 0, 0, 0);
+  syscall(SHM.ctl, id, IPC_RMID, 0, 0, 0, 0);
+  if (address < 0) throw new Error(`shmat failed with errno ${libc().errno()}`);
+  return address;
+}
+
+class LiveWorld implements World {
+  readonly pagemap = openPagemap('self');
+  readonly #faults = Userfaultfd.open();
+  readonly #access = new SafeAccess();
+  readonly #folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-'));
+  readonly #mapped: [number, number][] = [];
+
+  map({ pages, kind = 'anonymous', prot, address }: MapRequest): number {
+    const lengthBytes = pages * PAGE_SIZE;
+    const base: MapOptions = {
+      lengthBytes,
+      ...(prot === undefined ? {} : { prot }),
+      ...(address === undefined ? {} : { address }),
+    };
+    const mapped = this.#map(kind, base);
+    if (address === undefined) this.#mapped.push([mapped, lengthBytes]);
+    return mapped;
+  }
+
+  #map(kind: MapRequest['kind'], base: MapOptions): number {
+    switch (kind) {
+      case 'transparent huge': {
+        const memory = mapMemory({ ...base, alignBytes: HUGE_PAGE_SIZE });
+        memory.advise(mman.MADV_HUGEPAGE);
+        return memory.address;
+      }
+      case 'hugetlb, anonymous':
+        return mapMemory({ ...base, hugetlb: true }).address;
+      case 'hugetlb, shared memory':
+        return mapSharedHuge(base.lengthBytes);
+      case 'hugetlb, memory file':
+      case 'shared memory file': {
+        const fd = createMemoryFile('conformance', base.lengthBytes, { huge: isHugetlb(kind) });
+        const { address } = mapMemory({ ...base, fd, shared: true });
+        closeSync(fd);
+        return address;
+      }
+      case 'private file': {
+        const fd = openSync(join(this.#folder, String(this.#mapped.length)), 'w+');
+        const page = new Uint8Array(PAGE_SIZE).fill(7);
+        for (let at = 0; at < base.lengthBytes; at += PAGE_SIZE) writeSync(fd, page);
+        const { address } = mapMemory({ ...base, fd });
+        closeSync(fd);
+        return address;
+      }
+      default:
+        return mapMemory(base).address;
+    }
+  }
+
+  unmap(address: number, pages: number): void {
+    libc().munmap(address, pages * PAGE_SIZE);
+  }
+
+  mprotect(address: number, pages: number, prot: number): void {
+    if (libc().mprotect(address, pages * PAGE_SIZE, prot) < 0) throw new Error(`errno ${libc().errno()}`);
+  }
+
+  write(address: number, pages: number, step = 1): number {
+    let done = 0;
+    for (let page = 0; page < pages; page += step) {
+      if (this.#access.write(address + page * PAGE_SIZE, 1)) done++;
+    }
+    return done;
+  }
+
+  read(address: number, pages: number, step = 1): number {
+    let done = 0;
+    for (let page = 0; page < pages; page += step) {
+      if (this.#access.read(address + page * PAGE_SIZE) !== undefined) done++;
+    }
+    return done;
+  }
+
+  register(address: number, pages: number): void {
+    this.#faults.register(address, pages * PAGE_SIZE);
+  }
+
+  writeProtect(address: number, pages: number, protect = true): void {
+    this.#faults.writeProtect(address, pages * PAGE_SIZE, protect);
+  }
+
+  [Symbol.dispose](): void {
+    this.#faults[Symbol.dispose]();
+    for (const [address, lengthBytes] of this.#mapped) libc().munmap(address, lengthBytes);
+    this.#access[Symbol.dispose]();
+    this.pagemap[Symbol.dispose]();
+    rmSync(this.#folder, { recursive: true });
+  }
+}
+
+/** The platform, or why there is none here. */
+export async function livePlatform(): Promise<Platform | string> {
+  if (process.platform !== 'linux') return 'this is no Linux';
+  const capabilities = await probeCapabilities();
+  const need = (id: string) => {
+    const found = capabilities.find((capability) => capability.id === id);
+    return found?.answer === 'yes' ? undefined : `${found?.title}: ${found?.how}`;
+  };
+  const reason = need('pagemap-scan') ?? need('wp-async');
+  if (reason !== undefined) return reason;
+  return {
+    name: `live kernel, categories 0x${kernelCategories().toString(16)}`,
+    lacks: (kind) =>
+      isHugetlb(kind) ? need('hugetlb') : kind === 'transparent huge' ? need('category-huge') : undefined,
+    create: () => new LiveWorld(),
+  };
+}

@@ -1,0 +1,43 @@
+/** What the conformance checks are written against: a `Pagemap`, and the memory that it describes. */
+import type { Pagemap } from '../../src/abi/index.js';
+
+export type MemoryKind =
+  | 'anonymous'
+  | 'transparent huge'
+  | 'hugetlb, shared memory'
+  | 'hugetlb, anonymous'
+  | 'hugetlb, memory file'
+  | 'private file'
+  | 'shared memory file';
+
+export const isHugetlb = (kind: MemoryKind): boolean => kind.startsWith('hugetlb');
+
+export interface MapRequest {
+  readonly pages: number;
+  readonly kind?: MemoryKind;
+  /** `PROT_*`; readable and writable by default. */
+  readonly prot?: number;
+  /** Replaces what is mapped at this address. */
+  readonly address?: number;
+}
+
+/** An address space of its own with one userfaultfd (WP_ASYNC). All sizes in pages of 4 KiB, addresses in bytes. */
+export interface World extends Disposable {
+  readonly pagemap: Pagemap;
+  map(request: MapRequest): number;
+  unmap(address: number, pages: number): void;
+  mprotect(address: number, pages: number, prot: number): void;
+  /** Accesses each page's first byte; gives how many did not fault. */
+  write(address: number, pages: number, step?: number): number;
+  read(address: number, pages: number, step?: number): number;
+  register(address: number, pages: number): void;
+  writeProtect(address: number, pages: number, protect?: boolean): void;
+}
+
+/** A provider under test. */
+export interface Platform {
+  readonly name: string;
+  /** Why this kind of memory cannot be had here; undefined when it can. */
+  lacks(kind: MemoryKind): string | undefined;
+  create(): World;
+}

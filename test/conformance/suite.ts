@@ -1,0 +1,543 @@
+/**
+ * What the interface's own authors test, written once for every provider. Mappings are anonymous, private, readable and
+ * writable, registered for asynchronous write protection and protected, unless said otherwise.
+ */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import {
+  ALL_CATEGORIES,
+  mman,
+  PAGE_IS_FILE,
+  PAGE_IS_PRESENT,
+  PAGE_IS_WRITTEN,
+  PAGE_SIZE,
+  PagemapError,
+  PM_SCAN_CHECK_WPASYNC,
+  PM_SCAN_WP_MATCHING,
+  RegionBuffer,
+  type ScanRequest,
+  USER_SPACE_END,
+} from '../../src/abi/index.js';
+import { isHugetlb, type MapRequest, type MemoryKind, type Platform, type World } from './platform.js';
+
+const WP = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC;
+const HUGE_PAGES = 512;
+/** The categories that every kernel with the ioctl knows: what "all" means in the checks. */
+const ALL = 0x7f;
+
+type Options = Partial<ScanRequest> & { vecLen?: number };
+
+/** mulberry32: small, seeded, good enough to choose pages. */
+export function random(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+export function conformance(platform: Platform): void {
+  let world: World;
+  const outputs = new Map<number, RegionBuffer>();
+
+  beforeEach(() => {
+    world = platform.create();
+  });
+  afterEach(() => world[Symbol.dispose]());
+
+  const where = (kind: MemoryKind): typeof test => {
+    const reason = platform.lacks(kind);
+    if (reason === undefined) return test;
+    if (process.env['CI']) throw new Error(`Cannot be skipped in CI: ${kind}: ${reason}`);
+    return test.skip as unknown as typeof test;
+  };
+
+  /** Maps, registers and protects. */
+  function tracked(pages: number, request: Partial<MapRequest> = {}): number {
+    const address = world.map({ pages, ...request });
+    world.register(address, pages);
+    protect(address, pages, request.kind);
+    return address;
+  }
+
+  function protect(address: number, pages: number, kind: MemoryKind = 'anonymous'): void {
+    // A hugetlb hole must not be protected by a scan: some kernels then wait for themselves for ever.
+    if (isHugetlb(kind)) world.writeProtect(address, pages);
+    const request = { flags: WP, categoryMask: PAGE_IS_WRITTEN, returnMask: 0 };
+    expect(
+      world.pagemap.scan({ start: address, end: address + pages * PAGE_SIZE, ...request }, null),
+    ).toMatchObject({
+      regions: 0,
+    });
+  }
+
+  function output(capacity: number): RegionBuffer {
+    let found = outputs.get(capacity);
+    if (found === undefined) {
+      found = new RegionBuffer(capacity);
+      outputs.set(capacity, found);
+    }
+    return found;
+  }
+
+  /** One call; the regions come as [first page, page behind the last, categories], counted from `address`. */
+  function scan(address: number, pages: number, options: Options = {}) {
+    const { vecLen = 1000, ...request } = options;
+    const vec = output(vecLen);
+    const { regions, walkEnd } = world.pagemap.scan(
+      { start: address, end: address + pages * PAGE_SIZE, ...request },
+      vec,
+    );
+    expect(vec.length).toBe(regions);
+    const list = [...vec].map((region): [number, number, number] => [
+      (region.start - address) / PAGE_SIZE,
+      (region.end - address) / PAGE_SIZE,
+      region.categories,
+    ]);
+    return { regions, list, pages: vec.totalPages(), walkEnd: (walkEnd - address) / PAGE_SIZE };
+  }
+
+  const written = (address: number, pages: number, options: Options = {}) =>
+    scan(address, pages, { categoryMask: PAGE_IS_WRITTEN, returnMask: PAGE_IS_WRITTEN, ...options });
+  /** Get and protect, only in ranges that are registered. */
+  const wpAll = (address: number, pages: number, options: Options = {}) =>
+    written(address, pages, { flags: WP, ...options });
+
+  function code(request: Partial<ScanRequest>, vec: RegionBuffer | null = output(1000)): string {
+    try {
+      const { regions } = world.pagemap.scan({ start: 0, end: PAGE_SIZE, ...request }, vec);
+      return String(regions);
+    } catch (error) {
+      if (error instanceof PagemapError) return error.code;
+      throw error;
+    }
+  }
+
+  describe('arguments', () => {
+    const pages = 1000;
+    let start: number;
+    let end: number;
+    beforeEach(() => {
+      start = tracked(pages);
+      end = start + pages * PAGE_SIZE;
+    });
+
+    test('an empty range gives 0', () => {
+      expect(code({ start, end: start, flags: WP, categoryMask: 2, returnMask: 2 })).toBe('0');
+    });
+
+    test('a null vec with a length is EINVAL, not EFAULT', () => {
+      expect(code({ start, end, returnMask: 2, override: { vecLen: 1 } }, null)).toBe('EINVAL');
+      expect(code({ start, end, returnMask: 2, override: { vec: 0 } })).toBe('EINVAL');
+    });
+
+    test('a vec with length 0, and neither, give 0', () => {
+      expect(code({ start, end, categoryMask: 2, returnMask: 2, override: { vecLen: 0 } })).toBe('0');
+      expect(code({ start, end, flags: WP, categoryMask: 2, returnMask: 2 }, null)).toBe('0');
+      expect(code({ start, end, returnMask: 2 }, null)).toBe('0');
+    });
+
+    test.each([-1, 3 | 0xff, 4, 0xffffffffffffffffn])('flags %s are EINVAL', (flags) => {
+      expect(code({ start, end, flags, categoryMask: 2, returnMask: 2 })).toBe('EINVAL');
+    });
+
+    test('no masks at all, and return mask 0, are valid', () => {
+      expect(code({ start, end, flags: WP })).not.toMatch(/^E/);
+      expect(code({ start, end, flags: WP, categoryMask: PAGE_IS_WRITTEN })).toBe('0');
+    });
+
+    test.each([0x1000, 0xfff, -1])('unknown categories, %s, are EINVAL in every mask', (unknown) => {
+      for (const mask of ['returnMask', 'categoryMask', 'categoryAnyofMask', 'categoryInverted']) {
+        expect([mask, code({ start, end, [mask]: unknown })]).toEqual([mask, 'EINVAL']);
+      }
+    });
+
+    test('all categories inverted is valid', () => {
+      expect(code({ start, end, flags: WP, categoryInverted: ALL, returnMask: PAGE_IS_WRITTEN })).not.toMatch(
+        /^E/,
+      );
+    });
+
+    test.each([0, 88, 95, 97, 104, -1])('size %s is EINVAL', (size) => {
+      expect(code({ start, end, returnMask: 2, override: { size } })).toBe('EINVAL');
+    });
+
+    test('an unaligned start is EINVAL, an unaligned end is rounded up', () => {
+      expect(code({ start: start + 1, end, returnMask: 2 })).toBe('EINVAL');
+      expect(code({ start: start + PAGE_SIZE - 1, end, returnMask: 2 })).toBe('EINVAL');
+      world.write(start, 2);
+      expect(written(start, 1 / PAGE_SIZE + 1)).toMatchObject({ list: [[0, 2, 2]], walkEnd: 2 });
+    });
+
+    test('a range outside user space, or that ends before it starts, is EFAULT', () => {
+      expect(code({ start, end: USER_SPACE_END + PAGE_SIZE, returnMask: 2 })).toBe('EFAULT');
+      expect(code({ start, end: 0xffffffffffffffffn, returnMask: 2 })).toBe('EFAULT');
+      expect(code({ start: -PAGE_SIZE, end: -1, returnMask: 2 })).toBe('EFAULT');
+      expect(code({ start: end, end: start, returnMask: 2 })).toBe('EFAULT');
+      expect(code({ start: USER_SPACE_END, end: USER_SPACE_END, returnMask: 2 })).toBe('0');
+    });
+
+    test('a vec outside user space, or that cannot be written, is EFAULT', () => {
+      world.write(start, 3);
+      const request = { start, end, categoryMask: 2, returnMask: 2 };
+      expect(code({ ...request, override: { vec: USER_SPACE_END } })).toBe('EFAULT');
+      expect(code({ ...request, override: { vec: -1n } })).toBe('EFAULT');
+      expect(code({ ...request, override: { vecLen: 2 ** 61 } })).toBe('EFAULT');
+      expect(code({ ...request, override: { vec: PAGE_SIZE } })).toBe('EFAULT');
+      // Nothing to write, nothing to fail.
+      expect(code({ ...request, start: start + 10 * PAGE_SIZE, override: { vec: PAGE_SIZE } })).toBe('0');
+    });
+
+    test('arguments are checked in order', () => {
+      const bad = { start: start + 1, end: -1, flags: 8, returnMask: 0x1000 };
+      expect(code({ ...bad, override: { size: 1, vec: 0 } })).toBe('EINVAL');
+      expect(code({ start: start + 1, end: -1 })).toBe('EINVAL');
+      expect(code({ start, end: -1, override: { vec: 0 } })).toBe('EFAULT');
+      expect(code({ start, end, override: { vec: 0 } })).toBe('EINVAL');
+    });
+
+    test('failing to write the output overrides what the walk itself gave', () => {
+      const plain = world.map({ pages: 4, address: end - 4 * PAGE_SIZE });
+      world.write(start, 3);
+      const request = { start, end: plain + 4 * PAGE_SIZE, flags: WP, categoryMask: 2, returnMask: 2 };
+      expect(code({ ...request, override: { vec: PAGE_SIZE } })).toBe('EFAULT');
+      world.write(start, 3);
+      expect(code(request)).toBe('EPERM');
+    });
+  });
+
+  describe('get and clear', () => {
+    test('every second page', () => {
+      const start = tracked(1000);
+      world.write(start, 1000, 2);
+      expect(wpAll(start, 1000)).toMatchObject({ regions: 500, pages: 500, walkEnd: 1000 });
+      expect(wpAll(start, 1000)).toMatchObject({ regions: 0 });
+    });
+
+    test('every second page, in two legs', () => {
+      const start = tracked(1000);
+      world.write(start, 1000, 2);
+      const first = wpAll(start, 1000, { maxPages: 498 });
+      const rest = wpAll(start, 1000);
+      expect([first.regions, first.regions + rest.regions]).toEqual([498, 500]);
+    });
+
+    test('max_pages one short', () => {
+      const start = tracked(1000);
+      world.write(start, 1000, 2);
+      world.write(start + 999 * PAGE_SIZE, 1);
+      expect(wpAll(start, 1000, { maxPages: 500 }).pages).toBe(500);
+      expect(wpAll(start, 1000).pages).toBe(1);
+    });
+
+    test('a part of what was written', () => {
+      const start = tracked(1000);
+      world.write(start, 1000);
+      expect(wpAll(start + PAGE_SIZE, 2).list).toEqual([[0, 2, PAGE_IS_WRITTEN]]);
+      expect(written(start, 1000).list).toEqual([
+        [0, 1, PAGE_IS_WRITTEN],
+        [3, 1000, PAGE_IS_WRITTEN],
+      ]);
+    });
+
+    test('two mappings: clearing one leaves the other', () => {
+      const [one, other] = [tracked(100), tracked(100)];
+      world.write(one, 100);
+      world.write(other, 100);
+      expect(wpAll(one, 100).pages).toBe(100);
+      expect(written(one, 100).pages).toBe(0);
+      expect(written(other, 100).pages).toBe(100);
+    });
+
+    test('three calls with max_pages', () => {
+      const start = tracked(1050);
+      world.write(start, 1050, 2);
+      const pages = [1, 2, 3].map(() => wpAll(start, 1050, { maxPages: 210 }).pages);
+      expect(pages).toEqual([210, 210, 105]);
+    });
+
+    test('random pages through a small output, resumed at walk_end: nothing lost, nothing twice', () => {
+      const pages = 10_000;
+      const start = tracked(pages);
+      const next = random(0x5eed);
+      for (let round = 0; round < 100; round++) {
+        const expected = new Set<number>();
+        while (expected.size < pages / 2) expected.add(Math.floor(next() * pages));
+        for (const page of expected) world.write(start + page * PAGE_SIZE, 1);
+        const seen: number[] = [];
+        let at = 0;
+        while (at < pages) {
+          const { list, walkEnd } = wpAll(start + at * PAGE_SIZE, pages - at, { vecLen: 50 });
+          for (const [from, to] of list) for (let page = from; page < to; page++) seen.push(at + page);
+          at += walkEnd;
+        }
+        expect(seen).toEqual([...expected].sort((a, b) => a - b));
+      }
+    });
+  });
+
+  describe('walk_end', () => {
+    test('of an empty range is its start', () => {
+      const start = tracked(1000);
+      expect(written(start, 0).walkEnd).toBe(0);
+      expect(wpAll(start, 0).walkEnd).toBe(0);
+      expect(
+        world.pagemap.scan({ start, end: start, flags: WP, override: { vecLen: 0 } }, output(1)).walkEnd,
+      ).toBe(start);
+    });
+
+    test.each([
+      [{ vecLen: 1000 }, 1, 1000],
+      [{ vecLen: 1 }, 1, 1000],
+      [{ vecLen: 1, maxPages: 1000 }, 1, 1000],
+      [{ maxPages: -1 }, 1, 1000],
+      [{ maxPages: 500 }, 1, 500],
+      [{ maxPages: 1 }, 1, 1],
+    ])('all written, %o', (options, regions, walkEnd) => {
+      const start = tracked(1000);
+      world.write(start, 1000);
+      expect(written(start, 1000, options)).toMatchObject({ regions, walkEnd });
+    });
+
+    test.each([
+      // Where the next match would no longer fit.
+      [{ vecLen: 1 }, 1, 2],
+      [{ vecLen: 500, maxPages: 1000 }, 500, 1000],
+      [{ vecLen: 1000, maxPages: 500 }, 500, 1000],
+      [{ maxPages: 1 }, 1, 2],
+    ])('every second page written, %o', (options, regions, walkEnd) => {
+      const start = tracked(1000);
+      world.write(start, 1000, 2);
+      expect(written(start, 1000, options)).toMatchObject({ regions, walkEnd });
+    });
+  });
+
+  describe.each<[string, number, MemoryKind]>([
+    ['10 small pages', 10, 'anonymous'],
+    ['5120 small pages', 5120, 'anonymous'],
+    ['a transparent huge page', HUGE_PAGES, 'transparent huge'],
+    ['hugetlb by shared memory', 2 * HUGE_PAGES, 'hugetlb, shared memory'],
+    ['hugetlb by an anonymous mapping', 2 * HUGE_PAGES, 'hugetlb, anonymous'],
+    ['hugetlb by a memory file', 2 * HUGE_PAGES, 'hugetlb, memory file'],
+    ['a private file mapping', 64, 'private file'],
+    ['a shared mapping of a memory file', 64, 'shared memory file'],
+  ])('base set: %s', (_, pages, kind) => {
+    let start: number;
+    const middle = Math.floor(pages / 2);
+    beforeEach(() => {
+      if (platform.lacks(kind) === undefined) start = tracked(pages, { kind });
+    });
+
+    where(kind)('new pages are not written', () => {
+      expect(written(start, pages).list).toEqual([]);
+    });
+
+    where(kind)('all written: one range of all', () => {
+      world.write(start, pages);
+      expect(written(start, pages).list).toEqual([[0, pages, PAGE_IS_WRITTEN]]);
+    });
+
+    where(kind)('all but the first and last: one range, then nothing', () => {
+      world.write(start, pages);
+      wpAll(start, pages);
+      world.write(start + PAGE_SIZE, pages - 2);
+      const again = wpAll(start, pages);
+      expect(again.regions).toBe(1);
+      expect(again.pages).toBeGreaterThanOrEqual(pages - 2);
+      expect(again.pages).toBeLessThanOrEqual(pages);
+      expect(wpAll(start, pages).list).toEqual([]);
+    });
+
+    where(kind)('the middle page: one range with it', () => {
+      world.write(start + middle * PAGE_SIZE, 1);
+      const { list } = written(start, pages);
+      expect(list).toHaveLength(1);
+      const [from, to] = list[0]!;
+      expect(from <= middle && middle < to).toBe(true);
+      if (kind === 'anonymous') expect(list).toEqual([[middle, middle + 1, PAGE_IS_WRITTEN]]);
+    });
+
+    where(kind)('two pages in the middle, asked for alone: one range of 2', () => {
+      world.write(start + middle * PAGE_SIZE, 2);
+      expect(written(start + middle * PAGE_SIZE, 2).list).toEqual([[0, 2, PAGE_IS_WRITTEN]]);
+    });
+  });
+
+  describe('transparent huge pages', () => {
+    const pages = 10 * HUGE_PAGES;
+    const half = pages / 2;
+    const kind = 'transparent huge';
+    let start: number;
+    beforeEach(() => {
+      if (platform.lacks(kind) === undefined) start = tracked(pages, { kind });
+    });
+
+    where(kind)('protected, none is written', () => {
+      world.write(start, pages);
+      protect(start, pages);
+      expect(written(start, pages).list).toEqual([]);
+    });
+
+    where(kind)('get and clear of all: one range, categories exactly WRITTEN', () => {
+      world.write(start, pages);
+      expect(wpAll(start, pages).list).toEqual([[0, pages, PAGE_IS_WRITTEN]]);
+    });
+
+    where(kind)('one byte in the middle: one range', () => {
+      world.write(start, pages);
+      protect(start, pages);
+      world.write(start + (half + 7) * PAGE_SIZE, 1);
+      expect(written(start, pages).regions).toBe(1);
+    });
+
+    where(kind)('protecting the first half leaves the second', () => {
+      world.write(start, pages);
+      protect(start, half);
+      expect(written(start, pages).list).toEqual([[half, pages, PAGE_IS_WRITTEN]]);
+    });
+
+    where(kind)('max_pages half, then the second half', () => {
+      world.write(start, pages);
+      expect(wpAll(start, pages, { maxPages: half }).list).toEqual([[0, half, PAGE_IS_WRITTEN]]);
+      expect(written(start, pages).list).toEqual([[half, pages, PAGE_IS_WRITTEN]]);
+    });
+
+    where(kind)('clearing the second half leaves the first', () => {
+      world.write(start, pages);
+      expect(wpAll(start + half * PAGE_SIZE, half).pages).toBe(half);
+      expect(written(start, pages).list).toEqual([[0, half, PAGE_IS_WRITTEN]]);
+    });
+
+    where(kind)('half of one huge page, then the rest', () => {
+      world.write(start, pages);
+      expect(wpAll(start, pages, { maxPages: 256, vecLen: 1 }).list).toEqual([[0, 256, PAGE_IS_WRITTEN]]);
+      expect(wpAll(start, pages, { vecLen: 1 }).list).toEqual([[256, pages, PAGE_IS_WRITTEN]]);
+    });
+  });
+
+  describe('masks', () => {
+    const both = PAGE_IS_WRITTEN | PAGE_IS_PRESENT;
+    let start: number;
+    beforeEach(() => {
+      start = tracked(10);
+    });
+
+    test.each<Options>([
+      { categoryAnyofMask: ALL },
+      { categoryMask: ALL },
+      { categoryInverted: ALL },
+      { categoryMask: ALL, categoryAnyofMask: ALL },
+    ])('%o is valid', (masks) => {
+      expect(() => scan(start, 10, { ...masks, returnMask: ALL })).not.toThrow();
+    });
+
+    test.each<Options>([
+      { categoryAnyofMask: ALL },
+      { categoryMask: both },
+      { categoryMask: PAGE_IS_WRITTEN, categoryAnyofMask: PAGE_IS_PRESENT },
+    ])('all written, %o: one range with both', (masks) => {
+      world.write(start, 10);
+      expect(scan(start, 10, { ...masks, returnMask: both }).list).toEqual([[0, 10, both]]);
+    });
+
+    test.each([PAGE_IS_WRITTEN, PAGE_IS_PRESENT])(
+      'category %s required and inverted finds none of them',
+      (bit) => {
+        world.write(start, 10);
+        expect(scan(start, 10, { categoryMask: bit, categoryInverted: bit, returnMask: both }).list).toEqual(
+          [],
+        );
+      },
+    );
+
+    test('the return mask limits what is reported', () => {
+      world.write(start, 10);
+      expect(scan(start, 10, { categoryMask: both, returnMask: PAGE_IS_WRITTEN }).list).toEqual([
+        [0, 10, PAGE_IS_WRITTEN],
+      ]);
+      expect(scan(start, 10, { categoryMask: both, returnMask: 0 }).list).toEqual([[0, 10, 0]]);
+    });
+
+    where('private file')('a private file mapping: FILE when read, WRITTEN when written', () => {
+      const read = world.map({ pages: 64, kind: 'private file', prot: mman.PROT_READ });
+      world.read(read, 64);
+      expect(scan(read, 64, { categoryMask: PAGE_IS_FILE, returnMask: PAGE_IS_FILE }).list).toEqual([
+        [0, 64, PAGE_IS_FILE],
+      ]);
+      const changed = tracked(64, { kind: 'private file' });
+      world.write(changed, 64);
+      expect(written(changed, 64).list).toEqual([[0, 64, PAGE_IS_WRITTEN]]);
+    });
+  });
+
+  describe('mprotect and new mappings', () => {
+    const { PROT_NONE, PROT_READ, PROT_WRITE } = mman;
+
+    test('protection survives changes of permission', () => {
+      const start = tracked(2);
+      const through = () => {
+        for (const prot of [PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE]) {
+          world.mprotect(start, 1, prot);
+          world.mprotect(start + PAGE_SIZE, 1, prot);
+        }
+      };
+      world.write(start, 2);
+      expect(written(start, 2).pages).toBe(2);
+      protect(start, 2);
+      expect(written(start, 2).pages).toBe(0);
+
+      world.map({ pages: 1, address: start + PAGE_SIZE });
+      world.register(start + PAGE_SIZE, 1);
+      protect(start + PAGE_SIZE, 1);
+      through();
+      world.write(start, 2);
+      through();
+      expect(written(start, 2).list).toEqual([[0, 2, PAGE_IS_WRITTEN]]);
+      protect(start, 2);
+      world.write(start, 2);
+      expect(written(start, 2).pages).toBe(2);
+    });
+
+    test('parts of a PROT_NONE mapping with different permissions', () => {
+      const start = tracked(16, { prot: PROT_NONE });
+      const prots = [PROT_READ, PROT_READ | PROT_WRITE, PROT_NONE, PROT_READ | mman.PROT_EXEC];
+      for (let part = 0; part < 8; part++) {
+        world.mprotect(start + part * 2 * PAGE_SIZE, 2, prots[part % prots.length]!);
+      }
+      expect(written(start, 16).list).toEqual([]);
+    });
+  });
+
+  test('one page, 100 times', () => {
+    const start = tracked(1);
+    for (let round = 0; round < 100; round++) {
+      protect(start, 1);
+      expect(written(start, 1).pages).toBe(0);
+      world.write(start, 1);
+      expect(written(start, 1).pages).toBe(1);
+    }
+  });
+
+  test('a range without mappings gives nothing', () => {
+    const start = tracked(10);
+    world.unmap(start, 10);
+    expect(scan(start, 10, { returnMask: ALL })).toMatchObject({ regions: 0, walkEnd: 10 });
+  });
+
+  where('hugetlb, anonymous')(
+    'a part of a hugetlb page at the edge of a scan is left out without an error',
+    () => {
+      const start = tracked(2 * HUGE_PAGES, { kind: 'hugetlb, anonymous' });
+      world.write(start, 2 * HUGE_PAGES, HUGE_PAGES);
+      expect(wpAll(start, HUGE_PAGES + 10).list).toEqual([[0, HUGE_PAGES, PAGE_IS_WRITTEN]]);
+      expect(written(start, 2 * HUGE_PAGES).list).toEqual([[HUGE_PAGES, 2 * HUGE_PAGES, PAGE_IS_WRITTEN]]);
+    },
+  );
+
+  test('unknown categories of this library are refused, known ones are not', () => {
+    const start = tracked(1);
+    expect(() => scan(start, 1, { returnMask: ALL_CATEGORIES + 1 })).toThrow('EINVAL');
+    expect(scan(start, 1, { returnMask: ALL }).regions).toBe(1);
+  });
+}

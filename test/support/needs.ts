@@ -1,0 +1,40 @@
+/**
+ * A skipped test is a claim that this machine cannot run it. In CI the machine is known to be able to, so that the
+ * claim is an error there.
+ */
+import { type TestAPI, test } from 'vitest';
+import { type Capability, probeCapabilities } from '../../src/live/index.js';
+import { hasCompiler } from './native.js';
+
+const capabilities: readonly Capability[] = process.platform === 'linux' ? await probeCapabilities() : [];
+
+/** What a test may need, beside the capabilities that the probe knows by their ids. */
+const EXTRA: Readonly<Record<string, () => string | undefined>> = {
+  compiler: () => (hasCompiler() ? undefined : 'there is no C compiler (cc)'),
+  root: () => (process.geteuid?.() === 0 ? undefined : 'it needs root'),
+};
+
+function missing(need: string): string | undefined {
+  const extra = EXTRA[need];
+  if (extra !== undefined) return extra();
+  const capability = capabilities.find(({ id }) => id === need);
+  if (capability === undefined) return `nothing is known about ${need}`;
+  return capability.answer === 'yes' ? undefined : `${capability.title}: ${capability.how}`;
+}
+
+/** `test`, or its skipped kind with the reason in the name, or in CI a test that fails with the reason. */
+export function testWhere(...needs: string[]): TestAPI {
+  const reasons = needs.map(missing).filter((reason) => reason !== undefined);
+  if (reasons.length === 0) return test;
+  const why = reasons.join('; ');
+  const instead = (name: string) => {
+    if (process.env['CI']) {
+      test(name, () => {
+        throw new Error(`Cannot be skipped in CI: ${why}`);
+      });
+    } else {
+      test.skip(`${name} (skipped: ${why})`, () => {});
+    }
+  };
+  return instead as unknown as TestAPI;
+}
