@@ -53,6 +53,21 @@ export interface AccessResult {
   fault: number;
 }
 
+/** A mapping of a simulated address space. */
+export interface SimulatedMapping {
+  /** Bytes, `end` exclusive. */
+  readonly start: number;
+  readonly end: number;
+  /** `mman.PROT_*` bits. */
+  readonly prot: number;
+  readonly shared: boolean;
+  readonly hugetlb: boolean;
+  /** A memory file or shared anonymous memory. */
+  readonly file: boolean;
+  /** Registered with a userfaultfd for write protection. */
+  readonly registered: boolean;
+}
+
 /** What stands in one page's entry, for diagnostics. */
 export interface PageState {
   readonly address: number;
@@ -121,10 +136,18 @@ export class AddressSpace {
     return this.#mm.memory.framesInUse;
   }
 
-  /** The mappings, in address order, bytes. */
-  *mappings(): Generator<{ start: number; end: number; prot: number; shared: boolean }> {
-    for (const { start, end, prot, shared } of this.#mm.mappings) {
-      yield { start: start * PAGE_SIZE, end: end * PAGE_SIZE, prot, shared };
+  /** The mappings, in address order. */
+  *mappings(): Generator<SimulatedMapping> {
+    for (const vma of this.#mm.mappings) {
+      yield {
+        start: vma.start * PAGE_SIZE,
+        end: vma.end * PAGE_SIZE,
+        prot: vma.prot,
+        shared: vma.shared,
+        hugetlb: vma.hugetlb,
+        file: vma.file !== null && !vma.hugetlb,
+        registered: vma.uffdWp,
+      };
     }
   }
 
@@ -220,8 +243,10 @@ export class AddressSpace {
       const to = Math.min(end, found.end);
       if (to <= at) continue;
       const vma = this.#mm.find(at)!;
-      if (Mm.forbidsCut(vma, at, to)) throw this.#error('mprotect', EINVAL, address, length);
-      if (vma.prot !== prot) this.#changeProtection(vma, at, to, prot);
+      if (vma.prot !== prot) {
+        if (Mm.forbidsCut(vma, at, to)) throw this.#error('mprotect', EINVAL, address, length);
+        this.#changeProtection(vma, at, to, prot);
+      }
       at = to;
     }
     if (at < end) throw this.#error('mprotect', ENOMEM, address, length);

@@ -1,5 +1,5 @@
 import { mman } from '../abi/index.js';
-import { FRAME_ANONYMOUS } from '../engine/index.js';
+import { FRAME_ANONYMOUS, FRAME_FILE } from '../engine/index.js';
 import {
   D,
   ENTRIES,
@@ -23,7 +23,7 @@ import {
   UFFD_WP,
 } from '../x86/index.js';
 import { accessMapping, FAULT_OK, swapIn } from './fault.js';
-import { HUGE_PAGES, HUGE_ZERO_FRAME, ZERO_FRAME } from './memory.js';
+import { HUGE_PAGES, HUGE_ZERO_FRAME, type MemoryFile, ZERO_FRAME } from './memory.js';
 import { isZeroFrame, Mm } from './mm.js';
 import { ADVICE_HUGE, ADVICE_NO_HUGE, type Vma } from './vma.js';
 
@@ -347,14 +347,20 @@ function collapse(mm: Mm, vma: Vma, start: number, end: number): number {
   if (!suitsAnyHuge(vma) || (vma.anonymous && vma.anonVma === null)) return EINVAL;
   if (first > last) return EINVAL;
   let done = 0;
-  let failure = EINVAL;
   for (let block = first; block < last; block++) {
-    const error = vma.anonymous ? collapseAnonymous(mm, vma, block) : collapseFile(mm, vma, block);
-    if (error === 0) done++;
-    else failure = error;
+    const result = vma.anonymous
+      ? collapseAnonymous(mm, vma, block)
+      : collapseFile(mm, vma, vma.file!, block);
+    if (result === COLLAPSED) done++;
+    // A block that is not fit is passed over; other failures end the call.
+    else if (result !== UNFIT) return result;
   }
-  return done === last - first ? 0 : failure;
+  return done === last - first ? 0 : EINVAL;
 }
+
+/** How the collapse of one block went, beside an errno. */
+const COLLAPSED = 0;
+const UNFIT = -1;
 
 function suitsAnyHuge(vma: Vma): boolean {
   return vma.suitsHuge(Math.ceil(vma.start / ENTRIES));
@@ -363,34 +369,40 @@ function suitsAnyHuge(vma: Vma): boolean {
 function collapseAnonymous(mm: Mm, vma: Vma, block: number): number {
   const { tables, memory } = mm;
   const pmd = tables.findPmd(block);
-  if (pmd < 0 || tables.words[pmd] === 0) return EINVAL;
-  if (isHugeEntry(tables.words[pmd]!)) return 0;
+  if (pmd < 0 || tables.words[pmd] === 0) return UNFIT;
+  if (isHugeEntry(tables.words[pmd]!)) return COLLAPSED;
   const table = tables.pteTable(pmd);
   let writable = false;
   for (let index = 0; index < ENTRIES; index++) {
     const low = tables.words[table + index * 2]!;
     const high = tables.words[table + index * 2 + 1]!;
-    if (low === 0) {
+    if (low !== 0 && (low & PRESENT_ANY) === 0) {
+      if (isProtected(low, high)) return UNFIT;
+      continue;
+    }
+    if (low === 0 || isZeroFrame(frameOf(low, high))) {
+      // A registered mapping may want to know of each page that is not there yet.
       if (vma.uffd !== null) return EBUSY;
       continue;
     }
-    if (isProtected(low, high)) return EINVAL;
-    if ((low & PRESENT_ANY) === 0) {
-      if (isMarker(low, high)) return EINVAL;
-      continue;
-    }
-    const frame = frameOf(low, high);
-    if (isZeroFrame(frame) && vma.uffd !== null) return EBUSY;
+    if ((low & UFFD_WP) !== 0) return UNFIT;
     if ((low & RW) !== 0) writable = true;
   }
-  if (mm.profile.collapseNeedsWritable && !writable) return EINVAL;
+  if (mm.profile.collapseNeedsWritable && !writable) return UNFIT;
+  for (let index = 0; index < ENTRIES; index++) {
+    const slot = table + index * 2;
+    const low = tables.words[slot]!;
+    if (low === 0 || (low & PRESENT_ANY) !== 0) continue;
+    // Guard pages are found only now, when what was swapped out before them is back in memory.
+    if (isMarker(low, tables.words[slot + 1]!)) return EINVAL;
+    swapIn(mm, vma, slot);
+  }
   const huge = memory.allocateHuge(FRAME_ANONYMOUS);
   memory.mapHuge(huge);
   for (let index = 0; index < ENTRIES; index++) {
     const slot = table + index * 2;
     const low = tables.words[slot]!;
     if (low === 0) continue;
-    if ((low & PRESENT_ANY) === 0) swapIn(mm, vma, slot);
     const frame = mm.frameAt(slot);
     if (frame === ZERO_FRAME) continue;
     memory.copy(frame, huge + index);
@@ -399,9 +411,96 @@ function collapseAnonymous(mm: Mm, vma: Vma, block: number): number {
   // What was empty or the zero page holds zeros now.
   tables.removePte(pmd);
   mm.setEntry(pmd, huge, vma.entryFlags | PS | D | SOFT_DIRTY | (vma.writable ? RW : 0));
-  return 0;
+  return COLLAPSED;
 }
 
-function collapseFile(_mm: Mm, _vma: Vma, _block: number): number {
-  return EINVAL;
+/** Makes 2 MiB of a file one huge page of the page cache, and maps it here by a huge entry. */
+function collapseFile(mm: Mm, vma: Vma, file: MemoryFile, block: number): number {
+  if (!vma.suitsHuge(block)) return EINVAL;
+  const first = vma.fileIndex(block * ENTRIES);
+  if (!file.isHuge(first)) {
+    if (!file.entries.subarray(first, first + HUGE_PAGES).some((entry) => entry !== 0)) return EINVAL;
+    unmapFile(mm, file, first);
+    gatherFile(mm, file, first);
+    dropEmptyTables(mm, file, first);
+  }
+  return mapCollapsed(mm, vma, file, first, block);
+}
+
+/** Calls back for the mappings of a file that have a page of [first, first + 512): where these would lie. */
+function forEachMappingOf(
+  mm: Mm,
+  file: MemoryFile,
+  first: number,
+  visit: (vma: Vma, start: number, end: number) => void,
+): void {
+  for (const vma of mm.mappings) {
+    if (vma.file !== file) continue;
+    const page = vma.start + first - vma.offset;
+    const start = Math.max(vma.start, page);
+    const end = Math.min(vma.end, page + HUGE_PAGES);
+    if (start < end) visit(vma, start, end);
+  }
+}
+
+/** Takes the file's pages out of all page tables; what was protected leaves a marker. */
+function unmapFile(mm: Mm, file: MemoryFile, first: number): void {
+  forEachMappingOf(mm, file, first, (_, start, end) => {
+    forEachEntry(mm, start, end, (slot) => {
+      const low = mm.tables.words[slot]!;
+      if ((low & PRESENT_ANY) === 0) return;
+      const frame = mm.frameAt(slot);
+      if (isZeroFrame(frame) || !mm.memory.isFile(frame)) return;
+      if ((low & UFFD_WP) !== 0) mm.setMarker(slot, MARKER_UFFD_WP_LOW);
+      else mm.clearEntry(slot);
+      mm.memory.unmap(frame);
+    });
+  });
+}
+
+/** Copies what the page cache has, in memory or in swap, into one huge page. */
+function gatherFile(mm: Mm, file: MemoryFile, first: number): void {
+  const { memory } = mm;
+  const head = memory.allocateHuge(FRAME_FILE);
+  for (let index = 0; index < HUGE_PAGES; index++) {
+    const entry = file.entries[first + index]!;
+    if (entry > 0) memory.copy(entry, head + index);
+    else if (entry < 0) memory.swapIn(-entry, head + index);
+    memory.dropCached(file, first + index);
+    file.entries[first + index] = head + index;
+  }
+  file.hugeStretches.add(first / HUGE_PAGES);
+}
+
+/** Frees last-level tables that can be replaced by a huge entry now. Markers and own pages need theirs. */
+function dropEmptyTables(mm: Mm, file: MemoryFile, first: number): void {
+  forEachMappingOf(mm, file, first, (vma, start, end) => {
+    if (vma.anonVma !== null || vma.uffdWp || start % ENTRIES !== 0 || end !== start + HUGE_PAGES) return;
+    const pmd = mm.tables.findPmd(start / ENTRIES);
+    if (pmd >= 0 && mm.tables.pteTable(pmd) >= 0) mm.tables.removePte(pmd);
+  });
+}
+
+function mapCollapsed(mm: Mm, vma: Vma, file: MemoryFile, first: number, block: number): number {
+  if (vma.uffdWp) return UNFIT;
+  const { tables, memory } = mm;
+  const head = file.entries[first]!;
+  const pmd = tables.ensurePmd(block);
+  if (isHugeEntry(tables.words[pmd]!)) return COLLAPSED;
+  const table = tables.pteTable(pmd);
+  if (table >= 0) {
+    for (let index = 0; index < ENTRIES; index++) {
+      const low = tables.words[table + index * 2]!;
+      if (low === 0) continue;
+      if ((low & PRESENT_ANY) === 0) return UNFIT;
+      if (mm.frameAt(table + index * 2) !== head + index) return EINVAL;
+    }
+    for (let slot = table; slot < table + ENTRIES * 2; slot += 2) {
+      if (tables.words[slot] !== 0) memory.unmap(mm.frameAt(slot));
+    }
+    tables.removePte(pmd);
+  }
+  memory.mapHuge(head);
+  mm.setEntry(pmd, head, vma.entryFlags | PS);
+  return COLLAPSED;
 }
