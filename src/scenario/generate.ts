@@ -219,8 +219,10 @@ class Generator {
     if (this.#usesFiles && random.chance(this.#kind === 'file' ? 60 : 45)) {
       const at = random.chance(25) ? random.between(0, 6) * HUGE : random.between(0, ARENA_PAGES - 41);
       if (random.chance(25)) {
-        const pages = this.#length(at);
+        const aligned = at % HUGE === 0 && random.chance(60);
+        const pages = aligned ? random.between(1, Math.min(3, 8 - at / HUGE)) * HUGE : this.#length(at);
         this.#add({ op: 'mmap', at, pages, prot, type: 'anon', sharing: 'shared' });
+        if (random.chance(aligned ? 60 : 10)) this.#add({ op: 'madvise', at, pages, advice: 'hugepage' });
         return;
       }
       const file = random.pick(['f0', 'f1'] as const);

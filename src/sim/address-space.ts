@@ -23,6 +23,11 @@ export interface AddressSpaceOptions {
   readonly contents?: boolean;
   /** 2 MiB pages in the hugetlb pool; 64 unless told otherwise. */
   readonly hugetlbPages?: number;
+  /**
+   * Whether faults make huge pages of shared memory under MADV_HUGEPAGE. False unless told otherwise, as on kernels
+   * whose transparent_hugepage/shmem_enabled is left at 'never'.
+   */
+  readonly sharedHugePages?: boolean;
   /** Stands for a fatal signal: when aborted, scans end with EINTR. */
   readonly signal?: AbortSignal;
 }
@@ -117,7 +122,7 @@ export class AddressSpace {
           })
         : parent.#mm.memory;
     this.#options = options;
-    this.#mm = new Mm(typeof profile === 'string' ? KERNEL_PROFILES[profile] : profile, memory);
+    this.#mm = new Mm(typeof profile === 'string' ? KERNEL_PROFILES[profile] : profile, memory, options.sharedHugePages ?? false);
     this.pagemap = new Scanner(this.#mm, options.signal);
   }
 

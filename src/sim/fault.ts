@@ -219,7 +219,7 @@ export function swapIn(mm: Mm, vma: Vma, slot: number): void {
 // ---- page cache ----
 
 /** The frame of a file's page, read in or made when it is not in the page cache. */
-export function filePage(mm: Mm, file: MemoryFile, index: number, vma: Vma | null, page: number): number {
+function filePage(mm: Mm, file: MemoryFile, index: number, vma: Vma, page: number): number {
   const entry = file.entries[index]!;
   if (entry > 0) return entry;
   const { memory } = mm;
@@ -230,7 +230,7 @@ export function filePage(mm: Mm, file: MemoryFile, index: number, vma: Vma | nul
     file.entries[index] = frame;
     return frame;
   }
-  if (vma !== null && vma.hugeAdvice === ADVICE_HUGE && vma.suitsHuge(Math.floor(page / ENTRIES))) {
+  if (mm.sharedHugePages && vma.hugeAdvice === ADVICE_HUGE && vma.suitsHuge(Math.floor(page / ENTRIES))) {
     const stretch = Math.floor(index / HUGE_PAGES);
     const first = stretch * HUGE_PAGES;
     let empty = first + HUGE_PAGES <= file.entries.length;

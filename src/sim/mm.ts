@@ -51,8 +51,12 @@ export class Mm implements ScanTarget {
   readonly mappings: Vma[] = [];
   readonly frameBase = FRAME_BASE;
 
-  constructor(profile: KernelProfile, memory: PhysicalMemory) {
+  /** Whether faults make huge pages of shared memory that was advised so (shmem_enabled: advise, not never). */
+  readonly sharedHugePages: boolean;
+
+  constructor(profile: KernelProfile, memory: PhysicalMemory, sharedHugePages: boolean) {
     this.profile = profile;
+    this.sharedHugePages = sharedHugePages;
     this.memory = memory;
   }
 
