@@ -232,12 +232,20 @@ export class Scanner implements Pagemap {
         if (low === 0) {
           // One hole as far as the empty entries go.
           const { words } = tables;
-          const lastBlock = Math.ceil(end / ENTRIES);
-          do {
-            current++;
-            left--;
-            pmd += 2;
-          } while (left > 0 && current < lastBlock && words[pmd] === 0);
+          const stripes = tables.stripesAt(pmd);
+          const last = Math.min(current + left, Math.ceil(end / ENTRIES));
+          const base = pmd - current * 2;
+          current++;
+          while (current < last) {
+            // A stripe that holds nothing is not looked at: its entries would only push others out of the cache.
+            if (((stripes >>> ((current & 511) >> 4)) & 1) === 0) current = (current | 15) + 1;
+            else if (words[base + current * 2] === 0) current++;
+            else break;
+          }
+          if (current > last) current = last;
+          left = ENTRIES - (current & 511);
+          if ((current & 511) === 0) left = 0;
+          pmd = base + current * 2;
           const next = Math.min(end, current * ENTRIES);
           if (this.#hole(mapping, page, next) !== DONE) return STOPPED;
           page = next;
@@ -250,7 +258,8 @@ export class Scanner implements Pagemap {
           // The huge entry may have been split, and of file memory dropped altogether.
           const table = tables.pteTable(pmd);
           if (table < 0) continue;
-          result = this.#small(table, blockStart, page - blockStart, next - blockStart);
+          // As integers, so that the loops over entries count in integers too: page numbers are doubles.
+          result = this.#small(table, blockStart, (page - blockStart) | 0, (next - blockStart) | 0);
         }
         if (result !== DONE) return STOPPED;
         page = next;
@@ -335,13 +344,19 @@ export class Scanner implements Pagemap {
     const end = table + to * 2;
     let slot = table + from * 2;
     while (slot < end) {
+      slot = skipProtected(words, slot, end);
+      if (slot >= end) break;
       const low = words[slot]!;
       if ((low & PROTECTED_PRESENT) === PROTECTED_PRESENT || isProtected(low, words[slot + 1]!)) {
         slot += 2;
         continue;
       }
       let next = slot + 2;
-      while (next < end && !isProtected(words[next]!, words[next + 1]!)) next += 2;
+      while (next < end) {
+        const other = words[next]!;
+        if ((other & PROTECTED_PRESENT) !== P && isProtected(other, words[next + 1]!)) break;
+        next += 2;
+      }
       const wanted = (next - slot) >> 1;
       const pages = this.#output(categories, base + ((slot - table) >> 1), wanted);
       if (protects) for (let at = slot, stop = slot + pages * 2; at < stop; at += 2) protectEntry(words, at);
@@ -530,6 +545,30 @@ const STOPPED = 1;
 const DENIED = 2;
 /** What the block holds has changed. */
 const RETRY = 3;
+
+/**
+ * The first slot from `slot` on, in steps of eight entries, where not all eight are present and protected. Eight at a
+ * time take 0.26 ms a GiB where single steps take 0.46 (bench/engine.mjs).
+ */
+function skipProtected(words: Uint32Array, slot: number, end: number): number {
+  const last = end - 14;
+  while (
+    slot < last &&
+    (words[slot]! &
+      words[slot + 2]! &
+      words[slot + 4]! &
+      words[slot + 6]! &
+      words[slot + 8]! &
+      words[slot + 10]! &
+      words[slot + 12]! &
+      words[slot + 14]! &
+      PROTECTED_PRESENT) ===
+      PROTECTED_PRESENT
+  ) {
+    slot += 16;
+  }
+  return slot;
+}
 
 /** The frame number of a present entry whose number fits 31 bits (8 TiB of memory). */
 function frameNumber(low: number, high: number): number {

@@ -122,7 +122,11 @@ export class AddressSpace {
           })
         : parent.#mm.memory;
     this.#options = options;
-    this.#mm = new Mm(typeof profile === 'string' ? KERNEL_PROFILES[profile] : profile, memory, options.sharedHugePages ?? false);
+    this.#mm = new Mm(
+      typeof profile === 'string' ? KERNEL_PROFILES[profile] : profile,
+      memory,
+      options.sharedHugePages ?? false,
+    );
     this.pagemap = new Scanner(this.#mm, options.signal);
   }
 

@@ -288,14 +288,51 @@ function pageOut(mm: Mm, vma: Vma, start: number, end: number, reclaim: boolean)
     if (frame === HUGE_ZERO_FRAME || memory.mappings(frame) !== 1) continue;
     const whole = start <= block * ENTRIES && end >= (block + 1) * ENTRIES;
     if (whole && !reclaim) continue;
-    if (vma.file !== null)
-      vma.file.hugeStretches.delete(Math.floor(vma.fileIndex(block * ENTRIES) / HUGE_PAGES));
+    if (vma.file !== null) {
+      // As a whole it stays one huge page, in memory or in swap; a part of it cannot be taken without a split.
+      if (whole) mm.splitHuge(vma, block);
+      else splitFileHuge(mm, vma.file, vma.fileIndex(block * ENTRIES));
+      continue;
+    }
     mm.splitHuge(vma, block);
-    if (!whole && vma.file === null) mm.splitLarge(block, frame);
+    if (!whole) mm.splitLarge(block, frame);
   }
   splitPartLarge(mm, start, end);
+  if (vma.file !== null) pageOutFileHuge(mm, vma, vma.file, start, end, reclaim);
   if (!reclaim) return;
   forEachEntry(mm, start, end, (slot, page) => pageOutEntry(mm, vma, slot, page));
+}
+
+/** The huge pages of a file that small entries map: reclaimed as wholes, or split. */
+function pageOutFileHuge(
+  mm: Mm,
+  vma: Vma,
+  file: MemoryFile,
+  start: number,
+  end: number,
+  reclaim: boolean,
+): void {
+  if (file.hugeStretches.size === 0) return;
+  for (let page = start; page < end; page++) {
+    const index = vma.fileIndex(page);
+    if (!file.isHuge(index)) continue;
+    const block = Math.floor(page / ENTRIES);
+    const table = mm.tables.findPte(block);
+    if (table < 0) continue;
+    const slot = table + (page - block * ENTRIES) * 2;
+    if ((mm.tables.words[slot]! & PRESENT_ANY) === 0) continue;
+    const frame = mm.frameAt(slot);
+    if (!mm.memory.isFile(frame) || mm.memory.mappings(frame) !== 1) continue;
+    const whole = page % ENTRIES === 0 && page + ENTRIES <= end && isWholeLarge(mm, table);
+    if (!whole) splitFileHuge(mm, file, index - (index % HUGE_PAGES));
+    else if (reclaim) unmapFile(mm, file, index - (index % HUGE_PAGES));
+  }
+}
+
+/** Makes a huge page of the page cache small ones, which nobody maps then. */
+function splitFileHuge(mm: Mm, file: MemoryFile, first: number): void {
+  unmapFile(mm, file, first);
+  file.hugeStretches.delete(first / HUGE_PAGES);
 }
 
 function pageOutEntry(mm: Mm, vma: Vma, slot: number, page: number): void {
@@ -445,7 +482,8 @@ function forEachMappingOf(
 
 /** Takes the file's pages out of all page tables; what was protected leaves a marker. */
 function unmapFile(mm: Mm, file: MemoryFile, first: number): void {
-  forEachMappingOf(mm, file, first, (_, start, end) => {
+  forEachMappingOf(mm, file, first, (vma, start, end) => {
+    for (let block = Math.floor(start / ENTRIES); block * ENTRIES < end; block++) mm.splitHuge(vma, block);
     forEachEntry(mm, start, end, (slot) => {
       const low = mm.tables.words[slot]!;
       if ((low & PRESENT_ANY) === 0) return;

@@ -22,6 +22,11 @@ const TABLE_FLAGS = PRESENT | RW | US | 0x60;
 export class PageTables {
   /** The tables. Replaced when it grows: do not keep it across a call that may add a table. */
   words: Uint32Array;
+  /**
+   * By table, which stretches of 16 entries of a PMD table may hold something: a bit is set when one of its entries is
+   * asked for, and cleared with the table. Walks of sparse mappings skip by it.
+   */
+  stripes: Uint32Array;
   #tables = 1;
   #free: number[] = [];
   /** Bumped whenever a table is added or removed. */
@@ -29,6 +34,12 @@ export class PageTables {
 
   constructor() {
     this.words = new Uint32Array(TABLE_WORDS * 16);
+    this.stripes = new Uint32Array(16);
+  }
+
+  /** The `stripes` of the PMD table that a PMD slot lies in. */
+  stripesAt(pmd: number): number {
+    return this.stripes[Math.floor(pmd / TABLE_WORDS)]!;
   }
 
   /** Bytes of memory that the tables take, room for growth included. */
@@ -52,6 +63,9 @@ export class PageTables {
       const grown = new Uint32Array(tables * TABLE_WORDS);
       grown.set(this.words);
       this.words = grown;
+      const stripes = new Uint32Array(tables);
+      stripes.set(this.stripes);
+      this.stripes = stripes;
     }
     return table;
   }
@@ -59,6 +73,7 @@ export class PageTables {
   #remove(table: number): void {
     this.generation++;
     this.words.fill(0, table * TABLE_WORDS, (table + 1) * TABLE_WORDS);
+    this.stripes[table] = 0;
     this.#free.push(table);
   }
 
@@ -87,7 +102,9 @@ export class PageTables {
   /** As `findPmd`, adding the tables that are missing. */
   ensurePmd(block: number): number {
     const pud = this.#next((block >> 18) * 2) * TABLE_WORDS + ((block >> 9) & 511) * 2;
-    return this.#next(pud) * TABLE_WORDS + (block & 511) * 2;
+    const table = this.#next(pud);
+    this.stripes[table] = this.stripes[table]! | (1 << ((block & 511) >> 4));
+    return table * TABLE_WORDS + (block & 511) * 2;
   }
 
   /** The slot of the first entry of the last-level table that a PMD slot points to, or -1: empty or huge. */
