@@ -1,0 +1,69 @@
+// Compares the simulator with the running kernel on generated scenarios:
+//   npm run fuzz -- --minutes N [--seed S] [--kind K] [--count N] [--save]
+// Needs root, 64 free 2 MiB pages (kinds hugetlb, mixed) and swap on zram (swap, mixed). With --save, a scenario on
+// which they disagree is written to test/traces, with the kernel's answers.
+import { appendFileSync, mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import {
+  compareBackends,
+  formatMismatch,
+  formatScenario,
+  generateScenario,
+  KernelBackend,
+  SCENARIO_KINDS,
+} from '../dist/scenario/index.js';
+
+const { values } = parseArgs({
+  options: {
+    minutes: { type: 'string', default: '1' },
+    seed: { type: 'string', default: '1' },
+    count: { type: 'string', default: '1000000000' },
+    kind: { type: 'string', multiple: true },
+    failures: { type: 'string', default: '5' },
+    save: { type: 'boolean', default: false },
+  },
+});
+const profile = '6.18';
+const kinds = values.kind ?? SCENARIO_KINDS.filter((kind) => kind !== 'softdirty');
+const firstSeed = Number(values.seed);
+const deadline = Date.now() + Number(values.minutes) * 60_000;
+const started = Date.now();
+// A process for many scenarios costs a tenth of a fresh one each; what differs is repeated in a fresh one.
+const quick = new KernelBackend({ scenariosPerProcess: 500, timeoutMs: 30_000 });
+const fresh = new KernelBackend({ timeoutMs: 30_000 });
+
+let seed = firstSeed;
+let failures = 0;
+for (; seed < firstSeed + Number(values.count) && Date.now() < deadline; seed++) {
+  for (const kind of kinds) {
+    const scenario = generateScenario(kind, seed, profile);
+    let difference;
+    try {
+      difference = await compareBackends(scenario, profile, quick, fresh);
+    } catch (error) {
+      console.log(`${scenario.name}: ${error.message}`);
+      failures++;
+      continue;
+    }
+    if (difference === undefined) continue;
+    failures++;
+    console.log(formatMismatch(difference.mismatch));
+    console.log(formatScenario(difference.scenario, difference.answers).replace(/^/gm, '    | '));
+    if (values.save) {
+      const folder = join(dirname(fileURLToPath(import.meta.url)), '..', 'test', 'traces', profile);
+      mkdirSync(folder, { recursive: true });
+      appendFileSync(join(folder, 'found.jsonl'), formatScenario(difference.scenario, difference.answers));
+    }
+  }
+  if (failures >= Number(values.failures)) break;
+}
+const count = seed - firstSeed + (failures >= Number(values.failures) ? 1 : 0);
+const seconds = ((Date.now() - started) / 1000).toFixed(0);
+console.log(
+  `${kinds.join(', ')}: seeds ${firstSeed} to ${firstSeed + count - 1}, ${failures} mismatches, ${seconds} s`,
+);
+quick[Symbol.dispose]();
+fresh[Symbol.dispose]();
+process.exitCode = failures === 0 ? 0 : 1;

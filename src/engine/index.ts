@@ -1,0 +1,2 @@
+export { protectEntry, Scanner } from './scanner.js';
+export * from './target.js';

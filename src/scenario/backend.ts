@@ -1,0 +1,71 @@
+import { mman } from '../abi/index.js';
+import type { AdviceName, Answer, Op, Protection, Scenario, U64 } from './format.js';
+
+/** What runs scenarios: the simulator, a kernel. */
+export interface ScenarioBackend {
+  readonly name: string;
+  /** Runs the scenario in a fresh process. Gives one answer a step, or fewer when the process was lost. */
+  run(scenario: Scenario): Promise<Answer[]> | Answer[];
+  /** What stands in the page tables around a step, as lines to print, where the backend can look. */
+  describe?(scenario: Scenario, step: number): string[];
+}
+
+/** madvise's numbers by the names of scenario files. */
+export const ADVICE: Readonly<Record<AdviceName, number>> = {
+  dontneed: mman.MADV_DONTNEED,
+  hugepage: mman.MADV_HUGEPAGE,
+  nohugepage: mman.MADV_NOHUGEPAGE,
+  populate_read: mman.MADV_POPULATE_READ,
+  populate_write: mman.MADV_POPULATE_WRITE,
+  collapse: mman.MADV_COLLAPSE,
+  guard_install: mman.MADV_GUARD_INSTALL,
+  guard_remove: mman.MADV_GUARD_REMOVE,
+  free: mman.MADV_FREE,
+  pageout: mman.MADV_PAGEOUT,
+  remove: mman.MADV_REMOVE,
+  cold: mman.MADV_COLD,
+};
+
+/** mmap's bits by the names of scenario files. */
+export function protectionBits(prot: Protection): number {
+  if (prot === 'none') return mman.PROT_NONE;
+  return (
+    (prot.includes('r') ? mman.PROT_READ : 0) |
+    (prot.includes('w') ? mman.PROT_WRITE : 0) |
+    (prot.includes('x') ? mman.PROT_EXEC : 0)
+  );
+}
+
+/** A u64 as the scan interface takes it: exact, so a bigint where a double is not. */
+export function u64(value: U64): number | bigint {
+  if (typeof value === 'number') return value;
+  const exact = BigInt(value);
+  return exact <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(exact) : exact;
+}
+
+/** An address as scenario files write it. */
+export function hex(address: number): string {
+  return `0x${address.toString(16)}`;
+}
+
+/**
+ * errno as recordings have it. A pageout that directly follows a write to the same pages was recorded as one
+ * action with it, and where it failed for a gap in the range, the recorded errno is the one from before the call:
+ * that of the process' last failure, E0 when there was none.
+ */
+export class RecordedErrno {
+  #last = 'E0';
+  #written: { readonly at: number; readonly pages: number } | undefined;
+
+  /** Takes note of an operation and what it gave. Returns the answer as a recording has it. */
+  record(op: Op, answer: Answer): Answer {
+    const before = this.#last;
+    const written = this.#written;
+    this.#written = op.op === 'write' ? op : undefined;
+    if (answer.errno === undefined) return answer;
+    this.#last = answer.errno;
+    const joined =
+      op.op === 'madvise' && op.advice === 'pageout' && written?.at === op.at && written.pages === op.pages;
+    return joined && answer.errno === 'ENOMEM' ? { errno: before } : answer;
+  }
+}

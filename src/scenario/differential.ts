@@ -1,0 +1,50 @@
+import type { KernelProfileName } from '../sim/index.js';
+import type { ScenarioBackend } from './backend.js';
+import type { Answer, Scenario } from './format.js';
+import { type Mismatch, mismatchesOf } from './run.js';
+import { shrinkScenario } from './shrink.js';
+import { SimulatorBackend } from './simulator.js';
+
+/** A scenario on which the simulator and another backend disagree, shortened. */
+export interface Difference {
+  readonly scenario: Scenario;
+  /** What the other backend answered: the truth. */
+  readonly answers: readonly Answer[];
+  readonly mismatch: Mismatch;
+}
+
+/**
+ * Runs a scenario on the simulator and on another backend and compares every answer.
+ *
+ * @param confirm repeats a scenario that differed, in a fresh process; by default the same backend
+ * @returns undefined when they agree, else the shortest scenario that shows the difference
+ */
+export async function compareBackends(
+  scenario: Scenario,
+  profile: KernelProfileName,
+  truth: ScenarioBackend,
+  confirm: ScenarioBackend = truth,
+): Promise<Difference | undefined> {
+  const simulator = new SimulatorBackend(profile);
+  const difference = async (candidate: Scenario, backend: ScenarioBackend) => {
+    const answers = await backend.run(candidate);
+    const expected = {
+      ...candidate,
+      steps: candidate.steps.map((step, index) => ({ ...step, expect: answers[index] })),
+    };
+    const [mismatch] = mismatchesOf(expected, simulator.run(candidate));
+    return mismatch === undefined ? undefined : { expected, answers, mismatch };
+  };
+  if ((await difference(scenario, truth)) === undefined) return undefined;
+  const confirmed = await difference(scenario, confirm);
+  if (confirmed === undefined) return undefined;
+  const cut = { ...scenario, steps: scenario.steps.slice(0, confirmed.mismatch.step + 1) };
+  const shortest = await shrinkScenario(
+    cut,
+    async (candidate) => (await difference(candidate, confirm)) !== undefined,
+  );
+  const last = await difference(shortest, confirm);
+  const { expected, answers, mismatch } = last ?? confirmed;
+  const pages = simulator.describe(expected, mismatch.step);
+  return { scenario: expected, answers, mismatch: { ...mismatch, pages } };
+}

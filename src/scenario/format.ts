@@ -1,0 +1,344 @@
+/**
+ * Scenario files: memory operations with what a kernel answered, one JSON object a line. docs/reference has the
+ * format in full.
+ */
+
+/** An address range in pages from the arena's start. */
+interface Pages {
+  readonly at: number;
+  readonly pages: number;
+}
+
+/** Access to memory by name: 'none', or letters of 'rwx'. */
+export type Protection = string;
+
+/** What to advise, as scenario files name it. */
+export const ADVICE_NAMES = [
+  'dontneed',
+  'hugepage',
+  'nohugepage',
+  'populate_read',
+  'populate_write',
+  'collapse',
+  'guard_install',
+  'guard_remove',
+  'free',
+  'pageout',
+  'remove',
+  'cold',
+] as const;
+export type AdviceName = (typeof ADVICE_NAMES)[number];
+
+/** userfaultfd features, as scenario files name them. */
+export const FEATURE_NAMES = ['wp_async', 'wp_unpopulated', 'wp_hugetlbfs_shmem'] as const;
+export type FeatureName = (typeof FEATURE_NAMES)[number];
+
+export interface FileOp {
+  readonly op: 'file';
+  readonly file: string;
+  readonly pages: number;
+}
+export interface MmapOp extends Pages {
+  readonly op: 'mmap';
+  readonly prot: Protection;
+  readonly type: 'anon' | 'file' | 'hugetlb';
+  readonly sharing: 'private' | 'shared';
+  readonly file?: string;
+  /** Pages. */
+  readonly offset?: number;
+}
+export interface MunmapOp extends Pages {
+  readonly op: 'munmap';
+}
+export interface MprotectOp extends Pages {
+  readonly op: 'mprotect';
+  readonly prot: Protection;
+}
+export interface MadviseOp extends Pages {
+  readonly op: 'madvise';
+  readonly advice: AdviceName;
+}
+export interface AccessOp extends Pages {
+  readonly op: 'read' | 'write';
+  readonly step: number;
+}
+export interface UffdOp {
+  readonly op: 'uffd';
+  readonly uffd: string;
+  readonly features: readonly FeatureName[];
+}
+export interface RegisterOp extends Pages {
+  readonly op: 'register';
+  readonly uffd: string;
+  readonly mode: readonly ['wp'];
+}
+export interface UnregisterOp extends Pages {
+  readonly op: 'unregister';
+  readonly uffd: string;
+}
+export interface WriteprotectOp extends Pages {
+  readonly op: 'writeprotect';
+  readonly uffd: string;
+  readonly wp: boolean;
+}
+export interface CloseOp {
+  readonly op: 'close';
+  readonly uffd: string;
+}
+export interface ClearRefsOp {
+  readonly op: 'clear_refs';
+  readonly value: number;
+}
+/** A u64: a number, or a hexadecimal string where a double would not hold it. */
+export type U64 = number | string;
+export interface ScanOp {
+  readonly op: 'scan';
+  readonly size: U64;
+  readonly flags: U64;
+  readonly start: U64;
+  readonly end: U64;
+  readonly vec: boolean;
+  readonly vec_len: U64;
+  readonly max_pages: U64;
+  readonly inverted: U64;
+  readonly mask: U64;
+  readonly anyof: U64;
+  readonly return: U64;
+}
+
+/** One operation. */
+export type Op =
+  | FileOp
+  | MmapOp
+  | MunmapOp
+  | MprotectOp
+  | MadviseOp
+  | AccessOp
+  | UffdOp
+  | RegisterOp
+  | UnregisterOp
+  | WriteprotectOp
+  | CloseOp
+  | ClearRefsOp
+  | ScanOp;
+
+/** What an operation gave; which fields there are depends on the operation. */
+export interface Answer {
+  readonly ret?: number;
+  /** The error's name. */
+  readonly errno?: string;
+  /** Accesses that went through, and that did not. */
+  readonly ok?: number;
+  readonly fault?: number;
+  /** Of a scan that passed validation: a hexadecimal address. */
+  readonly walk_end?: string;
+  /** Of a scan that returned some: start, end, categories. */
+  readonly regions?: readonly (readonly [start: string, end: string, categories: number])[];
+}
+
+/** An operation in a file, with the recorded answer if there is one. */
+export interface Step {
+  readonly op: Op;
+  readonly expect: Answer | undefined;
+  /** Line in the file, from 1. */
+  readonly line: number;
+}
+
+/** A sequence of operations on a fresh process. */
+export interface Scenario {
+  readonly name: string;
+  /** The kernel that it was recorded on, as its header says. */
+  readonly kernel: string | undefined;
+  /** Address of page 0, bytes. */
+  readonly arena: number;
+  readonly arenaPages: number;
+  readonly steps: readonly Step[];
+}
+
+/** A scenario file that is not well-formed: what is wrong, in which line. */
+export class ScenarioError extends Error {
+  override readonly name = 'ScenarioError';
+  readonly line: number;
+
+  constructor(source: string, line: number, problem: string) {
+    super(`Cannot read ${source}:${line}: ${problem}`);
+    this.line = line;
+  }
+}
+
+type Check = (value: unknown) => boolean;
+
+const isText: Check = (value) => typeof value === 'string' && value !== '';
+const isCount: Check = (value) => typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+const isStep: Check = (value) => isCount(value) && value !== 0;
+const isBoolean: Check = (value) => typeof value === 'boolean';
+const isU64: Check = (value) =>
+  isCount(value) || (typeof value === 'string' && /^0x[0-9a-f]{1,16}$/i.test(value));
+const isProtection: Check = (value) =>
+  value === 'none' || (typeof value === 'string' && /^r?w?x?$/.test(value) && value !== '');
+const oneOf =
+  (names: readonly unknown[]): Check =>
+  (value) =>
+    names.includes(value);
+const listOf =
+  (names: readonly unknown[]): Check =>
+  (value) =>
+    Array.isArray(value) && value.every((item) => names.includes(item));
+
+const PAGES = { at: isCount, pages: isCount };
+const SCAN_NUMBERS = [
+  'size',
+  'flags',
+  'start',
+  'end',
+  'vec_len',
+  'max_pages',
+  'inverted',
+  'mask',
+  'anyof',
+  'return',
+];
+
+/** The keys of each operation; a question mark ends the name of one that may be left out. */
+const KEYS: Readonly<Record<Op['op'], Readonly<Record<string, Check>>>> = {
+  file: { file: isText, pages: isCount },
+  mmap: {
+    ...PAGES,
+    prot: isProtection,
+    type: oneOf(['anon', 'file', 'hugetlb']),
+    sharing: oneOf(['private', 'shared']),
+    'file?': isText,
+    'offset?': isCount,
+  },
+  munmap: PAGES,
+  mprotect: { ...PAGES, prot: isProtection },
+  madvise: { ...PAGES, advice: oneOf(ADVICE_NAMES) },
+  read: { ...PAGES, step: isStep },
+  write: { ...PAGES, step: isStep },
+  uffd: { uffd: isText, features: listOf(FEATURE_NAMES) },
+  register: { uffd: isText, ...PAGES, mode: listOf(['wp']) },
+  unregister: { uffd: isText, ...PAGES },
+  writeprotect: { uffd: isText, ...PAGES, wp: isBoolean },
+  close: { uffd: isText },
+  clear_refs: { value: isCount },
+  scan: { ...Object.fromEntries(SCAN_NUMBERS.map((key) => [key, isU64])), vec: isBoolean },
+};
+
+const ANSWER_KEYS: Readonly<Record<string, Check>> = {
+  ret: isCount,
+  errno: isText,
+  ok: isCount,
+  fault: isCount,
+  walk_end: isU64,
+  regions: Array.isArray,
+};
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** What is wrong with an operation, or undefined. */
+function problemOf(record: Record<string, unknown>): string | undefined {
+  const name = record['op'];
+  if (typeof name !== 'string') return 'an operation needs the key "op"';
+  if (!Object.hasOwn(KEYS, name)) return `unknown operation ${JSON.stringify(name)}`;
+  const keys = KEYS[name as Op['op']];
+  const known = new Set(['op', 'expect']);
+  for (const [key, check] of Object.entries(keys)) {
+    const optional = key.endsWith('?');
+    const plain = optional ? key.slice(0, -1) : key;
+    known.add(plain);
+    const value = record[plain];
+    if (value === undefined) {
+      if (!optional) return `${name} lacks the key "${plain}"`;
+    } else if (!check(value)) return `${name}: ${JSON.stringify(value)} is not possible for "${plain}"`;
+  }
+  for (const key of Object.keys(record)) if (!known.has(key)) return `${name}: unknown key "${key}"`;
+  if (name === 'mmap' && (record['type'] === 'file') !== (record['file'] !== undefined)) {
+    return 'mmap: "file" goes with "type":"file" and with nothing else';
+  }
+  const expect = record['expect'];
+  if (expect === undefined) return undefined;
+  if (!isRecord(expect)) return `${name}: "expect" must be an object`;
+  for (const [key, value] of Object.entries(expect)) {
+    const check = ANSWER_KEYS[key];
+    if (check === undefined) return `${name}: unknown key "${key}" in "expect"`;
+    if (!check(value)) return `${name}: ${JSON.stringify(value)} is not possible for "${key}" in "expect"`;
+  }
+  return undefined;
+}
+
+/**
+ * Parses a scenario file.
+ *
+ * @param text JSON Lines; empty lines are skipped
+ * @param source what to call it in messages
+ * @throws ScenarioError for what is not a header or a known operation with just its keys
+ * @example
+ * ```ts
+ * import { parseScenarios } from 'pagemap-scan/scenario';
+ * const [scenario] = parseScenarios(
+ *   '{"scenario":1,"name":"a","arena":"0x600000000000","arena_pages":16}\n{"op":"munmap","at":0,"pages":1}',
+ * );
+ * console.assert(scenario?.steps.length === 1);
+ * ```
+ */
+export function parseScenarios(text: string, source = 'scenario'): Scenario[] {
+  const scenarios: Scenario[] = [];
+  let steps: Step[] | undefined;
+  let line = 0;
+  for (const row of text.split('\n')) {
+    line++;
+    if (row.trim() === '') continue;
+    let record: unknown;
+    try {
+      record = JSON.parse(row);
+    } catch (error) {
+      throw new ScenarioError(source, line, `not JSON (${(error as Error).message})`);
+    }
+    if (!isRecord(record)) throw new ScenarioError(source, line, 'not a JSON object');
+    if (record['scenario'] !== undefined) {
+      steps = [];
+      scenarios.push({ ...parseHeader(record, source, line), steps });
+      continue;
+    }
+    if (steps === undefined) throw new ScenarioError(source, line, 'an operation before the first header');
+    const problem = problemOf(record);
+    if (problem !== undefined) throw new ScenarioError(source, line, problem);
+    const { expect, ...op } = record;
+    steps.push({ op: op as unknown as Op, expect: expect as Answer | undefined, line });
+  }
+  return scenarios;
+}
+
+function parseHeader(record: Record<string, unknown>, source: string, line: number): Omit<Scenario, 'steps'> {
+  if (record['scenario'] !== 1) {
+    throw new ScenarioError(source, line, `version ${JSON.stringify(record['scenario'])} is not known`);
+  }
+  const { arena, arena_pages: arenaPages, name = `line ${line}`, kernel } = record;
+  if (!isU64(arena)) throw new ScenarioError(source, line, 'the header lacks "arena", an address');
+  if (!isCount(arenaPages)) throw new ScenarioError(source, line, 'the header lacks "arena_pages", a number');
+  return {
+    name: String(name),
+    kernel: typeof kernel === 'string' ? kernel : undefined,
+    arena: Number(arena),
+    arenaPages: arenaPages as number,
+  };
+}
+
+/** A scenario as lines of a file, with the answers given (or those recorded). */
+export function formatScenario(scenario: Scenario, answers?: readonly Answer[]): string {
+  const header = {
+    scenario: 1,
+    name: scenario.name,
+    ...(scenario.kernel === undefined ? {} : { kernel: scenario.kernel }),
+    arena: `0x${scenario.arena.toString(16)}`,
+    arena_pages: scenario.arenaPages,
+  };
+  const lines = [JSON.stringify(header)];
+  scenario.steps.forEach(({ op, expect }, index) => {
+    const answer = answers?.[index] ?? expect;
+    lines.push(JSON.stringify(answer === undefined ? op : { ...op, expect: answer }));
+  });
+  return `${lines.join('\n')}\n`;
+}

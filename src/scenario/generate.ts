@@ -1,0 +1,365 @@
+import { PAGE_SIZE } from '../abi/index.js';
+import type { KernelProfileName } from '../sim/index.js';
+import { hex } from './backend.js';
+import type { AdviceName, FeatureName, Op, Scenario, Step } from './format.js';
+import { Random } from './random.js';
+import { SimulatedProcess } from './simulator.js';
+
+/** What a generated scenario is about. */
+export const SCENARIO_KINDS = ['anon', 'file', 'thp', 'hugetlb', 'swap', 'mixed', 'softdirty'] as const;
+export type ScenarioKind = (typeof SCENARIO_KINDS)[number];
+
+const ARENA = 0x600000000000;
+const ARENA_PAGES = 4096;
+const HUGE = 512;
+const FILES = { f0: 40, f1: 700 } as const;
+
+interface Range {
+  at: number;
+  pages: number;
+}
+
+type OpName = Op['op'];
+
+const WEIGHTS: readonly (readonly [OpName, number])[] = [
+  ['mmap', 10],
+  ['munmap', 3],
+  ['mprotect', 4],
+  ['madvise', 9],
+  ['read', 9],
+  ['write', 20],
+  ['register', 6],
+  ['unregister', 1],
+  ['writeprotect', 5],
+  ['uffd', 1],
+  ['close', 1],
+  ['scan', 32],
+];
+
+const ADVICE: readonly (readonly [AdviceName, number])[] = [
+  ['dontneed', 4],
+  ['hugepage', 3],
+  ['nohugepage', 2],
+  ['populate_read', 3],
+  ['populate_write', 3],
+  ['collapse', 3],
+  ['guard_install', 4],
+  ['guard_remove', 4],
+  ['free', 4],
+  ['cold', 1],
+];
+
+/**
+ * A random scenario, the same for the same kind, seed and profile. It never does what can hang a real kernel
+ * that has the known bugs: protect hugetlb memory by a scan before UFFDIO_WRITEPROTECT has, or install guard
+ * pages where a file mapping is registered.
+ */
+export function generateScenario(
+  kind: ScenarioKind,
+  seed: number,
+  profile: KernelProfileName = '6.18',
+): Scenario {
+  return new Generator(kind, seed, profile).run();
+}
+
+class Generator {
+  readonly #kind: ScenarioKind;
+  readonly #random: Random;
+  readonly #profile: KernelProfileName;
+  readonly #header: Omit<Scenario, 'steps'>;
+  /** Follows along, so that ranges can be chosen where something is, and dangers be seen. */
+  readonly #process: SimulatedProcess;
+  readonly #steps: Step[] = [];
+  #uffd = false;
+
+  constructor(kind: ScenarioKind, seed: number, profile: KernelProfileName) {
+    this.#kind = kind;
+    this.#random = new Random(seed);
+    this.#profile = profile;
+    this.#header = { name: `${kind}-${seed}`, kernel: undefined, arena: ARENA, arenaPages: ARENA_PAGES };
+    this.#process = new SimulatedProcess({ ...this.#header, steps: [] }, profile);
+  }
+
+  run(): Scenario {
+    const random = this.#random;
+    if (this.#usesFiles) {
+      for (const [file, pages] of Object.entries(FILES)) this.#add({ op: 'file', file, pages });
+    }
+    for (let count = random.between(1, 4); count > 0; count--) this.#mmap();
+    const length = random.between(20, 90);
+    while (this.#steps.length < length) this.#addRandom();
+    return { ...this.#header, steps: this.#steps };
+  }
+
+  get #usesFiles(): boolean {
+    return ['file', 'swap', 'mixed', 'hugetlb', 'softdirty'].includes(this.#kind);
+  }
+
+  get #usesHugetlb(): boolean {
+    return this.#kind === 'hugetlb' || this.#kind === 'mixed';
+  }
+
+  get #usesSwap(): boolean {
+    return this.#kind === 'swap' || this.#kind === 'mixed';
+  }
+
+  #add(op: Op): void {
+    this.#process.apply(op);
+    this.#steps.push({ op, expect: undefined, line: this.#steps.length + 2 });
+  }
+
+  #addRandom(): void {
+    const random = this.#random;
+    if (this.#kind === 'softdirty' && random.chance(4)) {
+      this.#add({ op: 'clear_refs', value: 4 });
+      return;
+    }
+    const name = random.weighted(WEIGHTS);
+    switch (name) {
+      case 'mmap':
+        this.#mmap();
+        break;
+      case 'munmap':
+        this.#add({ op: 'munmap', ...this.#range() });
+        break;
+      case 'mprotect': {
+        const prot = random.weighted([
+          ['rw', 6],
+          ['r', 1],
+          ['rx', 1],
+          ['none', 1],
+        ]);
+        this.#add({ op: 'mprotect', ...this.#range(), prot });
+        break;
+      }
+      case 'madvise':
+        this.#madvise();
+        break;
+      case 'read':
+      case 'write': {
+        const range = this.#range();
+        const step = random.chance(60) ? 1 : random.between(2, 9);
+        this.#add({ op: name, ...range, step });
+        if (name === 'write' && this.#usesSwap && random.chance(35)) {
+          this.#add({ op: 'madvise', ...range, advice: 'pageout' });
+        }
+        break;
+      }
+      case 'uffd':
+        this.#openUffd();
+        break;
+      case 'close':
+        if (this.#uffd) this.#add({ op: 'close', uffd: 'u' });
+        this.#uffd = false;
+        break;
+      case 'register':
+        this.#register();
+        break;
+      case 'unregister':
+        if (this.#uffd) this.#add({ op: 'unregister', uffd: 'u', ...this.#range() });
+        break;
+      case 'writeprotect':
+        if (this.#uffd) {
+          this.#add({ op: 'writeprotect', uffd: 'u', ...this.#range(), wp: random.chance(75) });
+        }
+        break;
+      case 'scan':
+        this.#scan();
+        break;
+    }
+  }
+
+  #openUffd(): void {
+    const features = this.#random.weighted<readonly FeatureName[]>([
+      [['wp_async', 'wp_unpopulated', 'wp_hugetlbfs_shmem'], 8],
+      [['wp_async', 'wp_unpopulated'], 1],
+      [['wp_async'], 1],
+    ]);
+    this.#add({ op: 'uffd', uffd: 'u', features });
+    this.#uffd = true;
+  }
+
+  #register(): void {
+    if (!this.#uffd) this.#openUffd();
+    const range = this.#range(70);
+    this.#add({ op: 'register', uffd: 'u', ...range, mode: ['wp'] });
+    if (this.#usesHugetlb || this.#random.chance(40)) {
+      this.#add({ op: 'writeprotect', uffd: 'u', ...range, wp: true });
+    }
+    this.#protectHugetlb();
+  }
+
+  /** Gives registered hugetlb mappings the page tables that a protecting scan needs to find. */
+  #protectHugetlb(): void {
+    for (const { start, end, hugetlb, registered } of this.#process.space.mappings()) {
+      if (!hugetlb || !registered) continue;
+      const at = (start - ARENA) / PAGE_SIZE;
+      const { level } = this.#process.space.pageState(start);
+      if (level === 'hole') {
+        this.#add({ op: 'writeprotect', uffd: 'u', at, pages: (end - start) / PAGE_SIZE, wp: true });
+      }
+    }
+  }
+
+  #mmap(): void {
+    const random = this.#random;
+    const prot = random.weighted([
+      ['rw', 7],
+      ['r', 1],
+      ['rx', 1],
+      ['none', 1],
+    ]);
+    if (this.#usesHugetlb && random.chance(40)) {
+      const at = random.between(0, 6) * HUGE;
+      const pages = random.between(1, Math.min(3, 8 - at / HUGE)) * HUGE;
+      const sharing = random.pick(['private', 'shared'] as const);
+      this.#add({ op: 'mmap', at, pages, prot: random.chance(85) ? 'rw' : 'r', type: 'hugetlb', sharing });
+      return;
+    }
+    if (this.#usesFiles && random.chance(this.#kind === 'file' ? 60 : 45)) {
+      const at = random.chance(25) ? random.between(0, 6) * HUGE : random.between(0, ARENA_PAGES - 41);
+      if (random.chance(25)) {
+        const aligned = at % HUGE === 0 && random.chance(60);
+        const pages = aligned ? random.between(1, Math.min(3, 8 - at / HUGE)) * HUGE : this.#length(at);
+        this.#add({ op: 'mmap', at, pages, prot, type: 'anon', sharing: 'shared' });
+        if (random.chance(aligned ? 60 : 10)) this.#add({ op: 'madvise', at, pages, advice: 'hugepage' });
+        return;
+      }
+      const file = random.pick(['f0', 'f1'] as const);
+      const offset = random.chance(60) ? 0 : random.between(0, FILES[file] - 1);
+      // A little more than the file has: an access behind its end is a SIGBUS.
+      const most = Math.min(FILES[file] - offset + (random.chance(20) ? 20 : 0), ARENA_PAGES - at);
+      const pages = random.chance(40) ? most : random.between(1, most);
+      const sharing = random.pick(['private', 'shared'] as const);
+      this.#add({ op: 'mmap', at, pages, prot, type: 'file', sharing, file, offset });
+      return;
+    }
+    const aligned = this.#kind === 'thp' ? random.chance(75) : random.chance(25);
+    const at = aligned ? random.between(0, 7) * HUGE : random.between(0, ARENA_PAGES - 2);
+    const pages =
+      aligned && random.chance(70) ? random.between(1, Math.min(3, 8 - at / HUGE)) * HUGE : this.#length(at);
+    this.#add({ op: 'mmap', at, pages, prot, type: 'anon', sharing: 'private' });
+    if (this.#kind === 'thp' ? random.chance(90) : random.chance(8)) {
+      this.#add({ op: 'madvise', at, pages, advice: 'hugepage' });
+    }
+  }
+
+  #length(at: number): number {
+    const random = this.#random;
+    const most = random.weighted([
+      [10, 2],
+      [64, 2],
+      [600, 3],
+      [1500, 2],
+    ]);
+    return random.between(1, Math.min(most, ARENA_PAGES - at));
+  }
+
+  #madvise(): void {
+    const random = this.#random;
+    const advice = this.#usesSwap && random.chance(30) ? 'pageout' : random.weighted(ADVICE);
+    const range = this.#range();
+    if (advice === 'guard_install' && this.#touchesRegisteredFile(range)) return;
+    if (this.#profile !== '6.18' && advice.startsWith('guard')) return;
+    this.#add({ op: 'madvise', ...range, advice });
+  }
+
+  #touchesRegisteredFile({ at, pages }: Range): boolean {
+    const start = ARENA + at * PAGE_SIZE;
+    for (const mapping of this.#process.space.mappings()) {
+      if (mapping.start >= start + pages * PAGE_SIZE || mapping.end <= start) continue;
+      if (mapping.file && mapping.registered) return true;
+    }
+    return false;
+  }
+
+  #scan(): void {
+    const random = this.#random;
+    const flags = random.weighted([
+      [0, 56],
+      [1, 26],
+      [2, 5],
+      [3, 17],
+      [random.between(4, 7), 1],
+    ]);
+    let start: number;
+    let end: number;
+    if (random.chance(25)) {
+      start = 0;
+      end = ARENA_PAGES;
+    } else {
+      const { at, pages } = this.#range(60, random.chance(85));
+      start = at;
+      end = at + pages;
+    }
+    const categories = () => random.next() & (this.#profile === '6.18' && random.chance(20) ? 0x1ff : 0x7f);
+    const vec = random.chance(88);
+    const startAddress = ARENA + start * PAGE_SIZE + (random.chance(1) ? 8 : 0);
+    const endAddress = random.chance(1)
+      ? '0xffff800000001000'
+      : hex(ARENA + end * PAGE_SIZE - (random.chance(2) ? 100 : 0));
+    const style = random.next() % 10;
+    this.#add({
+      op: 'scan',
+      size: random.chance(1) ? 88 : 96,
+      flags,
+      start: hex(startAddress),
+      end: endAddress,
+      vec,
+      vec_len: vec
+        ? random.weighted([
+            [65536, 10],
+            [random.between(0, 8), 5],
+            [random.between(9, 530), 3],
+            [512, 1],
+          ])
+        : random.chance(4)
+          ? 4
+          : 0,
+      max_pages: random.chance(65) ? 0 : random.chance(30) ? random.between(1, 20) : random.between(1, 600),
+      inverted: random.chance(75) ? 0 : categories(),
+      // Much like people ask: what is written, what is present; now and then anything.
+      mask:
+        style < 3
+          ? 2
+          : style < 4
+            ? 0
+            : style < 5
+              ? 8
+              : style < 7
+                ? 1 << random.between(0, 6)
+                : style < 8
+                  ? categories()
+                  : 0,
+      anyof: style < 3 || random.chance(55) ? 0 : categories(),
+      return: style < 2 ? 2 : random.chance(45) ? 0x7f : categories(),
+    });
+  }
+
+  /**
+   * A range of pages: often a mapping or a part of one, sometimes anywhere.
+   *
+   * @param wholePercent how often a whole mapping
+   */
+  #range(wholePercent = 25, mapped = true): Range {
+    const random = this.#random;
+    const mappings = mapped && random.chance(92) ? [...this.#process.space.mappings()] : [];
+    if (mappings.length === 0) {
+      const at = random.between(0, ARENA_PAGES - 2);
+      return { at, pages: this.#length(at) };
+    }
+    const mapping = random.pick(mappings);
+    const first = (mapping.start - ARENA) / PAGE_SIZE;
+    const pages = (mapping.end - mapping.start) / PAGE_SIZE;
+    if (random.chance(wholePercent) || pages === 1) return { at: first, pages };
+    if (random.chance(mapping.hugetlb ? 70 : 15)) {
+      // Whole 2 MiB blocks.
+      const block = Math.floor((first + random.between(0, pages - 1)) / HUGE);
+      return { at: block * HUGE, pages: random.between(1, Math.min(2, 8 - block)) * HUGE };
+    }
+    const at = first + random.between(0, pages - 1);
+    const left = first + pages - at;
+    if (random.chance(8)) return { at, pages: Math.min(ARENA_PAGES - at, left + random.between(1, 600)) };
+    return { at, pages: random.chance(30) ? random.between(1, Math.min(4, left)) : random.between(1, left) };
+  }
+}

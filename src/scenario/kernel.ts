@@ -1,0 +1,105 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { ScenarioBackend } from './backend.js';
+import type { Answer, Scenario } from './format.js';
+
+/** How scenarios run on the kernel. */
+export interface KernelBackendOptions {
+  /** How many scenarios one child process runs, one after the other; 1 unless told otherwise. */
+  readonly scenariosPerProcess?: number;
+  /** When a scenario counts as hung, milliseconds; 20,000 unless told otherwise. */
+  readonly timeoutMs?: number;
+}
+
+/** A scenario that the kernel did not finish: the process hung or was lost. */
+export class KernelHang extends Error {
+  override readonly name = 'KernelHang';
+  /** Index of the operation that was running. */
+  readonly step: number;
+
+  constructor(scenario: string, step: number, how: string) {
+    super(`Cannot finish ${scenario}: operation ${step} ${how}`);
+    this.step = step;
+  }
+}
+
+/** This module runs from dist/, or from src/ under a test runner; the child is plain JavaScript in dist/. */
+function childPath(): string {
+  const beside = join(import.meta.dirname, 'kernel-process.js');
+  return existsSync(beside)
+    ? beside
+    : join(import.meta.dirname, '..', '..', 'dist', 'scenario', 'kernel-process.js');
+}
+
+/**
+ * The running kernel as a backend: each scenario in a fresh child process, watched for hangs. Dispose it when done.
+ *
+ * Kinds that need it find free 2 MiB pages (`vm.nr_hugepages`) and swap set up by the caller.
+ */
+export class KernelBackend implements ScenarioBackend, Disposable {
+  readonly name = 'kernel';
+  readonly #perProcess: number;
+  readonly #timeoutMs: number;
+  #child: ChildProcess | undefined;
+  #runs = 0;
+
+  constructor(options: KernelBackendOptions = {}) {
+    this.#perProcess = options.scenariosPerProcess ?? 1;
+    this.#timeoutMs = options.timeoutMs ?? 20_000;
+  }
+
+  /** @throws KernelHang when the process hung or was lost */
+  run(scenario: Scenario): Promise<Answer[]> {
+    if (this.#child === undefined || this.#runs >= this.#perProcess) this.#start();
+    this.#runs++;
+    const child = this.#child!;
+    return new Promise((resolve, reject) => {
+      let step = 0;
+      const finish = (): void => {
+        clearTimeout(timer);
+        child.off('message', onMessage);
+        child.off('exit', onExit);
+      };
+      const fail = (how: string): void => {
+        finish();
+        this.#stop();
+        reject(new KernelHang(scenario.name, step, how));
+      };
+      const onMessage = (message: { step?: number; answers?: Answer[] }): void => {
+        if (message.step !== undefined) step = message.step;
+        if (message.answers === undefined) return;
+        finish();
+        if (this.#runs >= this.#perProcess) this.#stop();
+        resolve(message.answers);
+      };
+      const onExit = (code: number | null, signal: string | null): void =>
+        fail(`ended the process (${signal ?? `exit code ${code}`})`);
+      const timer = setTimeout(() => fail(`took more than ${this.#timeoutMs} ms`), this.#timeoutMs);
+      child.on('message', onMessage);
+      child.on('exit', onExit);
+      child.send({ scenario, stream: this.#perProcess === 1 });
+    });
+  }
+
+  #start(): void {
+    this.#stop();
+    this.#child = fork(childPath(), { execArgv: [], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    this.#runs = 0;
+  }
+
+  /** Ends the child that this backend started. */
+  #stop(): void {
+    const child = this.#child;
+    this.#child = undefined;
+    if (child === undefined || child.exitCode !== null) return;
+    child.kill('SIGKILL');
+    // A child that is stuck in the kernel cannot be waited for.
+    child.unref();
+    child.channel?.unref();
+  }
+
+  [Symbol.dispose](): void {
+    this.#stop();
+  }
+}

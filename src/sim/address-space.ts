@@ -1,0 +1,568 @@
+import { mman, PAGE_SIZE, type Pagemap, PagemapError, USER_SPACE_END } from '../abi/index.js';
+import { Scanner } from '../engine/index.js';
+import { ENTRIES, isHugeEntry, PRESENT_ANY } from '../x86/index.js';
+import { advise } from './advice.js';
+import { clearSoftDirty, copyInto, moveRange } from './clone.js';
+import { access, FAULT_OK } from './fault.js';
+import { MemoryFile, PhysicalMemory } from './memory.js';
+import { Mm } from './mm.js';
+import { KERNEL_PROFILES, type KernelProfile, type KernelProfileName } from './profiles.js';
+import { makeUserfault, register, release, unregister, writeProtect } from './userfault.js';
+import { type Userfault, Vma } from './vma.js';
+
+const EBADF = 9;
+const ENOMEM = 12;
+const EFAULT = 14;
+const EINVAL = 22;
+
+/** How an `AddressSpace` is made. */
+export interface AddressSpaceOptions {
+  /** Which kernel's behaviour; '6.18' unless told otherwise. */
+  readonly profile?: KernelProfileName | KernelProfile;
+  /** Whether pages have contents that can be read back. Costs 4 KiB a written page. */
+  readonly contents?: boolean;
+  /** 2 MiB pages in the hugetlb pool; 64 unless told otherwise. */
+  readonly hugetlbPages?: number;
+  /**
+   * Whether faults make huge pages of shared memory under MADV_HUGEPAGE. False unless told otherwise, as on kernels
+   * whose transparent_hugepage/shmem_enabled is left at 'never'.
+   */
+  readonly sharedHugePages?: boolean;
+  /** Stands for a fatal signal: when aborted, scans end with EINTR. */
+  readonly signal?: AbortSignal;
+}
+
+/** What to map. */
+export interface MmapOptions {
+  /** Bytes, rounded up to a page. */
+  readonly length: number;
+  /** Where, page-aligned; what is there is replaced (MAP_FIXED). Without it a free place is chosen. */
+  readonly address?: number;
+  /** `mman.PROT_*` bits; readable and writable unless told otherwise. */
+  readonly prot?: number;
+  /** MAP_SHARED rather than MAP_PRIVATE. */
+  readonly shared?: boolean;
+  /** A file from `createFile`; anonymous memory without it. */
+  readonly file?: MemoryFile;
+  /** Byte offset into the file, page-aligned. */
+  readonly offset?: number;
+  /** 2 MiB pages from the hugetlb pool. */
+  readonly hugetlb?: boolean;
+}
+
+/** How accesses to several pages went. */
+export interface AccessResult {
+  /** Pages where the access went through. */
+  ok: number;
+  /** Pages where it got SIGSEGV or SIGBUS. */
+  fault: number;
+}
+
+/** A mapping of a simulated address space. */
+export interface SimulatedMapping {
+  /** Bytes, `end` exclusive. */
+  readonly start: number;
+  readonly end: number;
+  /** `mman.PROT_*` bits. */
+  readonly prot: number;
+  readonly shared: boolean;
+  readonly hugetlb: boolean;
+  /** A memory file or shared anonymous memory. */
+  readonly file: boolean;
+  /** Registered with a userfaultfd for write protection. */
+  readonly registered: boolean;
+}
+
+/** What stands in one page's entry, for diagnostics. */
+export interface PageState {
+  readonly address: number;
+  readonly mapped: boolean;
+  readonly level: 'hole' | 'pte' | 'pmd';
+  /** The entry's 64 bits. */
+  readonly entry: bigint;
+}
+
+/**
+ * A simulated address space: mappings, page tables in x86-64's format, page faults, swap, userfaultfd. Its
+ * `pagemap` answers PAGEMAP_SCAN as the kernel of the chosen profile does.
+ *
+ * Addresses and lengths are bytes. Every method that stands for a system call throws `PagemapError` with that
+ * call's errno.
+ *
+ * @example
+ * ```ts
+ * import { AddressSpace } from 'pagemap-scan/sim';
+ * import { PAGE_IS_WRITTEN, PM_SCAN_WP_MATCHING, RegionBuffer } from 'pagemap-scan';
+ * const space = new AddressSpace();
+ * const start = space.mmap({ length: 64 * 4096 });
+ * const end = start + 64 * 4096;
+ * const uffd = space.userfaultfd();
+ * uffd.register(start, end - start);
+ * uffd.writeProtect(start, end - start, true);
+ * space.write(start + 5 * 4096, 1);
+ * const output = new RegionBuffer(16);
+ * space.pagemap.scan({ start, end, flags: PM_SCAN_WP_MATCHING, categoryMask: PAGE_IS_WRITTEN }, output);
+ * console.assert(output.length === 1 && output.start(0) === start + 5 * 4096);
+ * ```
+ */
+export class AddressSpace {
+  readonly #mm: Mm;
+  readonly #options: AddressSpaceOptions;
+  /** PAGEMAP_SCAN on this address space. */
+  readonly pagemap: Pagemap;
+  #nextAddress = 0x7e0000000000;
+
+  constructor(options: AddressSpaceOptions = {}, parent?: AddressSpace) {
+    const { profile = '6.18' } = options;
+    const memory =
+      parent === undefined
+        ? new PhysicalMemory({
+            contents: options.contents ?? false,
+            hugetlbPages: options.hugetlbPages ?? 64,
+          })
+        : parent.#mm.memory;
+    this.#options = options;
+    this.#mm = new Mm(
+      typeof profile === 'string' ? KERNEL_PROFILES[profile] : profile,
+      memory,
+      options.sharedHugePages ?? false,
+    );
+    this.pagemap = new Scanner(this.#mm, options.signal);
+  }
+
+  /** The kernel profile in force. */
+  get profile(): KernelProfile {
+    return this.#mm.profile;
+  }
+
+  /** Bytes that page tables and page metadata take, room for growth included, contents not. */
+  get overheadBytes(): number {
+    return this.#mm.tables.byteLength + this.#mm.memory.byteLength;
+  }
+
+  /** Pages in memory: what all mappings and the page cache hold. */
+  get residentPages(): number {
+    return this.#mm.memory.framesInUse;
+  }
+
+  /** The mappings, in address order. */
+  *mappings(): Generator<SimulatedMapping> {
+    for (const vma of this.#mm.mappings) {
+      yield {
+        start: vma.start * PAGE_SIZE,
+        end: vma.end * PAGE_SIZE,
+        prot: vma.prot,
+        shared: vma.shared,
+        hugetlb: vma.hugetlb,
+        file: vma.file !== null && !vma.hugetlb,
+        registered: vma.uffdWp,
+      };
+    }
+  }
+
+  /**
+   * A memory file (memfd) whose pages are all written.
+   *
+   * @param length bytes, rounded up to a page
+   */
+  createFile(length: number): MemoryFile {
+    const file = new MemoryFile(Math.ceil(length / PAGE_SIZE), false);
+    file.users = 1;
+    for (let index = 0; index < file.sizePages; index++) {
+      file.entries[index] = this.#mm.memory.allocate(1);
+    }
+    return file;
+  }
+
+  /** Closes a file from `createFile`: its pages go when the last mapping does. */
+  closeFile(file: MemoryFile): void {
+    if (--file.users === 0) this.#mm.memory.dropCache(file);
+  }
+
+  /**
+   * Maps memory and returns its address.
+   *
+   * @throws PagemapError EINVAL for a length of 0 or unaligned positions, ENOMEM beyond user space or when the
+   *   hugetlb pool is exhausted
+   */
+  mmap(options: MmapOptions): number {
+    const { prot = mman.PROT_READ | mman.PROT_WRITE, shared = false, hugetlb = false, offset = 0 } = options;
+    const unit = hugetlb ? ENTRIES : 1;
+    const pages = Math.ceil(Math.ceil(options.length / PAGE_SIZE) / unit) * unit;
+    const address = options.address ?? this.#freeAddress(pages * PAGE_SIZE);
+    const start = address / PAGE_SIZE;
+    if (pages <= 0 || start % unit !== 0 || offset % PAGE_SIZE !== 0)
+      throw this.#error('mmap', EINVAL, address, 0);
+    if (address < 0 || address + pages * PAGE_SIZE > USER_SPACE_END) {
+      throw this.#error('mmap', ENOMEM, address, pages * PAGE_SIZE);
+    }
+    const { memory } = this.#mm;
+    if (hugetlb && memory.freeHugetlb < pages / ENTRIES) throw this.#error('mmap', ENOMEM, address, pages);
+    this.#checkCuts('mmap', address, start, start + pages);
+    this.#mm.unmap(start, start + pages);
+    if (hugetlb) memory.freeHugetlb -= pages / ENTRIES;
+    const file = options.file ?? (shared ? new MemoryFile(pages, hugetlb) : null);
+    const vma = new Vma({
+      start,
+      end: start + pages,
+      prot,
+      shared,
+      file,
+      offset: file === null ? (hugetlb ? 0 : start) : offset / PAGE_SIZE,
+      hugetlb,
+    });
+    this.#mm.insert(vma);
+    this.#mm.merge(vma).softDirty = this.#mm.profile.tracksSoftDirty;
+    return address;
+  }
+
+  #freeAddress(length: number): number {
+    const address = this.#nextAddress;
+    this.#nextAddress += Math.ceil((length + PAGE_SIZE) / 0x200000) * 0x200000;
+    return address;
+  }
+
+  /** munmap(2). @throws PagemapError EINVAL */
+  munmap(address: number, length: number): void {
+    const [start, end] = this.#range('munmap', address, length);
+    if (start === end) throw this.#error('munmap', EINVAL, address, length);
+    this.#checkCuts('munmap', address, start, end);
+    this.#mm.unmap(start, end);
+  }
+
+  #checkCuts(syscall: string, address: number, start: number, end: number): void {
+    for (const vma of this.#mm.overlapping(start, end)) {
+      if (Mm.forbidsCut(vma, Math.max(start, vma.start), Math.min(end, vma.end))) {
+        throw this.#error(syscall, EINVAL, address, (end - start) * PAGE_SIZE);
+      }
+    }
+  }
+
+  /**
+   * mprotect(2).
+   *
+   * @param prot `mman.PROT_*` bits
+   * @throws PagemapError ENOMEM for a gap in the range; what lies before it is changed
+   */
+  mprotect(address: number, length: number, prot: number): void {
+    const [start, end] = this.#range('mprotect', address, length);
+    let at = start;
+    for (const found of this.#mm.overlapping(start, end)) {
+      if (found.start > at) break;
+      const to = Math.min(end, found.end);
+      if (to <= at) continue;
+      const vma = this.#mm.find(at)!;
+      if (vma.prot !== prot) {
+        if (Mm.forbidsCut(vma, at, to)) throw this.#error('mprotect', EINVAL, address, length);
+        this.#changeProtection(vma, at, to, prot);
+      }
+      at = to;
+    }
+    if (at < end) throw this.#error('mprotect', ENOMEM, address, length);
+  }
+
+  #changeProtection(vma: Vma, start: number, end: number, prot: number): void {
+    const part = this.#mm.isolate(vma, start, end);
+    part.prot = prot;
+    const isPrivate = !part.shared && !part.hugetlb;
+    if (isPrivate && part.writable) part.accounted = true;
+    else if (part.anonymous && part.anonVma === null) part.accounted = false;
+    this.#mm.changeProtection(part, start, end);
+    this.#mm.merge(part);
+  }
+
+  /**
+   * madvise(2).
+   *
+   * @param advice one of `mman.MADV_*` that scenario files name, REMOVE or COLD
+   * @throws PagemapError with madvise's errno
+   */
+  madvise(address: number, length: number, advice: number): void {
+    const [start, end] = this.#range('madvise', address, length);
+    const error = advise(this.#mm, start, end, advice);
+    if (error !== 0) throw this.#error('madvise', error, address, length);
+  }
+
+  /**
+   * mremap(2): moves or resizes one mapping's range; to `target` with MREMAP_FIXED, else in place or anywhere.
+   *
+   * @returns the new address
+   * @throws PagemapError EFAULT when the range is not one mapping, EINVAL for unaligned or overlapping ranges
+   */
+  mremap(address: number, oldLength: number, newLength: number, target?: number): number {
+    const [start, end] = this.#range('mremap', address, oldLength);
+    const vma = this.#mm.find(start);
+    if (vma === undefined || vma.end < end) throw this.#error('mremap', EFAULT, address, oldLength);
+    const pages = Math.ceil(newLength / PAGE_SIZE);
+    if (pages === 0 || vma.hugetlb) throw this.#error('mremap', EINVAL, address, oldLength);
+    if (target === undefined) {
+      if (pages <= end - start) {
+        if (pages < end - start) this.#mm.unmap(start + pages, end);
+        return address;
+      }
+      const next = this.#mm.mappings[this.#mm.indexAfter(end)];
+      if (vma.end === end && (next === undefined || next.start >= start + pages)) {
+        vma.end = start + pages;
+        vma.softDirty = this.#mm.profile.tracksSoftDirty;
+        this.#mm.merge(vma);
+        return address;
+      }
+    }
+    const destination = target ?? this.#freeAddress(pages * PAGE_SIZE);
+    const to = destination / PAGE_SIZE;
+    if (destination % PAGE_SIZE !== 0 || (to < end && start < to + pages)) {
+      throw this.#error('mremap', EINVAL, address, oldLength);
+    }
+    this.#mm.unmap(to, to + pages);
+    moveRange(this.#mm, start, end, to, pages);
+    return destination;
+  }
+
+  /** Reads one byte of every `step`-th page of the range, as the CPU would. */
+  read(address: number, length: number, step = 1): AccessResult {
+    return this.#touch(address, length, step, false);
+  }
+
+  /** Writes one byte to every `step`-th page of the range, as the CPU would. */
+  write(address: number, length: number, step = 1): AccessResult {
+    return this.#touch(address, length, step, true);
+  }
+
+  #touch(address: number, length: number, step: number, write: boolean): AccessResult {
+    const result = { ok: 0, fault: 0 };
+    const first = Math.floor(address / PAGE_SIZE);
+    const last = Math.ceil((address + length) / PAGE_SIZE);
+    for (let page = first; page < last; page += step) {
+      if (access(this.#mm, page, write) === FAULT_OK) result.ok++;
+      else result.fault++;
+    }
+    return result;
+  }
+
+  // ---- contents ----
+
+  /**
+   * Copies bytes out of the address space.
+   *
+   * @throws PagemapError EFAULT where an access is not allowed; Error when contents are not simulated
+   */
+  readBytes(address: number, length: number): Uint8Array {
+    const bytes = new Uint8Array(length);
+    this.#transfer(address, length, false, (page, from, at, count) => {
+      const contents = this.#contents.get(this.#frameOf(page));
+      if (contents !== undefined) bytes.set(contents.subarray(from, from + count), at);
+    });
+    return bytes;
+  }
+
+  /**
+   * Copies bytes into the address space; its pages count as written.
+   *
+   * @throws PagemapError EFAULT where an access is not allowed, with what lies before it written; Error when
+   *   contents are not simulated
+   */
+  writeBytes(address: number, bytes: Uint8Array): void {
+    this.#transfer(address, bytes.length, true, (page, from, at, count) => {
+      this.#writablePage(page).set(bytes.subarray(at, at + count), from);
+    });
+  }
+
+  /** Loads a little-endian 32-bit word. As `readBytes` without a copy; the address must be word-aligned. */
+  readU32(address: number): number {
+    const page = Math.floor(address / PAGE_SIZE);
+    if (access(this.#mm, page, false) !== FAULT_OK) throw this.#error('load', EFAULT, address, 4);
+    const contents = this.#contents.get(this.#frameOf(page));
+    if (contents === undefined) return 0;
+    const at = address % PAGE_SIZE;
+    return (
+      (contents[at]! | (contents[at + 1]! << 8) | (contents[at + 2]! << 16) | (contents[at + 3]! << 24)) >>> 0
+    );
+  }
+
+  /** Stores a little-endian 32-bit word; the address must be word-aligned. */
+  writeU32(address: number, value: number): void {
+    const page = Math.floor(address / PAGE_SIZE);
+    if (access(this.#mm, page, true) !== FAULT_OK) throw this.#error('store', EFAULT, address, 4);
+    const contents = this.#writablePage(page);
+    const at = address % PAGE_SIZE;
+    contents[at] = value;
+    contents[at + 1] = value >>> 8;
+    contents[at + 2] = value >>> 16;
+    contents[at + 3] = value >>> 24;
+  }
+
+  get #contents(): Map<number, Uint8Array> {
+    const { contents } = this.#mm.memory;
+    if (contents === undefined) {
+      throw new Error('Cannot access contents: the address space was made without `contents: true`');
+    }
+    return contents;
+  }
+
+  #writablePage(page: number): Uint8Array {
+    const frame = this.#frameOf(page);
+    let contents = this.#contents.get(frame);
+    if (contents === undefined) {
+      contents = new Uint8Array(PAGE_SIZE);
+      this.#contents.set(frame, contents);
+    }
+    return contents;
+  }
+
+  #transfer(
+    address: number,
+    length: number,
+    write: boolean,
+    copy: (page: number, from: number, at: number, count: number) => void,
+  ): void {
+    for (let at = 0; at < length; ) {
+      const page = Math.floor((address + at) / PAGE_SIZE);
+      const from = (address + at) % PAGE_SIZE;
+      const count = Math.min(length - at, PAGE_SIZE - from);
+      if (access(this.#mm, page, write) !== FAULT_OK) {
+        throw this.#error(write ? 'store' : 'load', EFAULT, address + at, count);
+      }
+      copy(page, from, at, count);
+      at += count;
+    }
+  }
+
+  /** The frame of a page that was just accessed. */
+  #frameOf(page: number): number {
+    const block = Math.floor(page / ENTRIES);
+    const pmd = this.#mm.tables.findPmd(block);
+    const index = page - block * ENTRIES;
+    if (isHugeEntry(this.#mm.tables.words[pmd]!)) return this.#mm.frameAt(pmd) + index;
+    return this.#mm.frameAt(this.#mm.tables.pteTable(pmd) + index * 2);
+  }
+
+  // ---- tracking ----
+
+  /**
+   * userfaultfd(2) and its handshake.
+   *
+   * @param features `uffd.UFFD_FEATURE_*` bits; WP_ASYNC (with WP_UNPOPULATED and WP_HUGETLBFS_SHMEM) by default
+   */
+  userfaultfd(features = (1 << 15) | (1 << 13) | (1 << 12)): SimulatedUserfaultfd {
+    return new SimulatedUserfaultfd(this.#mm, makeUserfault(features));
+  }
+
+  /** What writing 4 to /proc/PID/clear_refs does. @throws PagemapError EINVAL on kernels without soft-dirty */
+  clearSoftDirty(): void {
+    if (!this.#mm.profile.tracksSoftDirty) throw this.#error('clear_refs', EINVAL, 0, 0);
+    clearSoftDirty(this.#mm);
+  }
+
+  /** fork(2): a copy that shares pages until one of the two writes. userfaultfd is not passed on. */
+  fork(): AddressSpace {
+    const child = new AddressSpace({ ...this.#options, profile: this.#mm.profile }, this);
+    child.#nextAddress = this.#nextAddress;
+    copyInto(this.#mm, child.#mm);
+    return child;
+  }
+
+  /** What stands in the page tables at an address, for diagnostics. */
+  pageState(address: number): PageState {
+    const page = Math.floor(address / PAGE_SIZE);
+    const block = Math.floor(page / ENTRIES);
+    const { tables } = this.#mm;
+    const mapped = this.#mm.find(page) !== undefined;
+    const pmd = tables.findPmd(block);
+    const table = pmd < 0 ? -1 : tables.pteTable(pmd);
+    const slot = table < 0 ? pmd : table + (page % ENTRIES) * 2;
+    const entry = slot < 0 ? 0n : BigInt(tables.words[slot]!) | (BigInt(tables.words[slot + 1]!) << 32n);
+    const level = table >= 0 ? 'pte' : entry !== 0n ? 'pmd' : 'hole';
+    return { address: page * PAGE_SIZE, mapped, level, entry };
+  }
+
+  /** Whether any page of the range is present in the page tables. */
+  hasPresent(address: number, length: number): boolean {
+    const { tables } = this.#mm;
+    const end = Math.ceil((address + length) / PAGE_SIZE);
+    for (let page = Math.floor(address / PAGE_SIZE); page < end; page++) {
+      const block = Math.floor(page / ENTRIES);
+      const pmd = tables.findPmd(block);
+      if (pmd < 0) continue;
+      const table = tables.pteTable(pmd);
+      const slot = table < 0 ? pmd : table + (page % ENTRIES) * 2;
+      if ((tables.words[slot]! & PRESENT_ANY) !== 0) return true;
+    }
+    return false;
+  }
+
+  #range(syscall: string, address: number, length: number): [start: number, end: number] {
+    const start = address / PAGE_SIZE;
+    if (!Number.isInteger(start) || length < 0 || address + length > USER_SPACE_END) {
+      throw this.#error(syscall, EINVAL, address, length);
+    }
+    return [start, start + Math.ceil(length / PAGE_SIZE)];
+  }
+
+  #error(syscall: string, errno: number, address: number, length: number): PagemapError {
+    return simulatedError(syscall, errno, address, length);
+  }
+}
+
+function simulatedError(syscall: string, errno: number, address: number, length: number): PagemapError {
+  const range = `0x${address.toString(16)}-0x${(address + length).toString(16)}`;
+  return new PagemapError(`${syscall} ${range} of the simulated process`, {
+    errno,
+    syscall,
+    start: address,
+    end: address + length,
+  });
+}
+
+/** A userfaultfd of a simulated address space, from `AddressSpace.userfaultfd`. */
+export class SimulatedUserfaultfd {
+  readonly #mm: Mm;
+  readonly #uffd: Userfault;
+  #closed = false;
+
+  /** @internal */
+  constructor(mm: Mm, uffd: Userfault) {
+    this.#mm = mm;
+    this.#uffd = uffd;
+  }
+
+  /** UFFDIO_REGISTER in write-protect mode. @throws PagemapError EINVAL, EBUSY */
+  register(address: number, length: number): void {
+    this.#call('ioctl(UFFDIO_REGISTER)', address, length, (start, end) =>
+      register(this.#mm, this.#uffd, start, end),
+    );
+  }
+
+  /** UFFDIO_UNREGISTER: the range's protection is lifted. @throws PagemapError EINVAL */
+  unregister(address: number, length: number): void {
+    this.#call('ioctl(UFFDIO_UNREGISTER)', address, length, (start, end) =>
+      unregister(this.#mm, this.#uffd, start, end),
+    );
+  }
+
+  /** UFFDIO_WRITEPROTECT. @throws PagemapError ENOENT where the range is not registered */
+  writeProtect(address: number, length: number, protect: boolean): void {
+    this.#call('ioctl(UFFDIO_WRITEPROTECT)', address, length, (start, end) =>
+      writeProtect(this.#mm, start, end, protect),
+    );
+  }
+
+  /** Closes the descriptor: all its protection is lifted. Closing twice does nothing. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    release(this.#mm, this.#uffd);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #call(syscall: string, address: number, length: number, run: (start: number, end: number) => number): void {
+    let errno: number;
+    if (this.#closed) errno = EBADF;
+    else if (address % PAGE_SIZE !== 0 || length % PAGE_SIZE !== 0 || length <= 0) errno = EINVAL;
+    else if (address + length > USER_SPACE_END) errno = EINVAL;
+    else errno = run(address / PAGE_SIZE, (address + length) / PAGE_SIZE);
+    if (errno !== 0) throw simulatedError(syscall, errno, address, length);
+  }
+}

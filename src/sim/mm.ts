@@ -1,0 +1,465 @@
+import type { ScanMapping, ScanTarget } from '../engine/index.js';
+import {
+  A,
+  D,
+  ENTRIES,
+  frameOf,
+  isHugeEntry,
+  isMarker,
+  isNonPresentProtected,
+  MARKER_GUARD,
+  MARKER_HIGH,
+  MARKER_UFFD_WP,
+  MARKER_UFFD_WP_LOW,
+  mapHigh,
+  mapLow,
+  markerBits,
+  PageTables,
+  PRESENT_ANY,
+  PS,
+  placeMarkers,
+  RW,
+  SOFT_DIRTY,
+  SPECIAL,
+  SWP_UFFD_WP,
+  swapEntrySlot,
+  UFFD_WP,
+} from '../x86/index.js';
+import { FRAME_BASE, HUGE_ZERO_FRAME, type PhysicalMemory, ZERO_FRAME } from './memory.js';
+import type { KernelProfile } from './profiles.js';
+import type { Vma } from './vma.js';
+
+/** Bits of an entry that stay when its mapping's protection changes. */
+const KEPT = A | D | SPECIAL | UFFD_WP | SOFT_DIRTY | PS;
+const LAST_BLOCK = 2 ** 26;
+
+let nextAnonVma = 1;
+
+/** Whether an entry maps the shared zero page, which nobody counts. */
+export function isZeroFrame(frame: number): boolean {
+  return frame === ZERO_FRAME || frame === HUGE_ZERO_FRAME;
+}
+
+/**
+ * The state of one address space and the operations on page tables that everything else is made of. Positions
+ * are page numbers; blocks are 2 MiB.
+ */
+export class Mm implements ScanTarget {
+  readonly profile: KernelProfile;
+  readonly memory: PhysicalMemory;
+  readonly tables = new PageTables();
+  readonly mappings: Vma[] = [];
+  readonly frameBase = FRAME_BASE;
+
+  /** Whether faults make huge pages of shared memory that was advised so (shmem_enabled: advise, not never). */
+  readonly sharedHugePages: boolean;
+
+  constructor(profile: KernelProfile, memory: PhysicalMemory, sharedHugePages: boolean) {
+    this.profile = profile;
+    this.sharedHugePages = sharedHugePages;
+    this.memory = memory;
+  }
+
+  get frameKinds(): Uint8Array {
+    return this.memory.kinds;
+  }
+
+  // ---- mappings ----
+
+  /** Index of the first mapping that ends behind the page. */
+  indexAfter(page: number): number {
+    const { mappings } = this;
+    let low = 0;
+    let high = mappings.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (mappings[middle]!.end <= page) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  find(page: number): Vma | undefined {
+    const vma = this.mappings[this.indexAfter(page)];
+    return vma !== undefined && vma.start <= page ? vma : undefined;
+  }
+
+  /** The mappings that intersect the range, as a copy: the list may change while it is gone through. */
+  overlapping(start: number, end: number): Vma[] {
+    const found: Vma[] = [];
+    for (let index = this.indexAfter(start); index < this.mappings.length; index++) {
+      const vma = this.mappings[index]!;
+      if (vma.start >= end) break;
+      found.push(vma);
+    }
+    return found;
+  }
+
+  /** Cuts the mapping at `page`; a huge page across the cut is split. Returns the upper part. */
+  #cut(vma: Vma, page: number): Vma {
+    const block = Math.floor(page / ENTRIES);
+    if (!vma.hugetlb && page % ENTRIES !== 0) this.splitHuge(vma, block);
+    const upper = vma.splitOff(page);
+    this.mappings.splice(this.mappings.indexOf(vma) + 1, 0, upper);
+    return upper;
+  }
+
+  /** Makes [start, end), which lies in one mapping, a mapping of its own. */
+  isolate(vma: Vma, start: number, end: number): Vma {
+    const part = vma.start < start ? this.#cut(vma, start) : vma;
+    if (part.end > end) this.#cut(part, end);
+    return part;
+  }
+
+  /** Whether hugetlb forbids a cut at these pages. */
+  static forbidsCut(vma: Vma, start: number, end: number): boolean {
+    return (
+      vma.hugetlb && ((start > vma.start && start % ENTRIES !== 0) || (end < vma.end && end % ENTRIES !== 0))
+    );
+  }
+
+  /** Merges a mapping with its neighbours where they are alike. Returns what contains it then. */
+  merge(vma: Vma): Vma {
+    const { mappings } = this;
+    const index = mappings.indexOf(vma);
+    const previous = mappings[index - 1];
+    const next = mappings[index + 1];
+    const takesNext = next !== undefined && vma.canMerge(next);
+    const joinsPrevious = previous?.canMerge(vma) === true;
+    if (joinsPrevious) {
+      const both =
+        takesNext &&
+        (previous.anonVma === null || next.anonVma === null || previous.anonVma === next.anonVma);
+      previous.anonVma ??= vma.anonVma ?? (both ? next.anonVma : null);
+      previous.end = both ? next.end : vma.end;
+      for (const merged of mappings.splice(index, both ? 2 : 1)) this.#forget(merged);
+      return previous;
+    }
+    if (takesNext) {
+      next.anonVma ??= vma.anonVma;
+      next.offset = vma.offset;
+      next.start = vma.start;
+      mappings.splice(index, 1);
+      this.#forget(vma);
+      return next;
+    }
+    return vma;
+  }
+
+  /** A mapping is gone; with the last one goes a page cache that has no name. */
+  #forget(vma: Vma): void {
+    if (vma.file !== null && --vma.file.users === 0) this.memory.dropCache(vma.file);
+  }
+
+  insert(vma: Vma): void {
+    this.mappings.splice(this.indexAfter(vma.start), 0, vma);
+  }
+
+  /** Gives the mapping an identity for anonymous pages, a neighbour's if they could be one mapping. */
+  prepareAnon(vma: Vma): void {
+    if (vma.anonVma !== null) return;
+    const index = this.mappings.indexOf(vma);
+    const next = this.mappings[index + 1];
+    const previous = this.mappings[index - 1];
+    if (next?.anonVma != null && vma.sharesAnonVma(next)) vma.anonVma = next.anonVma;
+    else if (previous?.anonVma != null && previous.sharesAnonVma(vma)) vma.anonVma = previous.anonVma;
+    else vma.anonVma = { id: nextAnonVma++ };
+  }
+
+  // ---- entries ----
+
+  /** Writes an entry that maps a frame. */
+  setEntry(slot: number, frame: number, flags: number): void {
+    this.tables.words[slot] = mapLow(frame, flags);
+    this.tables.words[slot + 1] = mapHigh(frame, flags);
+  }
+
+  clearEntry(slot: number): void {
+    this.tables.words[slot] = 0;
+    this.tables.words[slot + 1] = 0;
+  }
+
+  setMarker(slot: number, low: number): void {
+    this.tables.words[slot] = low;
+    this.tables.words[slot + 1] = MARKER_HIGH;
+  }
+
+  /** The frame a present entry maps. */
+  frameAt(slot: number): number {
+    return frameOf(this.tables.words[slot]!, this.tables.words[slot + 1]!);
+  }
+
+  /**
+   * Replaces a transparent huge entry by small ones. Of file memory the entry is dropped instead: its pages are
+   * found in the page cache again. Does nothing where there is no huge entry.
+   */
+  splitHuge(mapping: ScanMapping, block: number): void {
+    const { tables, memory } = this;
+    const pmd = tables.findPmd(block);
+    if (pmd < 0 || !isHugeEntry(tables.words[pmd]!)) return;
+    const flags = tables.words[pmd]! & 0xfff & ~PS;
+    const frame = this.frameAt(pmd);
+    if ((mapping as Vma).file !== null) {
+      this.clearEntry(pmd);
+      memory.unmapHuge(frame);
+      return;
+    }
+    this.clearEntry(pmd);
+    const table = tables.ensurePte(block);
+    if (frame === HUGE_ZERO_FRAME) {
+      const small = (flags & ~(RW | D | SOFT_DIRTY)) | SPECIAL;
+      for (let index = 0; index < ENTRIES; index++) this.setEntry(table + index * 2, ZERO_FRAME, small);
+    } else {
+      for (let index = 0; index < ENTRIES; index++) this.setEntry(table + index * 2, frame + index, flags);
+    }
+  }
+
+  /**
+   * Splits the anonymous huge page that `frame`, mapped in this block, belongs to: its pages become small ones,
+   * and those that hold only zeros are replaced by the shared zero page.
+   */
+  splitLarge(block: number, frame: number): void {
+    const { tables, memory } = this;
+    const pmd = tables.findPmd(block);
+    const { words } = tables;
+    const table = tables.pteTable(pmd);
+    const folio = Math.floor(frame / ENTRIES);
+    for (let slot = table; slot < table + ENTRIES * 2; slot += 2) {
+      const low = words[slot]!;
+      if ((low & PRESENT_ANY) === 0) continue;
+      const mapped = this.frameAt(slot);
+      if (Math.floor(mapped / ENTRIES) !== folio || !memory.isLarge(mapped)) continue;
+      if (!memory.isZeroFilled(mapped)) continue;
+      this.setEntry(slot, ZERO_FRAME, (low & 0xfff & ~(RW | D)) | SPECIAL);
+      memory.unmap(mapped);
+    }
+    memory.splitLarge(frame);
+  }
+
+  /**
+   * Takes pages out of [start, end) of a mapping, as munmap and MADV_DONTNEED do.
+   *
+   * @param dropMarkers whether protection and guard markers go as well
+   * @param freeTables whether last-level tables that become empty as a whole are freed
+   */
+  zap(vma: Vma, start: number, end: number, dropMarkers: boolean, freeTables: boolean): void {
+    if (vma.hugetlb) {
+      this.#zapHugetlb(vma, start, end, dropMarkers);
+      return;
+    }
+    const { tables } = this;
+    for (let block = Math.floor(start / ENTRIES); block * ENTRIES < end; block++) {
+      const pmd = tables.findPmd(block);
+      if (pmd < 0) {
+        block |= 511;
+        continue;
+      }
+      const low = tables.words[pmd]!;
+      if (low === 0) continue;
+      const base = block * ENTRIES;
+      const from = Math.max(0, start - base);
+      const to = Math.min(ENTRIES, end - base);
+      const whole = from === 0 && to === ENTRIES;
+      if (isHugeEntry(low)) {
+        if (whole) {
+          const frame = this.frameAt(pmd);
+          this.clearEntry(pmd);
+          this.memory.unmapHuge(frame);
+          continue;
+        }
+        this.splitHuge(vma, block);
+      }
+      const table = tables.pteTable(pmd);
+      if (table < 0) continue;
+      let left = 0;
+      for (let slot = table + from * 2, stop = table + to * 2; slot < stop; slot += 2) {
+        if (tables.words[slot] === 0) continue;
+        this.#zapEntry(vma, slot, dropMarkers);
+        if (tables.words[slot] !== 0) left++;
+      }
+      if (freeTables && whole && left === 0) tables.removePte(pmd);
+    }
+  }
+
+  #zapEntry(vma: Vma, slot: number, dropMarkers: boolean): void {
+    const { words } = this.tables;
+    const low = words[slot]!;
+    const high = words[slot + 1]!;
+    let isProtected: boolean;
+    if ((low & PRESENT_ANY) !== 0) {
+      isProtected = (low & UFFD_WP) !== 0;
+      this.memory.unmap(frameOf(low, high));
+    } else {
+      isProtected = isNonPresentProtected(low, high);
+      if (!isMarker(low, high)) this.memory.freeSlot(swapEntrySlot(low));
+      else if ((markerBits(low) & MARKER_GUARD) !== 0 && !dropMarkers) return;
+    }
+    if (isProtected && !dropMarkers && !vma.anonymous) this.setMarker(slot, MARKER_UFFD_WP_LOW);
+    else this.clearEntry(slot);
+  }
+
+  #zapHugetlb(vma: Vma, start: number, end: number, dropMarkers: boolean): void {
+    const { tables, memory } = this;
+    for (let block = Math.floor(start / ENTRIES); block * ENTRIES < end; block++) {
+      const pmd = tables.findPmd(block);
+      if (pmd < 0) continue;
+      const low = tables.words[pmd]!;
+      if (low === 0) continue;
+      const high = tables.words[pmd + 1]!;
+      let isProtected: boolean;
+      if (isHugeEntry(low)) {
+        isProtected = (low & UFFD_WP) !== 0;
+        memory.unmapHuge(frameOf(low, high));
+      } else isProtected = isNonPresentProtected(low, high);
+      if (isProtected && !dropMarkers) this.setMarker(pmd, MARKER_UFFD_WP_LOW);
+      else this.clearEntry(pmd);
+    }
+  }
+
+  /** Frees the tables of an unmapped range [start, end) that no remaining mapping needs. */
+  freeTables(start: number, end: number): void {
+    const index = this.indexAfter(start);
+    const previous = this.mappings[index - 1];
+    const next = this.mappings[index];
+    const floor = previous === undefined ? 0 : Math.ceil(previous.end / ENTRIES);
+    const ceiling = next === undefined ? LAST_BLOCK : Math.floor(next.start / ENTRIES);
+    this.tables.removeTables(Math.floor(start / ENTRIES), Math.ceil(end / ENTRIES), floor, ceiling);
+  }
+
+  /**
+   * Write-protects [start, end) of a mapping for userfaultfd: pages, swap entries, and by markers what is empty.
+   */
+  protect(vma: Vma, start: number, end: number): void {
+    const { tables } = this;
+    for (let block = Math.floor(start / ENTRIES); block * ENTRIES < end; block++) {
+      const base = block * ENTRIES;
+      const from = Math.max(0, start - base);
+      const to = Math.min(ENTRIES, end - base);
+      if (vma.hugetlb) {
+        const pmd = tables.ensurePmd(block);
+        if (tables.words[pmd] === 0) placeMarkers(tables.words, pmd, 1);
+        else this.#protectEntry(pmd);
+        continue;
+      }
+      let pmd = tables.findPmd(block);
+      if (pmd >= 0 && isHugeEntry(tables.words[pmd]!)) {
+        // File memory's protection can only be remembered by small entries.
+        if (from === 0 && to === ENTRIES && vma.anonymous) {
+          this.#protectEntry(pmd);
+          continue;
+        }
+        this.splitHuge(vma, block);
+      }
+      if (vma.usesMarkers) {
+        tables.ensurePte(block);
+        pmd = tables.findPmd(block);
+      }
+      const table = pmd < 0 ? -1 : tables.pteTable(pmd);
+      if (table < 0) continue;
+      for (let slot = table + from * 2, stop = table + to * 2; slot < stop; slot += 2) {
+        if (tables.words[slot] !== 0) this.#protectEntry(slot);
+        else if (vma.usesMarkers) this.setMarker(slot, MARKER_UFFD_WP_LOW);
+      }
+    }
+  }
+
+  #protectEntry(slot: number): void {
+    const { words } = this.tables;
+    const low = words[slot]!;
+    if ((low & PRESENT_ANY) !== 0) words[slot] = (low | UFFD_WP) & ~RW;
+    // Markers that an access must not get through stay what they are.
+    else if (!isMarker(low, words[slot + 1]!)) words[slot] = low | SWP_UFFD_WP;
+  }
+
+  /** Lifts userfaultfd's protection from [start, end) of a mapping, and removes its markers. */
+  unprotect(vma: Vma, start: number, end: number): void {
+    const { tables } = this;
+    for (let block = Math.floor(start / ENTRIES); block * ENTRIES < end; block++) {
+      const pmd = tables.findPmd(block);
+      if (pmd < 0) {
+        block |= 511;
+        continue;
+      }
+      const base = block * ENTRIES;
+      const from = Math.max(0, start - base);
+      const to = Math.min(ENTRIES, end - base);
+      if (vma.hugetlb) {
+        this.#unprotectEntry(pmd);
+        continue;
+      }
+      if (isHugeEntry(tables.words[pmd]!)) {
+        if (from === 0 && to === ENTRIES) {
+          this.#unprotectEntry(pmd);
+          continue;
+        }
+        this.splitHuge(vma, block);
+      }
+      const table = tables.pteTable(pmd);
+      if (table < 0) continue;
+      for (let slot = table + from * 2, stop = table + to * 2; slot < stop; slot += 2) {
+        this.#unprotectEntry(slot);
+      }
+    }
+  }
+
+  #unprotectEntry(slot: number): void {
+    const { words } = this.tables;
+    const low = words[slot]!;
+    if (low === 0) return;
+    if ((low & PRESENT_ANY) !== 0) words[slot] = low & ~UFFD_WP;
+    else if (!isMarker(low, words[slot + 1]!)) words[slot] = low & ~SWP_UFFD_WP;
+    else if ((markerBits(low) & MARKER_UFFD_WP) !== 0) this.clearEntry(slot);
+  }
+
+  /** Gives the entries of [start, end) the mapping's present protection. */
+  changeProtection(vma: Vma, start: number, end: number): void {
+    const { tables } = this;
+    const flags = vma.entryFlags;
+    for (let block = Math.floor(start / ENTRIES); block * ENTRIES < end; block++) {
+      const pmd = tables.findPmd(block);
+      if (pmd < 0) {
+        block |= 511;
+        continue;
+      }
+      const base = block * ENTRIES;
+      const from = Math.max(0, start - base);
+      const to = Math.min(ENTRIES, end - base);
+      if (isHugeEntry(tables.words[pmd]!)) {
+        if (vma.hugetlb || (from === 0 && to === ENTRIES)) {
+          this.#changeEntry(pmd, flags);
+          continue;
+        }
+        this.splitHuge(vma, block);
+      }
+      const table = tables.pteTable(pmd);
+      if (table < 0) continue;
+      for (let slot = table + from * 2, stop = table + to * 2; slot < stop; slot += 2) {
+        this.#changeEntry(slot, flags);
+      }
+    }
+  }
+
+  #changeEntry(slot: number, flags: number): void {
+    const low = this.tables.words[slot]!;
+    if ((low & PRESENT_ANY) === 0) return;
+    this.setEntry(slot, this.frameAt(slot), (low & KEPT) | flags);
+  }
+
+  // ---- whole ranges ----
+
+  /** Unmaps [start, end). The ends must be fit for cutting (hugetlb). */
+  unmap(start: number, end: number): void {
+    const touched = this.overlapping(start, end);
+    if (touched.length === 0) return;
+    const first = Math.max(start, touched[0]!.start);
+    const last = Math.min(end, touched[touched.length - 1]!.end);
+    for (const vma of touched) {
+      const part = this.isolate(vma, Math.max(start, vma.start), Math.min(end, vma.end));
+      this.zap(part, part.start, part.end, true, false);
+      if (part.hugetlb) this.memory.freeHugetlb += (part.end - part.start) / ENTRIES;
+      this.mappings.splice(this.mappings.indexOf(part), 1);
+      this.#forget(part);
+    }
+    this.freeTables(first, last);
+  }
+}
