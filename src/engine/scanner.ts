@@ -259,7 +259,7 @@ export class Scanner implements Pagemap {
           const table = tables.pteTable(pmd);
           if (table < 0) continue;
           // As integers, so that the loops over entries count in integers too: page numbers are doubles.
-          result = this.#small(table, blockStart, (page - blockStart) | 0, (next - blockStart) | 0);
+          result = this.#small(table, current, (page - blockStart) | 0, (next - blockStart) | 0);
         }
         if (result !== DONE) return STOPPED;
         page = next;
@@ -301,9 +301,9 @@ export class Scanner implements Pagemap {
   /** Pages [start, end) of a block that a transparent huge entry maps. RETRY: look at the block again. */
   #transparentHuge(mapping: ScanMapping, block: number, pmd: number, start: number, end: number): number {
     const { tables } = this.#target;
-    const low = tables.words[pmd]!;
+    const low = tables.words[pmd]! | 0;
     const categories =
-      this.#mappingCategories | PAGE_IS_HUGE | this.#presentCategories(low, tables.words[pmd + 1]!, true);
+      this.#mappingCategories | PAGE_IS_HUGE | this.#presentCategories(low, tables.words[pmd + 1]! | 0, true);
     if (!this.#matches(categories)) return DONE;
     const pages = this.#output(categories, start, end - start);
     const result = pages === end - start ? DONE : STOPPED;
@@ -320,25 +320,25 @@ export class Scanner implements Pagemap {
     return result;
   }
 
-  /** Entries [from, to) of a last-level table. `base` is the page number of entry 0. */
-  #small(table: number, base: number, from: number, to: number): number {
+  /** Entries [from, to) of a block's last-level table. */
+  #small(table: number, block: number, from: number, to: number): number {
     const { flags, hasVec } = this.#request;
     const protects = (flags & PM_SCAN_WP_MATCHING) !== 0;
     if (protects && !hasVec) {
       const { words } = this.#target.tables;
       for (let slot = table + from * 2, end = table + to * 2; slot < end; slot += 2) {
         if ((words[slot]! & PROTECTED_PRESENT) === PROTECTED_PRESENT) continue;
-        if (!isProtected(words[slot]!, words[slot + 1]!)) protectEntry(words, slot);
+        if (!isProtected(words[slot]! | 0, words[slot + 1]! | 0)) protectEntry(words, slot);
       }
       return DONE;
     }
     return this.#writtenOnly
-      ? this.#smallWritten(table, base, from, to, protects)
-      : this.#smallGeneral(table, base, from, to, protects);
+      ? this.#smallWritten(table, block, from, to, protects)
+      : this.#smallGeneral(table, block, from, to, protects);
   }
 
   /** The fast path: whatever is not protected is WRITTEN, and nothing else is asked. */
-  #smallWritten(table: number, base: number, from: number, to: number, protects: boolean): number {
+  #smallWritten(table: number, block: number, from: number, to: number, protects: boolean): number {
     const { words } = this.#target.tables;
     const categories = this.#mappingCategories | PAGE_IS_WRITTEN;
     const end = table + to * 2;
@@ -346,19 +346,18 @@ export class Scanner implements Pagemap {
     while (slot < end) {
       slot = skipProtected(words, slot, end);
       if (slot >= end) break;
-      const low = words[slot]!;
-      if ((low & PROTECTED_PRESENT) === PROTECTED_PRESENT || isProtected(low, words[slot + 1]!)) {
+      if (isProtected(words[slot]! | 0, words[slot + 1]! | 0)) {
         slot += 2;
         continue;
       }
       let next = slot + 2;
       while (next < end) {
-        const other = words[next]!;
-        if ((other & PROTECTED_PRESENT) !== P && isProtected(other, words[next + 1]!)) break;
+        const other = words[next]! | 0;
+        if ((other & PROTECTED_PRESENT) !== P && isProtected(other, words[next + 1]! | 0)) break;
         next += 2;
       }
       const wanted = (next - slot) >> 1;
-      const pages = this.#output(categories, base + ((slot - table) >> 1), wanted);
+      const pages = this.#outputSmall(categories, block, (slot - table) >> 1, wanted);
       if (protects) for (let at = slot, stop = slot + pages * 2; at < stop; at += 2) protectEntry(words, at);
       if (pages !== wanted) return STOPPED;
       slot = next;
@@ -366,12 +365,13 @@ export class Scanner implements Pagemap {
     return DONE;
   }
 
-  #smallGeneral(table: number, base: number, from: number, to: number, protects: boolean): number {
+  #smallGeneral(table: number, block: number, from: number, to: number, protects: boolean): number {
     const { words } = this.#target.tables;
     const end = table + to * 2;
     let slot = table + from * 2;
     while (slot < end) {
-      const low = words[slot]!;
+      // Signed: a word from 2^31 on would be an allocation wherever a call is not inlined.
+      const low = words[slot]! | 0;
       let next = slot + 2;
       let categories: number;
       // Runs of entries of one kind are judged and output together.
@@ -379,18 +379,18 @@ export class Scanner implements Pagemap {
         while (next < end && words[next] === 0) next += 2;
         categories = this.#emptyCategories;
       } else if ((low & PRESENT_ANY) !== 0) {
-        categories = this.#mappingCategories | this.#presentCategories(low, words[slot + 1]!, false);
+        categories = this.#mappingCategories | this.#presentCategories(low, words[slot + 1]! | 0, false);
         const key = low & KEY;
         if (this.#needsPage) next = this.#sameKind(words, slot, end);
         else while (next < end && (words[next]! & KEY) === key) next += 2;
       } else {
-        const high = words[slot + 1]!;
+        const high = words[slot + 1]! | 0;
         categories = this.#mappingCategories | nonPresentCategories(low, high, this.#target.profile);
-        while (next < end && words[next] === low && words[next + 1] === high) next += 2;
+        while (next < end && (words[next]! | 0) === low && (words[next + 1]! | 0) === high) next += 2;
       }
       if (this.#matches(categories)) {
         const wanted = (next - slot) >> 1;
-        const pages = this.#output(categories, base + ((slot - table) >> 1), wanted);
+        const pages = this.#outputSmall(categories, block, (slot - table) >> 1, wanted);
         if (protects && (categories & PAGE_IS_WRITTEN) !== 0) {
           for (let at = slot, stop = slot + pages * 2; at < stop; at += 2) protectEntry(words, at);
         }
@@ -447,8 +447,8 @@ export class Scanner implements Pagemap {
         page = next;
         continue;
       }
-      const low = tables.words[pmd]!;
-      const high = tables.words[pmd + 1]!;
+      const low = tables.words[pmd]! | 0;
+      const high = tables.words[pmd + 1]! | 0;
       let categories = this.#mappingCategories | PAGE_IS_HUGE;
       if (isHugeEntry(low)) categories |= this.#presentCategories(low, high, true);
       else if (low !== 0) categories |= nonPresentCategories(low, high, profile);
@@ -516,6 +516,49 @@ export class Scanner implements Pagemap {
     }
     this.#foundPages += taken;
     if (taken !== pages) this.#walkEnd = page + taken;
+    return taken;
+  }
+
+  /**
+   * As `#output` for pages of one block, from its page `index` on. Counts in integers alone: a page number is a
+   * double, which as an argument would be an allocation.
+   */
+  #outputSmall(categories: number, block: number, index: number, pages: number): number {
+    const request = this.#request;
+    if (!request.hasVec) return pages;
+    let taken = pages;
+    if (this.#foundPages + pages > request.maxPages) taken = (request.maxPages - this.#foundPages) | 0;
+    if (taken > 0) {
+      const words = this.#words;
+      const reported = categories & request.returned;
+      const startLow = ((block << 21) + (index << 12)) >>> 0;
+      const startHigh = block >>> 11;
+      const end = index + taken;
+      const endLow = ((block << 21) + (end << 12)) >>> 0;
+      const endHigh = (block + (end >> 9)) >>> 11;
+      const last = (this.#regions - 1) * REGION_WORDS;
+      if (
+        this.#regions > this.#closed &&
+        words[last + 2] === startLow &&
+        words[last + 3] === startHigh &&
+        words[last + 4] === reported
+      ) {
+        words[last + 2] = endLow;
+        words[last + 3] = endHigh;
+      } else if (this.#regions < this.#legLimit) {
+        const at = this.#regions++ * REGION_WORDS;
+        words[at] = startLow;
+        words[at + 1] = startHigh;
+        words[at + 2] = endLow;
+        words[at + 3] = endHigh;
+        words[at + 4] = reported;
+        words[at + 5] = 0;
+      } else {
+        taken = 0;
+      }
+    }
+    this.#foundPages += taken;
+    if (taken !== pages) this.#walkEnd = block * ENTRIES + index + taken;
     return taken;
   }
 

@@ -198,7 +198,8 @@ export class AddressSpace {
     }
     const { memory } = this.#mm;
     if (hugetlb && memory.freeHugetlb < pages / ENTRIES) throw this.#error('mmap', ENOMEM, address, pages);
-    this.#checkCuts('mmap', address, start, start + pages);
+    if (!this.#mm.cutEnds(start, start + pages))
+      throw this.#error('mmap', EINVAL, address, pages * PAGE_SIZE);
     this.#mm.unmap(start, start + pages);
     if (hugetlb) memory.freeHugetlb -= pages / ENTRIES;
     const file = options.file ?? (shared ? new MemoryFile(pages, hugetlb) : null);
@@ -226,16 +227,8 @@ export class AddressSpace {
   munmap(address: number, length: number): void {
     const [start, end] = this.#range('munmap', address, length);
     if (start === end) throw this.#error('munmap', EINVAL, address, length);
-    this.#checkCuts('munmap', address, start, end);
+    if (!this.#mm.cutEnds(start, end)) throw this.#error('munmap', EINVAL, address, length);
     this.#mm.unmap(start, end);
-  }
-
-  #checkCuts(syscall: string, address: number, start: number, end: number): void {
-    for (const vma of this.#mm.overlapping(start, end)) {
-      if (Mm.forbidsCut(vma, Math.max(start, vma.start), Math.min(end, vma.end))) {
-        throw this.#error(syscall, EINVAL, address, (end - start) * PAGE_SIZE);
-      }
-    }
   }
 
   /**
@@ -370,8 +363,9 @@ export class AddressSpace {
   /** Loads a little-endian 32-bit word. As `readBytes` without a copy; the address must be word-aligned. */
   readU32(address: number): number {
     const page = Math.floor(address / PAGE_SIZE);
+    const pages = this.#contents;
     if (access(this.#mm, page, false) !== FAULT_OK) throw this.#error('load', EFAULT, address, 4);
-    const contents = this.#contents.get(this.#frameOf(page));
+    const contents = pages.get(this.#frameOf(page));
     if (contents === undefined) return 0;
     const at = address % PAGE_SIZE;
     return (

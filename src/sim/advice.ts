@@ -103,7 +103,7 @@ function adviseMapping(mm: Mm, vma: Vma, start: number, end: number, advice: num
       return 0;
     case mman.MADV_GUARD_REMOVE:
       if (vma.hugetlb) return EINVAL;
-      removeGuards(mm, vma, start, end);
+      removeGuards(mm, start, end);
       return 0;
     default:
       return 0;
@@ -160,7 +160,7 @@ function installGuards(mm: Mm, vma: Vma, start: number, end: number): void {
   }
 }
 
-function removeGuards(mm: Mm, _vma: Vma, start: number, end: number): void {
+function removeGuards(mm: Mm, start: number, end: number): void {
   forEachEntry(mm, start, end, (slot) => {
     const { words } = mm.tables;
     const low = words[slot]!;

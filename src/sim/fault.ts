@@ -87,7 +87,7 @@ export function accessMapping(mm: Mm, vma: Vma, page: number, write: boolean): n
       tables.words[slot] = entry | A | D;
       return FAULT_OK;
     }
-    return writeProtected(mm, vma, page, slot);
+    return writeProtected(mm, vma, slot);
   }
   let marked = false;
   if (entry !== 0) {
@@ -174,7 +174,7 @@ function installAnonymous(mm: Mm, vma: Vma, page: number, write: boolean, marked
 }
 
 /** Write to a present entry without write permission: protection, copy on write, first write to shared memory. */
-function writeProtected(mm: Mm, vma: Vma, page: number, slot: number): number {
+function writeProtected(mm: Mm, vma: Vma, slot: number): number {
   const { words } = mm.tables;
   if ((words[slot]! & UFFD_WP) !== 0) {
     if (vma.uffdWp && !vma.uffd!.wpAsync) return FAULT_BLOCKED;

@@ -244,7 +244,7 @@ export class Mm implements ScanTarget {
    */
   zap(vma: Vma, start: number, end: number, dropMarkers: boolean, freeTables: boolean): void {
     if (vma.hugetlb) {
-      this.#zapHugetlb(vma, start, end, dropMarkers);
+      this.#zapHugetlb(start, end, dropMarkers);
       return;
     }
     const { tables } = this;
@@ -298,7 +298,7 @@ export class Mm implements ScanTarget {
     else this.clearEntry(slot);
   }
 
-  #zapHugetlb(vma: Vma, start: number, end: number, dropMarkers: boolean): void {
+  #zapHugetlb(start: number, end: number, dropMarkers: boolean): void {
     const { tables, memory } = this;
     for (let block = Math.floor(start / ENTRIES); block * ENTRIES < end; block++) {
       const pmd = tables.findPmd(block);
@@ -446,6 +446,21 @@ export class Mm implements ScanTarget {
   }
 
   // ---- whole ranges ----
+
+  /**
+   * Cuts the mappings at the ends of a range that is to be unmapped.
+   *
+   * @returns false where hugetlb forbids it; what was cut at the start by then stays cut
+   */
+  cutEnds(start: number, end: number): boolean {
+    for (const page of [start, end]) {
+      const vma = this.find(page);
+      if (vma === undefined || vma.start === page) continue;
+      if (vma.hugetlb && page % ENTRIES !== 0) return false;
+      this.#cut(vma, page);
+    }
+    return true;
+  }
 
   /** Unmaps [start, end). The ends must be fit for cutting (hugetlb). */
   unmap(start: number, end: number): void {

@@ -26,6 +26,8 @@
  * without a page, 1 poison (an access gets SIGBUS), 2 guard (an access gets SIGSEGV).
  */
 
+// The functions take words signed or unsigned alike.
+
 /** Low word: present. */
 export const P = 1 << 0;
 /** Low word: writable. */
@@ -110,7 +112,8 @@ export function markerBits(low: number): number {
 /** Whether userfaultfd protects what this non-present, non-empty entry stands for. */
 export function isNonPresentProtected(low: number, high: number): boolean {
   return (
-    (low & SWP_UFFD_WP) !== 0 || (high === MARKER_HIGH && (~low & (MARKER_UFFD_WP << OFFSET_SHIFT)) !== 0)
+    (low & SWP_UFFD_WP) !== 0 ||
+    (high >>> TYPE_SHIFT === SWP_TYPE_MARKER && (~low & (MARKER_UFFD_WP << OFFSET_SHIFT)) !== 0)
   );
 }
 

@@ -1,0 +1,8 @@
+import { describe } from 'vitest';
+import { simulatorPlatform } from './simulator.js';
+import { conformance } from './suite.js';
+
+for (const profile of ['6.12', '6.18'] as const) {
+  const platform = simulatorPlatform(profile);
+  describe(platform.name, () => conformance(platform));
+}
