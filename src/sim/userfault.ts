@@ -53,8 +53,9 @@ export function unregister(mm: Mm, uffd: Userfault, start: number, end: number):
     if (current.uffd === null) continue;
     const from = Math.max(start, current.start);
     const to = Math.min(end, current.end);
-    if (Mm.forbidsCut(current, from, to)) return EINVAL;
+    // Protection is lifted first; only then it may turn out that hugetlb cannot be cut there.
     mm.unprotect(current, from, to);
+    if (Mm.forbidsCut(current, from, to)) return EINVAL;
     const part = mm.isolate(current, from, to);
     part.uffd = null;
     mm.merge(part);

@@ -1,0 +1,130 @@
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { PAGE_SIZE } from '../../abi/index.js';
+import { ProcessError } from '../../live/index.js';
+import { Output } from '../output.js';
+import { exitCodeOf, JsonSink, LineSink, type WatchSink, watchLoop } from './loop.js';
+import type { Collected, WatchTracker } from './tracker.js';
+
+/** A process that writes its first `pages` pages in each interval, and ends after `lives` of them. */
+class FakeTracker implements WatchTracker {
+  readonly pid = 1;
+  readonly untracked = [];
+  collects = 0;
+  readonly #pages: number;
+  readonly #lives: number;
+
+  constructor(pages: number, lives = Number.POSITIVE_INFINITY) {
+    this.#pages = pages;
+    this.#lives = lives;
+  }
+
+  collect(visit?: (start: number, end: number) => void): Collected {
+    if (this.collects >= this.#lives) throw new ProcessError('ended', 1, 'the process has ended');
+    this.collects++;
+    visit?.(0x1000, 0x1000 + this.#pages * PAGE_SIZE);
+    return {
+      elapsedMs: this.collects * 10,
+      intervalMs: 10,
+      scanMs: 0.5,
+      writtenPages: this.#pages,
+      mappings: [
+        { start: 0x1000, end: 0x101000, name: '[heap]\x1b', writtenPages: this.#pages },
+        { start: 0x201000, end: 0x301000, name: '', writtenPages: 0 },
+      ],
+    };
+  }
+}
+
+const nothing: WatchSink = { ended: new Promise(() => undefined), interval() {}, [Symbol.dispose]() {} };
+
+describe('the loop', () => {
+  test('ends with the duration, and collects what came last', async () => {
+    const tracker = new FakeTracker(3);
+    const { end, summary } = await watchLoop(tracker, nothing, { intervalMs: 5, durationMs: 20 });
+    expect(end).toBe('duration');
+    expect(summary.intervals).toBe(tracker.collects);
+    expect(summary.intervals).toBeGreaterThan(0);
+    expect(summary.writtenPages).toBe(3 * tracker.collects);
+    expect(summary.workingSet.distinctPages).toBe(3);
+    expect(exitCodeOf(end, summary)).toBe(0);
+  });
+
+  test('ends with the process: as a failure only when nothing was measured', async () => {
+    const some = await watchLoop(new FakeTracker(1, 3), nothing, { intervalMs: 1 });
+    expect([some.end, some.summary.intervals, exitCodeOf(some.end, some.summary)]).toEqual([
+      'process ended',
+      3,
+      0,
+    ]);
+    const none = await watchLoop(new FakeTracker(1, 0), nothing, { intervalMs: 1 });
+    expect([none.error?.reason, exitCodeOf(none.end, none.summary)]).toEqual(['ended', 3]);
+  });
+
+  test('an interrupt ends it at once, after a last collect', async () => {
+    const tracker = new FakeTracker(1);
+    const { end, summary } = await watchLoop(tracker, nothing, { intervalMs: 1e6 }, Promise.resolve());
+    expect([end, tracker.collects, exitCodeOf(end, summary)]).toEqual(['interrupt', 1, 130]);
+  });
+
+  test('a key to leave does, too', async () => {
+    const quitting = { ...nothing, ended: Promise.resolve('quit' as const) };
+    const { end, summary } = await watchLoop(new FakeTracker(1), quitting, { intervalMs: 1e6 });
+    expect([end, exitCodeOf(end, summary)]).toEqual(['quit', 0]);
+  });
+
+  test('other errors are not swallowed', async () => {
+    const broken = new FakeTracker(1);
+    broken.collect = () => {
+      throw new Error('broken');
+    };
+    await expect(watchLoop(broken, nothing, { intervalMs: 1 })).rejects.toThrow('broken');
+  });
+});
+
+describe('what is written', () => {
+  let text = '';
+  const capture = () => {
+    text = '';
+    vi.spyOn(process.stdout, 'write').mockImplementation((chunk) => {
+      text += chunk;
+      return true;
+    });
+    return new Output();
+  };
+  afterEach(() => vi.restoreAllMocks());
+
+  test('as JSON, a line an interval, as the contract says', async () => {
+    await watchLoop(new FakeTracker(2, 2), new JsonSink(capture(), true), { intervalMs: 1 });
+    const lines = text.trim().split('\n');
+    expect(lines).toHaveLength(2);
+    expect(JSON.parse(lines[1]!)).toEqual({
+      schema: 'pagemap-scan/watch@1',
+      elapsedMs: 20,
+      intervalMs: 10,
+      scanMs: 0.5,
+      writtenPages: 2,
+      writtenBytes: 8192,
+      mappings: [{ start: '0x1000', end: '0x101000', name: '[heap]\x1b', writtenPages: 2 }],
+      regions: [{ start: '0x1000', end: '0x3000', pages: 2 }],
+    });
+    await watchLoop(new FakeTracker(2, 1), new JsonSink(capture(), false), { intervalMs: 1 });
+    expect(JSON.parse(text)).not.toHaveProperty('regions');
+  });
+
+  test('as text, a line an interval, harmless', async () => {
+    const { summary } = await watchLoop(new FakeTracker(2, 2), new LineSink(capture(), true), {
+      intervalMs: 1,
+    });
+    expect(text.split('\n')[0]).toBe(
+      '    0.0 s    800 KiB/s          2 pages  scan 0.5 ms  [heap]\\x1b 8 KiB',
+    );
+    expect(text).toContain('0x1000-0x3000  2 pages');
+    expect(summary.lines()).toEqual([
+      expect.stringMatching(/^2 intervals in 0.0 s, \S+ late; the tool itself took [\d.]+ % of the time$/),
+      'written 16 KiB: 800 KiB/s on average, 800 KiB/s at most',
+      'distinct pages 2 (8 KiB)',
+      'write working set of 1 interval: 8 KiB on average, 8 KiB at most',
+      'most written: [heap]\\x1b 16 KiB',
+    ]);
+  });
+});

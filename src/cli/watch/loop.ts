@@ -1,0 +1,267 @@
+/** The watch itself: collects at each interval and shows what came of it, one way or the other. */
+import { PAGE_SIZE } from '../../abi/index.js';
+import { ProcessError } from '../../live/index.js';
+import { EXIT, type ExitCode } from '../exit.js';
+import type { Output } from '../output.js';
+import { hex, humanBytes, humanCount, plural, printable, type Style } from '../text.js';
+import { HeatModel } from './heat.js';
+import { Screen } from './screen.js';
+import { WatchSummary } from './summary.js';
+import type { Collected, WatchTracker } from './tracker.js';
+import { applyKey, drawView, initialState, parseKeys } from './view.js';
+
+export const WATCH_SCHEMA = 'pagemap-scan/watch@1';
+
+export interface WatchOptions {
+  readonly intervalMs: number;
+  /** Ends after this long; endless by default. */
+  readonly durationMs?: number | undefined;
+  readonly regions?: boolean | undefined;
+}
+
+/** Where intervals go. */
+export interface WatchSink extends Disposable {
+  /** Gets each run of written pages; left out when nobody wants them. */
+  readonly region?: ((start: number, end: number) => void) | undefined;
+  interval(collected: Collected, summary: WatchSummary, ownShare: number): Promise<void> | void;
+  /** Something happened that does not wait for the next interval: a key, a new size. Resolves when it is time to end. */
+  readonly ended: Promise<'quit' | 'interrupt'>;
+}
+
+/** Why a watch ended. */
+export type WatchEnd = 'duration' | 'quit' | 'interrupt' | 'process ended';
+
+const never = new Promise<never>(() => undefined);
+
+/** An interval that begins later than that share of it after its time is late. */
+const LATE_SHARE = 0.1;
+const LATE_LEAST_MS = 10;
+
+/** Collects until something ends it. Ends with the summary of what was seen. */
+export async function watchLoop(
+  tracker: WatchTracker,
+  sink: WatchSink,
+  options: WatchOptions,
+  interrupted: Promise<unknown> = never,
+): Promise<{ end: WatchEnd; summary: WatchSummary; error?: ProcessError }> {
+  const summary = new WatchSummary();
+  const began = performance.now();
+  const visit = (start: number, end: number) => {
+    summary.workingSet.add(start, end);
+    sink.region?.(start, end);
+  };
+  let due = began + options.intervalMs;
+  const last = options.durationMs === undefined ? Number.POSITIVE_INFINITY : began + options.durationMs;
+  let end: WatchEnd | undefined;
+  interrupted.then(() => {
+    end ??= 'interrupt';
+  });
+  sink.ended.then((how) => {
+    end ??= how;
+  });
+  const stopped = Promise.race([interrupted, sink.ended]);
+
+  while (end === undefined) {
+    let timer: NodeJS.Timeout | undefined;
+    const time = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, Math.max(0, Math.min(due, last) - performance.now()));
+    });
+    await Promise.race([time, stopped]);
+    clearTimeout(timer);
+
+    const before = performance.now();
+    // What was written up to the very end is collected too, whoever ends it.
+    let collected: Collected;
+    try {
+      collected = tracker.collect(visit);
+    } catch (error) {
+      if (!(error instanceof ProcessError) || error.reason !== 'ended') throw error;
+      return { end: 'process ended', summary, error };
+    }
+    const late = before - due > Math.max(options.intervalMs * LATE_SHARE, LATE_LEAST_MS);
+    if (late) summary.lateIntervals++;
+    summary.add(collected);
+    const collecting = performance.now() - before;
+    await sink.interval(collected, summary, Math.min(1, collecting / Math.max(collected.intervalMs, 1)));
+    summary.ownMs += performance.now() - before;
+    if (performance.now() >= last) end ??= 'duration';
+    // On the grid of intervals, those that were missed left out.
+    while (due <= performance.now()) due += options.intervalMs;
+  }
+  return { end, summary };
+}
+
+/** The exit code of a watch that ended so. */
+export function exitCodeOf(end: WatchEnd, summary: WatchSummary): ExitCode {
+  if (end === 'interrupt') return EXIT.interrupted;
+  return end === 'process ended' && summary.intervals === 0 ? EXIT.noProcess : EXIT.done;
+}
+
+/** One JSON object a line. */
+export class JsonSink implements WatchSink {
+  readonly ended = never;
+  readonly region: ((start: number, end: number) => void) | undefined;
+  readonly #output: Output;
+  readonly #regions: { start: string; end: string; pages: number }[] = [];
+
+  constructor(output: Output, withRegions: boolean) {
+    this.#output = output;
+    if (withRegions) {
+      this.region = (start, end) =>
+        this.#regions.push({ start: hex(start), end: hex(end), pages: (end - start) / PAGE_SIZE });
+    }
+  }
+
+  async interval(collected: Collected): Promise<void> {
+    const { elapsedMs, intervalMs, scanMs, writtenPages, mappings } = collected;
+    const line = {
+      schema: WATCH_SCHEMA,
+      elapsedMs,
+      intervalMs,
+      scanMs,
+      writtenPages,
+      writtenBytes: writtenPages * PAGE_SIZE,
+      mappings: mappings
+        .filter((mapping) => mapping.writtenPages > 0)
+        .map(({ start, end, name, writtenPages }) => ({
+          start: hex(start),
+          end: hex(end),
+          name,
+          writtenPages,
+        })),
+      ...(this.region === undefined ? {} : { regions: this.#regions }),
+    };
+    this.#output.line(JSON.stringify(line));
+    this.#regions.length = 0;
+    await this.#output.flush();
+  }
+
+  [Symbol.dispose](): void {}
+}
+
+/** A line an interval. */
+export class LineSink implements WatchSink {
+  readonly ended = never;
+  readonly region: ((start: number, end: number) => void) | undefined;
+  readonly #output: Output;
+  readonly #regions: string[] = [];
+
+  constructor(output: Output, withRegions: boolean) {
+    this.#output = output;
+    if (withRegions) {
+      this.region = (start, end) =>
+        this.#regions.push(
+          `          ${hex(start)}-${hex(end)}  ${plural((end - start) / PAGE_SIZE, 'page')}`,
+        );
+    }
+  }
+
+  async interval(collected: Collected): Promise<void> {
+    const { elapsedMs, intervalMs, scanMs, writtenPages, mappings } = collected;
+    const bytes = (pages: number) => humanBytes(pages * PAGE_SIZE);
+    const most = mappings
+      .filter((mapping) => mapping.writtenPages > 0)
+      .sort((a, b) => b.writtenPages - a.writtenPages)
+      .slice(0, 3)
+      .map(({ name, writtenPages }) => `${printable(name) || '[anon]'} ${bytes(writtenPages)}`);
+    const rate = intervalMs > 0 ? bytes((writtenPages / intervalMs) * 1000) : '0 B';
+    this.#output.line(
+      `${(elapsedMs / 1000).toFixed(1).padStart(7)} s  ${rate.padStart(9)}/s  ` +
+        `${humanCount(writtenPages).padStart(9)} pages  scan ${scanMs.toFixed(1)} ms` +
+        `${most.length > 0 ? `  ${most.join(', ')}` : ''}`,
+    );
+    for (const line of this.#regions) this.#output.line(line);
+    this.#regions.length = 0;
+    await this.#output.flush();
+  }
+
+  [Symbol.dispose](): void {}
+}
+
+/** The live view on a terminal. */
+export class ViewSink implements WatchSink {
+  readonly ended: Promise<'quit' | 'interrupt'>;
+  readonly #screen: Screen;
+  readonly #heat = new HeatModel();
+  readonly #state = initialState();
+  readonly #style: Style;
+  readonly #about: { pid: number; name: string; intervalMs: number; untracked: () => number };
+  readonly #written: [number, number][] = [];
+  #info = { elapsedMs: 0, ownShare: 0, lateIntervals: 0 };
+  #end: (how: 'quit' | 'interrupt') => void = () => undefined;
+
+  readonly region = (start: number, end: number) => {
+    this.#written.push([start, end]);
+  };
+
+  readonly #onInput = (input: string) => {
+    let redraw = false;
+    for (const key of parseKeys(input)) {
+      const effect = applyKey(key, this.#state, Math.max(1, process.stdout.rows - 8));
+      if (effect === 'quit' || effect === 'interrupt') this.#end(effect);
+      else if (effect === 'redraw') redraw = true;
+    }
+    if (redraw) this.#draw();
+  };
+
+  readonly #onResize = () => {
+    this.#screen.invalidate();
+    this.#draw();
+  };
+
+  // Whatever ends the process, the terminal is given back.
+  readonly #onExit = () => this[Symbol.dispose]();
+  readonly #onSignal = (signal: NodeJS.Signals) => {
+    this[Symbol.dispose]();
+    process.kill(process.pid, signal);
+  };
+  readonly #onContinue = () => this.#onResize();
+
+  constructor(
+    about: { pid: number; name: string; intervalMs: number; untracked: () => number },
+    style: Style,
+  ) {
+    this.#about = about;
+    this.#style = style;
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+    this.#screen = new Screen(process.stdout);
+    if (process.stdin.isTTY) process.stdin.setRawMode(true);
+    process.stdin.setEncoding('utf8').on('data', this.#onInput).resume();
+    process.stdout.on('resize', this.#onResize);
+    process.once('exit', this.#onExit);
+    process.once('SIGTERM', this.#onSignal);
+    process.once('SIGHUP', this.#onSignal);
+    process.on('SIGCONT', this.#onContinue);
+    this.#draw();
+  }
+
+  interval(collected: Collected, summary: WatchSummary, ownShare: number): void {
+    const seconds = Math.max(collected.intervalMs, 1) / 1000;
+    this.#heat.begin(collected.mappings);
+    for (const [start, end] of this.#written) this.#heat.add(start, end);
+    this.#written.length = 0;
+    this.#heat.end(collected.mappings, seconds);
+    this.#info = { elapsedMs: collected.elapsedMs, ownShare, lateIntervals: summary.lateIntervals };
+    if (!this.#state.paused) this.#draw();
+  }
+
+  #draw(): void {
+    const { pid, name, intervalMs, untracked } = this.#about;
+    const run = { pid, name, intervalMs, untracked: untracked(), ...this.#info };
+    drawView(this.#screen.frame(), this.#heat, this.#state, run, this.#style.colors.isColorSupported);
+    this.#screen.show();
+  }
+
+  [Symbol.dispose](): void {
+    process.stdin.off('data', this.#onInput).pause();
+    if (process.stdin.isTTY) process.stdin.setRawMode(false);
+    process.stdout.off('resize', this.#onResize);
+    process.off('exit', this.#onExit);
+    process.off('SIGTERM', this.#onSignal);
+    process.off('SIGHUP', this.#onSignal);
+    process.off('SIGCONT', this.#onContinue);
+    this.#screen[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,67 @@
+/** What a watch has seen from its beginning to its end. */
+import { PAGE_SIZE } from '../../abi/index.js';
+import { WriteWorkingSet } from '../../track/index.js';
+import { humanBytes, humanCount, plural, printable } from '../text.js';
+import type { Collected } from './tracker.js';
+
+const MOST_MAPPINGS = 5;
+
+/** Adds up intervals, in memory that does not grow with their number (but with the pages that are written). */
+export class WatchSummary {
+  readonly workingSet = new WriteWorkingSet([1, 10, 100]);
+  intervals = 0;
+  lateIntervals = 0;
+  writtenPages = 0;
+  elapsedMs = 0;
+  peakRate = 0;
+  /** Time that the tool itself took, milliseconds. */
+  ownMs = 0;
+  readonly #mappings = new Map<string, { start: number; name: string; pages: number }>();
+
+  /** Takes an interval; its regions went to `workingSet.add`. */
+  add(collected: Collected): void {
+    this.intervals++;
+    this.writtenPages += collected.writtenPages;
+    this.elapsedMs = collected.elapsedMs;
+    if (collected.intervalMs > 0) {
+      this.peakRate = Math.max(this.peakRate, (collected.writtenPages / collected.intervalMs) * 1000);
+    }
+    for (const { start, name, writtenPages } of collected.mappings) {
+      if (writtenPages === 0) continue;
+      const key = `${start} ${name}`;
+      const known = this.#mappings.get(key);
+      if (known === undefined) this.#mappings.set(key, { start, name, pages: writtenPages });
+      else known.pages += writtenPages;
+    }
+    this.workingSet.endInterval();
+  }
+
+  /** As lines for people. */
+  lines(): string[] {
+    const bytes = (pages: number) => humanBytes(pages * PAGE_SIZE);
+    const seconds = this.elapsedMs / 1000;
+    const late = this.lateIntervals === 0 ? 'none' : humanCount(this.lateIntervals);
+    const mean = seconds > 0 ? this.writtenPages / seconds : 0;
+    const lines = [
+      `${plural(this.intervals, 'interval')} in ${seconds.toFixed(1)} s, ${late} late; ` +
+        `the tool itself took ${((this.ownMs / Math.max(this.elapsedMs, 1)) * 100).toFixed(1)} % of the time`,
+      `written ${bytes(this.writtenPages)}: ${bytes(mean)}/s on average, ${bytes(this.peakRate)}/s at most`,
+      `distinct pages ${humanCount(this.workingSet.distinctPages)} (${bytes(this.workingSet.distinctPages)})`,
+    ];
+    for (const { intervals, meanPages, peakPages } of this.workingSet.sizes()) {
+      if (intervals > 1 && intervals > this.intervals) continue;
+      lines.push(
+        `write working set of ${plural(intervals, 'interval')}: ${bytes(meanPages)} on average, ${bytes(peakPages)} at most`,
+      );
+    }
+    const most = [...this.#mappings.values()].sort((a, b) => b.pages - a.pages).slice(0, MOST_MAPPINGS);
+    if (most.length > 0) {
+      const list = most.map(({ name, start, pages }) => {
+        const label = name === '' ? `[anon] at 0x${start.toString(16)}` : printable(name);
+        return `${label} ${bytes(pages)}`;
+      });
+      lines.push(`most written: ${list.join(', ')}`);
+    }
+    return lines;
+  }
+}

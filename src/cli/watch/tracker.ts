@@ -1,0 +1,28 @@
+/** What the watch needs of a tracker; that of a process has it, and tests make their own. */
+import type { WrittenMapping } from './heat.js';
+
+/** What was written since the last collect. */
+export interface Collected {
+  /** Since tracking began, milliseconds. */
+  readonly elapsedMs: number;
+  /** Since the last collect. */
+  readonly intervalMs: number;
+  /** What collecting took. */
+  readonly scanMs: number;
+  readonly writtenPages: number;
+  /** All tracked mappings, in address order. */
+  readonly mappings: readonly WrittenMapping[];
+}
+
+export interface WatchTracker {
+  readonly pid: number;
+  /**
+   * Collects what was written and protects it again.
+   *
+   * @param visit gets each run of written pages, bytes, in address order
+   * @throws ProcessError 'ended'
+   */
+  collect(visit?: (start: number, end: number) => void): Collected;
+  /** Mappings that cannot be tracked. */
+  readonly untracked: readonly unknown[];
+}

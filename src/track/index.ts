@@ -1,0 +1,1 @@
+export { type WorkingSetSize, WriteWorkingSet } from './working-set.js';
