@@ -20,14 +20,6 @@ export const SYSCALLS: Readonly<Record<string, SyscallNumbers>> = {
     pidfd_open: 434,
     pidfd_getfd: 438,
   },
-  arm64: {
-    ptrace: 117,
-    process_vm_readv: 270,
-    memfd_create: 279,
-    userfaultfd: 282,
-    pidfd_open: 434,
-    pidfd_getfd: 438,
-  },
 };
 
 export const PTRACE_DETACH = 17;

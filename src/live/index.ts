@@ -1,6 +1,6 @@
 export { type Answer, type Capability, kernelCategories, probeCapabilities } from './capabilities.js';
 export { createMemoryFile, type MapOptions, MappedMemory, mapMemory, SafeAccess } from './memory.js';
-export { DISABLE_VARIABLE, LivePagemap, openPagemap } from './pagemap.js';
+export { DISABLE_VARIABLE, ioctlDisabled, LivePagemap, openPagemap } from './pagemap.js';
 export {
   findProcesses,
   ProcessError,

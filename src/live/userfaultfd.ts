@@ -41,11 +41,10 @@ function create(userModeOnly: boolean | undefined): { fd: number; source: Userfa
   if (userModeOnly !== true) {
     fd = syscall(numbers.userfaultfd, flags, 0, 0, 0, 0, 0);
     if (fd >= 0) return { fd, source: 'syscall' };
-    if (errno() !== errnoNumber('EPERM')) {
-      throw lastError('create a userfaultfd', 'userfaultfd', {
-        hint: errno() === errnoNumber('ENOSYS') ? 'this kernel is built without it' : undefined,
-      });
-    }
+    const refused = lastError('create a userfaultfd', 'userfaultfd', {
+      hint: errno() === errnoNumber('ENOSYS') ? 'this kernel is built without it' : NOT_PERMITTED,
+    });
+    if (refused.code !== 'EPERM') throw refused;
     try {
       const device = openSync('/dev/userfaultfd', constants.O_RDWR);
       fd = libc().ioctl(device, uffd.USERFAULTFD_IOC_NEW, flags);
@@ -54,11 +53,10 @@ function create(userModeOnly: boolean | undefined): { fd: number; source: Userfa
     } catch {
       // No such device, or not for us: the restricted kind is left.
     }
+    if (userModeOnly === false) throw refused;
   }
-  if (userModeOnly !== false) {
-    fd = syscall(numbers.userfaultfd, flags | uffd.UFFD_USER_MODE_ONLY, 0, 0, 0, 0, 0);
-    if (fd >= 0) return { fd, source: 'syscall (user mode only)' };
-  }
+  fd = syscall(numbers.userfaultfd, flags | uffd.UFFD_USER_MODE_ONLY, 0, 0, 0, 0, 0);
+  if (fd >= 0) return { fd, source: 'syscall (user mode only)' };
   throw lastError('create a userfaultfd', 'userfaultfd', { hint: NOT_PERMITTED });
 }
 
