@@ -28,6 +28,7 @@ import { isZeroFrame, Mm } from './mm.js';
 import { ADVICE_HUGE, ADVICE_NO_HUGE, type Vma } from './vma.js';
 
 const ENOMEM = 12;
+const EACCES = 13;
 const EFAULT = 14;
 const EBUSY = 16;
 const EINVAL = 22;
@@ -259,18 +260,21 @@ function free(mm: Mm, vma: Vma, start: number, end: number): void {
 /** Punches a hole into the file behind a shared mapping, for all who map it here. */
 function remove(mm: Mm, vma: Vma, start: number, end: number): number {
   const { file } = vma;
-  if (file === null || !vma.shared || vma.hugetlb) return EINVAL;
-  if (!vma.writable) return 13;
-  const first = vma.fileIndex(start);
-  const last = vma.fileIndex(end);
-  for (const other of mm.mappings) {
-    if (other.file !== file) continue;
-    const from = Math.max(other.start, other.start + first - other.offset);
-    const to = Math.min(other.end, other.start + last - other.offset);
-    if (from < to) mm.zap(other, from, to, false, false);
-  }
-  for (let index = first; index < Math.min(last, file.entries.length); index++) {
-    file.hugeStretches.delete(Math.floor(index / HUGE_PAGES));
+  if (vma.anonymous) return EINVAL;
+  if (!vma.shared || file === null) return EACCES;
+  // Of hugetlb, a page that is not wholly in the range stays.
+  const unit = file.hugetlb ? HUGE_PAGES : 1;
+  const first = Math.ceil(vma.fileIndex(start) / unit) * unit;
+  const last = Math.floor(vma.fileIndex(end) / unit) * unit;
+  if (last <= first) return 0;
+  if (file.hugetlb)
+    forEachMappingOf(mm, file, first, last - first, (other, from, to) =>
+      mm.zap(other, from, to, false, false),
+    );
+  else unmapFile(mm, file, first, last - first);
+  const entries = file.entries.length;
+  for (let index = first / unit; index < Math.min(last / unit, entries); index++) {
+    if (unit === 1) file.hugeStretches.delete(Math.floor(index / HUGE_PAGES));
     mm.memory.dropCached(file, index);
   }
   return 0;
@@ -406,7 +410,8 @@ function suitsAnyHuge(vma: Vma): boolean {
 function collapseAnonymous(mm: Mm, vma: Vma, block: number): number {
   const { tables, memory } = mm;
   const pmd = tables.findPmd(block);
-  if (pmd < 0 || tables.words[pmd] === 0) return UNFIT;
+  if (pmd < 0) return UNFIT;
+  if (tables.words[pmd] === 0) return EINVAL;
   if (isHugeEntry(tables.words[pmd]!)) return COLLAPSED;
   const table = tables.pteTable(pmd);
   let writable = false;
@@ -464,25 +469,26 @@ function collapseFile(mm: Mm, vma: Vma, file: MemoryFile, block: number): number
   return mapCollapsed(mm, vma, file, first, block);
 }
 
-/** Calls back for the mappings of a file that have a page of [first, first + 512): where these would lie. */
+/** Calls back for the mappings of a file that have a page of [first, first + pages): where these would lie. */
 function forEachMappingOf(
   mm: Mm,
   file: MemoryFile,
   first: number,
+  pages: number,
   visit: (vma: Vma, start: number, end: number) => void,
 ): void {
   for (const vma of mm.mappings) {
     if (vma.file !== file) continue;
     const page = vma.start + first - vma.offset;
     const start = Math.max(vma.start, page);
-    const end = Math.min(vma.end, page + HUGE_PAGES);
+    const end = Math.min(vma.end, page + pages);
     if (start < end) visit(vma, start, end);
   }
 }
 
-/** Takes the file's pages out of all page tables; what was protected leaves a marker. */
-function unmapFile(mm: Mm, file: MemoryFile, first: number): void {
-  forEachMappingOf(mm, file, first, (vma, start, end) => {
+/** Takes the file's pages out of all page tables; what was protected leaves a marker, private copies stay. */
+function unmapFile(mm: Mm, file: MemoryFile, first: number, pages = HUGE_PAGES): void {
+  forEachMappingOf(mm, file, first, pages, (vma, start, end) => {
     for (let block = Math.floor(start / ENTRIES); block * ENTRIES < end; block++) mm.splitHuge(vma, block);
     forEachEntry(mm, start, end, (slot) => {
       const low = mm.tables.words[slot]!;
@@ -512,7 +518,7 @@ function gatherFile(mm: Mm, file: MemoryFile, first: number): void {
 
 /** Frees last-level tables that can be replaced by a huge entry now. Markers and own pages need theirs. */
 function dropEmptyTables(mm: Mm, file: MemoryFile, first: number): void {
-  forEachMappingOf(mm, file, first, (vma, start, end) => {
+  forEachMappingOf(mm, file, first, HUGE_PAGES, (vma, start, end) => {
     if (vma.anonVma !== null || vma.uffdWp || start % ENTRIES !== 0 || end !== start + HUGE_PAGES) return;
     const pmd = mm.tables.findPmd(start / ENTRIES);
     if (pmd >= 0 && mm.tables.pteTable(pmd) >= 0) mm.tables.removePte(pmd);

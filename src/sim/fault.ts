@@ -60,7 +60,9 @@ export function accessMapping(mm: Mm, vma: Vma, page: number, write: boolean): n
   const index = page - block * ENTRIES;
   const { tables } = mm;
   let pmd = tables.findPmd(block);
-  let low = pmd < 0 ? 0 : tables.words[pmd]!;
+  // The upper tables are made for every access that the mapping allows, even if it then comes to nothing.
+  if (pmd < 0) pmd = tables.ensurePmd(block);
+  let low = tables.words[pmd]!;
   if (low === 0 && vma.anonymous && vma.hugeAdvice === ADVICE_HUGE && vma.suitsHuge(block)) {
     installHuge(mm, vma, block, write);
     return FAULT_OK;
@@ -75,7 +77,7 @@ export function accessMapping(mm: Mm, vma: Vma, page: number, write: boolean): n
     pmd = tables.findPmd(block);
     low = tables.words[pmd]!;
   }
-  const table = pmd < 0 ? -1 : tables.pteTable(pmd);
+  const table = tables.pteTable(pmd);
   const slot = table + index * 2;
   const entry = table < 0 ? 0 : tables.words[slot]!;
   if ((entry & PRESENT_ANY) !== 0) {
