@@ -2,3 +2,4 @@ export * from './abi/index.js';
 export * from './live/index.js';
 export * from './proc/index.js';
 export * from './query/index.js';
+export * from './track/index.js';
