@@ -124,8 +124,7 @@ function isDevice({ name }: Mapping): boolean {
 }
 
 /** Whether a mapping may be written, now or after a change of its protection. */
-function isWritable({ perms, inode, name }: Mapping): boolean {
-  if (isSpecial(name)) return false;
+function isWritable({ perms, inode }: Mapping): boolean {
   return perms[1] === 'w' || (perms[3] === 'p' && inode === 0);
 }
 
@@ -303,10 +302,12 @@ export class ProcessTracker implements Disposable {
     const pieces: Piece[] = [];
     let index = 0;
     for (const mapping of mappings) {
-      if (mapping.end <= cursor || !isWritable(mapping)) continue;
+      if (mapping.end <= cursor || isSpecial(mapping.name)) continue;
+      // One that was writable when it was registered may hold writes from before that was taken from it.
+      const writable = isWritable(mapping);
       const { start, end, name } = mapping;
       if (isDevice(mapping)) {
-        skipped.set(start, { start, end, name, reason: 'device' });
+        if (writable) skipped.set(start, { start, end, name, reason: 'device' });
         continue;
       }
       const row: MappingWrites = { start, end, name, writtenPages: 0, isNew: false };
@@ -316,6 +317,7 @@ export class ProcessTracker implements Disposable {
       const own: Piece[] = [];
       let reason: SkipReason | undefined;
       const addNew = (from: number, to: number) => {
+        if (!writable) return;
         const result = this.#register(mapping, from, to);
         if (typeof result === 'object') {
           own.push({ start: from, end: to, kind: result.kind, mapping, row, isNew: true });
