@@ -1,5 +1,5 @@
 /** Getting a userfaultfd that is for another process's memory: checks, then the attacher does it. */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, constants, existsSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
 import { createInterface } from 'node:readline';
@@ -160,81 +160,124 @@ function problem(handle: ProcessHandle, reply: AttachReply & { ok: false }): Err
 /** Milliseconds to wait for the target to stop. */
 const DEFAULT_PATIENCE_MS = 1000;
 
+export interface AttachOptions {
+  /** How long to wait for the thread to stop, milliseconds; 1,000 by default. */
+  readonly patienceMs?: number | undefined;
+}
+
+/** The program that attaches, started for one process. {@link attachUserfaultfd} is all that most need. */
+export class Attacher implements AsyncDisposable {
+  readonly #handle: ProcessHandle;
+  readonly #child: ChildProcess;
+  readonly #exited: Promise<unknown>;
+  readonly #answers: AsyncIterator<string>;
+
+  private constructor(handle: ProcessHandle, child: ChildProcess) {
+    this.#handle = handle;
+    this.#child = child;
+    this.#exited = once(child, 'close').catch(() => undefined);
+    // It may be gone before it reads: its missing answer tells.
+    child.stdin!.on('error', () => {});
+    this.#answers = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
+  }
+
+  /** Its process number. */
+  get pid(): number {
+    return this.#child.pid!;
+  }
+
+  /**
+   * Checks the target and starts the program, which touches nothing yet.
+   *
+   * @throws ProcessError for a process that cannot, or had better not, be attached to
+   */
+  static async start(handle: ProcessHandle, options: AttachOptions = {}): Promise<Attacher> {
+    const { syscall, numbers } = libc();
+    checkTarget(handle, tracedArchitecture());
+    const folder = openSync(handle.path('.'), constants.O_RDONLY | constants.O_DIRECTORY);
+    let pidfd = -1;
+    try {
+      pidfd = syscall(numbers.pidfd_open, handle.pid, 0, 0, 0, 0, 0);
+      if (pidfd < 0) {
+        const error = lastError(`attach to process ${handle.pid}`, 'pidfd_open', { pid: handle.pid });
+        if (error.code !== 'ESRCH') throw error;
+        throw new ProcessError(
+          'ended',
+          handle.pid,
+          'the process has ended',
+          `attach to process ${handle.pid}`,
+        );
+      }
+      // The folder was opened before the pidfd: if it still answers, both are of the same process.
+      handle.read('stat');
+
+      // A debugger's options are for this process, not for that one.
+      const { NODE_OPTIONS: _, ...env } = process.env;
+      const child = spawn(
+        process.execPath,
+        [attacherProgram(), handle.pid, options.patienceMs ?? DEFAULT_PATIENCE_MS].map(String),
+        // A session of its own: Ctrl-C in our terminal is not for it.
+        { detached: true, env, stdio: ['pipe', 'pipe', 'inherit', pidfd, folder] },
+      );
+      const attacher = new Attacher(handle, child);
+      await once(child, 'spawn');
+      return attacher;
+    } finally {
+      closeSync(folder);
+      if (pidfd >= 0) closeSync(pidfd);
+    }
+  }
+
+  /** Attaches once. After an error, the program is of no more use. */
+  async attach(): Promise<Attachment> {
+    this.#child.stdin!.write('a');
+    const { value, done } = await this.#answers.next();
+    if (done) {
+      throw new PagemapError(`attach to process ${this.#handle.pid}`, {
+        errno: errnoNumber('EIO')!,
+        syscall: 'ptrace',
+        pid: this.#handle.pid,
+        hint: 'the program that does it ended without an answer',
+      });
+    }
+    const answer = JSON.parse(value) as AttachReply;
+    if (!answer.ok) throw problem(this.#handle, answer);
+    return { fd: this.#take(answer.fd), tid: answer.tid, stopMs: answer.stopMs };
+  }
+
+  /** Its descriptor as one of our own. It is our child and waits for us: its number cannot be another's. */
+  #take(fd: number): number {
+    const { syscall, numbers, errno } = libc();
+    const pidfd = syscall(numbers.pidfd_open, this.pid, 0, 0, 0, 0, 0);
+    const taken = pidfd < 0 ? -1 : syscall(numbers.pidfd_getfd, pidfd, fd, 0, 0, 0, 0);
+    const reason = errno();
+    if (pidfd >= 0) closeSync(pidfd);
+    if (taken >= 0) return taken;
+    throw new PagemapError(`take over the userfaultfd for process ${this.#handle.pid}`, {
+      errno: reason,
+      syscall: 'pidfd_getfd',
+      pid: this.#handle.pid,
+      hint: `${errnoName(reason)} from the program that made it`,
+    });
+  }
+
+  /** Ends the program, and with it all that it still holds. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#child.stdin!.end();
+    await this.#exited;
+  }
+}
+
 /**
  * Makes a userfaultfd in another process and takes it: two system calls are run in one of its threads, which is stopped
  * for about half a millisecond. Not one byte of its memory is changed, and nothing stays behind in it.
  *
- * @param options.patienceMs how long to wait for the thread to stop, milliseconds; 1,000 by default
  * @throws ProcessError for a process that cannot, or had better not, be attached to; `reason` and `hint` say why
  */
 export async function attachUserfaultfd(
   handle: ProcessHandle,
-  options: { patienceMs?: number } = {},
+  options: AttachOptions = {},
 ): Promise<Attachment> {
-  const { syscall, numbers, errno } = libc();
-  checkTarget(handle, tracedArchitecture());
-  const folder = openSync(handle.path('.'), constants.O_RDONLY | constants.O_DIRECTORY);
-  let pidfd = -1;
-  try {
-    pidfd = syscall(numbers.pidfd_open, handle.pid, 0, 0, 0, 0, 0);
-    if (pidfd < 0) {
-      const error = lastError(`attach to process ${handle.pid}`, 'pidfd_open', { pid: handle.pid });
-      if (error.code !== 'ESRCH') throw error;
-      throw new ProcessError('ended', handle.pid, 'the process has ended', `attach to process ${handle.pid}`);
-    }
-    // The folder was opened before the pidfd: if it still answers, both are of the same process.
-    handle.read('stat');
-
-    // A debugger's options are for this process, not for that one.
-    const { NODE_OPTIONS: _, ...env } = process.env;
-    const child = spawn(
-      process.execPath,
-      [attacherProgram(), handle.pid, options.patienceMs ?? DEFAULT_PATIENCE_MS].map(String),
-      // A session of its own: Ctrl-C in our terminal is not for it.
-      { detached: true, env, stdio: ['pipe', 'pipe', 'inherit', pidfd, folder] },
-    );
-    const exited = once(child, 'close').catch(() => undefined);
-    // It may be gone before it reads: its missing answer tells.
-    child.stdin!.on('error', () => {});
-    try {
-      await once(child, 'spawn');
-      child.stdin!.write('a');
-      let answer: AttachReply | undefined;
-      for await (const line of createInterface({ input: child.stdout! })) {
-        answer = JSON.parse(line) as AttachReply;
-        break;
-      }
-      if (answer === undefined) {
-        throw new PagemapError(`attach to process ${handle.pid}`, {
-          errno: errnoNumber('EIO')!,
-          syscall: 'ptrace',
-          pid: handle.pid,
-          hint: 'the program that does it ended without an answer',
-        });
-      }
-      if (!answer.ok) throw problem(handle, answer);
-      return { fd: take(child.pid!, answer.fd), tid: answer.tid, stopMs: answer.stopMs };
-    } finally {
-      child.stdin!.end();
-      await exited;
-    }
-  } finally {
-    closeSync(folder);
-    if (pidfd >= 0) closeSync(pidfd);
-  }
-
-  /** The attacher's descriptor as one of our own. It is our child and waits for us: its number cannot be another's. */
-  function take(attacher: number, fd: number): number {
-    const attacherPidfd = syscall(numbers.pidfd_open, attacher, 0, 0, 0, 0, 0);
-    const taken = attacherPidfd < 0 ? -1 : syscall(numbers.pidfd_getfd, attacherPidfd, fd, 0, 0, 0, 0);
-    const reason = errno();
-    if (attacherPidfd >= 0) closeSync(attacherPidfd);
-    if (taken >= 0) return taken;
-    throw new PagemapError(`take over the userfaultfd for process ${handle.pid}`, {
-      errno: reason,
-      syscall: 'pidfd_getfd',
-      pid: handle.pid,
-      hint: `${errnoName(reason)} from the program that made it`,
-    });
-  }
+  await using attacher = await Attacher.start(handle, options);
+  return await attacher.attach();
 }

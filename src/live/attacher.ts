@@ -6,11 +6,11 @@
  * ends it halfway: between changing and restoring the target's registers, the kernel would let the target run on with
  * ours. When it ends, all it holds is closed.
  *
- * Descriptors: 0 orders (its end is the end), 1 the answer as a line of JSON, 3 the target's pidfd, 4 the target's
+ * Descriptors: 0 orders (one byte each; their end is the end), 1 the answers as lines of JSON, 3 the target's pidfd, 4 the target's
  * /proc folder. Both stand for that very process, whatever becomes of its number. Arguments: the process number, the
  * patience in milliseconds.
  */
-import { constants, openSync, readdirSync, readFileSync, readSync, writeSync } from 'node:fs';
+import { closeSync, constants, openSync, readdirSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { errnoName, uffd } from '../abi/index.js';
 import { PTRACE_O_SUSPEND_SECCOMP } from '../abi/ptrace.js';
 import { parseMaps, parseStatus } from '../proc/index.js';
@@ -73,15 +73,19 @@ function findInstruction(arch: TracedArchitecture): number {
   );
   code.sort((a, b) => Number(b.name === '[vdso]') - Number(a.name === '[vdso]'));
   const memory = openSync(`${FOLDER}/mem`, constants.O_RDONLY);
-  const bytes = new Uint8Array(4 << 20);
-  for (const { start, end } of code) {
-    try {
-      const count = readSync(memory, bytes, 0, Math.min(bytes.length, end - start), start);
-      const offset = arch.findSyscallInstruction(bytes.subarray(0, count));
-      if (offset >= 0) return start + offset;
-    } catch {
-      // Unmapped meanwhile, or pages of a file that cannot be read.
+  try {
+    for (const { start, end } of code) {
+      try {
+        const bytes = new Uint8Array(Math.min(4 << 20, end - start));
+        const count = readSync(memory, bytes, 0, bytes.length, start);
+        const offset = arch.findSyscallInstruction(bytes.subarray(0, count));
+        if (offset >= 0) return start + offset;
+      } catch {
+        // Unmapped meanwhile, or pages of a file that cannot be read.
+      }
     }
+  } finally {
+    closeSync(memory);
   }
   throw new Failure('no-instruction', 'no system call instruction was found in its code');
 }
@@ -205,10 +209,15 @@ function reply(pid: number, patienceMs: number): AttachReply {
   }
 }
 
-/** One line of orders; false at the end of them: nobody is there any more. */
+let held = -1;
+
+/** Waits for an order; false at the end of them: nobody is there any more. */
 function order(): boolean {
   try {
-    return readSync(0, new Uint8Array(1)) > 0;
+    const more = readSync(0, new Uint8Array(1)) > 0;
+    if (held >= 0) closeSync(held);
+    held = -1;
+    return more;
   } catch {
     return false;
   }
@@ -218,15 +227,17 @@ function order(): boolean {
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGPIPE'] as const)
   process.on(signal, () => {});
 
-if (order()) {
+while (order()) {
   const answer = reply(Number(process.argv[2]), Number(process.argv[3]));
   try {
     writeSync(1, `${JSON.stringify(answer)}\n`);
-    // The userfaultfd stays open until it has been taken: until the next order, or the end of orders.
-    order();
   } catch {
     // The starter is gone.
+    break;
   }
+  // A thread that could not be stopped is let go of by the end of this process.
+  if (!answer.ok) break;
+  // The userfaultfd stays open until it has been taken: until the next order, or the end of orders.
+  held = answer.fd;
 }
-// At once: a thread that could not be stopped is let go of by the end of this process.
 process.exit(0);

@@ -1,4 +1,4 @@
-export { type Attachment, attachUserfaultfd } from './attach.js';
+export { Attacher, type Attachment, type AttachOptions, attachUserfaultfd } from './attach.js';
 export { type Answer, type Capability, kernelCategories, probeCapabilities } from './capabilities.js';
 export { createMemoryFile, type MapOptions, MappedMemory, mapMemory, SafeAccess } from './memory.js';
 export { DISABLE_VARIABLE, LivePagemap, openPagemap } from './pagemap.js';

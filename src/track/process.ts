@@ -11,6 +11,7 @@ import {
   RegionBuffer,
 } from '../abi/index.js';
 import {
+  type AttachOptions,
   attachUserfaultfd,
   kernelCategories,
   type LivePagemap,
@@ -73,11 +74,6 @@ export interface Interval {
   readonly writtenPages: number;
   /** All tracked mappings, in address order, those without writes included. */
   readonly mappings: readonly MappingWrites[];
-}
-
-export interface TrackProcessOptions {
-  /** How long to wait for the target to be stopped, milliseconds; 1,000 by default. */
-  readonly patienceMs?: number;
 }
 
 /** A part of a mapping, to be scanned. */
@@ -502,7 +498,7 @@ function* groups(
  * child.kill();
  * ```
  */
-export async function trackProcess(pid: number, options: TrackProcessOptions = {}): Promise<ProcessTracker> {
+export async function trackProcess(pid: number, options: AttachOptions = {}): Promise<ProcessTracker> {
   const pagemap = openPagemap(pid);
   try {
     const { fd, stopMs } = await attachUserfaultfd(pagemap.process, options);
