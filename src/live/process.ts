@@ -15,7 +15,30 @@ export type ProcessProblem =
   /** It is another user's, or has made itself undumpable. */
   | 'not-permitted'
   /** It went away, or replaced its program, while it was being looked at. */
-  | 'ended';
+  | 'ended'
+  /** It is this very process: its own memory is tracked without being stopped (`trackMemory`). */
+  | 'self'
+  /** Another program traces it already; only one can. */
+  | 'traced'
+  /** Its code is for another architecture than this program's. */
+  | 'architecture'
+  /** It would be killed, or told, for a system call that is run in it. */
+  | 'seccomp'
+  /** It did not come to a point where it could be stopped. */
+  | 'busy';
+
+const PROBLEM_ERRNO: Readonly<Record<ProcessProblem, string>> = {
+  'not-found': 'ESRCH',
+  zombie: 'ESRCH',
+  'kernel-thread': 'ESRCH',
+  'not-permitted': 'EACCES',
+  ended: 'ESRCH',
+  self: 'EINVAL',
+  traced: 'EBUSY',
+  architecture: 'ENOEXEC',
+  seccomp: 'EACCES',
+  busy: 'ETIMEDOUT',
+};
 
 /** A process that cannot be looked at: `reason` says why, `hint` what to do. */
 export class ProcessError extends PagemapError {
@@ -30,7 +53,7 @@ export class ProcessError extends PagemapError {
     cause?: unknown,
   ) {
     super(action, {
-      errno: errnoNumber(reason === 'not-permitted' ? 'EACCES' : 'ESRCH')!,
+      errno: errnoNumber(PROBLEM_ERRNO[reason])!,
       syscall: 'open',
       pid,
       hint,

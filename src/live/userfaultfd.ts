@@ -11,7 +11,11 @@ export const ASYNC_WP_FEATURES =
   uffd.UFFD_FEATURE_WP_ASYNC | uffd.UFFD_FEATURE_WP_UNPOPULATED | uffd.UFFD_FEATURE_WP_HUGETLBFS_SHMEM;
 
 /** How a userfaultfd was had: which of the three doors was open for this user. */
-export type UserfaultfdSource = 'syscall' | 'syscall (user mode only)' | '/dev/userfaultfd';
+export type UserfaultfdSource =
+  | 'syscall'
+  | 'syscall (user mode only)'
+  | '/dev/userfaultfd'
+  | 'another process';
 
 function call(fd: number, request: number, buffer: ArrayBuffer): number {
   return libc().ioctl(fd, request, libc().address(buffer));
@@ -95,8 +99,22 @@ export class Userfaultfd implements Disposable {
    * @throws PagemapError EPERM (with the ways to get permission), EINVAL when the kernel lacks a feature, ENOSYS
    */
   static open(options: { features?: number; userModeOnly?: boolean } = {}): Userfaultfd {
-    const features = options.features ?? ASYNC_WP_FEATURES;
     const { fd, source } = create(options.userModeOnly);
+    return Userfaultfd.#shakeHands(fd, source, options.features ?? ASYNC_WP_FEATURES);
+  }
+
+  /**
+   * Takes over a userfaultfd that another process made, and that is therefore for that process's memory. Nobody has
+   * used it yet.
+   *
+   * @param fd this process's descriptor of it; closed with this object, or at once when this fails
+   * @throws PagemapError EINVAL when the kernel lacks a feature
+   */
+  static adopt(fd: number): Userfaultfd {
+    return Userfaultfd.#shakeHands(fd, 'another process', ASYNC_WP_FEATURES);
+  }
+
+  static #shakeHands(fd: number, source: UserfaultfdSource, features: number): Userfaultfd {
     const [buffer, words] = struct(uffd.UFFDIO_API_STRUCT, [uffd.UFFD_API, features, 0]);
     if (call(fd, uffd.UFFDIO_API, buffer) < 0) {
       const error = lastError(`get userfaultfd features 0x${features.toString(16)}`, 'ioctl(UFFDIO_API)', {
