@@ -18,6 +18,8 @@ export interface PagemapErrorDetails {
 }
 
 function hex(address: number | bigint): string {
+  // Called for requests that are wrong, too: whatever the number is, the message must come about.
+  if (typeof address !== 'bigint' && !Number.isInteger(address)) return String(address);
   return `0x${BigInt.asUintN(64, BigInt(address)).toString(16)}`;
 }
 
@@ -38,7 +40,7 @@ function hex(address: number | bigint): string {
  * ```
  */
 export class PagemapError extends Error {
-  override readonly name = 'PagemapError';
+  override readonly name: string = 'PagemapError';
   readonly code: string;
   readonly errno: number;
   readonly syscall: string;

@@ -3,6 +3,8 @@
  * architectures share them. The keys are Node's names (`process.arch`).
  */
 export interface SyscallNumbers {
+  readonly close: number;
+  readonly wait4: number;
   readonly ptrace: number;
   readonly process_vm_readv: number;
   readonly memfd_create: number;
@@ -13,18 +15,12 @@ export interface SyscallNumbers {
 
 export const SYSCALLS: Readonly<Record<string, SyscallNumbers>> = {
   x64: {
+    close: 3,
+    wait4: 61,
     ptrace: 101,
     process_vm_readv: 310,
     memfd_create: 319,
     userfaultfd: 323,
-    pidfd_open: 434,
-    pidfd_getfd: 438,
-  },
-  arm64: {
-    ptrace: 117,
-    process_vm_readv: 270,
-    memfd_create: 279,
-    userfaultfd: 282,
     pidfd_open: 434,
     pidfd_getfd: 438,
   },

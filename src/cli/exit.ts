@@ -32,6 +32,11 @@ const PROBLEM_EXIT: Readonly<Record<ProcessProblem, ExitCode>> = {
   ended: EXIT.noProcess,
   'kernel-thread': EXIT.failed,
   'not-permitted': EXIT.notPermitted,
+  self: EXIT.failed,
+  traced: EXIT.notPermitted,
+  architecture: EXIT.unsupported,
+  seccomp: EXIT.notPermitted,
+  busy: EXIT.failed,
 };
 
 function exitCodeOf(error: unknown): ExitCode {

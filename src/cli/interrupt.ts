@@ -2,8 +2,12 @@
 import { setImmediate } from 'node:timers/promises';
 import { EXIT } from './exit.js';
 
+/** How long work may go on before signals get a chance to arrive, milliseconds: too short for people to notice. */
+const DEAF_MS = 20;
+
 export class Interrupt implements Disposable {
   #requested = false;
+  #listened = performance.now();
 
   readonly #handler = () => {
     if (this.#requested) process.exit(EXIT.interrupted);
@@ -14,9 +18,12 @@ export class Interrupt implements Disposable {
     process.on('SIGINT', this.#handler);
   }
 
-  /** Lets pending signals arrive, and tells whether one was an interrupt. */
+  /** Lets pending signals arrive, if that was some time ago, and tells whether one was an interrupt. */
   async check(): Promise<boolean> {
-    await setImmediate();
+    if (performance.now() - this.#listened >= DEAF_MS) {
+      await setImmediate();
+      this.#listened = performance.now();
+    }
     return this.#requested;
   }
 

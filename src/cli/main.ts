@@ -5,7 +5,7 @@ import { addDoctorCommand } from './commands/doctor.js';
 import { addMapsCommand } from './commands/maps.js';
 import { addScanCommand } from './commands/scan.js';
 import { EXIT, type ExitCode, report } from './exit.js';
-import { ReaderGone } from './output.js';
+import { handleWriteErrors } from './output.js';
 import { printable } from './text.js';
 import { version } from './version.js';
 
@@ -13,10 +13,11 @@ async function run(work: () => Promise<ExitCode>): Promise<void> {
   try {
     process.exitCode = await work();
   } catch (error) {
-    if (error instanceof ReaderGone) process.exitCode = EXIT.done;
-    else process.exitCode = report(error);
+    process.exitCode = report(error);
   }
 }
+
+handleWriteErrors();
 
 const program = new Command('pmscan')
   .description(
@@ -51,7 +52,6 @@ Examples:
   );
 
 for (const add of [addScanCommand, addMapsCommand, addDoctorCommand, addDemoCommand]) add(program, run);
-for (const command of program.commands) command.copyInheritedSettings(program);
 
 try {
   await program.parseAsync();

@@ -15,8 +15,11 @@ const SIZE_UNITS: Readonly<Record<string, number>> = {
 export function parseSize(text: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?$/i.exec(text.trim());
   const bytes = match ? Number(match[1]) * SIZE_UNITS[match[2]!.toUpperCase()]! : Number.NaN;
-  if (!Number.isSafeInteger(bytes)) {
+  if (Number.isNaN(bytes)) {
     throw new InvalidArgumentError('Give a size in bytes, or with a unit: 4096, 64K, 1.5G.');
+  }
+  if (!Number.isSafeInteger(bytes)) {
+    throw new InvalidArgumentError('Give a size that is a whole number of bytes, and below 2^53.');
   }
   return bytes;
 }
@@ -43,13 +46,14 @@ function parseAddress(text: string): number {
 
 /** `A-B` or `A+SIZE`, rounded outwards to whole pages. Collects over repeated options. */
 export function parseRange(text: string, previous: readonly AddressRange[] = []): AddressRange[] {
-  const [startText, separator, endText] = text.split(/([-+])/, 3);
-  if (!separator || !endText) {
+  const match = /^([^-+]+)([-+])([^-+]+)$/.exec(text);
+  if (!match) {
     throw new InvalidArgumentError(
       'Give two addresses, 0x7f0000000000-0x7f0000200000, or 0x7f0000000000+2M.',
     );
   }
-  const from = parseAddress(startText!);
+  const [, startText, separator, endText] = match as unknown as [string, string, string, string];
+  const from = parseAddress(startText);
   const to = separator === '+' ? from + parseSize(endText) : parseAddress(endText);
   if (to <= from) throw new InvalidArgumentError('The end must lie behind the start.');
   if (to > USER_SPACE_END) {
@@ -113,10 +117,33 @@ export function intersectRanges(
  */
 export function mappingMatcher(pattern: string): (name: string) => boolean {
   if (!/[*?]/.test(pattern)) return (name) => (name || '[anon]').includes(pattern);
-  const source = pattern
-    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
-    .replace(/\*+/g, '.*')
-    .replace(/\?/g, '.');
-  const expression = new RegExp(`^${source}$`, 's');
-  return (name) => expression.test(name || '[anon]');
+  return (name) => matchesGlob(pattern, name || '[anon]');
+}
+
+/**
+ * Whether a text matches a pattern of `*` and `?` as a whole. In time that is at worst the product of their lengths:
+ * names come from other processes, and a backtracking expression could be made to take for ever.
+ */
+export function matchesGlob(pattern: string, text: string): boolean {
+  let at = 0;
+  let position = 0;
+  let star = -1;
+  let resume = 0;
+  while (position < text.length) {
+    if (pattern[at] === '*') {
+      star = at++;
+      resume = position;
+    } else if (at < pattern.length && (pattern[at] === '?' || pattern[at] === text[position])) {
+      at++;
+      position++;
+    } else if (star >= 0) {
+      // Let the last star take one character more.
+      at = star + 1;
+      position = ++resume;
+    } else {
+      return false;
+    }
+  }
+  while (pattern[at] === '*') at++;
+  return at === pattern.length;
 }

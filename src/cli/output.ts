@@ -3,20 +3,9 @@ import { once } from 'node:events';
 
 const FLUSH_LENGTH = 1 << 16;
 
-/** The reader has gone (`pmscan scan … | head`): there is nothing left to do, and nothing wrong. */
-export class ReaderGone extends Error {}
-
 /** Collects text and writes it in pieces of 64 KiB; a slow reader slows us down instead of filling our memory. */
 export class Output {
   #pending = '';
-  #gone = false;
-
-  constructor() {
-    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') throw error;
-      this.#gone = true;
-    });
-  }
 
   write(text: string): void {
     this.#pending += text;
@@ -31,17 +20,24 @@ export class Output {
     if (this.#pending.length >= FLUSH_LENGTH) await this.flush();
   }
 
-  /** @throws ReaderGone when nobody reads any more */
   async flush(): Promise<void> {
-    if (this.#gone) throw new ReaderGone();
     if (this.#pending === '') return;
     const text = this.#pending;
     this.#pending = '';
-    if (!process.stdout.write(text)) {
-      await once(process.stdout, 'drain').catch(() => {
-        this.#gone = true;
-      });
-    }
-    if (this.#gone) throw new ReaderGone();
+    if (!process.stdout.write(text)) await once(process.stdout, 'drain');
   }
+}
+
+/**
+ * Decides what becomes of errors in writing, for all of the program, help included. A reader that went away
+ * (`pmscan scan ... | head`) is no failure: there is nothing left to do. Anything else, a full disk say, is.
+ */
+export function handleWriteErrors(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0);
+    process.stderr.write(`pmscan: Cannot write the output: ${error.code ?? error.message}\n`);
+    process.exit(1);
+  });
+  // Where messages cannot be written, the exit code is what is left.
+  process.stderr.on('error', () => undefined);
 }

@@ -7,7 +7,9 @@ import { printable, shorten } from './text.js';
 const MOST_LISTED = 10;
 
 function resolve(target: string): number {
-  if (/^\d+$/.test(target)) return Number(target);
+  if (target.trim() === '')
+    throw new CliError(EXIT.usage, 'Cannot look for a process without a name; give its number or name');
+  if (/^\d{1,15}$/.test(target)) return Number(target);
   const found = findProcesses(target);
   if (found.length === 1) return found[0]!.pid;
   if (found.length === 0) {

@@ -48,10 +48,23 @@ export function hex(address: number): string {
   return `0x${address.toString(16)}`;
 }
 
+/** Characters that take one column each; measuring the others costs a hundred times as much. */
+const NARROW = /^[\x20-\x7e\u00b7\u2580-\u259f]*$/;
+
+/** Width in terminal columns; colour codes take none. */
+export function columnsOf(text: string): number {
+  return NARROW.test(text) ? text.length : stringWidth(text);
+}
+
 /** Cuts text to a width in terminal columns, in its middle: the end of a path tells more than its middle. */
-export function shorten(text: string, columns: number): string {
-  if (stringWidth(text) <= columns) return text;
-  if (columns < 2) return '…'.slice(0, columns);
+export function shorten(
+  text: string,
+  columns: number,
+  style: { unicode: boolean } = { unicode: true },
+): string {
+  if (columnsOf(text) <= columns) return text;
+  const ellipsis = style.unicode ? '…' : '~';
+  if (columns < 2) return ellipsis.slice(0, columns);
   const characters = [...new Intl.Segmenter().segment(text)].map((part) => part.segment);
   const headColumns = Math.floor((columns - 1) / 3);
   let head = '';
@@ -71,7 +84,7 @@ export function shorten(text: string, columns: number): string {
     tail = characters[last] + tail;
     used += width;
   }
-  return `${head}…${tail}`;
+  return `${head}${ellipsis}${tail}`;
 }
 
 export interface Column {
@@ -80,7 +93,7 @@ export interface Column {
 }
 
 function pad(text: string, width: number, align: 'left' | 'right'): string {
-  const fill = ' '.repeat(Math.max(0, width - stringWidth(text)));
+  const fill = ' '.repeat(Math.max(0, width - columnsOf(text)));
   return align === 'left' ? text + fill : fill + text;
 }
 
@@ -91,8 +104,8 @@ function pad(text: string, width: number, align: 'left' | 'right'): string {
 export function tableLines(columns: readonly Column[], rows: readonly (readonly string[])[]): string[] {
   const widths = columns.map((column, index) => {
     let width = 0;
-    for (const row of rows) width = Math.max(width, stringWidth(row[index] ?? ''));
-    return width === 0 ? 0 : Math.max(width, stringWidth(column.title));
+    for (const row of rows) width = Math.max(width, columnsOf(row[index] ?? ''));
+    return width === 0 ? 0 : Math.max(width, columnsOf(column.title));
   });
   const line = (cells: readonly string[]): string =>
     cells
@@ -121,7 +134,7 @@ export function outputStyle(color: boolean, stream: NodeJS.WriteStream = process
   return {
     colors: picocolors.createColors(!refused && (terminal || forced)),
     unicode:
-      env['TERM'] !== 'linux' && !/^(C|POSIX)$/.test(env['LC_ALL'] ?? env['LC_CTYPE'] ?? env['LANG'] ?? ''),
+      env['TERM'] !== 'linux' && !/^(C|POSIX)$/.test(env['LC_ALL'] || env['LC_CTYPE'] || env['LANG'] || ''),
     columns: stream.isTTY === true ? (stream.columns ?? 80) : Number.POSITIVE_INFINITY,
   };
 }

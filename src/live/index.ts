@@ -1,6 +1,7 @@
+export { Attacher, type Attachment, type AttachOptions, attachUserfaultfd } from './attach.js';
 export { type Answer, type Capability, kernelCategories, probeCapabilities } from './capabilities.js';
 export { createMemoryFile, type MapOptions, MappedMemory, mapMemory, SafeAccess } from './memory.js';
-export { DISABLE_VARIABLE, LivePagemap, openPagemap } from './pagemap.js';
+export { DISABLE_VARIABLE, ioctlDisabled, LivePagemap, openPagemap } from './pagemap.js';
 export {
   findProcesses,
   ProcessError,
@@ -8,4 +9,5 @@ export {
   type ProcessMatch,
   type ProcessProblem,
 } from './process.js';
+export { mappingPageSize, mappingsCover } from './procmap.js';
 export { ASYNC_WP_FEATURES, Userfaultfd, type UserfaultfdSource } from './userfaultfd.js';

@@ -48,7 +48,7 @@ function load(): Libc {
     throw unsupported(`this is ${process.platform}; the kernel's PAGEMAP_SCAN is there on Linux only`);
   }
   const numbers = SYSCALLS[process.arch];
-  if (numbers === undefined) throw unsupported(`${process.arch} is not supported; x64 and arm64 are`);
+  if (numbers === undefined) throw unsupported(`${process.arch} is not supported yet; x64 is`);
 
   let koffi: Koffi;
   try {

@@ -1,7 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Memory of this process's own, outside V8's heap: for probes, samples and tests. */
 import { closeSync, ftruncateSync } from 'node:fs';
-import { errnoNumber, mman, PAGE_SIZE } from '../abi/index.js';
+import { errnoNumber, mman, PAGE_SIZE, PagemapError } from '../abi/index.js';
 import { lastError, libc } from './libc.js';
 
 /**
@@ -20,6 +20,8 @@ export function createMemoryFile(
   const flags = mman.MFD_CLOEXEC | (options.huge ? mman.MFD_HUGETLB : 0);
   const where = address(text.buffer) + text.byteOffset;
   const fd = syscall(numbers.memfd_create, where, flags, 0, 0, 0, 0);
+  // Used after the call, so that the collector cannot take it before.
+  text.fill(0);
   if (fd < 0) throw lastError('create a memory file', 'memfd_create');
   try {
     ftruncateSync(fd, lengthBytes);
@@ -28,6 +30,14 @@ export function createMemoryFile(
     throw error;
   }
   return fd;
+}
+
+function disposed(action: string): PagemapError {
+  return new PagemapError(action, {
+    errno: errnoNumber('EBADF')!,
+    syscall: 'check',
+    hint: 'it was disposed',
+  });
 }
 
 /**
@@ -54,6 +64,7 @@ export class SafeAccess implements Disposable {
 
   /** Writes one byte; false where that faults. */
   write(address: number, value = 0): boolean {
+    this.#check();
     this.#scratch[0] = value;
     libc().pwrite(this.#fd, this.#scratchAddress, 1, 0);
     return libc().pread(this.#fd, address, 1, 0) === 1;
@@ -61,9 +72,15 @@ export class SafeAccess implements Disposable {
 
   /** Reads one byte; undefined where that faults. */
   read(address: number): number | undefined {
+    this.#check();
     if (libc().pwrite(this.#fd, address, 1, 0) !== 1) return undefined;
     libc().pread(this.#fd, this.#scratchAddress, 1, 0);
     return this.#scratch[0];
+  }
+
+  // The number of a closed descriptor may be that of somebody's file by now.
+  #check(): void {
+    if (!this.#open) throw disposed('access memory');
   }
 
   [Symbol.dispose](): void {
@@ -72,6 +89,8 @@ export class SafeAccess implements Disposable {
     closeSync(this.#fd);
   }
 }
+
+const isPages = (bytes: number) => bytes > 0 && bytes % PAGE_SIZE === 0;
 
 /** What to map; private anonymous memory, readable and writable, unless said otherwise. */
 export interface MapOptions {
@@ -110,6 +129,7 @@ export class MappedMemory implements Disposable {
 
   /** mprotect(2) on a part of it, bytes from its start; on all of it by default. */
   protect(prot: number, offset = 0, lengthBytes = this.lengthBytes - offset): void {
+    this.#check();
     if (libc().mprotect(this.address + offset, lengthBytes, prot) < 0) {
       throw lastError('change the protection of memory', 'mprotect');
     }
@@ -117,6 +137,7 @@ export class MappedMemory implements Disposable {
 
   /** madvise(2) on a part of it, bytes from its start; on all of it by default. */
   advise(advice: number, offset = 0, lengthBytes = this.lengthBytes - offset): void {
+    this.#check();
     if (libc().madvise(this.address + offset, lengthBytes, advice) < 0) {
       throw lastError(`give advice ${advice} on memory`, 'madvise');
     }
@@ -127,7 +148,13 @@ export class MappedMemory implements Disposable {
    * inaccessible: touching it after that kills the process.
    */
   view(): ArrayBuffer {
+    this.#check();
     return libc().view(this.address, this.lengthBytes);
+  }
+
+  // What lies at the address after an unmapping is somebody else's.
+  #check(): void {
+    if (!this.#mapped) throw disposed('use this mapping');
   }
 
   [Symbol.dispose](): void {
@@ -140,7 +167,7 @@ export class MappedMemory implements Disposable {
 /**
  * Maps memory.
  *
- * @throws PagemapError with the errno of mmap: ENOMEM when there is no room or no free huge page
+ * @throws PagemapError EINVAL for a length or alignment that is none, else the errno of mmap: ENOMEM when there is no room or no free huge page
  * @example
  * ```ts
  * import { mapMemory } from 'pagemap-scan/live';
@@ -150,6 +177,13 @@ export class MappedMemory implements Disposable {
  */
 export function mapMemory(options: MapOptions): MappedMemory {
   const { lengthBytes, fd = -1, offset = 0, alignBytes = PAGE_SIZE } = options;
+  if (!isPages(lengthBytes) || !isPages(alignBytes) || Math.log2(alignBytes) % 1 !== 0) {
+    throw new PagemapError(`map ${lengthBytes} bytes`, {
+      errno: errnoNumber('EINVAL')!,
+      syscall: 'check',
+      hint: `the length must be a multiple of ${PAGE_SIZE} bytes, the alignment a power of two from there`,
+    });
+  }
   const { mmap, munmap } = libc();
   const prot = options.prot ?? mman.PROT_READ | mman.PROT_WRITE;
   let flags = options.shared ? mman.MAP_SHARED : mman.MAP_PRIVATE;

@@ -3,6 +3,7 @@ import { closeSync, readSync } from 'node:fs';
 import {
   errnoNumber,
   loadU64,
+  PAGE_REGION,
   PAGEMAP_SCAN,
   type Pagemap,
   PM_SCAN_ARG,
@@ -11,6 +12,7 @@ import {
   type ScanResult,
   scanError,
   storeU64,
+  USER_SPACE_END,
 } from '../abi/index.js';
 import type { Mapping } from '../proc/index.js';
 import { type Libc, libc } from './libc.js';
@@ -30,6 +32,8 @@ export function ioctlDisabled(): boolean {
   const value = process.env[DISABLE_VARIABLE];
   return value !== undefined && value !== '' && value !== '0';
 }
+
+const isInteger = (value: number | bigint) => typeof value === 'bigint' || Number.isInteger(value);
 
 /** Addresses of outputs that were used before; a backing store never moves. */
 const addresses = new WeakMap<ArrayBuffer | SharedArrayBuffer, number>();
@@ -68,6 +72,10 @@ export class LivePagemap implements Pagemap, Disposable {
   }
 
   scan(request: ScanRequest, output: RegionBuffer | null): ScanResult {
+    // NaN would be stored as 0, and a scan that protects would do so from there. The kernel's own checks do the rest.
+    if (!isInteger(request.start) || !isInteger(request.end)) {
+      throw scanError(errnoNumber('EINVAL')!, request, undefined, this.pid);
+    }
     if (!this.#open) throw scanError(errnoNumber('EBADF')!, request, undefined, this.pid);
     if (this.#disabled) throw scanError(errnoNumber('ENOTTY')!, request, undefined, this.pid);
     const words = this.#words;
@@ -92,7 +100,10 @@ export class LivePagemap implements Pagemap, Disposable {
     if (request.override !== undefined) {
       if (request.override.size !== undefined) storeU64(words, AT.size, request.override.size);
       if (request.override.vec !== undefined) storeU64(words, AT.vec, request.override.vec);
-      if (request.override.vecLen !== undefined) storeU64(words, AT.vec_len, request.override.vecLen);
+      if (request.override.vecLen !== undefined) {
+        this.#checkRoom(request.override.vecLen, request.override.vec, output);
+        storeU64(words, AT.vec_len, request.override.vecLen);
+      }
     }
 
     const regions = this.#libc.ioctl(this.#fd, PAGEMAP_SCAN, this.#argAddress);
@@ -104,6 +115,13 @@ export class LivePagemap implements Pagemap, Disposable {
     }
     if (output !== null) output.length = regions;
     return { regions, walkEnd: loadU64(words, AT.walk_end) };
+  }
+
+  /** More room than there is may be claimed only where the kernel refuses it: it would write over our memory. */
+  #checkRoom(vecLen: number | bigint, vec: number | bigint | undefined, output: RegionBuffer | null): void {
+    const refused = vecLen < 0 || vecLen > USER_SPACE_END / PAGE_REGION.sizeBytes;
+    if (vec !== undefined || output === null || vecLen <= output.capacity || refused) return;
+    throw new RangeError(`Cannot claim room for ${vecLen} regions in a buffer of ${output.capacity}`);
   }
 
   #outputAddress(output: RegionBuffer): number {
@@ -131,6 +149,7 @@ export class LivePagemap implements Pagemap, Disposable {
    * @returns how many pages were read: fewer at the end of the address space, 0 when the process has ended
    */
   readWords(start: number, words: Uint32Array): number {
+    if (!this.#open) throw scanError(errnoNumber('EBADF')!, { start, end: start }, undefined, this.pid);
     const bytes = readSync(this.#fd, words, 0, words.byteLength, (start / 4096) * 8);
     return bytes / 8;
   }

@@ -1,8 +1,8 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Finding and holding a process by its /proc folder. */
 import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { errnoNumber, PagemapError, USER_SPACE_END } from '../abi/index.js';
-import { type Mapping, parseMaps, parseStatStartTime, parseStatus } from '../proc/index.js';
+import { errnoNumber, PagemapError } from '../abi/index.js';
+import { type Mapping, PF_KTHREAD, parseMaps, parseStatStartTime, parseStatus } from '../proc/index.js';
 
 /** Why a process cannot be looked at. */
 export type ProcessProblem =
@@ -15,10 +15,34 @@ export type ProcessProblem =
   /** It is another user's, or has made itself undumpable. */
   | 'not-permitted'
   /** It went away, or replaced its program, while it was being looked at. */
-  | 'ended';
+  | 'ended'
+  /** It is this very process: its own memory is tracked without being stopped (`trackMemory`). */
+  | 'self'
+  /** Another program traces it already; only one can. */
+  | 'traced'
+  /** Its code is for another architecture than this program's. */
+  | 'architecture'
+  /** It would be killed, or told, for a system call that is run in it. */
+  | 'seccomp'
+  /** It did not come to a point where it could be stopped. */
+  | 'busy';
+
+const PROBLEM_ERRNO: Readonly<Record<ProcessProblem, string>> = {
+  'not-found': 'ESRCH',
+  zombie: 'ESRCH',
+  'kernel-thread': 'ESRCH',
+  'not-permitted': 'EACCES',
+  ended: 'ESRCH',
+  self: 'EINVAL',
+  traced: 'EBUSY',
+  architecture: 'ENOEXEC',
+  seccomp: 'EACCES',
+  busy: 'ETIMEDOUT',
+};
 
 /** A process that cannot be looked at: `reason` says why, `hint` what to do. */
 export class ProcessError extends PagemapError {
+  override readonly name: string = 'ProcessError';
   readonly reason: ProcessProblem;
 
   constructor(
@@ -29,7 +53,7 @@ export class ProcessError extends PagemapError {
     cause?: unknown,
   ) {
     super(action, {
-      errno: errnoNumber(reason === 'not-permitted' ? 'EACCES' : 'ESRCH')!,
+      errno: errnoNumber(PROBLEM_ERRNO[reason])!,
       syscall: 'open',
       pid,
       hint,
@@ -39,12 +63,12 @@ export class ProcessError extends PagemapError {
   }
 }
 
+/** Behind the last address of five-level page tables; `[vsyscall]` lies far above. */
+const HIGHEST_ADDRESS = 2 ** 56;
+
 function codeOf(error: unknown): string | undefined {
   return (error as NodeJS.ErrnoException | undefined)?.code;
 }
-
-/** The kernel's flag for its own threads, in /proc/PID/stat. */
-const PF_KTHREAD = 0x00200000;
 
 /**
  * A process, held by a descriptor of its /proc folder: when the process ends, reads fail, even if its number has
@@ -71,6 +95,15 @@ export class ProcessHandle implements Disposable {
 
   /** Path of a file in the process's /proc folder, valid while this handle is open. */
   path(file: string): string {
+    // A closed descriptor's number may be anybody's by now.
+    if (!this.#open) {
+      throw new PagemapError(`read /proc/${this.pid}/${file}`, {
+        errno: errnoNumber('EBADF')!,
+        syscall: 'open',
+        pid: this.pid,
+        hint: 'this handle was disposed',
+      });
+    }
     return `/proc/self/fd/${this.#folder}/${file}`;
   }
 
@@ -79,8 +112,9 @@ export class ProcessHandle implements Disposable {
    * @throws ProcessError with the reason, found by looking at what the process has become
    */
   read(file: string): Uint8Array {
+    const path = this.path(file);
     try {
-      return readFileSync(this.path(file));
+      return readFileSync(path);
     } catch (error) {
       throw this.problem(error, `read /proc/${this.pid}/${file}`);
     }
@@ -88,8 +122,9 @@ export class ProcessHandle implements Disposable {
 
   /** Opens one of its /proc files for reading; the caller closes the descriptor. */
   open(file: string): number {
+    const path = this.path(file);
     try {
-      return openSync(this.path(file), constants.O_RDONLY);
+      return openSync(path, constants.O_RDONLY);
     } catch (error) {
       throw this.problem(error, `open /proc/${this.pid}/${file}`);
     }
@@ -97,7 +132,7 @@ export class ProcessHandle implements Disposable {
 
   /** The mappings in user space, in address order: the kernel's `[vsyscall]` page is not one of them. */
   mappings(): Mapping[] {
-    return parseMaps(this.read('maps')).filter((mapping) => mapping.start < USER_SPACE_END);
+    return parseMaps(this.read('maps')).filter((mapping) => mapping.start < HIGHEST_ADDRESS);
   }
 
   /** Its name, as in /proc/PID/comm: up to 15 bytes, chosen by the process itself. */
@@ -156,7 +191,7 @@ function baseName(path: string): string {
 }
 
 /**
- * The processes whose name, program file or first argument's file name is `name`; not the caller, no kernel
+ * The processes whose name, program file, or file name that they were started by is `name`; not the caller, no kernel
  * threads, no zombies. In order of their numbers.
  *
  * @example
@@ -167,6 +202,7 @@ function baseName(path: string): string {
  */
 export function findProcesses(name: string): ProcessMatch[] {
   const found: ProcessMatch[] = [];
+  if (name === '') return found;
   for (const entry of readdirSync('/proc')) {
     if (!/^\d+$/.test(entry)) continue;
     const pid = Number(entry);
@@ -176,7 +212,7 @@ export function findProcesses(name: string): ProcessMatch[] {
       // Kernel threads and zombies have no command line.
       if (commandLine.length < 2) continue;
       const comm = readFileSync(`/proc/${pid}/comm`, 'utf8').replace(/\n$/, '');
-      let program = '';
+      let program: string | undefined;
       try {
         program = baseName(readlinkSync(`/proc/${pid}/exe`).replace(/ \(deleted\)$/, ''));
       } catch {

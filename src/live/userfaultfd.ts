@@ -11,7 +11,11 @@ export const ASYNC_WP_FEATURES =
   uffd.UFFD_FEATURE_WP_ASYNC | uffd.UFFD_FEATURE_WP_UNPOPULATED | uffd.UFFD_FEATURE_WP_HUGETLBFS_SHMEM;
 
 /** How a userfaultfd was had: which of the three doors was open for this user. */
-export type UserfaultfdSource = 'syscall' | 'syscall (user mode only)' | '/dev/userfaultfd';
+export type UserfaultfdSource =
+  | 'syscall'
+  | 'syscall (user mode only)'
+  | '/dev/userfaultfd'
+  | 'another process';
 
 function call(fd: number, request: number, buffer: ArrayBuffer): number {
   return libc().ioctl(fd, request, libc().address(buffer));
@@ -41,11 +45,10 @@ function create(userModeOnly: boolean | undefined): { fd: number; source: Userfa
   if (userModeOnly !== true) {
     fd = syscall(numbers.userfaultfd, flags, 0, 0, 0, 0, 0);
     if (fd >= 0) return { fd, source: 'syscall' };
-    if (errno() !== errnoNumber('EPERM')) {
-      throw lastError('create a userfaultfd', 'userfaultfd', {
-        hint: errno() === errnoNumber('ENOSYS') ? 'this kernel is built without it' : undefined,
-      });
-    }
+    const refused = lastError('create a userfaultfd', 'userfaultfd', {
+      hint: errno() === errnoNumber('ENOSYS') ? 'this kernel is built without it' : NOT_PERMITTED,
+    });
+    if (refused.code !== 'EPERM') throw refused;
     try {
       const device = openSync('/dev/userfaultfd', constants.O_RDWR);
       fd = libc().ioctl(device, uffd.USERFAULTFD_IOC_NEW, flags);
@@ -54,11 +57,10 @@ function create(userModeOnly: boolean | undefined): { fd: number; source: Userfa
     } catch {
       // No such device, or not for us: the restricted kind is left.
     }
+    if (userModeOnly === false) throw refused;
   }
-  if (userModeOnly !== false) {
-    fd = syscall(numbers.userfaultfd, flags | uffd.UFFD_USER_MODE_ONLY, 0, 0, 0, 0, 0);
-    if (fd >= 0) return { fd, source: 'syscall (user mode only)' };
-  }
+  fd = syscall(numbers.userfaultfd, flags | uffd.UFFD_USER_MODE_ONLY, 0, 0, 0, 0, 0);
+  if (fd >= 0) return { fd, source: 'syscall (user mode only)' };
   throw lastError('create a userfaultfd', 'userfaultfd', { hint: NOT_PERMITTED });
 }
 
@@ -97,8 +99,22 @@ export class Userfaultfd implements Disposable {
    * @throws PagemapError EPERM (with the ways to get permission), EINVAL when the kernel lacks a feature, ENOSYS
    */
   static open(options: { features?: number; userModeOnly?: boolean } = {}): Userfaultfd {
-    const features = options.features ?? ASYNC_WP_FEATURES;
     const { fd, source } = create(options.userModeOnly);
+    return Userfaultfd.#shakeHands(fd, source, options.features ?? ASYNC_WP_FEATURES);
+  }
+
+  /**
+   * Takes over a userfaultfd that another process made, and that is therefore for that process's memory. Nobody has
+   * used it yet.
+   *
+   * @param fd this process's descriptor of it; closed with this object, or at once when this fails
+   * @throws PagemapError EINVAL when the kernel lacks a feature
+   */
+  static adopt(fd: number): Userfaultfd {
+    return Userfaultfd.#shakeHands(fd, 'another process', ASYNC_WP_FEATURES);
+  }
+
+  static #shakeHands(fd: number, source: UserfaultfdSource, features: number): Userfaultfd {
     const [buffer, words] = struct(uffd.UFFDIO_API_STRUCT, [uffd.UFFD_API, features, 0]);
     if (call(fd, uffd.UFFDIO_API, buffer) < 0) {
       const error = lastError(`get userfaultfd features 0x${features.toString(16)}`, 'ioctl(UFFDIO_API)', {

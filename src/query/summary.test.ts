@@ -69,6 +69,15 @@ describe('legRanges', () => {
     }
   });
 
+  test('no leg is much longer than asked, wherever a mapping begins', () => {
+    for (const start of [0x7e0000123000, 0, GIB - PAGE_SIZE, GIB, 3 * GIB + 0x1000]) {
+      const legs = [...legRanges([{ start, end: start + 50 * GIB }], 2 * GIB)];
+      expect(legs.length).toBeGreaterThanOrEqual(25);
+      for (const leg of legs) expect(leg.end - leg.start).toBeLessThanOrEqual(3 * GIB);
+      expect(legs.reduce((sum, leg) => sum + leg.end - leg.start, 0)).toBe(50 * GIB);
+    }
+  });
+
   test('many small mappings share a leg, none makes none', () => {
     const small = Array.from({ length: 1000 }, (_, index) => range(index * 2, index * 2 + 1));
     expect([...legRanges(small)]).toEqual([range(0, 1999)]);

@@ -8,6 +8,8 @@ import {
   PAGE_IS_SWAPPED,
   PAGE_SIZE,
   type Pagemap,
+  PagemapError,
+  RegionBuffer,
 } from '../abi/index.js';
 import { type QueryOptions, scanLegs } from './regions.js';
 
@@ -102,8 +104,14 @@ export class MappingSummarizer<M extends AddressRange> {
   readonly unlisted: PageCounts = emptyCounts();
   readonly #dealer: RegionDealer<M>;
 
-  /** @param mappings in address order, not overlapping */
-  constructor(mappings: readonly M[]) {
+  /**
+   * @param mappings in address order, not overlapping
+   * @param also gets what was counted, for counts of the caller's own; not what lies in no listed mapping
+   */
+  constructor(
+    mappings: readonly M[],
+    also?: (mappingIndex: number, pages: number, categories: number) => void,
+  ) {
     this.summaries = mappings.map((mapping) => ({
       mapping,
       ...emptyCounts(),
@@ -113,11 +121,19 @@ export class MappingSummarizer<M extends AddressRange> {
       const pages = (end - start) / PAGE_SIZE;
       if (index < 0) this.unlisted.pages += pages;
       addToCounts(index < 0 ? this.unlisted : this.summaries[index]!, pages, categories);
+      if (index >= 0) also?.(index, pages, categories);
     });
   }
 
   add(start: number, end: number, categories: number): void {
     this.#dealer.add(start, end, categories);
+  }
+
+  /** Takes all ranges of an output buffer. */
+  addAll(buffer: RegionBuffer): void {
+    for (let index = 0; index < buffer.length; index++) {
+      this.add(buffer.start(index), buffer.end(index), buffer.categories(index));
+    }
   }
 
   totals(): PageCounts {
@@ -148,9 +164,10 @@ export function* legRanges(
     let at = mapping.start;
     while (at < mapping.end) {
       if (start < 0) start = at;
-      const room = Math.max(mappedBytes - held, 0);
-      const cut = Math.floor((at + room) / GIB) * GIB;
-      end = cut > at && cut < mapping.end ? cut : mapping.end;
+      // The last border within reach, or else the next one: a leg may be a part of a GiB too long, never more.
+      const reach = Math.floor((at + mappedBytes - held) / GIB) * GIB;
+      const cut = reach > at ? reach : (Math.floor(at / GIB) + 1) * GIB;
+      end = Math.min(cut, mapping.end);
       held += end - at;
       at = end;
       if (held >= mappedBytes) {
@@ -163,11 +180,23 @@ export function* legRanges(
   if (start >= 0) yield { start, end };
 }
 
+function knowsGuard(pagemap: Pagemap, buffer: RegionBuffer): boolean {
+  try {
+    // An empty range: the categories are checked, and nothing is walked.
+    pagemap.scan({ start: 0, end: 0, returnMask: PAGE_IS_GUARD }, buffer);
+    return true;
+  } catch (error) {
+    if (error instanceof PagemapError && error.code === 'EINVAL') return false;
+    throw error;
+  }
+}
+
 /**
  * Pages by category for each mapping. Memory does not grow with the number of regions.
  *
  * @param mappings in address order, as `mappings()` of a live pagemap gives them
- * @param returnMask the categories to count; leave GUARD out on a kernel that does not know it (before 6.15)
+ * Guard pages are counted where the kernel knows the category (Linux 6.15), and are 0 elsewhere.
+ *
  * @example
  * ```ts
  * import { openPagemap, summarizeMappings } from 'pagemap-scan';
@@ -180,17 +209,14 @@ export function* legRanges(
 export function summarizeMappings<M extends AddressRange>(
   pagemap: Pagemap,
   mappings: readonly M[],
-  options: QueryOptions & { returnMask?: number } = {},
+  options: QueryOptions = {},
 ): MappingSummarizer<M> {
   const summarizer = new MappingSummarizer(mappings);
-  const returnMask = options.returnMask ?? SUMMARY_RETURN & ~PAGE_IS_GUARD;
+  const buffer = options.buffer ?? new RegionBuffer(8192);
+  const returnMask = knowsGuard(pagemap, buffer) ? SUMMARY_RETURN : SUMMARY_RETURN & ~PAGE_IS_GUARD;
   for (const range of legRanges(mappings)) {
     const query = { ...range, categoryAnyofMask: SUMMARY_ANYOF, returnMask };
-    for (const buffer of scanLegs(pagemap, query, options)) {
-      for (let index = 0; index < buffer.length; index++) {
-        summarizer.add(buffer.start(index), buffer.end(index), buffer.categories(index));
-      }
-    }
+    for (const found of scanLegs(pagemap, query, { buffer })) summarizer.addAll(found);
   }
   return summarizer;
 }

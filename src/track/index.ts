@@ -1,1 +1,2 @@
+export * from './process.js';
 export { type WorkingSetSize, WriteWorkingSet } from './working-set.js';

@@ -33,6 +33,16 @@ function mapSharedHuge(lengthBytes: number): number {
   return address;
 }
 
+/** System V huge pages need CAP_IPC_LOCK or a group of their own (vm.hugetlb_shm_group). */
+function sharedHugeProblem(): string | undefined {
+  try {
+    libc().munmap(mapSharedHuge(HUGE_PAGE_SIZE), HUGE_PAGE_SIZE);
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
 class LiveWorld implements World {
   readonly pagemap = openPagemap('self');
   readonly #faults = Userfaultfd.open();
@@ -134,10 +144,17 @@ export async function livePlatform(): Promise<Platform | string> {
   };
   const reason = need('pagemap-scan') ?? need('wp-async');
   if (reason !== undefined) return reason;
+  const noSharedHuge = sharedHugeProblem();
   return {
     name: `live kernel, categories 0x${kernelCategories().toString(16)}`,
     lacks: (kind) =>
-      isHugetlb(kind) ? need('hugetlb') : kind === 'transparent huge' ? need('category-huge') : undefined,
+      kind === 'hugetlb, shared memory' && noSharedHuge !== undefined
+        ? noSharedHuge
+        : isHugetlb(kind)
+          ? need('hugetlb')
+          : kind === 'transparent huge'
+            ? need('category-huge')
+            : undefined,
     create: () => new LiveWorld(),
   };
 }

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { PAGE_SIZE } from '../../src/abi/index.js';
 import { finish, MAIN, pmscan, startPmscan } from '../support/cli.js';
-import { testWhere } from '../support/needs.js';
+import { available, testWhere } from '../support/needs.js';
 import { startTarget, type Target } from '../support/target.js';
 
 const live = testWhere('pagemap-scan', 'compiler');
@@ -19,9 +19,9 @@ afterAll(() => rmSync(folder, { recursive: true }));
 /** 100 pages, every second one written. */
 let target: Target;
 beforeAll(async () => {
-  target = await startTarget('target', [100]);
+  if (available('compiler')) target = await startTarget('target', [100]);
 });
-afterAll(() => target[Symbol.asyncDispose]());
+afterAll(() => target?.[Symbol.asyncDispose]());
 
 const range = () => `0x${target.start.toString(16)}-0x${target.end.toString(16)}`;
 
@@ -240,6 +240,10 @@ describe('what goes wrong says what, and what to do', () => {
     },
     { args: ['scan', 'PID', '--range', '0x2000-0x1000'], code: 2, says: 'The end must lie behind the start' },
     { args: ['scan', 'PID', '--range', 'zz'], code: 2, says: 'Give two addresses' },
+    { args: ['scan', 'PID', '--range', '0x1000-0x2000-x'], code: 2, says: 'Give two addresses' },
+    { args: ['scan', 'PID', '--range', '0x1000+4K+9'], code: 2, says: 'Give two addresses' },
+    { args: ['scan', 'PID', '--range', '0x1000+0.1K'], code: 2, says: 'whole number of bytes' },
+    { args: ['maps', ''], code: 2, says: 'without a name' },
     {
       args: ['scan', 'PID', '--return', 'present,nonsense'],
       code: 2,
@@ -382,6 +386,32 @@ describe('a scan that is cut short', () => {
     child.stdout.destroy();
     const { code, stderr } = await finish(child);
     expect([code, stderr]).toEqual([0, '']);
+  });
+});
+
+describe('writing', () => {
+  const through = (command: string) =>
+    finish(spawn('sh', ['-c', `set -- '${process.execPath}' '${MAIN}'; ${command}`]));
+
+  live.each(['maps', 'scan'])('a full disk is a failure that says so: %s', async (command) => {
+    for (const json of ['', '--json']) {
+      const { code, stderr } = await through(`"$@" ${command} ${target.pid} ${json} >/dev/full`);
+      expect([code, stderr]).toEqual([1, 'pmscan: Cannot write the output: ENOSPC\n']);
+    }
+  });
+
+  test('help and version survive a reader that goes away', async () => {
+    for (const option of ['--help', '--version', 'help scan']) {
+      const { stdout, stderr } = await through(`{ "$@" ${option}; echo "exit $?" >&2; } | true`);
+      expect([stdout, stderr]).toEqual(['', 'exit 0\n']);
+    }
+  });
+
+  test('the exit code survives a standard error that cannot be written', async () => {
+    const { stdout } = await through(
+      '"$@" scan 999999999 2>/dev/full; echo $?; "$@" nonsense 2>/dev/full; echo $?',
+    );
+    expect(stdout).toBe('3\n2\n');
   });
 });
 

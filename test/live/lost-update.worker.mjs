@@ -9,7 +9,8 @@ const [ROUND, DONE, STOP, COUNTERS] = [0, 1, 2, 3];
 
 let seed = thread + 1;
 for (let round = 1; ; round++) {
-  Atomics.wait(sync, ROUND, round - 1);
+  // A late wake-up for the last round must not be taken for this one.
+  while (Atomics.load(sync, ROUND) < round) Atomics.wait(sync, ROUND, round - 1);
   if (Atomics.load(sync, STOP)) break;
   for (let write = 0; write < pagesPerRound; write++) {
     seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;

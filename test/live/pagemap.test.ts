@@ -251,6 +251,41 @@ describe('errors', () => {
     expect(() => pagemap.scan({ start: 0, end: 0x7ffffffff000, returnMask: 8 }, output)).toThrow(TypeError);
   });
 
+  live('what was disposed is not used again: its descriptor may be another file by now', () => {
+    using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+    const access = new SafeAccess();
+    const handle = new ProcessHandle(process.pid);
+    const pagemap = openPagemap('self');
+    const mapped = mapMemory({ lengthBytes: PAGE_SIZE });
+    for (const thing of [access, handle, pagemap, mapped]) thing[Symbol.dispose]();
+    const uses = [
+      () => access.write(memory.address),
+      () => access.read(memory.address),
+      () => handle.read('stat'),
+      () => handle.mappings(),
+      () => pagemap.readWords(0, new Uint32Array(2)),
+      () => pagemap.ended,
+      () => mapped.advise(mman.MADV_DONTNEED),
+      () => mapped.protect(mman.PROT_NONE),
+      () => mapped.view(),
+    ];
+    for (const use of uses) expect(use).toThrow('EBADF');
+  });
+
+  live('numbers that are none, and room that is not there, are refused', () => {
+    using pagemap = openPagemap('self');
+    const output = new RegionBuffer(1);
+    for (const start of [Number.NaN, 1.5, Number.POSITIVE_INFINITY, undefined as unknown as number]) {
+      expect(() => pagemap.scan({ start, end: PAGE_SIZE }, output)).toThrow('EINVAL');
+    }
+    const everything = { start: 0, end: 0x7ffffffff000, returnMask: 8 };
+    expect(() => pagemap.scan({ ...everything, override: { vecLen: 2 } }, output)).toThrow(RangeError);
+    expect(() => pagemap.scan({ ...everything, override: { vecLen: 2n } }, output)).toThrow(RangeError);
+    for (const lengthBytes of [0, 100, 1.5, -PAGE_SIZE])
+      expect(() => mapMemory({ lengthBytes })).toThrow('EINVAL');
+    expect(() => mapMemory({ lengthBytes: PAGE_SIZE, alignBytes: 3 * PAGE_SIZE })).toThrow('EINVAL');
+  });
+
   live('walkEnd is data when the walk had begun, and absent when it had not', () => {
     using pagemap = openPagemap('self');
     using memory = mapMemory({ lengthBytes: PAGE_SIZE });

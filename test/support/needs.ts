@@ -22,19 +22,23 @@ function missing(need: string): string | undefined {
   return capability.answer === 'yes' ? undefined : `${capability.title}: ${capability.how}`;
 }
 
-/** `test`, or its skipped kind with the reason in the name, or in CI a test that fails with the reason. */
+/** Whether a test that needs this can run here. */
+export function available(...needs: string[]): boolean {
+  return needs.every((need) => missing(need) === undefined);
+}
+
+/** `test`, or its skipped kind, the reason being printed, or in CI a test that fails with the reason. */
 export function testWhere(...needs: string[]): TestAPI {
   const reasons = needs.map(missing).filter((reason) => reason !== undefined);
   if (reasons.length === 0) return test;
   const why = reasons.join('; ');
-  const instead = (name: string) => {
-    if (process.env['CI']) {
-      test(name, () => {
-        throw new Error(`Cannot be skipped in CI: ${why}`);
-      });
-    } else {
-      test.skip(`${name} (skipped: ${why})`, () => {});
-    }
-  };
-  return instead as unknown as TestAPI;
+  if (!process.env['CI']) {
+    console.log(`Skipped: ${why}`);
+    return test.skip as unknown as TestAPI;
+  }
+  const failing = (name: string) =>
+    test(name, () => {
+      throw new Error(`Cannot be skipped in CI: ${why}`);
+    });
+  return Object.assign(failing, { each: () => failing }) as unknown as TestAPI;
 }

@@ -11,7 +11,7 @@ import { Output } from '../output.js';
 import type { SampleMessage } from '../sample.js';
 import { openTarget } from '../target.js';
 import { outputStyle } from '../text.js';
-import { countRows, mapsTable, sumRows } from './maps.js';
+import { countRows, mapsTable } from './maps.js';
 import { textSink } from './scan.js';
 
 const FILTER = 'present & !file & !pfnzero';
@@ -48,8 +48,8 @@ export async function demoCommand(options: { color?: boolean }): Promise<ExitCod
       `A sample process (${child.pid}) on Linux ${release()}, with a mapping of each kind, by PAGEMAP_SCAN:`,
     );
     output.line('');
-    const rows = await countRows(pagemap, sample.parts);
-    for (const line of mapsTable(rows!, sumRows(rows!), style)) output.line(line);
+    const counted = await countRows(pagemap, sample.parts);
+    for (const line of mapsTable(counted!.rows, counted!, style)) output.line(line);
     output.line(legend(style));
     for (const reason of sample.missing) output.line(`Not shown: ${reason}`);
     output.line('');
@@ -70,15 +70,17 @@ export async function demoCommand(options: { color?: boolean }): Promise<ExitCod
     sink.end(totals, undefined);
     output.line('');
     output.line(
-      'Next: `pmscan maps PID` or `pmscan scan PID --where …` on a process of yours; `pmscan --help` for all',
+      'Next: `pmscan maps PID` or `pmscan scan PID --where ...` on a process of yours; `pmscan --help` for all',
     );
     await output.flush();
     return EXIT.done;
   } finally {
-    child.removeAllListeners();
-    const gone = once(child, 'exit');
-    child.disconnect();
-    await gone;
+    // It ends when the channel closes; it may have ended before.
+    if (child.exitCode === null && child.signalCode === null) {
+      const gone = once(child, 'exit');
+      if (child.connected) child.disconnect();
+      await gone;
+    }
   }
 }
 

@@ -2,7 +2,13 @@ import { readFileSync } from 'node:fs';
 import { arch, release } from 'node:os';
 import type { Command } from 'commander';
 import { errnoNumber, PagemapError } from '../../abi/index.js';
-import { type Answer, type Capability, DISABLE_VARIABLE, probeCapabilities } from '../../live/index.js';
+import {
+  type Answer,
+  type Capability,
+  DISABLE_VARIABLE,
+  ioctlDisabled,
+  probeCapabilities,
+} from '../../live/index.js';
 import { EXIT, type ExitCode } from '../exit.js';
 import { Output } from '../output.js';
 import { outputStyle, printable, type Style } from '../text.js';
@@ -47,7 +53,7 @@ function facts(): Record<string, string> {
   list['seccomp'] = { 0: 'none', 1: 'strict', 2: 'filter' }[statusField('Seccomp')] ?? 'not shown';
   list['swap'] = swapDevices();
   for (const { name, path } of SETTINGS) list[name] = setting(path);
-  if (process.env[DISABLE_VARIABLE])
+  if (ioctlDisabled())
     list[DISABLE_VARIABLE] = `${process.env[DISABLE_VARIABLE]} (the ioctl is switched off)`;
   return list;
 }

@@ -1,13 +1,12 @@
 import { type Command, Option } from 'commander';
-import { PAGE_SIZE, RegionBuffer } from '../../abi/index.js';
-import { kernelCategories, type LivePagemap } from '../../live/index.js';
+import { PAGE_SIZE, type Pagemap, RegionBuffer } from '../../abi/index.js';
+import { kernelCategories } from '../../live/index.js';
 import {
   type AddressRange,
-  addToCounts,
-  emptyCounts,
   legRanges,
+  MappingSummarizer,
+  type MappingSummary,
   type PageCounts,
-  RegionDealer,
   SUMMARY_ANYOF,
   SUMMARY_RETURN,
   scanLegs,
@@ -32,17 +31,24 @@ export interface MapsOptions {
   readonly color?: boolean;
 }
 
-/** A mapping with its pages: by category for the numbers, by kind for the bar. */
-export interface MapsRow extends PageCounts {
-  readonly start: number;
-  readonly end: number;
-  readonly prot: string;
+/** Anything with a range, protection and name can be a row: mappings are, and the parts of a sample. */
+export type RowSource = AddressRange & {
+  readonly perms: string;
   readonly name: string;
+  readonly deleted?: boolean;
+};
+
+/** A mapping with its pages: by category for the numbers, by kind for the bar. */
+export interface MapsRow extends MappingSummary<RowSource> {
   readonly kinds: number[];
 }
 
-/** Anything with a range, protection and name can be a row: mappings are, and the parts of a sample. */
-export type RowSource = AddressRange & { readonly perms: string; readonly name: string };
+/** All rows, and what they add up to. */
+export interface MapsRows {
+  readonly rows: MapsRow[];
+  readonly totals: PageCounts;
+  readonly kinds: number[];
+}
 
 /**
  * Counts the pages of each mapping; memory grows with the mappings, not with what is in them.
@@ -50,65 +56,55 @@ export type RowSource = AddressRange & { readonly perms: string; readonly name: 
  * @param step is called between calls into the kernel; false ends the work early
  */
 export async function countRows(
-  pagemap: LivePagemap,
+  pagemap: Pagemap,
   mappings: readonly RowSource[],
   step: () => Promise<boolean> = async () => true,
-): Promise<MapsRow[] | undefined> {
-  const rows: MapsRow[] = mappings.map(({ start, end, perms, name }) => ({
-    start,
-    end,
-    prot: perms,
-    name,
-    kinds: KINDS.map(() => 0),
-    ...emptyCounts(),
-    pages: (end - start) / PAGE_SIZE,
-  }));
-  const dealer = new RegionDealer(mappings, (index, start, end, categories) => {
-    // A mapping that is younger than the list is left out, as one that is younger than the scan would be.
-    if (index < 0) return;
-    const row = rows[index]!;
-    const pages = (end - start) / PAGE_SIZE;
-    addToCounts(row, pages, categories);
-    row.kinds[kindIndex(categories)]! += pages;
+): Promise<MapsRows | undefined> {
+  const kinds = mappings.map(() => KINDS.map(() => 0));
+  const summarizer = new MappingSummarizer(mappings, (index, pages, categories) => {
+    kinds[index]![kindIndex(categories)]! += pages;
   });
   const buffer = new RegionBuffer(8192);
   const returnMask = SUMMARY_RETURN & kernelCategories();
   for (const range of legRanges(mappings)) {
     const query = { ...range, categoryAnyofMask: SUMMARY_ANYOF, returnMask };
-    for (const found of scanLegs(pagemap, query, { buffer })) {
-      for (let index = 0; index < found.length; index++) {
-        dealer.add(found.start(index), found.end(index), found.categories(index));
-      }
-    }
+    for (const found of scanLegs(pagemap, query, { buffer })) summarizer.addAll(found);
     if (!(await step())) return undefined;
   }
+  const all = KINDS.map(() => 0);
   const untouched = KINDS.indexOf('untouched');
-  for (const row of rows) row.kinds[untouched] = row.pages - row.kinds.reduce((sum, pages) => sum + pages, 0);
-  return rows;
-}
-
-export function sumRows(rows: readonly MapsRow[]): PageCounts {
-  const totals = emptyCounts();
-  const keys = Object.keys(totals) as (keyof PageCounts)[];
-  for (const row of rows) for (const key of keys) totals[key] += row[key];
-  return totals;
+  const rows = summarizer.summaries.map((summary, index) => {
+    const own = kinds[index]!;
+    own[untouched] = summary.pages - own.reduce((sum, pages) => sum + pages, 0);
+    own.forEach((pages, kind) => {
+      all[kind]! += pages;
+    });
+    return { ...summary, kinds: own };
+  });
+  return { rows, totals: summarizer.totals(), kinds: all };
 }
 
 function compare(key: SortKey): (a: MapsRow, b: MapsRow) => number {
   switch (key) {
     case 'size':
-      return (a, b) => b.pages - a.pages || b.present - a.present || a.start - b.start;
+      return (a, b) => b.pages - a.pages || b.present - a.present || a.mapping.start - b.mapping.start;
     case 'address':
-      return (a, b) => a.start - b.start;
+      return (a, b) => a.mapping.start - b.mapping.start;
     case 'name':
-      return (a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : a.start - b.start);
+      return (a, b) =>
+        a.mapping.name < b.mapping.name
+          ? -1
+          : a.mapping.name > b.mapping.name
+            ? 1
+            : a.mapping.start - b.mapping.start;
     default:
-      return (a, b) => b[key] - a[key] || b.pages - a.pages || a.start - b.start;
+      return (a, b) => b[key] - a[key] || b.pages - a.pages || a.mapping.start - b.mapping.start;
   }
 }
 
 const BAR_CELLS = 16;
-const NAME_LEAST_COLUMNS = 12;
+const NARROW_BAR_CELLS = 8;
+const NAME_LEAST_COLUMNS = 16;
 
 /** A size column: empty rather than zero, so that the eye finds what is there. */
 function size(pages: number): string {
@@ -127,35 +123,57 @@ function sizes(counts: PageCounts): string[] {
   ];
 }
 
-/** The table of `rows`, as lines. */
-export function mapsTable(rows: readonly MapsRow[], totals: PageCounts, style: Style): string[] {
-  const right = (title: string) => ({ title, align: 'right' }) as const;
-  const left = (title: string) => ({ title, align: 'left' }) as const;
-  const columns = [
-    left('ADDRESS'),
-    left('PROT'),
-    right('SIZE'),
-    right('PRESENT'),
-    right('SWAPPED'),
-    right('FILE'),
-    right('ZERO'),
-    right('HUGE'),
-    right('GUARD'),
-    left('PAGES'),
-    left('NAME'),
+const right = (title: string) => ({ title, align: 'right' }) as const;
+const left = (title: string) => ({ title, align: 'left' }) as const;
+const COLUMNS = [
+  left('ADDRESS'),
+  left('PROT'),
+  right('SIZE'),
+  right('PRESENT'),
+  right('SWAPPED'),
+  right('FILE'),
+  right('ZERO'),
+  right('HUGE'),
+  right('GUARD'),
+];
+/** What a narrow terminal does without, first to last; the bar tells of most of it. */
+const DISPENSABLE = ['PROT', 'GUARD', 'ZERO', 'HUGE', 'FILE', 'SWAPPED'];
+
+/** The name of a mapping as people see it. */
+export function mappingLabel({ name, deleted }: { name: string; deleted?: boolean }): string {
+  return `${printable(name) || '[anon]'}${deleted ? ' (deleted)' : ''}`;
+}
+
+/** The table of `shown`, some of the rows of `all`, as lines; the last is that of the totals. */
+export function mapsTable(shown: readonly MapsRow[], all: MapsRows, style: Style): string[] {
+  const numbers = [
+    ...shown.map((row) => [hex(row.mapping.start), row.mapping.perms, ...sizes(row)]),
+    ['total', '', ...sizes(all.totals)],
   ];
-  const allKinds = KINDS.map((_, index) => rows.reduce((pages, row) => pages + row.kinds[index]!, 0));
-  const cells = [
-    ...rows.map((row) => [hex(row.start), row.prot, ...sizes(row), bar(row.kinds, BAR_CELLS, style)]),
-    ['total', '', ...sizes(totals), bar(allKinds, BAR_CELLS, style)],
-  ];
-  // The name comes last and takes what room is left, but the numbers are never cut for it.
-  const [widest = ''] = tableLines(columns.slice(0, -1), cells);
-  const room = Math.max(style.columns - widest.length - BAR_CELLS - 2, NAME_LEAST_COLUMNS);
-  const names = [...rows.map(({ name }) => printable(name) || '[anon]'), plural(rows.length, 'mapping')];
+  // Names take what room is left; where that is too little, the bar shrinks first, then columns go.
+  const widths = COLUMNS.map(({ title }, index) => {
+    const widest = Math.max(...numbers.map((row) => row[index]!.length));
+    return widest === 0 ? 0 : Math.max(widest, title.length) + 2;
+  });
+  const used = () => widths.reduce((sum, width) => sum + width, 0) + cells + 2;
+  let cells = BAR_CELLS;
+  if (used() + NAME_LEAST_COLUMNS > style.columns) cells = NARROW_BAR_CELLS;
+  for (const title of DISPENSABLE) {
+    if (used() + NAME_LEAST_COLUMNS <= style.columns) break;
+    widths[COLUMNS.findIndex((column) => column.title === title)] = 0;
+  }
+  const room = Math.max(style.columns - used(), 1);
+
+  const kept = COLUMNS.filter((_, index) => widths[index]! > 0);
+  const names = [...shown.map(({ mapping }) => mappingLabel(mapping)), plural(all.rows.length, 'mapping')];
+  const bars = [...shown.map(({ kinds }) => kinds), all.kinds];
   const lines = tableLines(
-    columns,
-    cells.map((row, index) => [...row, shorten(names[index]!, room)]),
+    [...kept, left('PAGES'), left('NAME')],
+    numbers.map((row, index) => [
+      ...row.filter((_, column) => widths[column]! > 0),
+      bar(bars[index]!, cells, style),
+      shorten(names[index]!, room, style),
+    ]),
   );
   const { colors } = style;
   return lines.map((line, index) => (index === 0 || index === lines.length - 1 ? colors.bold(line) : line));
@@ -165,13 +183,16 @@ export function mapsTable(rows: readonly MapsRow[], totals: PageCounts, style: S
 export async function mapsCommand(target: string, options: MapsOptions): Promise<ExitCode> {
   using pagemap = openTarget(target);
   using interrupt = new Interrupt();
-  const rows = await countRows(pagemap, pagemap.mappings(), async () => !(await interrupt.check()));
-  if (rows === undefined) return EXIT.interrupted;
-  // Half of a table would be a wrong table.
+  const counted = await countRows(pagemap, pagemap.mappings(), async () => !(await interrupt.check()));
+  // Half of a table would be a wrong table: of a scan that was cut short nothing is shown.
+  if (counted === undefined) {
+    process.stderr.write('pmscan: interrupted before all mappings were counted\n');
+    return EXIT.interrupted;
+  }
   pagemap.checkAlive();
 
+  const { rows, totals } = counted;
   rows.sort(compare(options.sort ?? 'size'));
-  const totals = sumRows(rows);
   const shown = rows.slice(0, options.top ?? rows.length);
   const output = new Output();
   if (options.json) {
@@ -179,12 +200,13 @@ export async function mapsCommand(target: string, options: MapsOptions): Promise
       schema: MAPS_SCHEMA,
       pid: pagemap.pid,
       pageSize: PAGE_SIZE,
-      mappings: shown.map(({ kinds: _kinds, start, end, prot, name, ...counts }) => ({
-        start: hex(start),
-        end: hex(end),
-        prot,
-        name,
+      mappings: shown.map(({ kinds: _kinds, mapping, ...counts }) => ({
+        start: hex(mapping.start),
+        end: hex(mapping.end),
+        prot: mapping.perms,
+        name: mapping.name,
         ...counts,
+        ...(mapping.deleted ? { deleted: true } : {}),
       })),
       totals: { mappings: rows.length, ...totals },
     };
@@ -195,7 +217,7 @@ export async function mapsCommand(target: string, options: MapsOptions): Promise
     output.line(
       `${style.colors.bold(title)}: ${plural(rows.length, 'mapping')} by ${options.sort ?? 'size'}`,
     );
-    for (const line of mapsTable(shown, totals, style)) output.line(line);
+    for (const line of mapsTable(shown, counted, style)) output.line(line);
     if (shown.length < rows.length) {
       output.line(
         `${plural(rows.length - shown.length, 'mapping')} more; the totals count them, --top shows them`,

@@ -23,7 +23,8 @@ import {
 } from '../options.js';
 import { Output } from '../output.js';
 import { openTarget } from '../target.js';
-import { hex, humanBytes, humanCount, outputStyle, plural, printable, type Style } from '../text.js';
+import { hex, humanBytes, humanCount, outputStyle, plural, printable, type Style, shorten } from '../text.js';
+import { mappingLabel } from './maps.js';
 
 export const SCAN_SCHEMA = 'pagemap-scan/scan@1';
 
@@ -37,9 +38,14 @@ export interface ScanOptions {
   readonly color?: boolean;
 }
 
+interface NamedMapping {
+  readonly name: string;
+  readonly deleted?: boolean;
+}
+
 /** Where the found regions go. `mapping` is undefined for one that appeared while we scanned. */
 export interface RegionSink {
-  region(start: number, end: number, categories: number, mapping: { name: string } | undefined): void;
+  region(start: number, end: number, categories: number, mapping: NamedMapping | undefined): void;
   end(totals: { regions: number; pages: number }, incomplete: string | undefined): void;
 }
 
@@ -70,27 +76,39 @@ function jsonSink(output: Output, pid: number): RegionSink {
   };
 }
 
-/** Wide enough for what is common; lines are written as they come, so that none can wait for the widest. */
+/** Lines are written as they come, so that none can wait for the widest: this is wide enough for what is common. */
 const CATEGORIES_WIDTH = 'written file present huge'.length;
+const NARROW_CATEGORIES_WIDTH = 'written file present'.length;
+/** Below this many columns the end of a region is left out: its size tells it, too. */
+const WIDE_COLUMNS = 110;
 
 /** A line a region, and one for the totals. */
 export function textSink(output: Output, style: Style): RegionSink {
   const { colors } = style;
+  const wide = style.columns >= WIDE_COLUMNS;
+  const categoriesWidth = wide ? CATEGORIES_WIDTH : NARROW_CATEGORIES_WIDTH;
+  const line = (start: string, end: string, pages: string, size: string): string => {
+    const middle = wide ? `${end.padEnd(14)}  ` : '';
+    return `${start.padEnd(14)}  ${middle}${pages.padStart(10)}  ${size.padStart(8)}  `;
+  };
   let titled = false;
   return {
     region(start, end, categories, mapping) {
       if (!titled) {
-        const title = `${'START'.padEnd(14)}  ${'END'.padEnd(14)}  ${'PAGES'.padStart(10)}  ${'SIZE'.padStart(8)}`;
-        output.line(colors.bold(`${title}  ${'CATEGORIES'.padEnd(CATEGORIES_WIDTH)}  MAPPING`));
+        const title = line('START', 'END', 'PAGES', 'SIZE');
+        output.line(colors.bold(`${title}${'CATEGORIES'.padEnd(categoriesWidth)}  MAPPING`));
         titled = true;
       }
-      const pages = (end - start) / PAGE_SIZE;
-      const names = categoryNames(categories).join(' ') || '-';
-      const name = mapping === undefined ? '(new mapping)' : printable(mapping.name) || '[anon]';
-      output.line(
-        `${hex(start).padEnd(14)}  ${hex(end).padEnd(14)}  ${humanCount(pages).padStart(10)}  ` +
-          `${humanBytes(end - start).padStart(8)}  ${colors.cyan(names.padEnd(CATEGORIES_WIDTH))}  ${name}`,
+      const numbers = line(
+        hex(start),
+        hex(end),
+        humanCount((end - start) / PAGE_SIZE),
+        humanBytes(end - start),
       );
+      const names = (categoryNames(categories).join(' ') || '-').padEnd(categoriesWidth);
+      const room = Math.max(style.columns - numbers.length - names.length - 2, 1);
+      const label = mapping === undefined ? '(new mapping)' : mappingLabel(mapping);
+      output.line(`${numbers}${colors.cyan(names)}  ${shorten(label, room, style)}`);
     },
     end({ regions, pages }, incomplete) {
       const what = `${plural(pages, 'page')} (${humanBytes(pages * PAGE_SIZE)}) in ${plural(regions, 'region')}`;

@@ -1,0 +1,283 @@
+/** Getting a userfaultfd that is for another process's memory: checks, then the attacher does it. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, constants, existsSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { errnoName, errnoNumber, PagemapError } from '../abi/index.js';
+import { type ProcessStatus, parseStatus } from '../proc/index.js';
+import type { AttachReply } from './attacher.js';
+import { lastError, libc } from './libc.js';
+import { ProcessError, type ProcessHandle, type ProcessProblem } from './process.js';
+import { type TracedArchitecture, tracedArchitecture } from './ptrace.js';
+
+/** A userfaultfd for another process's memory. */
+export interface Attachment {
+  /** This process's descriptor of it; the caller closes it, which ends all that was done with it. */
+  readonly fd: number;
+  /** The thread that was stopped. */
+  readonly tid: number;
+  /** For how long it was, milliseconds. */
+  readonly stopMs: number;
+}
+
+const CAP_SYS_PTRACE = 19n;
+
+/** Why ptrace is not permitted, as far as it shows, and how it would be. */
+export function explainPermission(
+  status: ProcessStatus,
+  own: ProcessStatus,
+  folderUid: number,
+  ptraceScope: string | undefined,
+): string {
+  const grant = 'run as root, or give node CAP_SYS_PTRACE';
+  if (own.capEff & (1n << CAP_SYS_PTRACE)) {
+    return 'this process has CAP_SYS_PTRACE, yet the kernel refuses: a security module, or an outer user namespace';
+  }
+  const [real, effective, saved] = status.uids;
+  const ownUid = own.uids[0];
+  if (real !== ownUid || effective !== ownUid || saved !== ownUid) {
+    return `it runs as uid ${effective}, this process as ${ownUid}; run as its user, as root, or give node CAP_SYS_PTRACE`;
+  }
+  // The files of a process that is not dumpable belong to root.
+  if (folderUid !== effective)
+    return `it has made itself non-dumpable (man prctl, PR_SET_DUMPABLE); ${grant}`;
+  if (ptraceScope === '1') {
+    return `kernel.yama.ptrace_scope is 1, which permits own descendants only; ${grant}, or set it to 0`;
+  }
+  if (ptraceScope !== undefined && ptraceScope !== '0') {
+    return `kernel.yama.ptrace_scope is ${ptraceScope}; ${ptraceScope === '3' ? 'nothing helps until the next boot' : grant}`;
+  }
+  return `it has more capabilities than this process; ${grant}`;
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether a program file's first bytes are those of a program for `arch`; undefined when they are of no ELF file. */
+export function isProgramFor(arch: TracedArchitecture, header: Uint8Array): boolean | undefined {
+  const [e, l, f] = [0x45, 0x4c, 0x46];
+  if (header.length < 20 || header[0] !== 0x7f || header[1] !== e || header[2] !== l || header[3] !== f) {
+    return undefined;
+  }
+  return header[4] === arch.elfClass && (header[18]! | (header[19]! << 8)) === arch.elfMachine;
+}
+
+function programHeader(handle: ProcessHandle): Uint8Array {
+  try {
+    const fd = openSync(handle.path('exe'), constants.O_RDONLY);
+    try {
+      const header = new Uint8Array(20);
+      return header.subarray(0, readSync(fd, header, 0, header.length, 0));
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    // Not for us to read, or a kernel thread: its registers will tell.
+    return new Uint8Array();
+  }
+}
+
+/** Refuses, before anything is touched, what could only go wrong. */
+function checkTarget(handle: ProcessHandle, arch: TracedArchitecture | undefined): void {
+  const { pid } = handle;
+  const refuse = (reason: ProcessProblem, hint: string): never => {
+    throw new ProcessError(reason, pid, hint, `attach to process ${pid}`);
+  };
+  if (arch === undefined) {
+    refuse('architecture', `on ${process.arch}, system calls cannot be run in other processes yet; x64 can`);
+    return;
+  }
+  if (pid === process.pid) refuse('self', "this process's own memory is tracked by trackMemory");
+  const status = parseStatus(handle.read('status'));
+  if (status.state === 'Z' || status.state === 'X') {
+    refuse('zombie', 'it has exited and only waits for its parent to take note');
+  }
+  if (status.tgid !== status.pid) refuse('not-found', `${pid} is a thread of process ${status.tgid}`);
+  // Throws for kernel threads, and for those that may not be looked into.
+  handle.read('maps');
+  if (status.tracerPid !== 0) {
+    refuse('traced', `process ${status.tracerPid} traces it, a debugger or strace; only one can`);
+  }
+  if (isProgramFor(arch, programHeader(handle)) === false) {
+    refuse('architecture', `its program is not for ${arch.name}`);
+  }
+}
+
+/** Run from the sources (as tests do), the built program does it. */
+function attacherProgram(): string {
+  const beside = fileURLToPath(new URL('./attacher.js', import.meta.url));
+  return existsSync(beside) ? beside : fileURLToPath(new URL('../../dist/live/attacher.js', import.meta.url));
+}
+
+function problem(handle: ProcessHandle, reply: AttachReply & { ok: false }): Error {
+  const make = (reason: ProcessProblem, hint: string) =>
+    new ProcessError(reason, handle.pid, hint, `attach to process ${handle.pid}`);
+  switch (reply.failure) {
+    case 'ended':
+      return make('ended', 'the process has ended');
+    case 'busy':
+      return make(
+        'busy',
+        `${reply.detail}: it may wait for a disk or for a child that it made by vfork; nothing was changed, try again`,
+      );
+    case 'architecture':
+      return make('architecture', reply.detail);
+    case 'seccomp':
+    case 'dispatch':
+      return make(
+        'seccomp',
+        `${reply.detail}; a system call that is run in it could kill it. Suspending filters takes CAP_SYS_ADMIN`,
+      );
+    case 'not-permitted': {
+      try {
+        const status = parseStatus(handle.read('status'));
+        if (status.tracerPid !== 0)
+          return make('traced', `process ${status.tracerPid} traces it; only one can`);
+        const own = parseStatus(readFileSync('/proc/self/status'));
+        const folder = statSync(handle.path('.')).uid;
+        const scope = readText('/proc/sys/kernel/yama/ptrace_scope');
+        return make('not-permitted', explainPermission(status, own, folder, scope));
+      } catch (error) {
+        return handle.problem(error, `attach to process ${handle.pid}`);
+      }
+    }
+    default:
+      return new PagemapError(`attach to process ${handle.pid}`, {
+        errno: errnoNumber(/gave (E\w+)/.exec(reply.detail)?.[1] ?? 'EIO') ?? errnoNumber('EIO')!,
+        syscall: 'ptrace',
+        pid: handle.pid,
+        hint: reply.detail,
+      });
+  }
+}
+
+/** Milliseconds to wait for the target to stop. */
+const DEFAULT_PATIENCE_MS = 1000;
+
+export interface AttachOptions {
+  /** How long to wait for the thread to stop, milliseconds; 1,000 by default. */
+  readonly patienceMs?: number | undefined;
+}
+
+/** The program that attaches, started for one process. {@link attachUserfaultfd} is all that most need. */
+export class Attacher implements AsyncDisposable {
+  readonly #handle: ProcessHandle;
+  readonly #child: ChildProcess;
+  readonly #exited: Promise<unknown>;
+  readonly #answers: AsyncIterator<string>;
+
+  private constructor(handle: ProcessHandle, child: ChildProcess) {
+    this.#handle = handle;
+    this.#child = child;
+    this.#exited = once(child, 'close').catch(() => undefined);
+    // It may be gone before it reads: its missing answer tells.
+    child.stdin!.on('error', () => {});
+    this.#answers = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
+  }
+
+  /** Its process number. */
+  get pid(): number {
+    return this.#child.pid!;
+  }
+
+  /**
+   * Checks the target and starts the program, which touches nothing yet.
+   *
+   * @throws ProcessError for a process that cannot, or had better not, be attached to
+   */
+  static async start(handle: ProcessHandle, options: AttachOptions = {}): Promise<Attacher> {
+    const { syscall, numbers } = libc();
+    checkTarget(handle, tracedArchitecture());
+    const folder = openSync(handle.path('.'), constants.O_RDONLY | constants.O_DIRECTORY);
+    let pidfd = -1;
+    try {
+      pidfd = syscall(numbers.pidfd_open, handle.pid, 0, 0, 0, 0, 0);
+      if (pidfd < 0) {
+        const error = lastError(`attach to process ${handle.pid}`, 'pidfd_open', { pid: handle.pid });
+        if (error.code !== 'ESRCH') throw error;
+        throw new ProcessError(
+          'ended',
+          handle.pid,
+          'the process has ended',
+          `attach to process ${handle.pid}`,
+        );
+      }
+      // The folder was opened before the pidfd: if it still answers, both are of the same process.
+      handle.read('stat');
+
+      // A debugger's options are for this process, not for that one.
+      const { NODE_OPTIONS: _, ...env } = process.env;
+      const child = spawn(
+        process.execPath,
+        [attacherProgram(), handle.pid, options.patienceMs ?? DEFAULT_PATIENCE_MS].map(String),
+        // A session of its own: Ctrl-C in our terminal is not for it.
+        { detached: true, env, stdio: ['pipe', 'pipe', 'inherit', pidfd, folder] },
+      );
+      const attacher = new Attacher(handle, child);
+      await once(child, 'spawn');
+      return attacher;
+    } finally {
+      closeSync(folder);
+      if (pidfd >= 0) closeSync(pidfd);
+    }
+  }
+
+  /** Attaches once. After an error, the program is of no more use. */
+  async attach(): Promise<Attachment> {
+    this.#child.stdin!.write('a');
+    const { value, done } = await this.#answers.next();
+    if (done) {
+      throw new PagemapError(`attach to process ${this.#handle.pid}`, {
+        errno: errnoNumber('EIO')!,
+        syscall: 'ptrace',
+        pid: this.#handle.pid,
+        hint: 'the program that does it ended without an answer',
+      });
+    }
+    const answer = JSON.parse(value) as AttachReply;
+    if (!answer.ok) throw problem(this.#handle, answer);
+    return { fd: this.#take(answer.fd), tid: answer.tid, stopMs: answer.stopMs };
+  }
+
+  /** Its descriptor as one of our own. It is our child and waits for us: its number cannot be another's. */
+  #take(fd: number): number {
+    const { syscall, numbers, errno } = libc();
+    const pidfd = syscall(numbers.pidfd_open, this.pid, 0, 0, 0, 0, 0);
+    const taken = pidfd < 0 ? -1 : syscall(numbers.pidfd_getfd, pidfd, fd, 0, 0, 0, 0);
+    const reason = errno();
+    if (pidfd >= 0) closeSync(pidfd);
+    if (taken >= 0) return taken;
+    throw new PagemapError(`take over the userfaultfd for process ${this.#handle.pid}`, {
+      errno: reason,
+      syscall: 'pidfd_getfd',
+      pid: this.#handle.pid,
+      hint: `${errnoName(reason)} from the program that made it`,
+    });
+  }
+
+  /** Ends the program, and with it all that it still holds. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#child.stdin!.end();
+    await this.#exited;
+  }
+}
+
+/**
+ * Makes a userfaultfd in another process and takes it: two system calls are run in one of its threads, which is stopped
+ * for about half a millisecond. Not one byte of its memory is changed, and nothing stays behind in it.
+ *
+ * @throws ProcessError for a process that cannot, or had better not, be attached to; `reason` and `hint` say why
+ */
+export async function attachUserfaultfd(
+  handle: ProcessHandle,
+  options: AttachOptions = {},
+): Promise<Attachment> {
+  await using attacher = await Attacher.start(handle, options);
+  return await attacher.attach();
+}

@@ -1,0 +1,243 @@
+/**
+ * A program, started by `attachUserfaultfd` for one attach: makes a userfaultfd in the target and keeps a descriptor of it
+ * until its starter has taken it.
+ *
+ * It is a process of its own, in a session of its own, so that nothing that ends the starter (SIGKILL, Ctrl-C, a crash)
+ * ends it halfway: between changing and restoring the target's registers, the kernel would let the target run on with
+ * ours. When it ends, all it holds is closed.
+ *
+ * Descriptors: 0 orders (one byte each; their end is the end), 1 the answers as lines of JSON, 3 the target's pidfd, 4 the target's
+ * /proc folder. Both stand for that very process, whatever becomes of its number. Arguments: the process number, the
+ * patience in milliseconds.
+ */
+import { closeSync, constants, openSync, readdirSync, readFileSync, readSync, writeSync } from 'node:fs';
+import { errnoName, uffd } from '../abi/index.js';
+import { PTRACE_O_SUSPEND_SECCOMP } from '../abi/ptrace.js';
+import { parseMaps, parseStatus } from '../proc/index.js';
+import { libc } from './libc.js';
+import {
+  type TracedArchitecture,
+  TracedThread,
+  TraceError,
+  TraceeGone,
+  tracedArchitecture,
+} from './ptrace.js';
+
+const PIDFD = 3;
+const FOLDER = '/proc/self/fd/4';
+
+/** Why it did not work; `attach.ts` makes sentences of it. */
+export type AttachFailure =
+  | 'ended'
+  | 'busy'
+  | 'architecture'
+  | 'seccomp'
+  | 'dispatch'
+  | 'not-permitted'
+  | 'no-instruction'
+  | 'failed';
+
+export type AttachReply =
+  | {
+      readonly ok: true;
+      /** The userfaultfd's number in this process. */
+      readonly fd: number;
+      readonly tid: number;
+      /** From the request to stop to the detach. */
+      readonly stopMs: number;
+    }
+  | { readonly ok: false; readonly failure: AttachFailure; readonly detail: string };
+
+class Failure extends Error {
+  readonly failure: AttachFailure;
+
+  constructor(failure: AttachFailure, detail: string) {
+    super(detail);
+    this.failure = failure;
+  }
+}
+
+function text(path: string): string | undefined {
+  try {
+    return readFileSync(`${FOLDER}/${path}`, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
+/** The address of a system call instruction: in the vDSO, else in any code that is mapped from a file. */
+function findInstruction(arch: TracedArchitecture): number {
+  const mappings = parseMaps(readFileSync(`${FOLDER}/maps`));
+  const code = mappings.filter(
+    ({ perms, name }) => perms.includes('x') && (name === '[vdso]' || name[0] === '/'),
+  );
+  code.sort((a, b) => Number(b.name === '[vdso]') - Number(a.name === '[vdso]'));
+  const memory = openSync(`${FOLDER}/mem`, constants.O_RDONLY);
+  try {
+    for (const { start, end } of code) {
+      try {
+        const bytes = new Uint8Array(Math.min(4 << 20, end - start));
+        const count = readSync(memory, bytes, 0, bytes.length, start);
+        const offset = arch.findSyscallInstruction(bytes.subarray(0, count));
+        if (offset >= 0) return start + offset;
+      } catch {
+        // Unmapped meanwhile, or pages of a file that cannot be read.
+      }
+    }
+  } finally {
+    closeSync(memory);
+  }
+  throw new Failure('no-instruction', 'no system call instruction was found in its code');
+}
+
+interface Candidate {
+  readonly tid: number;
+  readonly rank: number;
+  readonly seccomp: number;
+}
+
+/** The thread that a stop disturbs least, the main one among equals. */
+function chooseThread(arch: TracedArchitecture, pid: number): Candidate {
+  let best: Candidate | undefined;
+  const tids = readdirSync(`${FOLDER}/task`).map(Number);
+  // Two hundred threads are looked at in some 10 ms; more are not worth it.
+  const some = [pid, ...tids.filter((tid) => tid !== pid)].slice(0, 256);
+  for (const tid of some) {
+    const status = text(`task/${tid}/status`);
+    if (status === undefined) continue;
+    const { state, seccomp } = parseStatus(new TextEncoder().encode(status));
+    if (state === 'Z' || state === 'X') continue;
+    // "NUMBER ARGUMENTS…", or "running", or "-1 …" when it is stopped outside of a call.
+    const number = Number.parseInt(text(`task/${tid}/syscall`) ?? '', 10);
+    // What waits without being interruptible would keep us waiting.
+    const rank = state === 'D' ? 3 : Number.isNaN(number) || number < 0 ? 0 : arch.stopRank(number);
+    if (best === undefined || rank < best.rank) best = { tid, rank, seccomp: seccomp ?? 0 };
+    if (rank === 0) break;
+  }
+  if (best === undefined) throw new TraceeGone();
+  return best;
+}
+
+/** How long to wait for a moment at which a stop disturbs nobody, before a lesser one is taken. */
+const MOMENT_MS = 50;
+
+function chooseMoment(arch: TracedArchitecture, pid: number, patienceMs: number): Candidate {
+  const word = new Int32Array(new SharedArrayBuffer(4));
+  for (const start = performance.now(); ; ) {
+    const candidate = chooseThread(arch, pid);
+    if (candidate.rank === 0 || performance.now() - start > Math.min(patienceMs, MOMENT_MS)) return candidate;
+    Atomics.wait(word, 0, 0, 1);
+  }
+}
+
+function attach(pid: number, patienceMs: number, arch: TracedArchitecture): AttachReply {
+  const { syscall, numbers, errno } = libc();
+  const instruction = findInstruction(arch);
+  const { tid, seccomp } = chooseMoment(arch, pid, patienceMs);
+  const thread = new TracedThread(tid, arch);
+  const flags = constants.O_NONBLOCK | 0o2000000 /* O_CLOEXEC */ | uffd.UFFD_USER_MODE_ONLY;
+
+  try {
+    thread.seize(seccomp === 0 ? 0 : PTRACE_O_SUSPEND_SECCOMP);
+  } catch (error) {
+    if (!(error instanceof TraceError)) throw error;
+    if (seccomp !== 0)
+      throw new Failure('seccomp', `it has a seccomp filter, which cannot be suspended: ${error.message}`);
+    throw new Failure('not-permitted', error.message);
+  }
+  // A thread's number may have been given to another one until it was seized; the folder knows who is who.
+  const status = text(`task/${tid}/status`);
+  if (status === undefined) throw new TraceeGone();
+
+  let stopped = performance.now();
+  for (const start = stopped; ; ) {
+    stopped = performance.now();
+    if (!thread.interrupt(patienceMs)) {
+      throw new Failure('busy', `thread ${tid} did not stop within ${patienceMs} ms`);
+    }
+    if (!thread.save()) {
+      thread.detach();
+      throw new Failure('architecture', `thread ${tid} runs code of another architecture than ${arch.name}`);
+    }
+    if (!thread.inRestartableSequence()) break;
+    thread.continue();
+    if (performance.now() - start > patienceMs) {
+      throw new Failure('busy', `thread ${tid} does not leave its restartable sequences`);
+    }
+  }
+  if (thread.catchesSyscalls()) {
+    if (thread.restartEndedCall()) thread.writeBack();
+    thread.detach();
+    throw new Failure('dispatch', 'it has its own system calls reflected to itself (as Wine does)');
+  }
+
+  thread.blockSignals();
+  let theirs = -1;
+  let fd = -1;
+  let takeErrno = 0;
+  try {
+    theirs = thread.run(instruction, numbers.userfaultfd, [flags]);
+    if (theirs >= 0) {
+      fd = syscall(numbers.pidfd_getfd, PIDFD, theirs, 0, 0, 0, 0);
+      if (fd < 0) takeErrno = errno();
+      thread.run(instruction, numbers.close, [theirs]);
+    }
+  } finally {
+    // Whatever went wrong: it must not run on with our registers.
+    thread.restore();
+    thread.detach();
+  }
+  const stopMs = performance.now() - stopped;
+  if (theirs < 0) throw new Failure('failed', `userfaultfd gave ${errnoName(-theirs)} in it`);
+  if (fd < 0) throw new Failure('failed', `pidfd_getfd gave ${errnoName(takeErrno)}`);
+  return { ok: true, fd, tid, stopMs };
+}
+
+function reply(pid: number, patienceMs: number): AttachReply {
+  try {
+    const arch = tracedArchitecture();
+    if (arch === undefined) {
+      throw new Failure('architecture', `nothing can be run in processes of ${process.arch} yet`);
+    }
+    return attach(pid, patienceMs, arch);
+  } catch (error) {
+    if (error instanceof Failure) return { ok: false, failure: error.failure, detail: error.message };
+    if (error instanceof TraceeGone) return { ok: false, failure: 'ended', detail: 'the process has ended' };
+    const code = (error as NodeJS.ErrnoException).code;
+    const gone = code === 'ENOENT' || code === 'ESRCH';
+    return { ok: false, failure: gone ? 'ended' : 'failed', detail: String(error) };
+  }
+}
+
+let held = -1;
+
+/** Waits for an order; false at the end of them: nobody is there any more. */
+function order(): boolean {
+  try {
+    const more = readSync(0, new Uint8Array(1)) > 0;
+    if (held >= 0) closeSync(held);
+    held = -1;
+    return more;
+  } catch {
+    return false;
+  }
+}
+
+// A handler, even one that never gets to run, keeps these from ending us halfway.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGPIPE'] as const)
+  process.on(signal, () => {});
+
+while (order()) {
+  const answer = reply(Number(process.argv[2]), Number(process.argv[3]));
+  try {
+    writeSync(1, `${JSON.stringify(answer)}\n`);
+  } catch {
+    // The starter is gone.
+    break;
+  }
+  // A thread that could not be stopped is let go of by the end of this process.
+  if (!answer.ok) break;
+  // The userfaultfd stays open until it has been taken: until the next order, or the end of orders.
+  held = answer.fd;
+}
+process.exit(0);

@@ -1,0 +1,318 @@
+/**
+ * Running a system call in another process's thread, so that the thread does not notice (man ptrace(2)).
+ *
+ * All requests must come from the thread that seized, and the tracer must not die in between: the kernel would let the
+ * target run on with our registers. Hence a program of its own does it, `attacher.ts`.
+ */
+import { errnoName } from '../abi/index.js';
+import {
+  __WALL,
+  NT_PRSTATUS,
+  PTRACE_CONT,
+  PTRACE_GET_RSEQ_CONFIGURATION,
+  PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG,
+  PTRACE_GETREGSET,
+  PTRACE_GETSIGMASK,
+  PTRACE_O_TRACESYSGOOD,
+  PTRACE_SETREGSET,
+  PTRACE_SETSIGMASK,
+  PTRACE_SYSCALL,
+  parseWaitStatus,
+  type WaitStatus,
+  WNOHANG,
+} from '../abi/ptrace.js';
+import { PTRACE_DETACH, PTRACE_INTERRUPT, PTRACE_SEIZE } from '../abi/syscalls.js';
+import { x64 } from './arch-x64.js';
+import { type Libc, libc } from './libc.js';
+
+/** What differs between architectures. */
+export interface TracedArchitecture {
+  readonly name: string;
+  /** In the header of its programs: 2 is 64-bit. */
+  readonly elfClass: number;
+  readonly elfMachine: number;
+  readonly registersBytes: number;
+  /** Offset of the first system call instruction in `code`, -1 when there is none. */
+  findSyscallInstruction(code: Uint8Array): number;
+  /** Whether these are the registers of a thread that runs code of this architecture. */
+  isNative(registers: BigUint64Array): boolean;
+  instructionPointer(registers: BigUint64Array): number;
+  /** Changes registers so that the thread runs a system call next, and that nothing is restarted. */
+  prepareSyscall(
+    registers: BigUint64Array,
+    instruction: number,
+    number: number,
+    args: readonly number[],
+  ): void;
+  syscallResult(registers: BigUint64Array): number;
+  /**
+   * Where the stop has ended a waiting call with EINTR, changes registers so that it is restarted instead (unless a
+   * signal handler runs, which ends it with EINTR as it would have). True if it did.
+   */
+  restartIfEndedByStop(registers: BigUint64Array): boolean;
+  /** How much a stop disturbs a thread that waits in this call: 0 not at all, 1 its timeout begins anew, 2 it may end early. */
+  stopRank(syscallNumber: number): 0 | 1 | 2;
+}
+
+const ARCHITECTURES: Readonly<Record<string, TracedArchitecture>> = { x64 };
+
+/** That of this process; undefined where nothing can be run in other processes yet. */
+export function tracedArchitecture(): TracedArchitecture | undefined {
+  return ARCHITECTURES[process.arch];
+}
+
+/** The thread, or its process, ended while it was traced. Nothing is left to restore. */
+export class TraceeGone extends Error {
+  override readonly name = 'TraceeGone';
+}
+
+/** A ptrace request that failed. */
+export class TraceError extends Error {
+  override readonly name = 'TraceError';
+  readonly request: string;
+  readonly code: string;
+
+  constructor(request: string, errno: number) {
+    super(`Cannot trace: ${request} gave ${errnoName(errno)}`);
+    this.request = request;
+    this.code = errnoName(errno);
+  }
+}
+
+const ESRCH = 3;
+const ECHILD = 10;
+const EINTR = 4;
+
+/** All signals blocked; the kernel leaves SIGKILL and SIGSTOP out by itself. */
+const ALL_SIGNALS = 0xffffffffffffffffn;
+
+/** `struct ptrace_rseq_configuration`: u64 rseq_abi_pointer, then u32 size, signature, flags, pad. */
+const RSEQ_CONFIGURATION_BYTES = 24;
+/** In `struct rseq`: u64 rseq_cs, a pointer to a `struct rseq_cs`. */
+const RSEQ_CS_OFFSET = 8;
+
+/** Sleeps for at most `nanoseconds`; a signal may end it. */
+const SLEEP_WORD = new Int32Array(new SharedArrayBuffer(4));
+function sleep(milliseconds: number): void {
+  Atomics.wait(SLEEP_WORD, 0, 0, milliseconds);
+}
+
+/**
+ * One thread of another process, seized. Its buffers are made beforehand, so that between stop and detach nothing is
+ * allocated that could be.
+ */
+export class TracedThread {
+  readonly tid: number;
+  readonly #libc: Libc;
+  readonly #arch: TracedArchitecture;
+  readonly #saved: BigUint64Array;
+  readonly #work: BigUint64Array;
+  readonly #savedAddress: number;
+  readonly #workAddress: number;
+  readonly #mask = new BigUint64Array(2);
+  readonly #maskAddress: number;
+  readonly #iovec = new BigUint64Array(2);
+  readonly #iovecAddress: number;
+  readonly #status = new Int32Array(2);
+  readonly #statusAddress: number;
+  readonly #scratch = new BigUint64Array(8);
+  readonly #scratchAddress: number;
+  readonly #remote = new BigUint64Array(4);
+  readonly #remoteAddress: number;
+
+  constructor(tid: number, arch: TracedArchitecture) {
+    this.tid = tid;
+    this.#libc = libc();
+    this.#arch = arch;
+    const { address } = this.#libc;
+    this.#saved = new BigUint64Array(arch.registersBytes / 8);
+    this.#work = new BigUint64Array(arch.registersBytes / 8);
+    this.#savedAddress = address(this.#saved.buffer as ArrayBuffer);
+    this.#workAddress = address(this.#work.buffer as ArrayBuffer);
+    this.#maskAddress = address(this.#mask.buffer as ArrayBuffer);
+    this.#iovecAddress = address(this.#iovec.buffer as ArrayBuffer);
+    this.#statusAddress = address(this.#status.buffer as ArrayBuffer);
+    this.#scratchAddress = address(this.#scratch.buffer as ArrayBuffer);
+    this.#remoteAddress = address(this.#remote.buffer as ArrayBuffer);
+    this.#mask[1] = ALL_SIGNALS;
+  }
+
+  #request(name: string, request: number, address: number, data: number): number {
+    const { syscall, numbers, errno } = this.#libc;
+    const result = syscall(numbers.ptrace, request, this.tid, address, data, 0, 0);
+    if (result >= 0) return result;
+    // ESRCH from a thread that is stopped: it was killed.
+    if (errno() === ESRCH) throw new TraceeGone();
+    throw new TraceError(name, errno());
+  }
+
+  /** Begins to trace. The thread runs on. */
+  seize(options: number): void {
+    this.#request('PTRACE_SEIZE', PTRACE_SEIZE, 0, options | PTRACE_O_TRACESYSGOOD);
+  }
+
+  #wait(flags: number): WaitStatus | undefined {
+    const { syscall, numbers, errno } = this.#libc;
+    for (;;) {
+      const tid = syscall(numbers.wait4, this.tid, this.#statusAddress, __WALL | flags, 0, 0, 0);
+      if (tid === this.tid) {
+        const status = parseWaitStatus(this.#status[0]!);
+        if (status.kind === 'exited' || status.kind === 'killed') throw new TraceeGone();
+        return status;
+      }
+      if (tid === 0) return undefined;
+      if (errno() === ECHILD) throw new TraceeGone();
+      if (errno() !== EINTR) throw new TraceError('wait4', errno());
+    }
+  }
+
+  /**
+   * Stops it, in its own time: signals that come first are passed on. False when it did not stop within
+   * `timeoutMs` (it waits for a disk, or for its vfork child): then only the end of this process stops tracing it.
+   */
+  interrupt(timeoutMs: number): boolean {
+    this.#request('PTRACE_INTERRUPT', PTRACE_INTERRUPT, 0, 0);
+    const start = performance.now();
+    for (;;) {
+      const status = this.#wait(WNOHANG);
+      if (status?.kind === 'event-stop') return true;
+      if (status !== undefined) {
+        this.#request('PTRACE_CONT', PTRACE_CONT, 0, status.kind === 'signal-stop' ? status.signal : 0);
+        continue;
+      }
+      const elapsed = performance.now() - start;
+      if (elapsed > timeoutMs) return false;
+      // Most threads stop at once: sleeping would take longer than they do.
+      if (elapsed > 0.2) sleep(elapsed > 20 ? 1 : 0.05);
+    }
+  }
+
+  /** Lets it run on after a stop. */
+  continue(): void {
+    this.#request('PTRACE_CONT', PTRACE_CONT, 0, 0);
+  }
+
+  /** Ends tracing; the thread must be stopped. */
+  detach(): void {
+    this.#request('PTRACE_DETACH', PTRACE_DETACH, 0, 0);
+  }
+
+  /** Reads the registers, and keeps them to be restored. False when the thread does not run code of this architecture. */
+  save(): boolean {
+    const length = this.#regset('PTRACE_GETREGSET', PTRACE_GETREGSET, this.#savedAddress);
+    return length === this.#arch.registersBytes && this.#arch.isNative(this.#saved);
+  }
+
+  #regset(name: string, request: number, address: number): number {
+    this.#iovec[0] = BigInt(address);
+    this.#iovec[1] = BigInt(this.#arch.registersBytes);
+    this.#request(name, request, NT_PRSTATUS, this.#iovecAddress);
+    return Number(this.#iovec[1]);
+  }
+
+  /** Reads `words` u64 of its memory at `address` into the scratch words; false where that cannot be read. */
+  #peek(address: number, words: number): boolean {
+    const { syscall, numbers } = this.#libc;
+    this.#remote[0] = BigInt(this.#scratchAddress);
+    this.#remote[1] = BigInt(words * 8);
+    this.#remote[2] = BigInt(address);
+    this.#remote[3] = BigInt(words * 8);
+    const at = this.#remoteAddress;
+    return syscall(numbers.process_vm_readv, this.tid, at, 1, at + 16, 1, 0) === words * 8;
+  }
+
+  /**
+   * True when it stands in a restartable sequence (man rseq(2)): the kernel aborts those of a thread that was stopped, but
+   * forgets to when it finds the thread elsewhere. It has to leave it first.
+   */
+  inRestartableSequence(): boolean {
+    try {
+      const request = PTRACE_GET_RSEQ_CONFIGURATION;
+      this.#request('rseq', request, RSEQ_CONFIGURATION_BYTES, this.#scratchAddress);
+    } catch (error) {
+      // A kernel without it (before 5.13, or built so).
+      if (error instanceof TraceError) return false;
+      throw error;
+    }
+    const area = Number(this.#scratch[0]!);
+    if (area === 0 || !this.#peek(area + RSEQ_CS_OFFSET, 1)) return false;
+    const descriptor = Number(this.#scratch[0]!);
+    // struct rseq_cs: u32 version, u32 flags, u64 start_ip, u64 post_commit_offset, u64 abort_ip.
+    if (descriptor === 0 || !this.#peek(descriptor, 4)) return false;
+    const start = Number(this.#scratch[1]!);
+    const length = Number(this.#scratch[2]!);
+    const at = this.#arch.instructionPointer(this.#saved);
+    return at >= start && at < start + length;
+  }
+
+  /** True when it has asked for its own system calls to be reflected as signals: ours would be, too. */
+  catchesSyscalls(): boolean {
+    try {
+      // struct ptrace_sud_config: u64 mode, selector, offset, len.
+      this.#request('dispatch', PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, 32, this.#scratchAddress);
+    } catch (error) {
+      if (error instanceof TraceError) return false;
+      throw error;
+    }
+    return this.#scratch[0] !== 0n;
+  }
+
+  /** Keeps the signal mask to be restored, and blocks all signals that can be: no handler runs with our registers. */
+  blockSignals(): void {
+    this.#request('PTRACE_GETSIGMASK', PTRACE_GETSIGMASK, 8, this.#maskAddress);
+    this.#request('PTRACE_SETSIGMASK', PTRACE_SETSIGMASK, 8, this.#maskAddress + 8);
+  }
+
+  /** Resumes it by `request` until it comes to a stop of kind `until`. */
+  #resumeUntil(request: number, until: WaitStatus['kind']): void {
+    let signal = 0;
+    for (;;) {
+      this.#request('resume', request, 0, signal);
+      const status = this.#wait(0)!;
+      if (status.kind === until) return;
+      // SIGSTOP cannot be blocked: passed on, it stops the process as soon as we are done, and stops it here on the way.
+      signal = status.kind === 'signal-stop' ? status.signal : 0;
+    }
+  }
+
+  /**
+   * Runs a system call in the stopped thread; afterwards the thread is at the call's exit, with other registers than it
+   * had: `restore` is due.
+   *
+   * @param instruction address of a system call instruction in its memory
+   * @returns what the call returned; negative errno when it failed
+   */
+  run(instruction: number, number: number, args: readonly number[]): number {
+    this.#work.set(this.#saved);
+    this.#arch.prepareSyscall(this.#work, instruction, number, args);
+    this.#regset('PTRACE_SETREGSET', PTRACE_SETREGSET, this.#workAddress);
+    // Not by single steps: their SIGTRAP is forced upon the thread, and where it ignores or blocks that signal, the kernel
+    // resets what it does with it.
+    this.#resumeUntil(PTRACE_SYSCALL, 'syscall-stop');
+    this.#resumeUntil(PTRACE_SYSCALL, 'syscall-stop');
+    this.#regset('PTRACE_GETREGSET', PTRACE_GETREGSET, this.#workAddress);
+    return this.#arch.syscallResult(this.#work);
+  }
+
+  /**
+   * Gives it back its registers and signal mask. It must leave from a stop for signals, not from a system call's exit: only
+   * there does the kernel look whether the interrupted call has to be restarted.
+   */
+  restore(): void {
+    this.#request('PTRACE_INTERRUPT', PTRACE_INTERRUPT, 0, 0);
+    this.#resumeUntil(PTRACE_CONT, 'event-stop');
+    this.#request('PTRACE_SETSIGMASK', PTRACE_SETSIGMASK, 8, this.#maskAddress);
+    this.restartEndedCall();
+    this.#regset('PTRACE_SETREGSET', PTRACE_SETREGSET, this.#savedAddress);
+  }
+
+  /** In the saved registers only: a waiting call that our stop has ended is to be restarted. True if there was one. */
+  restartEndedCall(): boolean {
+    return this.#arch.restartIfEndedByStop(this.#saved);
+  }
+
+  /** Writes the saved registers back, for a thread in which nothing was run. */
+  writeBack(): void {
+    this.#regset('PTRACE_SETREGSET', PTRACE_SETREGSET, this.#savedAddress);
+  }
+}

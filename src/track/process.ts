@@ -1,0 +1,522 @@
+/** Which pages of another process are written, interval by interval, while it runs. */
+import { closeSync } from 'node:fs';
+import {
+  errnoNumber,
+  PAGE_IS_PRESENT,
+  PAGE_IS_SWAPPED,
+  PAGE_IS_WRITTEN,
+  PAGE_SIZE,
+  PagemapError,
+  PM_SCAN_CHECK_WPASYNC,
+  RegionBuffer,
+} from '../abi/index.js';
+import {
+  type AttachOptions,
+  attachUserfaultfd,
+  kernelCategories,
+  type LivePagemap,
+  mappingPageSize,
+  openPagemap,
+  Userfaultfd,
+} from '../live/index.js';
+import type { Mapping } from '../proc/index.js';
+import { RegionDealer, type RegionVisitor, scanLegs } from '../query/index.js';
+import { ALL_WRITTEN, collectRange, existingWritten, type Masks, Unregistered } from './protected-scan.js';
+
+/** How a mapping is tracked. */
+type Kind =
+  /** Anonymous: what does not exist is left alone. */
+  | 'anonymous'
+  /** Of a file, private: the same, and the file's own pages are nobody's writes. */
+  | 'private-file'
+  /** Shared: every page is protected, or reading one would make it look written. */
+  | 'shared'
+  /** hugetlb: every page is protected, and never by a scan, which can hang in the kernel for ever there. */
+  | 'hugetlb';
+
+/** Why a mapping is not tracked. */
+export type SkipReason =
+  /** The process, or another tracker, has registered it with its own userfaultfd. */
+  | 'busy'
+  /** Memory of a device, or rings that the kernel writes by its own ways. */
+  | 'device'
+  /** The kernel refuses it. */
+  | 'refused';
+
+/** A writable mapping that is not tracked. */
+export interface SkippedMapping {
+  readonly start: number;
+  readonly end: number;
+  /** Chosen by the process: escape it before you show it. */
+  readonly name: string;
+  readonly reason: SkipReason;
+}
+
+/** What was written in one mapping in one interval. */
+export interface MappingWrites {
+  readonly start: number;
+  readonly end: number;
+  /** Chosen by the process: escape it before you show it. */
+  readonly name: string;
+  writtenPages: number;
+  /** It, or a part of it, came into being in this interval: all of its pages that exist count as written. */
+  isNew: boolean;
+}
+
+/** What was written in one interval. */
+export interface Interval {
+  /** From the attach to the end of this interval, milliseconds. */
+  readonly elapsedMs: number;
+  /** From the last collect (or the attach) to this one, milliseconds. */
+  readonly intervalMs: number;
+  /** How long collecting took, milliseconds. */
+  readonly scanMs: number;
+  readonly writtenPages: number;
+  /** All tracked mappings, in address order, those without writes included. */
+  readonly mappings: readonly MappingWrites[];
+}
+
+/** A part of a mapping, to be scanned. */
+interface Piece {
+  readonly start: number;
+  readonly end: number;
+  readonly kind: Kind;
+  readonly mapping: Mapping;
+  readonly row: MappingWrites;
+  /** Not yet protected: all that exists in it counts as written. */
+  readonly isNew: boolean;
+}
+
+/** A range that is registered and protected. */
+interface Covered {
+  readonly start: number;
+  readonly end: number;
+  readonly kind: Kind;
+  readonly inode: number;
+  readonly offset: number;
+}
+
+/**
+ * Shared mappings above this are tracked like anonymous memory, so that the kernel need not keep a marker (8 bytes) for
+ * each page that does not exist: reading such a page for the first time then counts as a write.
+ */
+const MOST_MARKED_BYTES = 64 * 2 ** 30;
+
+/** After so many surprises in one collect, mappings are taken one by one. */
+const PATIENCE = 64;
+
+const SPECIAL = new Set(['[heap]', '[stack]']);
+
+function isSpecial(name: string): boolean {
+  return (
+    name[0] === '[' && !SPECIAL.has(name) && !name.startsWith('[anon:') && !name.startsWith('[anon_shmem:')
+  );
+}
+
+/** Memory that is not made of ordinary pages, or that the kernel writes without faults. */
+function isDevice({ name }: Mapping): boolean {
+  if (name.startsWith('/dev/')) return !/^\/dev\/(zero|shm\/|hugepages\/)/.test(name);
+  return name.startsWith('anon_inode:') || name === '/[aio]';
+}
+
+/** Whether a mapping may be written, now or after a change of its protection. */
+function isWritable({ perms, inode }: Mapping): boolean {
+  return perms[1] === 'w' || (perms[3] === 'p' && inode === 0);
+}
+
+const ESRCH = errnoNumber('ESRCH')!;
+
+/**
+ * Tracks which pages another process writes. Made by {@link trackProcess}; dispose it to end the tracking, of which then
+ * nothing is left in the process.
+ */
+export class ProcessTracker implements Disposable {
+  /** For how long the process was stopped, milliseconds. */
+  readonly stopMs: number;
+  readonly #pagemap: LivePagemap;
+  readonly #faults: Userfaultfd;
+  readonly #buffer = new RegionBuffer(8192);
+  readonly #masks: Readonly<Record<'anonymous' | 'private-file', Masks>>;
+  readonly #started: number;
+  #last: number;
+  #covered: readonly Covered[] = [];
+  #skipped: readonly SkippedMapping[] = [];
+  #open = true;
+
+  /** Use {@link trackProcess}. Takes over both. */
+  constructor(pagemap: LivePagemap, faults: Userfaultfd, stopMs: number) {
+    this.#pagemap = pagemap;
+    this.#faults = faults;
+    this.stopMs = stopMs;
+    const accepted = kernelCategories();
+    this.#masks = {
+      anonymous: existingWritten(false, accepted),
+      'private-file': existingWritten(true, accepted),
+    };
+    this.#round(undefined);
+    this.#started = performance.now();
+    this.#last = this.#started;
+  }
+
+  get pid(): number {
+    return this.#pagemap.pid;
+  }
+
+  /** Whether the process has ended, or replaced its program: `collect` throws from then on. */
+  get ended(): boolean {
+    return !this.#open || this.#pagemap.ended;
+  }
+
+  /** Writable mappings that could not be tracked, as of the last collect. */
+  get skipped(): readonly SkippedMapping[] {
+    return this.#skipped;
+  }
+
+  /**
+   * The pages that were written since the last call (or since the attach), each once, and from here on the next interval
+   * begins. No write falls between two intervals.
+   *
+   * Pages are of 4,096 bytes. Written means: a thread of the process, or the kernel for it, wrote to the page. Of a mapping
+   * that is new, all pages that exist count; a page that the process has discarded does not exist. A transparent or hugetlb
+   * page that comes into being counts with all of its 4,096-byte pages.
+   *
+   * @param visit gets each run of written pages, in address order, cut at the borders of mappings; may be left out
+   * @throws ProcessError 'ended' when the process has ended or replaced its program
+   */
+  collect(visit?: RegionVisitor): Interval {
+    if (!this.#open) {
+      const details = {
+        errno: errnoNumber('EBADF')!,
+        syscall: 'ioctl(PAGEMAP_SCAN)',
+        hint: 'it is disposed',
+      };
+      throw new PagemapError(`collect writes of process ${this.pid}`, details);
+    }
+    const before = performance.now();
+    const { rows, writtenPages } = this.#round(visit);
+    const now = performance.now();
+    const interval: Interval = {
+      elapsedMs: now - this.#started,
+      intervalMs: now - this.#last,
+      scanMs: now - before,
+      writtenPages,
+      mappings: rows,
+    };
+    this.#last = now;
+    return interval;
+  }
+
+  /** Goes over all mappings in address order, again from where it was whenever they change underway. */
+  #round(visit: RegionVisitor | undefined): { rows: MappingWrites[]; writtenPages: number } {
+    const rows = new Map<number, MappingWrites>();
+    const done: Covered[] = [];
+    const skipped = new Map<number, SkippedMapping>();
+    let covered = this.#covered;
+    let writtenPages = 0;
+    let cursor = 0;
+    for (let surprises = 0; ; surprises++) {
+      const mappings = this.#pagemap.mappings();
+      // Asked after the list was taken: had it been another program's by then, this would tell.
+      this.#pagemap.checkAlive();
+      const pieces = this.#plan(mappings, cursor, covered, rows, skipped);
+      let resume = -1;
+      for (const group of groups(pieces, mappings, surprises < PATIENCE)) {
+        const dealer = new RegionDealer(group, (index, start, end, categories) => {
+          const piece = group[index];
+          // Memory that came since the list was taken is not registered; nothing of it can be here.
+          if (piece === undefined) return;
+          if (piece.isNew && piece.kind === 'shared' && !(categories & (PAGE_IS_PRESENT | PAGE_IS_SWAPPED)))
+            return;
+          piece.row.writtenPages += (end - start) / PAGE_SIZE;
+          writtenPages += (end - start) / PAGE_SIZE;
+          visit?.(start, end, PAGE_IS_WRITTEN);
+        });
+        const last = group[group.length - 1]!;
+        try {
+          this.#scan(group[0]!, last.end, (start, end, categories) => dealer.add(start, end, categories));
+        } catch (error) {
+          if (error instanceof Unregistered) {
+            for (const piece of group)
+              if (piece.start < error.resume) done.push(coverage(piece, error.resume));
+            // Taken one by one, a mapping that keeps changing is left to the next interval, in which it is new.
+            resume = group.length === 1 && surprises >= PATIENCE ? last.end : error.resume;
+            covered = this.#registered(covered, error.resume, last.end);
+            break;
+          }
+          // Gone for good, or not: that is the question.
+          this.#pagemap.checkAlive();
+          throw error;
+        }
+        for (const piece of group) done.push(coverage(piece, piece.end));
+      }
+      if (resume < 0) break;
+      cursor = resume;
+    }
+    this.#pagemap.checkAlive();
+    this.#covered = done;
+    this.#skipped = [...skipped.values()];
+    return { rows: [...rows.values()].sort((a, b) => a.start - b.start), writtenPages };
+  }
+
+  /** Without those parts between `start` and `end` that are not registered any more. */
+  #registered(covered: readonly Covered[], start: number, end: number): Covered[] {
+    const kept: Covered[] = [];
+    const mappings = this.#pagemap.mappings();
+    for (const part of covered) {
+      if (part.end <= start || part.start >= end) {
+        kept.push(part);
+        continue;
+      }
+      for (const mapping of mappings) {
+        const from = Math.max(part.start, mapping.start);
+        const to = Math.min(part.end, mapping.end);
+        if (from < to && this.#isRegistered(from)) kept.push({ ...part, start: from, end: to });
+      }
+    }
+    return kept;
+  }
+
+  #isRegistered(address: number): boolean {
+    try {
+      const request = { start: address, end: address + PAGE_SIZE, flags: PM_SCAN_CHECK_WPASYNC };
+      this.#pagemap.scan({ ...request, categoryMask: PAGE_IS_WRITTEN }, null);
+      return true;
+    } catch (error) {
+      if (error instanceof PagemapError && error.code === 'EPERM') return false;
+      throw error;
+    }
+  }
+
+  /** What to scan from `cursor` on: parts that are known, and new ones, which are registered here. */
+  #plan(
+    mappings: readonly Mapping[],
+    cursor: number,
+    covered: readonly Covered[],
+    rows: Map<number, MappingWrites>,
+    skipped: Map<number, SkippedMapping>,
+  ): Piece[] {
+    const pieces: Piece[] = [];
+    let index = 0;
+    for (const mapping of mappings) {
+      if (mapping.end <= cursor || isSpecial(mapping.name)) continue;
+      // One that was writable when it was registered may hold writes from before that was taken from it.
+      const writable = isWritable(mapping);
+      const { start, end, name } = mapping;
+      if (isDevice(mapping)) {
+        if (writable) skipped.set(start, { start, end, name, reason: 'device' });
+        continue;
+      }
+      const row: MappingWrites = { start, end, name, writtenPages: 0, isNew: false };
+      const earlier = rows.get(start);
+      if (earlier !== undefined)
+        Object.assign(row, { writtenPages: earlier.writtenPages, isNew: earlier.isNew });
+      const own: Piece[] = [];
+      let reason: SkipReason | undefined;
+      const addNew = (from: number, to: number) => {
+        if (!writable) return;
+        const result = this.#register(mapping, from, to);
+        if (typeof result === 'object') {
+          own.push({ start: from, end: to, kind: result.kind, mapping, row, isNew: true });
+          row.isNew = true;
+        } else {
+          reason = result;
+        }
+      };
+      let at = Math.max(start, cursor);
+      while (index < covered.length && covered[index]!.end <= at) index++;
+      for (let next = index; at < end; next++) {
+        const part = covered[next];
+        if (part === undefined || part.start >= end) {
+          addNew(at, end);
+          break;
+        }
+        // Something else is mapped there now.
+        if (!isSame(part, mapping)) continue;
+        if (part.start > at) addNew(at, part.start);
+        const from = Math.max(at, part.start);
+        const to = Math.min(end, part.end);
+        if (from < to) own.push({ start: from, end: to, kind: part.kind, mapping, row, isNew: false });
+        at = Math.max(at, to);
+      }
+      if (reason !== undefined) skipped.set(start, { start, end, name, reason });
+      if (own.length > 0) {
+        rows.set(start, row);
+        pieces.push(...own);
+      }
+    }
+    return pieces;
+  }
+
+  #register(mapping: Mapping, start: number, end: number): { kind: Kind } | SkipReason {
+    try {
+      this.#faults.register(start, end - start);
+    } catch (error) {
+      if (!(error instanceof PagemapError)) throw error;
+      if (error.errno === ESRCH) this.#pagemap.checkAlive();
+      return error.code === 'EBUSY' ? 'busy' : 'refused';
+    }
+    if (mapping.inode === 0) return { kind: 'anonymous' };
+    // Asked once it is registered: should it be replaced from here on, the replacement is not, and no scan goes into it.
+    if (mappingPageSize(this.#pagemap.process, start, end) > PAGE_SIZE) return { kind: 'hugetlb' };
+    if (mapping.perms[3] === 'p') return { kind: 'private-file' };
+    return { kind: end - start > MOST_MARKED_BYTES ? 'anonymous' : 'shared' };
+  }
+
+  #scan(first: Piece, end: number, visit: RegionVisitor): void {
+    const { start, kind, isNew } = first;
+    if (kind === 'hugetlb') {
+      this.#scanHugetlb(start, end, isNew, visit);
+    } else if (kind === 'shared') {
+      // What does not exist is protected, too, but it does not count: that shows in the categories.
+      const returnMask = isNew ? PAGE_IS_WRITTEN | PAGE_IS_PRESENT | PAGE_IS_SWAPPED : PAGE_IS_WRITTEN;
+      collectRange(this.#pagemap, start, end, { ...ALL_WRITTEN, returnMask }, this.#buffer, visit);
+    } else {
+      collectRange(this.#pagemap, start, end, this.#masks[kind], this.#buffer, visit);
+    }
+  }
+
+  /**
+   * Looks first and protects exactly what it has seen, which loses nothing either: a write in between is to a page that is
+   * reported anyway. A scan that protects can hang in the kernel for ever when it comes upon a hole in a hugetlb mapping.
+   */
+  #scanHugetlb(start: number, end: number, isNew: boolean, visit: RegionVisitor): void {
+    try {
+      // A new one is protected as a whole, holes included; then all that exists counts.
+      if (isNew) this.#faults.writeProtect(start, end - start);
+      const query = {
+        start,
+        end,
+        categoryMask: PAGE_IS_PRESENT | (isNew ? 0 : PAGE_IS_WRITTEN),
+        flags: PM_SCAN_CHECK_WPASYNC,
+      };
+      for (const found of scanLegs(this.#pagemap, query, { buffer: this.#buffer })) {
+        for (let index = 0; index < found.length; index++) {
+          const [from, to] = [found.start(index), found.end(index)];
+          if (!isNew) this.#faults.writeProtect(from, to - from);
+          visit(from, to, 0);
+        }
+      }
+    } catch (error) {
+      if (!(error instanceof PagemapError)) throw error;
+      if (error.code === 'EPERM' || error.code === 'ENOENT') throw new Unregistered(start);
+      throw error;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#faults[Symbol.dispose]();
+    this.#pagemap[Symbol.dispose]();
+  }
+
+  /** Ends the tracking; the process is not touched. The same as disposing. */
+  dispose(): void {
+    this[Symbol.dispose]();
+  }
+}
+
+function coverage({ start, end, kind, mapping }: Piece, cut: number): Covered {
+  // The offset that address 0 would have: the same for all parts of one mapping, however it is split.
+  return {
+    start,
+    end: Math.min(end, cut),
+    kind,
+    inode: mapping.inode,
+    offset: mapping.offset - mapping.start,
+  };
+}
+
+/** Whether a mapping may still be the one that `part` was a part of. If not even this fits, it is new. */
+function isSame(part: Covered, mapping: Mapping): boolean {
+  if (part.inode !== mapping.inode) return false;
+  if (mapping.inode === 0) return true;
+  return (
+    part.offset === mapping.offset - mapping.start &&
+    (part.kind === 'private-file') === (mapping.perms[3] === 'p' && part.kind !== 'hugetlb')
+  );
+}
+
+/**
+ * Pieces that can be scanned in one call: of one kind, all known, and nothing between them that is not registered. Gaps do
+ * not matter.
+ */
+function* groups(
+  pieces: readonly Piece[],
+  mappings: readonly Mapping[],
+  join: boolean,
+): Generator<Piece[], void, undefined> {
+  let group: Piece[] = [];
+  let at = 0;
+  for (const piece of pieces) {
+    const last = group[group.length - 1];
+    if (last !== undefined) {
+      while (mappings[at]!.end <= last.start) at++;
+      // The next mapping after that of `last`, if it is another one, must be the piece's own.
+      const isNext = mappings[at] === piece.mapping || mappings[at + 1] === piece.mapping;
+      const plain = !piece.isNew && !last.isNew && piece.kind !== 'hugetlb';
+      if (
+        !(
+          join &&
+          plain &&
+          isNext &&
+          piece.kind === last.kind &&
+          (last.end === piece.start || last.mapping !== piece.mapping)
+        )
+      ) {
+        yield group;
+        group = [];
+      }
+    }
+    group.push(piece);
+  }
+  if (group.length > 0) yield group;
+}
+
+/**
+ * Tracks which pages a process writes, while it runs. To begin, one of its threads is stopped for about half a
+ * millisecond, in which two system calls are run in it; from then on everything is done from here, and when this process
+ * ends, for whatever reason, the kernel undoes it all.
+ *
+ * Needs what a debugger needs: to be the process's user (and the process dumpable), or CAP_SYS_PTRACE. x86-64, Linux 6.7.
+ *
+ * @throws ProcessError for a process that cannot, or had better not, be attached to; `reason` and `hint` say why
+ * @throws PagemapError EINVAL or ENOTTY where the kernel lacks asynchronous write protection or PAGEMAP_SCAN
+ * @example
+ * ```ts
+ * import { spawn } from 'node:child_process';
+ * import { once } from 'node:events';
+ * import { trackProcess } from 'pagemap-scan';
+ * const child = spawn('sh', ['-c', 'while :; do :; done']);
+ * await once(child, 'spawn');
+ * {
+ *   using tracker = await trackProcess(child.pid!);
+ *   await new Promise((resolve) => setTimeout(resolve, 50));
+ *   const { writtenPages, mappings } = tracker.collect();
+ *   console.assert(writtenPages > 0 && mappings.some(({ name }) => name === '[stack]'));
+ * }
+ * child.kill();
+ * ```
+ */
+export async function trackProcess(pid: number, options: AttachOptions = {}): Promise<ProcessTracker> {
+  const pagemap = openPagemap(pid);
+  try {
+    const { fd, stopMs } = await attachUserfaultfd(pagemap.process, options);
+    let faults: Userfaultfd;
+    try {
+      faults = Userfaultfd.adopt(fd);
+    } catch (error) {
+      if (!(error instanceof PagemapError)) closeSync(fd);
+      throw error;
+    }
+    try {
+      return new ProcessTracker(pagemap, faults, stopMs);
+    } catch (error) {
+      faults[Symbol.dispose]();
+      throw error;
+    }
+  } catch (error) {
+    pagemap[Symbol.dispose]();
+    throw error;
+  }
+}

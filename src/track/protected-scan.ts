@@ -1,0 +1,102 @@
+/** What every tracker does: report the pages that were written, and protect them again, in one step. */
+import {
+  PAGE_IS_FILE,
+  PAGE_IS_GUARD,
+  PAGE_IS_PFNZERO,
+  PAGE_IS_PRESENT,
+  PAGE_IS_SWAPPED,
+  PAGE_IS_WRITTEN,
+  type Pagemap,
+  PagemapError,
+  PM_SCAN_CHECK_WPASYNC,
+  PM_SCAN_WP_MATCHING,
+  type RegionBuffer,
+} from '../abi/index.js';
+import { type RegionVisitor, scanLegs } from '../query/index.js';
+
+/** Masks of a scan. */
+export interface Masks {
+  readonly categoryInverted: number;
+  readonly categoryMask: number;
+  readonly categoryAnyofMask: number;
+  readonly returnMask: number;
+}
+
+/**
+ * For memory in which every page is protected, populated or not. Exactly these masks are the kernel's fast path: all that
+ * is not protected matches.
+ */
+export const ALL_WRITTEN: Masks = {
+  categoryInverted: 0,
+  categoryMask: PAGE_IS_WRITTEN,
+  categoryAnyofMask: 0,
+  returnMask: PAGE_IS_WRITTEN,
+};
+
+/**
+ * For memory in which only what exists is protected: address space that was never touched costs nothing, as terabytes of
+ * it would with a marker for each page. A page that comes into being by a write is not protected, so it matches; one that
+ * comes by a read is the zero page or, in a private file mapping, the file's own, and does not.
+ *
+ * @param accepted the categories that the kernel knows: guard pages are left out where it can tell them
+ */
+export function existingWritten(privateFile: boolean, accepted: number): Masks {
+  const without = PAGE_IS_PFNZERO | (privateFile ? PAGE_IS_FILE : 0) | (accepted & PAGE_IS_GUARD);
+  return {
+    categoryInverted: without,
+    categoryMask: PAGE_IS_WRITTEN | without,
+    categoryAnyofMask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+    returnMask: PAGE_IS_WRITTEN,
+  };
+}
+
+/** A scan that came upon memory that is not registered. What it reported before that is complete up to `resume`. */
+export class Unregistered extends Error {
+  override readonly name = 'Unregistered';
+  readonly resume: number;
+
+  constructor(resume: number) {
+    super(`Cannot scan on from 0x${resume.toString(16)}: not registered`);
+    this.resume = resume;
+  }
+}
+
+/**
+ * Reports and protects all matching pages of [start, end), which should be registered as a whole (gaps do not matter).
+ *
+ * Where it is not, the kernel answers EPERM after it has protected what lies before. It has also written those regions to
+ * the output, only not how many: the output is cleared before, so that they can be told, and no write is lost.
+ *
+ * @throws Unregistered after `visit` has got all that was protected
+ */
+export function collectRange(
+  pagemap: Pagemap,
+  start: number,
+  end: number,
+  masks: Masks,
+  buffer: RegionBuffer,
+  visit: RegionVisitor,
+): void {
+  const query = { start, end, ...masks, flags: PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC };
+  // A sum of the regions' bytes would not do: what is cleared must be what the kernel may have left.
+  let resume = start;
+  const { words } = buffer;
+  if (words[2] !== 0 || words[3] !== 0) words.fill(0);
+  try {
+    for (const found of scanLegs(pagemap, query, { buffer })) {
+      const count = found.length;
+      for (let index = 0; index < count; index++)
+        visit(found.start(index), found.end(index), found.categories(index));
+      resume = found.end(count - 1);
+      words.fill(0, 0, count * 6);
+    }
+  } catch (error) {
+    if (!(error instanceof PagemapError) || error.code !== 'EPERM') throw error;
+    for (let index = 0; index < buffer.capacity && buffer.end(index) !== 0; index++) {
+      visit(buffer.start(index), buffer.end(index), buffer.categories(index));
+      resume = buffer.end(index);
+    }
+    words.fill(0);
+    throw new Unregistered(resume);
+  }
+}

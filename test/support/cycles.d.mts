@@ -1,0 +1,8 @@
+export const MODES: readonly string[];
+export function attachCycles(
+  program: string,
+  mode: string,
+  threads: number,
+  cycles: number,
+  pauseMs?: number,
+): Promise<{ said: string; code: number | null; stops: number[] }>;

@@ -1,0 +1,57 @@
+// Attaches to a target again and again while it watches itself (test/native/harmless.c). Plain JavaScript on the built
+// package, so that the tests and the soak programs share it.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { Attacher, openPagemap, ProcessHandle, Userfaultfd } from '../../dist/live/index.js';
+import { ProcessTracker } from '../../dist/track/index.js';
+
+export const MODES = [
+  ...['nanosleep', 'absolute', 'epoll', 'epoll_pwait2', 'poll', 'ppoll', 'select', 'futex', 'sigtimedwait'],
+  ...['semtimedop', 'recv', 'io_uring', 'read', 'epoll-forever', 'poll-forever'],
+  ...[
+    'checksum',
+    'syscalls',
+    'storm',
+    'alarm',
+    'trap-default',
+    'trap-ignored',
+    'trap-handled',
+    'trap-blocked',
+  ],
+];
+
+/**
+ * Starts `program MODE THREADS`, attaches to it `cycles` times with a whole tracker each time, and gives what the target
+ * says in the end, with the longest stop.
+ */
+export async function attachCycles(program, mode, threads, cycles, pauseMs = 12) {
+  const child = spawn(program, [mode, String(threads)], { stdio: ['pipe', 'pipe', 'inherit'] });
+  let text = '';
+  child.stdout.setEncoding('utf8').on('data', (chunk) => {
+    text += chunk;
+  });
+  await once(child.stdout, 'data');
+  const closed = once(child, 'close');
+  const stops = [];
+  const handle = new ProcessHandle(child.pid);
+  const attacher = await Attacher.start(handle, { patienceMs: 5000 });
+  try {
+    for (let cycle = 0; cycle < cycles; cycle++) {
+      const { fd, stopMs } = await attacher.attach();
+      stops.push(stopMs);
+      const tracker = new ProcessTracker(openPagemap(child.pid), Userfaultfd.adopt(fd), stopMs);
+      if (cycle % 3 === 0) tracker.collect();
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * pauseMs));
+      if (cycle % 3 === 1) tracker.collect();
+      tracker.dispose();
+    }
+  } finally {
+    await attacher[Symbol.asyncDispose]();
+    handle[Symbol.dispose]();
+    child.stdin.on('error', () => {});
+    child.stdin.end('q');
+  }
+  const [code, signal] = await closed;
+  const said = text.split('\n').slice(1).join(' ').trim();
+  return { said: signal === null ? said : `killed by ${signal}`, code, stops };
+}
