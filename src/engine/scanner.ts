@@ -301,10 +301,15 @@ export function defineScanner(format: EntryFormat): ScannerClass {
             const base = pmd - current * 2;
             current++;
             while (current < last) {
-              // A stripe that holds nothing is not looked at: its entries would only push others out of the cache.
-              if (((stripes >>> ((current & 511) >> 4)) & 1) === 0) current = (current | 15) + 1;
-              else if (words[base + current * 2] === 0) current++;
-              else break;
+              const stripe = (current & 511) >> 4;
+              if (((stripes >>> stripe) & 1) !== 0) {
+                if (words[base + current * 2] !== 0) break;
+                current++;
+                continue;
+              }
+              // Stripes that hold nothing are not looked at: their entries would push others out of the cache.
+              const rest = stripes & (-1 << stripe);
+              current = (current & ~511) + (rest === 0 ? ENTRIES : (31 - Math.clz32(rest & -rest)) << 4);
             }
             if (current > last) current = last;
             left = ENTRIES - (current & 511);

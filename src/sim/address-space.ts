@@ -265,7 +265,7 @@ export class AddressSpace {
     if (isPrivate && part.writable) part.accounted = true;
     else if (part.anonymous && part.anonVma === null) part.accounted = false;
     this.#mm.changeProtection(part, start, end);
-    this.#mm.merge(part);
+    this.#mm.mergeChanged(part);
   }
 
   /**

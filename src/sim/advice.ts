@@ -126,7 +126,7 @@ function setHugeAdvice(mm: Mm, vma: Vma, start: number, end: number, advice: num
   if (Mm.forbidsCut(vma, start, end)) return EINVAL;
   const part = mm.isolate(vma, start, end);
   part.hugeAdvice = advice;
-  mm.merge(part);
+  mm.mergeChanged(part);
   return 0;
 }
 

@@ -118,6 +118,15 @@ export class Mm implements ScanTarget {
     );
   }
 
+  /**
+   * Merges a mapping whose flags were just set with its neighbours where they are alike. All of it then has the
+   * soft-dirty flag that this mapping had: the kernel sets its flags once more on what came out of the merge.
+   */
+  mergeChanged(vma: Vma): void {
+    const { softDirty } = vma;
+    this.merge(vma).softDirty = softDirty;
+  }
+
   /** Merges a mapping with its neighbours where they are alike. Returns what contains it then. */
   merge(vma: Vma): Vma {
     const { mappings } = this;

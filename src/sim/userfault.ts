@@ -37,7 +37,7 @@ export function register(mm: Mm, uffd: Userfault, start: number, end: number): n
     if (current.uffd === uffd) continue;
     const part = mm.isolate(current, Math.max(start, current.start), Math.min(end, current.end));
     part.uffd = uffd;
-    mm.merge(part);
+    mm.mergeChanged(part);
   }
   return 0;
 }
