@@ -43,8 +43,8 @@ export interface RunOptions {
   readonly source?: string;
 }
 
-/** The profile for a scenario recorded on that kernel. */
-function profileFor(kernel: string | undefined): KernelProfileName {
+/** The profile for a scenario recorded on that kernel (`6.12.117` gives 6.12); 6.18 for others. */
+export function profileFor(kernel: string | undefined): KernelProfileName {
   if (kernel?.startsWith('6.12.')) return '6.12';
   return kernel?.startsWith('6.7.') ? '6.7' : '6.18';
 }

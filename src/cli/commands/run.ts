@@ -10,51 +10,179 @@ import {
   type Mismatch,
   mismatchesOf,
   parseScenarios,
-  type RunSummary,
-  runScenarios,
+  profileFor,
   type Scenario,
   type ScenarioBackend,
   ScenarioError,
   SimulatorBackend,
-  shrinkScenario,
 } from '../../scenario/index.js';
+import type { KernelProfileName } from '../../sim/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
 import { Output } from '../output.js';
-import { plural, printable } from '../text.js';
+import { humanCount, plural, printable } from '../text.js';
 
 export const RUN_SCHEMA = 'pagemap-scan/run@1';
 
-const PROFILES = ['6.7', '6.12', '6.18'] as const;
+const PROFILES = ['6.7', '6.12', '6.18'] as const satisfies readonly KernelProfileName[];
 
 export interface RunCommandOptions {
   readonly on: 'sim' | 'kernel';
-  readonly profile?: (typeof PROFILES)[number];
+  readonly profile?: KernelProfileName;
   readonly check?: boolean;
   readonly shrink?: string;
   readonly json?: boolean;
 }
 
-void [compareBackends, formatMismatch, formatScenario, mismatchesOf, shrinkScenario];
-void (null as unknown as [Answer, Mismatch, RunSummary, Scenario, ScenarioBackend]);
-void [
-  readFileSync,
-  writeFileSync,
-  Option,
-  kernelCategories,
-  KernelBackend,
-  parseScenarios,
-  runScenarios,
-  ScenarioError,
-  SimulatorBackend,
-  CliError,
-  EXIT,
-  Interrupt,
-  Output,
-  plural,
-  printable,
-];
-export function addRunCommand(
-  _program: Command,
-  _run: (work: () => Promise<ExitCode>) => Promise<void>,
-): void {}
+function readScenarios(file: string): Scenario[] {
+  let text: string;
+  try {
+    text = readFileSync(file === '-' ? 0 : file, 'utf8');
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new CliError(EXIT.usage, `Cannot read ${printable(file)}: ${code ?? String(cause)}`, { cause });
+  }
+  try {
+    return parseScenarios(text, file);
+  } catch (cause) {
+    if (cause instanceof ScenarioError) throw new CliError(EXIT.usage, cause.message, { cause });
+    throw cause;
+  }
+}
+
+/** Where scenarios run; the kernel's processes end with it. */
+class Backends implements Disposable {
+  readonly #options: RunCommandOptions;
+  readonly #kernel: KernelBackend | undefined;
+
+  constructor(options: RunCommandOptions) {
+    this.#options = options;
+    if (options.on !== 'kernel' && options.shrink === undefined) return;
+    if (kernelCategories() === 0) {
+      throw new CliError(
+        EXIT.unsupported,
+        'Cannot run scenarios on this kernel: it has no PAGEMAP_SCAN, which Linux 6.7 brought; `--on sim` needs none',
+      );
+    }
+    this.#kernel = new KernelBackend();
+  }
+
+  profile(scenario: Scenario): KernelProfileName {
+    return this.#options.profile ?? profileFor(scenario.kernel);
+  }
+
+  for(scenario: Scenario): ScenarioBackend {
+    return this.#options.on === 'kernel' ? this.#kernel! : new SimulatorBackend(this.profile(scenario));
+  }
+
+  /** The shortest scenario on which the simulator and this kernel differ; undefined when they agree. */
+  shortest(scenario: Scenario) {
+    return compareBackends(scenario, this.profile(scenario), this.#kernel!);
+  }
+
+  [Symbol.dispose](): void {
+    this.#kernel?.[Symbol.dispose]();
+  }
+}
+
+async function shrink(backends: Backends, failing: Scenario, file: string): Promise<void> {
+  const difference = await backends.shortest(failing);
+  if (difference === undefined) {
+    process.stderr.write(
+      `pmscan: nothing was written to ${printable(file)}: the simulator and this kernel agree on ${printable(failing.name)}\n`,
+    );
+    return;
+  }
+  writeFileSync(file, formatScenario(difference.scenario, difference.answers));
+  process.stderr.write(
+    `pmscan: ${printable(file)}: ${plural(difference.scenario.steps.length, 'operation')} on which simulator and kernel differ\n`,
+  );
+}
+
+function mismatchDocument({ scenario, line, op, expected, got, pages }: Mismatch) {
+  return { scenario, line, op, expected, got: got ?? null, pages };
+}
+
+/** The work of `pmscan run`. */
+export async function runCommand(file: string, options: RunCommandOptions): Promise<ExitCode> {
+  const scenarios = readScenarios(file);
+  using backends = new Backends(options);
+  using interrupt = new Interrupt();
+  const output = new Output();
+  const counts = { scenarios: 0, ops: 0, scans: 0, mismatches: 0 };
+  let first: Mismatch | undefined;
+  let failing: Scenario | undefined;
+  let interrupted = false;
+  const progress = process.stderr.isTTY === true && scenarios.length > 20;
+
+  for (const scenario of scenarios) {
+    const backend = backends.for(scenario);
+    const answers: readonly Answer[] = await backend.run(scenario);
+    counts.scenarios++;
+    counts.ops += scenario.steps.length;
+    counts.scans += scenario.steps.filter(({ op }) => op.op === 'scan').length;
+    if (options.check) {
+      const mismatches = mismatchesOf(scenario, answers);
+      counts.mismatches += mismatches.length;
+      if (first === undefined && mismatches.length > 0) {
+        failing = scenario;
+        first = { ...mismatches[0]!, pages: backend.describe?.(scenario, mismatches[0]!.step) ?? [] };
+      }
+    } else if (!options.json) {
+      output.write(formatScenario(scenario, answers));
+      await output.drain();
+    }
+    if (progress) process.stderr.write(`\r${counts.scenarios} of ${scenarios.length} scenarios`);
+    interrupted = await interrupt.check();
+    if (interrupted) break;
+  }
+  if (progress) process.stderr.write('\r\x1b[K');
+
+  if (options.json) {
+    const rest = first === undefined ? {} : { first: mismatchDocument(first) };
+    output.line(JSON.stringify({ schema: RUN_SCHEMA, ...counts, ...rest }, null, 2));
+  } else if (options.check) {
+    if (first !== undefined)
+      for (const line of formatMismatch(first).split('\n')) output.line(printable(line));
+    output.line(
+      `${plural(counts.scenarios, 'scenario')}, ${plural(counts.ops, 'operation')}, ${plural(counts.scans, 'scan')}: ` +
+        `${counts.mismatches === 0 ? 'no' : humanCount(counts.mismatches)} mismatch${counts.mismatches === 1 ? '' : 'es'}`,
+    );
+  }
+  await output.flush();
+  if (failing !== undefined && options.shrink !== undefined) await shrink(backends, failing, options.shrink);
+  if (interrupted) return EXIT.interrupted;
+  return counts.mismatches > 0 ? EXIT.failed : EXIT.done;
+}
+
+/** Adds `pmscan run` to the program. */
+export function addRunCommand(program: Command, run: (work: () => Promise<ExitCode>) => Promise<void>): void {
+  program
+    .command('run')
+    .description('run scenarios of memory operations on the simulator or on this kernel')
+    .argument('<file>', 'scenario file (JSON Lines); - for standard input')
+    .addOption(new Option('--on <backend>', 'where').choices(['sim', 'kernel']).default('sim'))
+    .addOption(
+      new Option('--profile <release>', 'what the simulator is like; by default as the header says').choices(
+        PROFILES,
+      ),
+    )
+    .option('--check', 'compare every answer with the one in the file; exit code 1 if one differs')
+    .option('--shrink <out>', 'write the shortest scenario on which simulator and kernel differ, if any')
+    .option('--json', 'one JSON document: counts, and the first mismatch')
+    .addHelpText(
+      'after',
+      `
+Without --check, prints the scenarios with the answers that were given: a recording.
+On the kernel each scenario runs in a process of its own. Only run files that you trust there: they are system calls, and
+some sequences hang some kernels.
+
+Examples:
+  pmscan run test.jsonl --check
+  pmscan run test.jsonl --on kernel --check --json
+  pmscan run draft.jsonl --on kernel > recorded.jsonl`,
+    )
+    .action((file: string, _options: RunCommandOptions, command: Command) =>
+      run(() => runCommand(file, command.optsWithGlobals())),
+    );
+}
