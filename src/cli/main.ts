@@ -3,7 +3,9 @@ import { Command, CommanderError } from 'commander';
 import { addDemoCommand } from './commands/demo.js';
 import { addDoctorCommand } from './commands/doctor.js';
 import { addMapsCommand } from './commands/maps.js';
+import { addRunCommand } from './commands/run.js';
 import { addScanCommand } from './commands/scan.js';
+import { addWatchCommand } from './commands/watch.js';
 import { EXIT, type ExitCode, report } from './exit.js';
 import { handleWriteErrors } from './output.js';
 import { printable } from './text.js';
@@ -48,13 +50,26 @@ Examples:
   pmscan demo                             see it at work
   pmscan maps redis-server                where a process's memory is
   pmscan scan 1234 --where 'swapped'      which pages were swapped out
+  pmscan watch postgres                   which pages are written, live
+  pmscan run test.jsonl --check           a scenario, on the simulator
   pmscan doctor                           what this kernel and this user can do`,
   );
 
-for (const add of [addScanCommand, addMapsCommand, addDoctorCommand, addDemoCommand]) add(program, run);
+// `pmscan watch -- CMD ARGS`: what stands behind the dashes is not ours to parse.
+const dashes = process.argv.indexOf('--');
+const watches = process.argv.slice(2).find((argument) => !argument.startsWith('-')) === 'watch';
+const commandLine = watches && dashes >= 0 ? process.argv.slice(dashes + 1) : undefined;
+const own = commandLine === undefined ? process.argv : process.argv.slice(0, dashes);
+
+addScanCommand(program, run);
+addMapsCommand(program, run);
+addWatchCommand(program, run, commandLine);
+addRunCommand(program, run);
+addDoctorCommand(program, run);
+addDemoCommand(program, run);
 
 try {
-  await program.parseAsync();
+  await program.parseAsync(own);
 } catch (error) {
   if (!(error instanceof CommanderError)) throw error;
   process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;

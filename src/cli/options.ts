@@ -24,6 +24,19 @@ export function parseSize(text: string): number {
   return bytes;
 }
 
+const TIME_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+const LONGEST_MS = 7 * 24 * 3_600_000;
+
+/** `500ms`, `1.5s`, `2m`, `1h`: milliseconds, from 1. A bare number is seconds. */
+export function parseDuration(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h)?$/.exec(text.trim());
+  const milliseconds = match ? Number(match[1]) * TIME_UNITS[match[2] ?? 's']! : Number.NaN;
+  if (!(milliseconds >= 1 && milliseconds <= LONGEST_MS)) {
+    throw new InvalidArgumentError('Give a time from 1ms to 168h, with a unit: 100ms, 1s, 5m, 2h.');
+  }
+  return milliseconds;
+}
+
 /** An integer from 1. */
 export function parseCount(text: string): number {
   const value = Number(text);

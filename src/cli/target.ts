@@ -6,7 +6,12 @@ import { printable, shorten } from './text.js';
 
 const MOST_LISTED = 10;
 
-function resolve(target: string): number {
+/**
+ * The number of the process that `target`, a number or a name, stands for.
+ *
+ * @throws CliError for a name that matches none or several
+ */
+export function resolveTarget(target: string): number {
   if (target.trim() === '')
     throw new CliError(EXIT.usage, 'Cannot look for a process without a name; give its number or name');
   if (/^\d{1,15}$/.test(target)) return Number(target);
@@ -35,7 +40,7 @@ function resolve(target: string): number {
  * @throws ProcessError as `openPagemap`; PagemapError ENOTTY when this kernel has no PAGEMAP_SCAN
  */
 export function openTarget(target: string): LivePagemap {
-  const pagemap = openPagemap(resolve(target));
+  const pagemap = openPagemap(resolveTarget(target));
   try {
     if (kernelCategories() === 0) {
       throw new PagemapError('scan pages', {

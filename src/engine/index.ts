@@ -1,2 +1,2 @@
-export { protectEntry, Scanner } from './scanner.js';
+export { defineScanner, type ScannerClass } from './scanner.js';
 export * from './target.js';

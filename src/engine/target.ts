@@ -1,5 +1,3 @@
-import type { PageTables } from '../x86/index.js';
-
 /** What a frame holds, as far as categories depend on it; the values of `ScanTarget.frameKinds`. */
 export const FRAME_ANONYMOUS = 0;
 /** Page cache: a file or shared memory. */
@@ -25,6 +23,41 @@ export interface ScanProfile {
   readonly hugeZeroIsPfnZero: boolean;
 }
 
+/**
+ * The layout of page-table entries, as pairs of 32-bit words: what the engine must know of an architecture. `pagemap-scan/x86`
+ * is one, and says what each name means.
+ */
+export interface EntryFormat {
+  readonly MARKER_GUARD: number;
+  readonly P: number;
+  readonly PRESENT_ANY: number;
+  readonly SOFT_DIRTY: number;
+  readonly SWP_SOFT_DIRTY: number;
+  readonly UFFD_WP: number;
+  isHugeEntry(low: number): boolean;
+  isMarker(low: number, high: number): boolean;
+  isProtected(low: number, high: number): boolean;
+  markerBits(low: number): number;
+  placeMarkers(words: Uint32Array, slot: number, count: number): void;
+  protectEntry(words: Uint32Array, slot: number): void;
+}
+
+/** Page tables, as far as a walk looks at them; positions are slots in `words`, blocks are address / 2 MiB. */
+export interface ScanTables {
+  /** The entries. Another array after a call that adds a table. */
+  readonly words: Uint32Array;
+  /** The slot of the block's PMD entry, or -1 where no PMD table covers it. */
+  findPmd(block: number): number;
+  /** As `findPmd`, adding the tables that are missing. */
+  ensurePmd(block: number): number;
+  /** The slot of the first entry of the last-level table that a PMD slot points to, or -1. */
+  pteTable(pmd: number): number;
+  /** The slot of the first entry of the block's last-level table, adding the tables that are missing. */
+  ensurePte(block: number): number;
+  /** Which stretches of 16 entries of the PMD table that a slot lies in may hold something, one bit each. */
+  stripesAt(pmd: number): number;
+}
+
 /** A mapping as the walk sees it. Positions are page numbers (address / 4096), `end` exclusive. */
 export interface ScanMapping {
   readonly start: number;
@@ -43,7 +76,7 @@ export interface ScanMapping {
 /** An address space that the engine walks. */
 export interface ScanTarget {
   readonly profile: ScanProfile;
-  readonly tables: PageTables;
+  readonly tables: ScanTables;
   /** Sorted by address, without overlaps. */
   readonly mappings: readonly ScanMapping[];
   /** `FRAME_*` by frame number less `frameBase`. */

@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { ScenarioBackend } from './backend.js';
 import type { Answer, Scenario } from './format.js';
 
@@ -26,10 +26,10 @@ export class KernelHang extends Error {
 
 /** This module runs from dist/, or from src/ under a test runner; the child is plain JavaScript in dist/. */
 function childPath(): string {
-  const beside = join(import.meta.dirname, 'kernel-process.js');
+  const beside = fileURLToPath(new URL('kernel-process.js', import.meta.url));
   return existsSync(beside)
     ? beside
-    : join(import.meta.dirname, '..', '..', 'dist', 'scenario', 'kernel-process.js');
+    : fileURLToPath(new URL('../../dist/scenario/kernel-process.js', import.meta.url));
 }
 
 /**

@@ -1,5 +1,6 @@
 import { mman, PAGE_SIZE, type Pagemap, PagemapError, USER_SPACE_END } from '../abi/index.js';
-import { Scanner } from '../engine/index.js';
+import { defineScanner } from '../engine/index.js';
+import * as x86 from '../x86/index.js';
 import { ENTRIES, isHugeEntry, PRESENT_ANY } from '../x86/index.js';
 import { advise } from './advice.js';
 import { clearSoftDirty, copyInto, moveRange } from './clone.js';
@@ -9,6 +10,9 @@ import { Mm } from './mm.js';
 import { KERNEL_PROFILES, type KernelProfile, type KernelProfileName } from './profiles.js';
 import { makeUserfault, register, release, unregister, writeProtect } from './userfault.js';
 import { type Userfault, Vma } from './vma.js';
+
+/** The engine, for simulated tables: x86-64's. */
+const Scanner = defineScanner(x86);
 
 const EBADF = 9;
 const ENOMEM = 12;

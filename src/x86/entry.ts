@@ -142,3 +142,17 @@ export function mapHigh(frame: number, flags: number): number {
   const bits = Math.floor(frame / 0x100000) & HIGH_FRAME_BITS;
   return (flags & P) === 0 ? ~bits & HIGH_FRAME_BITS : bits;
 }
+
+/**
+ * Write-protects one entry as userfaultfd does: a present one loses its write permission, an empty one becomes
+ * a marker, any other has its protection bit set.
+ */
+export function protectEntry(words: Uint32Array, slot: number): void {
+  const low = words[slot]!;
+  if ((low & PRESENT_ANY) !== 0) words[slot] = (low | UFFD_WP) & ~RW;
+  else if (low !== 0) words[slot] = low | SWP_UFFD_WP;
+  else {
+    words[slot] = MARKER_UFFD_WP_LOW;
+    words[slot + 1] = MARKER_HIGH;
+  }
+}

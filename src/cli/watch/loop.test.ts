@@ -8,7 +8,7 @@ import type { Collected, WatchTracker } from './tracker.js';
 /** A process that writes its first `pages` pages in each interval, and ends after `lives` of them. */
 class FakeTracker implements WatchTracker {
   readonly pid = 1;
-  readonly untracked = [];
+  readonly skipped = [];
   collects = 0;
   readonly #pages: number;
   readonly #lives: number;

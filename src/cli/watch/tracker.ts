@@ -23,6 +23,6 @@ export interface WatchTracker {
    * @throws ProcessError 'ended'
    */
   collect(visit?: (start: number, end: number) => void): Collected;
-  /** Mappings that cannot be tracked. */
-  readonly untracked: readonly unknown[];
+  /** Writable mappings that cannot be tracked. */
+  readonly skipped: readonly unknown[];
 }

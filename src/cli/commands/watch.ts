@@ -1,0 +1,194 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import type { Command } from 'commander';
+import { ProcessError, ProcessHandle } from '../../live/index.js';
+import { type ProcessTracker, trackProcess } from '../../track/index.js';
+import { CliError, EXIT, type ExitCode } from '../exit.js';
+import { parseDuration } from '../options.js';
+import { Output } from '../output.js';
+import { resolveTarget } from '../target.js';
+import { outputStyle, plural, printable } from '../text.js';
+import {
+  exitCodeOf,
+  JsonSink,
+  LineSink,
+  ViewSink,
+  type WatchEnd,
+  type WatchSink,
+  watchLoop,
+} from '../watch/loop.js';
+import type { WatchSummary } from '../watch/summary.js';
+
+export interface WatchCommandOptions {
+  readonly interval: number;
+  readonly duration?: number;
+  readonly regions?: boolean;
+  readonly json?: boolean;
+  readonly color?: boolean;
+}
+
+/** The text that a command under watch writes while the view has the screen: its end is shown afterwards. */
+const MOST_KEPT = 1 << 16;
+
+/** A command that is run to be watched. */
+class Watched implements AsyncDisposable {
+  readonly child: ChildProcess;
+  #kept = '';
+
+  /** @param keep whether its output must stay off the screen */
+  constructor(commandLine: readonly string[], keep: boolean) {
+    const [command, ...args] = commandLine as [string, ...string[]];
+    // Standard output belongs to our own report: what the command writes goes where messages go.
+    this.child = spawn(command, args, { stdio: ['inherit', keep ? 'pipe' : 2, keep ? 'pipe' : 2] });
+    for (const stream of [this.child.stdout, this.child.stderr]) {
+      stream?.setEncoding('utf8').on('data', (text: string) => {
+        this.#kept = (this.#kept + text).slice(-MOST_KEPT);
+      });
+    }
+  }
+
+  async started(): Promise<number> {
+    try {
+      await once(this.child, 'spawn');
+    } catch (cause) {
+      const { code, message } = cause as NodeJS.ErrnoException;
+      const why =
+        code === 'ENOENT' ? 'there is no such command' : code === 'EACCES' ? 'it may not be run' : message;
+      throw new CliError(EXIT.failed, `Cannot run ${printable(this.child.spawnfile)}: ${why}`, { cause });
+    }
+    return this.child.pid!;
+  }
+
+  /** Ends it, if it has not ended by itself, and gives back what it wrote meanwhile. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { child } = this;
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
+      const gone = once(child, 'exit');
+      child.kill('SIGTERM');
+      await gone;
+    }
+    if (this.#kept !== '') process.stderr.write(this.#kept);
+  }
+}
+
+/** The first Ctrl-C ends the watch with its summary, the second ends everything at once. */
+function interruption(): { promise: Promise<void> } & Disposable {
+  let handler: () => void = () => undefined;
+  const promise = new Promise<void>((resolve) => {
+    let before = false;
+    handler = () => {
+      if (before) process.exit(EXIT.interrupted);
+      before = true;
+      resolve();
+    };
+  });
+  process.on('SIGINT', handler);
+  return { promise, [Symbol.dispose]: () => void process.off('SIGINT', handler) };
+}
+
+function nameOf(pid: number): string {
+  try {
+    using handle = new ProcessHandle(pid);
+    return handle.name();
+  } catch {
+    return '';
+  }
+}
+
+function chooseSink(
+  options: WatchCommandOptions,
+  tracker: ProcessTracker,
+  output: Output,
+  live: boolean,
+): WatchSink {
+  if (options.json) return new JsonSink(output, options.regions === true);
+  if (!live) return new LineSink(output, options.regions === true);
+  const about = {
+    pid: tracker.pid,
+    name: nameOf(tracker.pid),
+    intervalMs: options.interval,
+    untracked: () => tracker.skipped.length,
+  };
+  return new ViewSink(about, outputStyle(options.color !== false));
+}
+
+/** Tells on standard error how it ended, and what was seen. */
+function conclude(end: WatchEnd, summary: WatchSummary, tracker: ProcessTracker): void {
+  const lines = summary.intervals === 0 ? [] : summary.lines();
+  if (end === 'process ended') lines.unshift(`process ${tracker.pid} has ended, or replaced its program`);
+  const { skipped } = tracker;
+  if (skipped.length > 0) {
+    const some = skipped.slice(0, 3).map(({ name, reason }) => `${printable(name) || '[anon]'} (${reason})`);
+    lines.push(
+      `not tracked: ${plural(skipped.length, 'writable mapping')}: ${some.join(', ')}${skipped.length > 3 ? ', ...' : ''}`,
+    );
+  }
+  process.stderr.write(lines.map((line) => `pmscan: ${line}\n`).join(''));
+}
+
+/** The work of `pmscan watch`. */
+export async function watchCommand(
+  target: string | undefined,
+  commandLine: readonly string[] | undefined,
+  options: WatchCommandOptions,
+): Promise<ExitCode> {
+  if ((target === undefined) === (commandLine === undefined || commandLine.length === 0)) {
+    throw new CliError(
+      EXIT.usage,
+      'Cannot tell what to watch: give a process, `pmscan watch 1234`, or a command, `pmscan watch -- CMD ARGS`',
+    );
+  }
+  using interrupted = interruption();
+  const live =
+    !options.json && process.stdout.isTTY === true && process.env['TERM'] !== 'dumb' && !options.regions;
+  await using watched = commandLine === undefined ? undefined : new Watched(commandLine, live);
+  const pid = watched === undefined ? resolveTarget(target!) : await watched.started();
+
+  using tracker = await trackProcess(pid);
+  const output = new Output();
+  let result: Awaited<ReturnType<typeof watchLoop>>;
+  {
+    using sink = chooseSink(options, tracker, output, live);
+    const { interval: intervalMs, duration: durationMs, regions } = options;
+    result = await watchLoop(tracker, sink, { intervalMs, durationMs, regions }, interrupted.promise);
+  }
+  const { end, summary, error } = result;
+  conclude(end, summary, tracker);
+  if (error instanceof ProcessError && summary.intervals === 0) throw error;
+  return exitCodeOf(end, summary);
+}
+
+/** Adds `pmscan watch` to the program. `commandLine` is what stood behind `--`. */
+export function addWatchCommand(
+  program: Command,
+  run: (work: () => Promise<ExitCode>) => Promise<void>,
+  commandLine: readonly string[] | undefined,
+): void {
+  program
+    .command('watch')
+    .description('show which pages a running process writes, as it happens')
+    .usage('[options] <pid>\n       pmscan watch [options] -- <command> [args...]')
+    .argument('[pid]', 'process number, or the name of one process')
+    .option('--interval <time>', 'how often to look', parseDuration, 1000)
+    .option('--duration <time>', 'end after this long', parseDuration)
+    .option('--regions', 'tell the address ranges that were written, too')
+    .option('--json', 'one JSON object a line')
+    .addHelpText(
+      'after',
+      `
+On a terminal: a live view; s sorts, / filters, p pauses, ? helps, q ends. Elsewhere, and with --regions: a line an interval.
+The process is stopped for about a millisecond to begin with, and never again; nothing of it is changed, and nothing is
+left behind, however the watch ends. It ends with a summary on standard error.
+
+Times take units: 100ms, 1s, 5m.
+
+Examples:
+  pmscan watch redis-server
+  pmscan watch 1234 --interval 100ms --duration 10s
+  pmscan watch 1234 --json | jq '.writtenBytes / .intervalMs'
+  pmscan watch -- node server.js`,
+    )
+    .action((target: string | undefined, _options: WatchCommandOptions, command: Command) =>
+      run(() => watchCommand(target, commandLine, command.optsWithGlobals())),
+    );
+}
