@@ -173,8 +173,9 @@ describe('cost', () => {
     };
     for (let warm = 0; warm < 20; warm++) scanAll();
     // Few enough that objects of 16 bytes a page would not yet make the collector run and hide themselves.
+    // The least of some attempts: what the compiler allocates while it is still at work is not the engine's.
     let least = Number.POSITIVE_INFINITY;
-    for (let attempt = 0; attempt < 5; attempt++) {
+    for (let attempt = 0; attempt < 30 && least >= pages; attempt++) {
       collect();
       const before = process.memoryUsage().heapUsed;
       for (let round = 0; round < 3; round++) scanAll();
