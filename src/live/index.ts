@@ -1,6 +1,13 @@
 export { Attacher, type Attachment, type AttachOptions, attachUserfaultfd } from './attach.js';
 export { type Answer, type Capability, kernelCategories, probeCapabilities } from './capabilities.js';
-export { createMemoryFile, type MapOptions, MappedMemory, mapMemory, SafeAccess } from './memory.js';
+export {
+  bufferAddress,
+  createMemoryFile,
+  type MapOptions,
+  MappedMemory,
+  mapMemory,
+  SafeAccess,
+} from './memory.js';
 export { DISABLE_VARIABLE, LivePagemap, openPagemap } from './pagemap.js';
 export {
   findProcesses,
