@@ -31,38 +31,36 @@ async function start(mode, mebibytes) {
 
 header();
 console.log('Attaching to another process, 50 times');
-{
-  for (const [name, program, args] of [
-    ['a process that waits', 'track', ['target', '16']],
-    ['a process that computes', '/bin/sh', ['-c', 'while :; do :; done']],
-  ]) {
-    const child = spawn(program === 'track' ? compile('track') : program, args, {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
-    await once(child, 'spawn');
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    const handle = new ProcessHandle(child.pid);
-    const stops = [];
-    const wholes = [];
-    for (let attach = 0; attach < 50; attach++) {
-      const before = performance.now();
-      const { fd, stopMs } = await attachUserfaultfd(handle);
-      wholes.push(performance.now() - before);
-      stops.push(stopMs);
-      closeSync(fd);
-    }
-    handle[Symbol.dispose]();
-    child.kill();
-    await once(child, 'exit');
-    const sorted = stops.toSorted((a, b) => a - b);
-    record({
-      name: `attach stops ${name}, median of 50`,
-      value: median(stops),
-      unit: 'ms',
-      limit: 2,
-      detail: `from ${sorted[0].toFixed(2)} to ${sorted.at(-1).toFixed(2)} ms; attaching as a whole ${median(wholes).toFixed(0)} ms`,
-    });
+for (const [name, program, args] of [
+  ['a process that waits', 'track', ['target', '16']],
+  ['a process that computes', '/bin/sh', ['-c', 'while :; do :; done']],
+]) {
+  const child = spawn(program === 'track' ? compile('track') : program, args, {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  await once(child, 'spawn');
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  const handle = new ProcessHandle(child.pid);
+  const stops = [];
+  const wholes = [];
+  for (let attach = 0; attach < 50; attach++) {
+    const before = performance.now();
+    const { fd, stopMs } = await attachUserfaultfd(handle);
+    wholes.push(performance.now() - before);
+    stops.push(stopMs);
+    closeSync(fd);
   }
+  handle[Symbol.dispose]();
+  child.kill();
+  await once(child, 'exit');
+  const sorted = stops.toSorted((a, b) => a - b);
+  record({
+    name: `attach stops ${name}, median of 50`,
+    value: median(stops),
+    unit: 'ms',
+    limit: 2,
+    detail: `from ${sorted[0].toFixed(2)} to ${sorted.at(-1).toFixed(2)} ms; attaching as a whole ${median(wholes).toFixed(0)} ms`,
+  });
 }
 
 console.log(`\nCollecting over ${MEBIBYTES / 1024} GiB of small pages, 1 % written in each interval`);

@@ -8,7 +8,7 @@
  *
  * Descriptors: 0 orders (one byte each; their end is the end), 1 the answers as lines of JSON, 3 the target's pidfd, 4 the target's
  * /proc folder. Both stand for that very process, whatever becomes of its number. Arguments: the process number, the
- * patience in milliseconds.
+ * patience in milliseconds, the starter's process number.
  */
 import { closeSync, constants, openSync, readdirSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { setPriority } from 'node:os';
@@ -264,6 +264,8 @@ try {
 }
 
 while (order()) {
+  // Its starter has died since: nobody wants this any more.
+  if (process.ppid !== Number(process.argv[4])) break;
   const answer = reply(Number(process.argv[2]), Number(process.argv[3]));
   try {
     writeSync(1, `${JSON.stringify(answer)}\n`);
