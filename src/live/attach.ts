@@ -129,11 +129,12 @@ function problem(handle: ProcessHandle, reply: AttachReply & { ok: false }): Err
     case 'architecture':
       return make('architecture', reply.detail);
     case 'seccomp':
-    case 'dispatch':
       return make(
         'seccomp',
-        `${reply.detail}; a system call that is run in it could kill it. Suspending filters takes CAP_SYS_ADMIN`,
+        `${reply.detail}; a system call that is run in it could kill it. Suspending the filter takes CAP_SYS_ADMIN: run as root`,
       );
+    case 'dispatch':
+      return make('seccomp', `${reply.detail}, and so would ours be`);
     case 'not-permitted': {
       try {
         const status = parseStatus(handle.read('status'));
@@ -215,7 +216,7 @@ export class Attacher implements AsyncDisposable {
       const { NODE_OPTIONS: _, ...env } = process.env;
       const child = spawn(
         process.execPath,
-        [attacherProgram(), handle.pid, options.patienceMs ?? DEFAULT_PATIENCE_MS].map(String),
+        [attacherProgram(), handle.pid, options.patienceMs ?? DEFAULT_PATIENCE_MS, process.pid].map(String),
         // A session of its own: Ctrl-C in our terminal is not for it.
         { detached: true, env, stdio: ['pipe', 'pipe', 'inherit', pidfd, folder] },
       );

@@ -8,9 +8,10 @@
  *
  * Descriptors: 0 orders (one byte each; their end is the end), 1 the answers as lines of JSON, 3 the target's pidfd, 4 the target's
  * /proc folder. Both stand for that very process, whatever becomes of its number. Arguments: the process number, the
- * patience in milliseconds.
+ * patience in milliseconds, the starter's process number.
  */
 import { closeSync, constants, openSync, readdirSync, readFileSync, readSync, writeSync } from 'node:fs';
+import { setPriority } from 'node:os';
 import { errnoName, uffd } from '../abi/index.js';
 import { PTRACE_O_SUSPEND_SECCOMP } from '../abi/ptrace.js';
 import { parseMaps, parseStatus } from '../proc/index.js';
@@ -43,7 +44,7 @@ export type AttachReply =
       /** The userfaultfd's number in this process. */
       readonly fd: number;
       readonly tid: number;
-      /** From the request to stop to the detach. */
+      /** From its stop to the detach. */
       readonly stopMs: number;
     }
   | { readonly ok: false; readonly failure: AttachFailure; readonly detail: string };
@@ -130,9 +131,37 @@ function chooseMoment(arch: TracedArchitecture, pid: number, patienceMs: number)
   }
 }
 
+/**
+ * Goes through the motions with a thread that is not traced, so that all code is compiled before the target is stopped:
+ * done cold, they take three times as long.
+ */
+function rehearse(arch: TracedArchitecture): void {
+  const thread = new TracedThread(process.pid, arch);
+  const motions = [
+    () => thread.interrupt(0),
+    () => thread.save(),
+    () => thread.inRestartableSequence(),
+    () => thread.catchesSyscalls(),
+    () => thread.blockSignals(),
+    () => thread.run(0, 0, [0]),
+    () => thread.restore(),
+    () => thread.detach(),
+  ];
+  for (const motion of motions) {
+    for (let times = 0; times < 3; times++) {
+      try {
+        motion();
+      } catch {
+        // As it must: this process does not trace itself.
+      }
+    }
+  }
+}
+
 function attach(pid: number, patienceMs: number, arch: TracedArchitecture): AttachReply {
   const { syscall, numbers, errno } = libc();
   const instruction = findInstruction(arch);
+  rehearse(arch);
   const { tid, seccomp } = chooseMoment(arch, pid, patienceMs);
   const thread = new TracedThread(tid, arch);
   const flags = constants.O_NONBLOCK | 0o2000000 /* O_CLOEXEC */ | uffd.UFFD_USER_MODE_ONLY;
@@ -151,10 +180,10 @@ function attach(pid: number, patienceMs: number, arch: TracedArchitecture): Atta
 
   let stopped = performance.now();
   for (const start = stopped; ; ) {
-    stopped = performance.now();
     if (!thread.interrupt(patienceMs)) {
       throw new Failure('busy', `thread ${tid} did not stop within ${patienceMs} ms`);
     }
+    stopped = performance.now();
     if (!thread.save()) {
       thread.detach();
       throw new Failure('architecture', `thread ${tid} runs code of another architecture than ${arch.name}`);
@@ -227,7 +256,16 @@ function order(): boolean {
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGPIPE'] as const)
   process.on(signal, () => {});
 
+// The target waits for us while it is stopped: we go first, if we may.
+try {
+  setPriority(-20);
+} catch {
+  // It takes CAP_SYS_NICE.
+}
+
 while (order()) {
+  // Its starter has died since: nobody wants this any more.
+  if (process.ppid !== Number(process.argv[4])) break;
   const answer = reply(Number(process.argv[2]), Number(process.argv[3]));
   try {
     writeSync(1, `${JSON.stringify(answer)}\n`);

@@ -1,7 +1,16 @@
 export { Attacher, type Attachment, type AttachOptions, attachUserfaultfd } from './attach.js';
 export { type Answer, type Capability, kernelCategories, probeCapabilities } from './capabilities.js';
-export { createMemoryFile, type MapOptions, MappedMemory, mapMemory, SafeAccess } from './memory.js';
+
+export {
+  bufferAddress,
+  createMemoryFile,
+  type MapOptions,
+  MappedMemory,
+  mapMemory,
+  SafeAccess,
+} from './memory.js';
 export { DISABLE_VARIABLE, ioctlDisabled, LivePagemap, openPagemap } from './pagemap.js';
+
 export {
   findProcesses,
   ProcessError,

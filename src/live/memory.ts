@@ -216,3 +216,12 @@ export function mapMemory(options: MapOptions): MappedMemory {
   }
   return new MappedMemory(mapped, lengthBytes);
 }
+
+/**
+ * Address of a buffer's memory, bytes. It holds while the buffer is not detached: backing stores do not move.
+ *
+ * @throws PagemapError ENOSYS where this is no Linux or koffi is missing
+ */
+export function bufferAddress(buffer: ArrayBuffer | SharedArrayBuffer): number {
+  return libc().address(buffer);
+}

@@ -276,8 +276,8 @@ export class TracedThread {
   }
 
   /**
-   * Runs a system call in the stopped thread; afterwards the thread is at the call's exit, with other registers than it
-   * had: `restore` is due.
+   * Runs a system call in the stopped thread; afterwards the thread is stopped again, with other registers than it had:
+   * `restore` is due.
    *
    * @param instruction address of a system call instruction in its memory
    * @returns what the call returned; negative errno when it failed
@@ -289,18 +289,16 @@ export class TracedThread {
     // Not by single steps: their SIGTRAP is forced upon the thread, and where it ignores or blocks that signal, the kernel
     // resets what it does with it.
     this.#resumeUntil(PTRACE_SYSCALL, 'syscall-stop');
-    this.#resumeUntil(PTRACE_SYSCALL, 'syscall-stop');
+    // At the call's entry. To be stopped when it is done, and not at its exit: a thread that leaves from there does not get
+    // the kernel to look whether an interrupted call has to be restarted.
+    this.#request('PTRACE_INTERRUPT', PTRACE_INTERRUPT, 0, 0);
+    this.#resumeUntil(PTRACE_CONT, 'event-stop');
     this.#regset('PTRACE_GETREGSET', PTRACE_GETREGSET, this.#workAddress);
     return this.#arch.syscallResult(this.#work);
   }
 
-  /**
-   * Gives it back its registers and signal mask. It must leave from a stop for signals, not from a system call's exit: only
-   * there does the kernel look whether the interrupted call has to be restarted.
-   */
+  /** Gives it back its registers and signal mask. */
   restore(): void {
-    this.#request('PTRACE_INTERRUPT', PTRACE_INTERRUPT, 0, 0);
-    this.#resumeUntil(PTRACE_CONT, 'event-stop');
     this.#request('PTRACE_SETSIGMASK', PTRACE_SETSIGMASK, 8, this.#maskAddress);
     this.restartEndedCall();
     this.#regset('PTRACE_SETREGSET', PTRACE_SETREGSET, this.#savedAddress);

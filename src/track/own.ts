@@ -1,0 +1,319 @@
+/** Which pages of this process's own memory are written. */
+import {
+  errnoNumber,
+  PAGE_SIZE,
+  PagemapError,
+  PM_SCAN_CHECK_WPASYNC,
+  PM_SCAN_WP_MATCHING,
+  type RegionBuffer,
+} from '../abi/index.js';
+import { bufferAddress, type LivePagemap, mappingsCover, openPagemap, Userfaultfd } from '../live/index.js';
+import { ALL_WRITTEN } from './protected-scan.js';
+
+/** What is used of a WebAssembly.Memory, whose own type is not known to every TypeScript configuration. */
+export interface WasmMemory {
+  readonly buffer: ArrayBuffer | SharedArrayBuffer;
+  grow(delta: number): number;
+}
+
+/** What can be tracked. */
+export type TrackableMemory = ArrayBuffer | SharedArrayBuffer | ArrayBufferView | WasmMemory;
+
+interface WasmMemoryOptions {
+  readonly initial: number;
+  readonly maximum: number;
+  readonly shared: boolean;
+}
+
+const { WebAssembly } = globalThis as unknown as {
+  WebAssembly: { Memory: new (options: WasmMemoryOptions) => WasmMemory };
+};
+
+/** What one `collect` or `peek` gave. */
+export interface Collected {
+  /** Runs of written pages in the output. */
+  readonly regions: number;
+  /** Pages in them. */
+  readonly pages: number;
+  /** False when the output was too small for all: call again, and it goes on where it stopped. */
+  readonly done: boolean;
+}
+
+function isWasmMemory(memory: TrackableMemory): memory is WasmMemory {
+  return 'grow' in memory && 'buffer' in memory && !ArrayBuffer.isView(memory);
+}
+
+const ACTION = 'track writes to memory';
+
+function gone(hint: string): PagemapError {
+  return new PagemapError(ACTION, { errno: errnoNumber('EFAULT')!, syscall: 'ioctl(PAGEMAP_SCAN)', hint });
+}
+
+/** Trackers by the first address of what they track: the write-watch calls find them by address. */
+const trackers = new Map<number, MemoryTracker>();
+
+/** The tracker that tracks all whole pages of [base, base + size), and undefined when there is none. */
+export function trackerAt(base: number, sizeBytes: number): MemoryTracker | undefined {
+  for (const tracker of trackers.values()) {
+    if (tracker.start <= base && base + sizeBytes <= tracker.end) return tracker;
+  }
+  return undefined;
+}
+
+/**
+ * Tracks which pages of a piece of this process's memory are written, by any of its threads and by the kernel for it. Made
+ * by {@link trackMemory} and {@link allocateTracked}; dispose it to end the tracking.
+ *
+ * It keeps the memory alive. When the memory goes away all the same (its buffer is transferred, a WebAssembly memory
+ * grows), every call throws, and says so: from then on, all of it is to be taken as written.
+ */
+export class MemoryTracker implements Disposable {
+  /** Address of the first tracked page. */
+  readonly start: number;
+  /** Address behind the last tracked page. */
+  readonly end: number;
+  /** Where in the memory that was given the first tracked page begins, bytes. */
+  readonly offsetBytes: number;
+  readonly #memory: WasmMemory | undefined;
+  readonly #buffer: ArrayBuffer | SharedArrayBuffer;
+  readonly #neededBytes: number;
+  readonly #pagemap: LivePagemap;
+  readonly #faults: Userfaultfd;
+  #collectAt: number;
+  #peekAt: number;
+  #open = true;
+
+  /** Use {@link trackMemory}. */
+  constructor(memory: TrackableMemory) {
+    const wasm = isWasmMemory(memory) ? memory : undefined;
+    const view = wasm === undefined ? (memory as Exclude<TrackableMemory, WasmMemory>) : wasm.buffer;
+    const buffer = ArrayBuffer.isView(view) ? (view.buffer as ArrayBuffer | SharedArrayBuffer) : view;
+    const from = ArrayBuffer.isView(view) ? view.byteOffset : 0;
+    const address = bufferAddress(buffer);
+    this.start = Math.ceil((address + from) / PAGE_SIZE) * PAGE_SIZE;
+    this.end = Math.floor((address + from + view.byteLength) / PAGE_SIZE) * PAGE_SIZE;
+    if (this.end <= this.start) {
+      throw new RangeError(
+        `Cannot track ${view.byteLength} bytes: they hold no whole page of ${PAGE_SIZE} bytes`,
+      );
+    }
+    this.offsetBytes = this.start - address - from;
+    this.#memory = wasm;
+    this.#buffer = buffer;
+    this.#neededBytes = this.end - address;
+    this.#collectAt = this.start;
+    this.#peekAt = this.start;
+    this.#pagemap = openPagemap('self');
+    try {
+      this.#faults = Userfaultfd.open();
+    } catch (error) {
+      this.#pagemap[Symbol.dispose]();
+      throw error;
+    }
+    try {
+      this.#faults.register(this.start, this.lengthBytes);
+      // Every page is protected, those that do not exist yet included: reading does not make them look written.
+      this.#faults.writeProtect(this.start, this.lengthBytes);
+    } catch (error) {
+      this.#close();
+      if (error instanceof PagemapError && error.code === 'EBUSY') {
+        const hint = 'a part of it is tracked already; dispose that tracker first';
+        throw new PagemapError(ACTION, { errno: error.errno, syscall: error.syscall, hint, cause: error });
+      }
+      throw error;
+    }
+    trackers.set(this.start, this);
+  }
+
+  /** How much is tracked, bytes; whole pages. */
+  get lengthBytes(): number {
+    return this.end - this.start;
+  }
+
+  /** @throws PagemapError EBADF when disposed, EFAULT when the memory is gone */
+  #check(): void {
+    if (!this.#open) {
+      const details = {
+        errno: errnoNumber('EBADF')!,
+        syscall: 'ioctl(PAGEMAP_SCAN)',
+        hint: 'it is disposed',
+      };
+      throw new PagemapError(ACTION, details);
+    }
+    // The memory cannot go away during a call: only this thread can detach its buffer.
+    if (this.#memory !== undefined && this.#memory.buffer !== this.#buffer) {
+      throw gone(
+        'the WebAssembly memory has grown, and its buffer is another one; dispose this tracker, track it anew',
+      );
+    }
+    if (this.#buffer.byteLength < this.#neededBytes) {
+      throw gone('its buffer was transferred, detached (as growing a WebAssembly memory does) or shrunk');
+    }
+  }
+
+  /**
+   * The pages that were written since they were last collected, in address order, each once; the same step protects them
+   * again, so that no write falls between two calls.
+   *
+   * @param output where the runs of pages go. When it is too small, `done` is false and the next call goes on behind
+   * @throws PagemapError EFAULT when the memory is gone: all of it is to be taken as written
+   */
+  collect(output: RegionBuffer): Collected {
+    const result = this.#scan(output, this.#collectAt, this.end, PM_SCAN_WP_MATCHING, 0);
+    this.#collectAt = result.next >= this.end ? this.start : result.next;
+    return { regions: output.length, pages: result.pages, done: result.next >= this.end };
+  }
+
+  /** The same pages, left as they are: the next `collect` reports them again. Goes on by itself, as `collect` does. */
+  peek(output: RegionBuffer): Collected {
+    const result = this.#scan(output, this.#peekAt, this.end, 0, 0);
+    this.#peekAt = result.next >= this.end ? this.start : result.next;
+    return { regions: output.length, pages: result.pages, done: result.next >= this.end };
+  }
+
+  /** Forgets what was written so far. */
+  reset(): void {
+    this.resetRange(this.start, this.end);
+  }
+
+  /** Forgets what was written so far in [start, end); addresses in bytes, of pages that are tracked. */
+  resetRange(start: number, end: number): void {
+    this.#check();
+    if (start === this.start && end === this.end) this.#collectAt = this.#peekAt = this.start;
+    this.#guard(() => this.#faults.writeProtect(start, end - start));
+    this.#checkMapped();
+  }
+
+  /**
+   * The first written pages of [start, end), in address order.
+   *
+   * @param maxPages at most so many; 0 is no limit but the output's
+   * @param reset protects exactly those that are reported
+   * @returns where it stopped: from there on, nothing was looked at
+   */
+  scanRange(output: RegionBuffer, start: number, end: number, maxPages: number, reset: boolean): number {
+    return this.#scan(output, start, end, reset ? PM_SCAN_WP_MATCHING : 0, maxPages).next;
+  }
+
+  #scan(
+    output: RegionBuffer,
+    start: number,
+    end: number,
+    flags: number,
+    maxPages: number,
+  ): { next: number; pages: number } {
+    this.#check();
+    const request = { start, end, ...ALL_WRITTEN, flags: flags | PM_SCAN_CHECK_WPASYNC, maxPages };
+    const { regions, walkEnd } = this.#guard(() => this.#pagemap.scan(request, output));
+    this.#checkMapped();
+    const pages = output.totalPages();
+    const full = regions === output.capacity || (maxPages > 0 && pages >= maxPages);
+    // Only what is full stops early; otherwise walkEnd may be stale.
+    const next = full && regions > 0 ? Math.max(walkEnd, output.end(regions - 1)) : end;
+    return { next, pages };
+  }
+
+  #guard<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      if (error instanceof PagemapError && (error.code === 'EPERM' || error.code === 'ENOENT')) {
+        throw gone('it was unmapped, or something else was mapped in its place');
+      }
+      throw error;
+    }
+  }
+
+  /** A scan passes over gaps without a word. */
+  #checkMapped(): void {
+    if (!mappingsCover(this.#pagemap.process, this.start, this.end)) throw gone('it was unmapped');
+  }
+
+  #close(): void {
+    this.#open = false;
+    this.#faults[Symbol.dispose]();
+    this.#pagemap[Symbol.dispose]();
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#open) return;
+    if (trackers.get(this.start) === this) trackers.delete(this.start);
+    this.#close();
+  }
+
+  /** Ends the tracking. The same as disposing. */
+  dispose(): void {
+    this[Symbol.dispose]();
+  }
+}
+
+/**
+ * Tracks the whole pages inside an existing Buffer, ArrayBuffer, typed array, SharedArrayBuffer or WebAssembly.Memory.
+ * From this call on, nothing counts as written; what lies before the first whole page, and behind the last, is not tracked
+ * (see `offsetBytes` and `lengthBytes`).
+ *
+ * @throws RangeError when no whole page lies inside
+ * @throws PagemapError EBUSY when a part of it is tracked already; EPERM, ENOSYS, EINVAL where write tracking is not to
+ *   be had, with what to do about it
+ * @example
+ * ```ts
+ * import { PAGE_SIZE, RegionBuffer, trackMemory } from 'pagemap-scan';
+ * const bytes = new Uint8Array(100 * PAGE_SIZE);
+ * using tracker = trackMemory(bytes);
+ * bytes[tracker.offsetBytes + 7 * PAGE_SIZE] = 1;
+ * const output = new RegionBuffer(64);
+ * const { pages } = tracker.collect(output);
+ * console.assert(pages === 1 && output.start(0) === tracker.start + 7 * PAGE_SIZE);
+ * console.assert(tracker.collect(output).pages === 0);
+ * ```
+ */
+export function trackMemory(memory: TrackableMemory): MemoryTracker {
+  return new MemoryTracker(memory);
+}
+
+/** Memory on pages of its own, and who tracks it. */
+export interface TrackedMemory<B extends ArrayBuffer | SharedArrayBuffer> extends Disposable {
+  /** Zeros at first. It cannot be transferred or resized, and lives as long as anything refers to it. */
+  readonly buffer: B;
+  readonly tracker: MemoryTracker;
+}
+
+const WASM_PAGE = 65536;
+const MOST_WASM_PAGES = 65536;
+
+/**
+ * Allocates memory on whole pages of its own, and tracks it. It is a WebAssembly memory's: page-aligned, owned by the
+ * garbage collector (so that no view can ever outlive it), not to be detached.
+ *
+ * Disposing the result ends the tracking; the memory itself stays as long as it is used.
+ *
+ * @param bytes rounded up to 64 KiB; at most 4 GiB (track a larger ArrayBuffer with `trackMemory`)
+ * @param options.shared gives a SharedArrayBuffer, to be handed to worker threads
+ * @throws RangeError for a size below 1 or above 4 GiB, or when there is no room for it
+ * @throws PagemapError as `trackMemory` does
+ * @example
+ * ```ts
+ * import { allocateTracked, RegionBuffer } from 'pagemap-scan';
+ * using memory = allocateTracked(1 << 20);
+ * const bytes = new Uint8Array(memory.buffer);
+ * bytes[5 * 4096] = 1;
+ * bytes[6 * 4096] = 1;
+ * const output = new RegionBuffer(64);
+ * console.assert(memory.tracker.collect(output).pages === 2 && output.pages(0) === 2);
+ * console.assert(output.start(0) - memory.tracker.start === 5 * 4096);
+ * ```
+ */
+export function allocateTracked(bytes: number, options: { shared: true }): TrackedMemory<SharedArrayBuffer>;
+export function allocateTracked(bytes: number, options?: { shared?: false }): TrackedMemory<ArrayBuffer>;
+export function allocateTracked(
+  bytes: number,
+  options: { shared?: boolean } = {},
+): TrackedMemory<ArrayBuffer | SharedArrayBuffer> {
+  const pages = Math.ceil(bytes / WASM_PAGE);
+  if (!(pages >= 1 && pages <= MOST_WASM_PAGES)) {
+    throw new RangeError(`Cannot allocate ${bytes} bytes: from 1 byte to 4 GiB is possible`);
+  }
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: options.shared ?? false });
+  const tracker = new MemoryTracker(memory.buffer);
+  return { buffer: memory.buffer, tracker, [Symbol.dispose]: () => tracker.dispose() };
+}

@@ -1,0 +1,68 @@
+// Kills trackers at random moments and looks at what they leave in their target. Shared by the tests and the soak
+// programs, on the built package.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { openPagemap, PAGE_IS_WPALLOWED, RegionBuffer, USER_SPACE_END } from '../../dist/index.js';
+
+/** What is not as it was before, as a sentence; undefined when all is well. */
+export function leftovers(pid) {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  const state = /^State:\s+(\S)/m.exec(status)[1];
+  if (state !== 'R' && state !== 'S') return `its state is ${state}`;
+  if (!/^TracerPid:\s+0$/m.test(status)) return 'it is traced';
+  for (const fd of readdirSync(`/proc/${pid}/fd`)) {
+    if (readlinkSync(`/proc/${pid}/fd/${fd}`).includes('userfaultfd'))
+      return `descriptor ${fd} is a userfaultfd`;
+  }
+  const pagemap = openPagemap(pid);
+  try {
+    const masks = { categoryMask: PAGE_IS_WPALLOWED, returnMask: PAGE_IS_WPALLOWED };
+    const { regions } = pagemap.scan({ start: 0, end: USER_SPACE_END, ...masks }, new RegionBuffer(1));
+    return regions === 0 ? undefined : 'it has registered memory';
+  } finally {
+    pagemap[Symbol.dispose]();
+  }
+}
+
+/** Kills `count` trackers of a target in `mode`. Throws when anything is left behind; gives what the target says in the end. */
+export async function killTrackers(program, mode, threads, count, mostMs = 500, progress = () => {}) {
+  const target = spawn(program, [mode, String(threads)], { stdio: ['pipe', 'pipe', 'inherit'] });
+  let text = '';
+  target.stdout.setEncoding('utf8').on('data', (chunk) => {
+    text += chunk;
+  });
+  await once(target.stdout, 'data');
+  const closed = once(target, 'close');
+  try {
+    for (let kill = 0; kill < count; kill++) {
+      const tracker = spawn(
+        process.execPath,
+        [join(import.meta.dirname, 'tracker.mjs'), String(target.pid)],
+        {
+          stdio: ['ignore', 'ignore', 'inherit'],
+        },
+      );
+      const exited = once(tracker, 'exit');
+      const after = 40 + Math.random() * mostMs;
+      await new Promise((resolve) => setTimeout(resolve, after));
+      tracker.kill('SIGKILL');
+      await exited;
+      // An attacher that was at work finishes by itself.
+      let left;
+      for (let wait = 0; wait < 400; wait++) {
+        left = leftovers(target.pid);
+        if (left === undefined) break;
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+      if (left !== undefined) throw new Error(`After a kill at ${after.toFixed(1)} ms, ${left}`);
+      progress(kill);
+    }
+  } finally {
+    target.stdin.on('error', () => {});
+    target.stdin.end('q');
+  }
+  const [, signal] = await closed;
+  return signal === null ? text.split('\n').slice(1).join(' ').trim() : `killed by ${signal}`;
+}

@@ -1,0 +1,12 @@
+// A tracker to be killed: attaches to process PID, over and over, and collects in between.  node tracker.mjs PID
+import { trackProcess } from '../../dist/track/index.js';
+
+const pid = Number(process.argv[2]);
+for (;;) {
+  const tracker = await trackProcess(pid);
+  for (let round = 0; round < 30; round++) {
+    tracker.collect();
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  tracker.dispose();
+}

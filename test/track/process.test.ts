@@ -1,0 +1,288 @@
+/** Attaching: refusals, ends, kills, and that nothing is left behind. */
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { x64 } from '../../src/live/arch-x64.js';
+import { explainPermission, isProgramFor } from '../../src/live/attach.js';
+import { Attacher, ProcessError, ProcessHandle } from '../../src/live/index.js';
+import { type ProcessStatus, parseStatus } from '../../src/proc/index.js';
+import { trackProcess } from '../../src/track/index.js';
+import { openDescriptors } from '../support/descriptors.js';
+import { killTrackers, leftovers } from '../support/kills.mjs';
+import { nativeProgram } from '../support/native.js';
+import { testWhere } from '../support/needs.js';
+import { startTarget } from '../support/target.js';
+import { startWrites } from '../support/writes.js';
+
+const live = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler');
+const asRoot = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler', 'root');
+
+async function refusal(work: () => Promise<unknown>): Promise<ProcessError> {
+  try {
+    await work();
+  } catch (error) {
+    if (error instanceof ProcessError) return error;
+    throw error;
+  }
+  throw new Error('nothing was refused');
+}
+
+function bare32(): string | undefined {
+  const build = join(import.meta.dirname, '../../.build');
+  mkdirSync(build, { recursive: true });
+  const program = join(build, 'bare32');
+  const flags = ['-m32', '-O2', '-nostdlib', '-static', '-fno-pie', '-no-pie', '-fno-stack-protector'];
+  try {
+    execFileSync('cc', [...flags, '-o', program, join(import.meta.dirname, '../native/bare32.c')], {
+      stdio: 'ignore',
+    });
+    execFileSync(program, { input: '' });
+    return program;
+  } catch {
+    return undefined;
+  }
+}
+
+describe('refused', () => {
+  live('what is no process, or not one with memory, or this one', async () => {
+    expect(await refusal(() => trackProcess(999_999_999))).toMatchObject({ reason: 'not-found' });
+    expect(await refusal(() => trackProcess(2))).toMatchObject({ reason: 'kernel-thread' });
+    expect(await refusal(() => trackProcess(process.pid))).toMatchObject({ reason: 'self' });
+  });
+
+  live('one that ended, whoever has its number now', async () => {
+    const target = await startTarget('target', [1]);
+    using handle = new ProcessHandle(target.pid);
+    await target[Symbol.asyncDispose]();
+    expect(await refusal(() => Attacher.start(handle))).toMatchObject({ reason: 'ended' });
+  });
+
+  live('one that ends after the checks', async () => {
+    const target = await startTarget('target', [1]);
+    using handle = new ProcessHandle(target.pid);
+    await using attacher = await Attacher.start(handle);
+    await target[Symbol.asyncDispose]();
+    expect(await refusal(() => attacher.attach())).toMatchObject({ reason: 'ended' });
+  });
+
+  live('one that is traced already', async () => {
+    await using target = await startTarget('target', [1]);
+    const strace = spawn(
+      process.execPath,
+      [join(import.meta.dirname, '../support/seize.mjs'), String(target.pid)],
+      { stdio: ['pipe', 'pipe', 'inherit'] },
+    );
+    await once(strace.stdout, 'data');
+    const error = await refusal(() => trackProcess(target.pid));
+    expect(error).toMatchObject({ reason: 'traced', code: 'EBUSY' });
+    expect(error.hint).toContain(String(strace.pid));
+    strace.stdin.end();
+    await once(strace, 'exit');
+    using tracker = await trackProcess(target.pid);
+    expect(tracker.ended).toBe(false);
+  });
+
+  live('one that waits for its vfork child, after the given patience', async () => {
+    await using target = await startTarget('refuse', ['vfork']);
+    const before = performance.now();
+    const error = await refusal(() => trackProcess(target.pid, { patienceMs: 200 }));
+    expect(error).toMatchObject({ reason: 'busy', code: 'ETIMEDOUT' });
+    expect(performance.now() - before).toBeLessThan(3000);
+    expect(readFileSync(`/proc/${target.pid}/status`, 'utf8')).toMatch(/^TracerPid:\s+0$/m);
+  });
+
+  live('one that has its system calls reflected', async () => {
+    await using target = await startTarget('refuse', ['catches']);
+    expect(await refusal(() => trackProcess(target.pid))).toMatchObject({ reason: 'seccomp' });
+    expect(leftovers(target.pid)).toBeUndefined();
+  });
+
+  test('a 32-bit program', async ({ skip }) => {
+    const program = bare32();
+    if (program === undefined) return skip('there is no 32-bit compiler, or no 32-bit programs run here');
+    const child = spawn(program);
+    await once(child.stdout, 'data');
+    expect(await refusal(() => trackProcess(child.pid!))).toMatchObject({ reason: 'architecture' });
+    child.stdin.end();
+    await once(child, 'exit');
+  });
+
+  /** What a user without rights gets: [reason, hint]. */
+  function asNobody(pid: number): string {
+    const script = `
+      import { trackProcess } from '${join(import.meta.dirname, '../../dist/index.js')}';
+      try { await trackProcess(${pid}); console.log('attached'); } catch (error) { console.log(error.reason, error.hint); }`;
+    return execFileSync(process.execPath, ['--input-type=module', '-e', script], {
+      uid: 65534,
+      gid: 65534,
+      encoding: 'utf8',
+    });
+  }
+
+  asRoot("another user's, for one without rights", async () => {
+    await using target = await startTarget('target', [1]);
+    expect(asNobody(target.pid)).toMatch(/^not-permitted .*CAP_SYS_PTRACE/);
+  });
+
+  asRoot('a filter that cannot be suspended; a process that hides its memory', async () => {
+    for (const [mode, pattern] of [
+      ['seccomp', /^seccomp .*filter.*CAP_SYS_ADMIN/],
+      ['dumpable', /^not-permitted /],
+      ['none', /^attached/],
+    ] as const) {
+      const child = spawn(nativeProgram('refuse'), [mode], { uid: 65534, gid: 65534 });
+      await once(child.stdout, 'data');
+      expect(asNobody(child.pid!)).toMatch(pattern);
+      child.stdin.end();
+      expect((await once(child, 'exit'))[0]).toBe(0);
+    }
+  });
+
+  test('and says which permission is missing', () => {
+    const status = (uid: number, capEff = 0n) =>
+      ({
+        ...parseStatus(readFileSync('/proc/self/status')),
+        uids: [uid, uid, uid, uid],
+        capEff,
+      }) as ProcessStatus;
+    expect(explainPermission(status(7), status(8), 7, '0')).toMatch(/uid 7, this process as 8/);
+    expect(explainPermission(status(7), status(7), 0, '0')).toMatch(/non-dumpable/);
+    expect(explainPermission(status(7), status(7), 7, '1')).toMatch(/ptrace_scope is 1/);
+    expect(explainPermission(status(7), status(7), 7, '2')).toMatch(/ptrace_scope is 2; run as root/);
+    expect(explainPermission(status(7), status(7), 7, '3')).toMatch(/next boot/);
+    expect(explainPermission(status(7), status(7), 7, undefined)).toMatch(/more capabilities/);
+    expect(explainPermission(status(7), status(8, 1n << 19n), 7, '0')).toMatch(/security module/);
+  });
+
+  test('programs are told by their headers', () => {
+    const header = (bits: number, machine: number) =>
+      Uint8Array.of(
+        0x7f,
+        0x45,
+        0x4c,
+        0x46,
+        bits,
+        1,
+        1,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        2,
+        0,
+        machine & 255,
+        machine >> 8,
+      );
+    expect(isProgramFor(x64, header(2, 62))).toBe(true);
+    expect(isProgramFor(x64, header(1, 3))).toBe(false);
+    expect(isProgramFor(x64, header(1, 62))).toBe(false);
+    expect(isProgramFor(x64, header(2, 183))).toBe(false);
+    expect(isProgramFor(x64, new TextEncoder().encode('#!/bin/sh and more text'))).toBeUndefined();
+    expect(isProgramFor(x64, new Uint8Array())).toBeUndefined();
+  });
+});
+
+asRoot('a filter that would kill is suspended, by one who may', async () => {
+  await using target = await startTarget('refuse', ['seccomp']);
+  {
+    using tracker = await trackProcess(target.pid);
+    tracker.collect();
+  }
+  expect(leftovers(target.pid)).toBeUndefined();
+  expect(readFileSync(`/proc/${target.pid}/status`, 'utf8')).toMatch(/^Seccomp:\s+2$/m);
+});
+
+live('a stopped process is tracked and stays stopped', async () => {
+  await using target = await startWrites();
+  const range = await target.order('map 1 anon 100');
+  await target.order('write 1 0 100 1');
+  process.kill(target.pid, 'SIGSTOP');
+  const state = () => /^State:\s+(\S)/m.exec(readFileSync(`/proc/${target.pid}/status`, 'utf8'))![1];
+  while (state() !== 'T') await new Promise((resolve) => setTimeout(resolve, 1));
+  using tracker = await trackProcess(target.pid);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(state()).toBe('T');
+  expect(tracker.collect().writtenPages).toBeLessThan(3);
+  process.kill(target.pid, 'SIGCONT');
+  await target.order('write 1 7 1 1');
+  expect(tracker.collect().mappings.find(({ start }) => start === range.start)?.writtenPages).toBe(1);
+});
+
+live('a process without a main thread', async () => {
+  await using target = await startTarget('leaderless', [], { flags: ['-pthread'] });
+  while (!/^State:\s+Z/m.test(readFileSync(`/proc/${target.pid}/status`, 'utf8'))) {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  // The folder of a process whose main thread has ended shows no memory: nothing to be had by its number.
+  const error = await refusal(() => trackProcess(target.pid));
+  expect(error.reason).toBe('zombie');
+});
+
+live('exit and exec end the tracking, and say which', async () => {
+  {
+    const target = await startTarget('target', [10]);
+    using tracker = await trackProcess(target.pid);
+    tracker.collect();
+    expect(tracker.ended).toBe(false);
+    await target[Symbol.asyncDispose]();
+    expect(tracker.ended).toBe(true);
+    expect(await refusal(async () => tracker.collect())).toMatchObject({ reason: 'ended' });
+  }
+  await using target = await startTarget('target', [10]);
+  using tracker = await trackProcess(target.pid);
+  target.child.stdin.write('x');
+  while (!tracker.ended) await new Promise((resolve) => setTimeout(resolve, 5));
+  expect((await refusal(async () => tracker.collect())).hint).toMatch(/replaced its program/);
+  expect(leftovers(target.pid)).toBeUndefined();
+});
+
+live('two trackers of one process: the second is told', async () => {
+  await using target = await startTarget('target', [10]);
+  using first = await trackProcess(target.pid);
+  using second = await trackProcess(target.pid);
+  expect(first.skipped.filter(({ reason }) => reason === 'busy')).toEqual([]);
+  expect(second.skipped.some(({ start, reason }) => start <= target.start && reason === 'busy')).toBe(true);
+  first.dispose();
+  second.collect();
+  expect(second.skipped.filter(({ reason }) => reason === 'busy')).toEqual([]);
+});
+
+live('mappings that come and go as fast as they can: no error, and what stays is exact', async () => {
+  await using target = await startTarget('churn', [], { flags: ['-pthread'] });
+  using tracker = await trackProcess(target.pid);
+  for (let round = 0; round < 300; round++) {
+    const { mappings } = tracker.collect((start, end) => expect(end).toBeGreaterThan(start));
+    const stays = mappings.find(({ start, end }) => start <= target.start && end >= target.end);
+    expect(stays?.writtenPages).toBe(0);
+  }
+});
+
+live('trackers that are killed at random moments leave nothing', async () => {
+  const program = nativeProgram('harmless', ['-pthread']);
+  expect(await killTrackers(program, 'checksum', 1, 13)).toMatch(/^ok [1-9]/);
+  expect(await killTrackers(program, 'epoll', 4, 12)).toMatch(/^ok [1-9]/);
+});
+
+live('no descriptor is left, here or there', async () => {
+  await using target = await startTarget('target', [10]);
+  const round = async () => {
+    using tracker = await trackProcess(target.pid);
+    tracker.collect();
+    await refusal(() => trackProcess(999_999_999));
+  };
+  await round();
+  const before = openDescriptors();
+  for (let times = 0; times < 5; times++) await round();
+  for (let wait = 0; wait < 200 && openDescriptors().length > before.length; wait++) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  expect(openDescriptors()).toEqual(before);
+  expect(leftovers(target.pid)).toBeUndefined();
+});
