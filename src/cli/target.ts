@@ -42,16 +42,20 @@ export function resolveTarget(target: string): number {
 export function openTarget(target: string): LivePagemap {
   const pagemap = openPagemap(resolveTarget(target));
   try {
-    if (kernelCategories() === 0) {
-      throw new PagemapError('scan pages', {
-        errno: errnoNumber('ENOTTY')!,
-        syscall: 'ioctl(PAGEMAP_SCAN)',
-        hint: 'this kernel has no PAGEMAP_SCAN; Linux 6.7 brought it',
-      });
-    }
+    requireIoctl();
     return pagemap;
   } catch (error) {
     pagemap[Symbol.dispose]();
     throw error;
   }
+}
+
+/** @throws PagemapError ENOTTY when this kernel has no PAGEMAP_SCAN */
+export function requireIoctl(): void {
+  if (kernelCategories() !== 0) return;
+  throw new PagemapError('scan pages', {
+    errno: errnoNumber('ENOTTY')!,
+    syscall: 'ioctl(PAGEMAP_SCAN)',
+    hint: 'this kernel has no PAGEMAP_SCAN; Linux 6.7 brought it',
+  });
 }

@@ -6,7 +6,7 @@ import { type ProcessTracker, trackProcess } from '../../track/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { parseDuration } from '../options.js';
 import { Output } from '../output.js';
-import { resolveTarget } from '../target.js';
+import { requireIoctl, resolveTarget } from '../target.js';
 import { outputStyle, plural, printable } from '../text.js';
 import {
   exitCodeOf,
@@ -144,6 +144,7 @@ export async function watchCommand(
   await using watched = commandLine === undefined ? undefined : new Watched(commandLine, live);
   const pid = watched === undefined ? resolveTarget(target!) : await watched.started();
 
+  requireIoctl();
   using tracker = await trackProcess(pid);
   const output = new Output();
   let result: Awaited<ReturnType<typeof watchLoop>>;

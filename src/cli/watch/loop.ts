@@ -114,11 +114,13 @@ export class JsonSink implements WatchSink {
 
   async interval(collected: Collected): Promise<void> {
     const { elapsedMs, intervalMs, scanMs, writtenPages, mappings } = collected;
+    // Clocks here tell microseconds; more digits would only look exact.
+    const round = (milliseconds: number) => Math.round(milliseconds * 1000) / 1000;
     const line = {
       schema: WATCH_SCHEMA,
-      elapsedMs,
-      intervalMs,
-      scanMs,
+      elapsedMs: round(elapsedMs),
+      intervalMs: round(intervalMs),
+      scanMs: round(scanMs),
       writtenPages,
       writtenBytes: writtenPages * PAGE_SIZE,
       mappings: mappings

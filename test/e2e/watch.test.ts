@@ -1,0 +1,226 @@
+/** `pmscan watch` on real processes: exact, harmless, and clear about what goes wrong. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { describe, expect, test } from 'vitest';
+import { PAGE_SIZE, RegionBuffer } from '../../src/abi/index.js';
+import { openPagemap } from '../../src/live/index.js';
+import { finish, MAIN, pmscan, startPmscan } from '../support/cli.js';
+import { testWhere } from '../support/needs.js';
+import { startWrites } from '../support/writes.js';
+
+const live = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler');
+
+interface Line {
+  schema: string;
+  elapsedMs: number;
+  intervalMs: number;
+  scanMs: number;
+  writtenPages: number;
+  writtenBytes: number;
+  mappings: { start: string; end: string; name: string; writtenPages: number }[];
+  regions: { start: string; end: string; pages: number }[];
+}
+
+/** `watch --json --regions` on a process, line by line. */
+function watching(pid: number, ...options: string[]) {
+  const child = startPmscan(['watch', String(pid), '--json', '--regions', ...options]);
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  let stderr = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+  });
+  return {
+    child,
+    async next(): Promise<Line | undefined> {
+      const { value, done } = await lines.next();
+      return done ? undefined : JSON.parse(value);
+    },
+    /** Ends it as Ctrl-C does; the rest of its lines. */
+    async interrupt(): Promise<{ rest: Line[]; code: number | null; stderr: string }> {
+      const closed = once(child, 'close');
+      child.kill('SIGINT');
+      const rest: Line[] = [];
+      for (let line = await this.next(); line !== undefined; line = await this.next()) rest.push(line);
+      const [code] = (await closed) as [number | null];
+      return { rest, code, stderr };
+    },
+  };
+}
+
+/** Pages of a range that a line reports. */
+function pagesIn(line: Line, { start, end }: { start: number; end: number }): number[] {
+  const pages: number[] = [];
+  for (const region of line.regions) {
+    for (
+      let at = Math.max(Number(region.start), start);
+      at < Math.min(Number(region.end), end);
+      at += PAGE_SIZE
+    ) {
+      pages.push((at - start) / PAGE_SIZE);
+    }
+  }
+  return pages;
+}
+
+describe('exactly what was written', () => {
+  live.each(['anon', 'shared', 'file', 'thp'])('in each interval, once: %s memory', async (kind) => {
+    await using target = await startWrites();
+    const range = await target.order(`map 1 ${kind} 1024`);
+    await target.order('write 1 0 1024 1');
+    const watch = watching(target.pid, '--interval', '50ms');
+    // The first line tells that the watch is on.
+    expect(pagesIn((await watch.next())!, range)).toEqual([]);
+    const expected: number[] = [];
+    const seen: number[] = [];
+    for (let round = 0; round < 10; round++) {
+      const first = (round * 97) % 900;
+      await target.order(`write 1 ${first} 12 9`);
+      for (let page = 0; page < 12; page++) expected.push(first + page * 9);
+      // What is written here comes in this interval or the next one; two lines later it has come.
+      for (let lines = 0; lines < 2; lines++) {
+        const line = (await watch.next())!;
+        expect(line.schema).toBe('pagemap-scan/watch@1');
+        expect(line.writtenBytes).toBe(line.writtenPages * PAGE_SIZE);
+        expect(line.regions.reduce((sum, { pages }) => sum + pages, 0)).toBe(line.writtenPages);
+        expect(line.mappings.reduce((sum, { writtenPages }) => sum + writtenPages, 0)).toBe(
+          line.writtenPages,
+        );
+        seen.push(...pagesIn(line, range));
+      }
+    }
+    await target.order('write 1 1023 1 1');
+    const { rest, code, stderr } = await watch.interrupt();
+    for (const line of rest) seen.push(...pagesIn(line, range));
+    const ascending = (pages: number[]) => [...pages].sort((a, b) => a - b);
+    expect(ascending(seen)).toEqual(ascending([...expected, 1023]));
+    expect(code).toBe(130);
+    expect(stderr).toMatch(/pmscan: \d+ intervals in .*\npmscan: written .*\npmscan: distinct pages/);
+  });
+
+  live('new mappings count from birth', async () => {
+    await using target = await startWrites();
+    const watch = watching(target.pid, '--interval', '50ms');
+    await watch.next();
+    const range = await target.order('map 1 anon 64');
+    await target.order('write 1 0 64 1');
+    const { rest } = await watch.interrupt();
+    expect(new Set(rest.flatMap((line) => pagesIn(line, range))).size).toBe(64);
+  });
+});
+
+describe('harmless', () => {
+  live('whatever ends the watch, nothing is left of it', async () => {
+    await using target = await startWrites();
+    const range = await target.order('map 1 anon 64');
+    await target.order('write 1 0 64 1');
+    const leftovers = () => {
+      using pagemap = openPagemap(target.pid);
+      const output = new RegionBuffer(8);
+      // Category WPALLOWED: registered with somebody's userfaultfd.
+      const { regions } = pagemap.scan({ ...range, categoryMask: 1, returnMask: 1 }, output);
+      return [regions, /^TracerPid:\t0$/m.test(readFileSync(`/proc/${target.pid}/status`, 'utf8'))];
+    };
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGKILL'] as const) {
+      const child = startPmscan(['watch', String(target.pid), '--json', '--interval', '20ms']);
+      await once(child.stdout, 'readable');
+      expect(leftovers()).toEqual([1, true]);
+      child.kill(signal);
+      await finish(child);
+      expect([signal, ...leftovers()]).toEqual([signal, 0, true]);
+    }
+    expect(await target.order('write 1 0 64 1')).toBeDefined();
+  });
+});
+
+describe('how it ends', () => {
+  live('after its duration', async () => {
+    await using target = await startWrites();
+    const { code, stdout, stderr } = await pmscan([
+      'watch',
+      target.pid,
+      '--interval',
+      '20ms',
+      '--duration',
+      '100ms',
+    ]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^ +\d+\.\d s +.*\/s +\d+ pages {2}scan \d+\.\d ms/);
+    expect(stderr).toMatch(/intervals? in \d+\.\d s/);
+  });
+
+  live('with the process', async () => {
+    const target = await startWrites();
+    const watch = watching(target.pid, '--interval', '20ms');
+    await watch.next();
+    await target[Symbol.asyncDispose]();
+    const [code] = (await once(watch.child, 'close')) as [number];
+    expect(code).toBe(0);
+  });
+
+  live('of a command that it runs itself: its output goes to standard error', async () => {
+    const child = spawn(process.execPath, [
+      MAIN,
+      'watch',
+      '--json',
+      '--interval',
+      '50ms',
+      '--',
+      'sh',
+      '-c',
+      'echo hello; sleep 1',
+    ]);
+    const { code, stdout, stderr } = await finish(child);
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/^hello\n/);
+    expect(stderr).toContain('has ended');
+    for (const line of stdout.trim().split('\n'))
+      expect(JSON.parse(line).schema).toBe('pagemap-scan/watch@1');
+  });
+
+  live('and ends a command that it started', async () => {
+    const { code, stderr } = await pmscan([
+      'watch',
+      '--duration',
+      '50ms',
+      '--interval',
+      '20ms',
+      '--',
+      'sleep',
+      '1000',
+    ]);
+    expect(code).toBe(0);
+    expect(stderr).toContain('interval');
+  });
+});
+
+describe('what goes wrong', () => {
+  test.each([
+    { args: ['watch'], code: 2, says: 'give a process' },
+    { args: ['watch', '1', '--', 'true'], code: 2, says: 'give a process' },
+    { args: ['watch', '1', '--interval', '0'], code: 2, says: 'Give a time' },
+    { args: ['watch', '1', '--duration', 'soon'], code: 2, says: 'Give a time' },
+  ])('$args', async ({ args, code, says }) => {
+    const run = await pmscan(args);
+    expect([run.code, run.stdout]).toEqual([code, '']);
+    expect(run.stderr).toContain(says);
+  });
+
+  live.each([
+    { args: ['watch', '999999999'], code: 3, says: 'no such process' },
+    { args: ['watch', '2'], code: 1, says: 'kernel thread' },
+    { args: ['watch', '--', 'no-such-command'], code: 1, says: 'there is no such command' },
+  ])('$args', async ({ args, code, says }) => {
+    const run = await pmscan(args);
+    expect([run.code, run.stdout]).toEqual([code, '']);
+    expect(run.stderr).toContain(says);
+  });
+
+  live('a kernel without the ioctl: the process is not touched', async () => {
+    await using target = await startWrites();
+    const { code, stderr } = await pmscan(['watch', target.pid], { env: { PMSCAN_DISABLE_IOCTL: '1' } });
+    expect(code).toBe(5);
+    expect(stderr).toContain('Linux 6.7 brought it');
+  });
+});
