@@ -1,7 +1,7 @@
 /** The command's contract: its JSON, its exit codes, its messages, and that it harms nobody. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -273,7 +273,10 @@ describe('what goes wrong says what, and what to do', () => {
 
   live('a kernel without the ioctl', async () => {
     const env = { PMSCAN_DISABLE_IOCTL: '1' };
-    for (const args of [['scan', target.pid], ['maps', target.pid], ['demo']]) {
+    for (const args of [
+      ['scan', target.pid],
+      ['maps', target.pid],
+    ]) {
       const { code, stdout, stderr } = await pmscan(args, { env });
       expect([code, stdout]).toEqual([5, '']);
       expect(stderr).toContain('Linux 6.7 brought it');
@@ -449,24 +452,106 @@ describe('doctor', () => {
 });
 
 describe('demo', () => {
-  live('shows a mapping of each kind and leaves no process', async () => {
-    const child = startPmscan(['demo']);
-    const { code, stdout, stderr } = await finish(child);
+  const shows = (stdout: string) => {
+    for (const kind of ['only read', 'a file', 'shared', 'huge', 'guard', 'never touched'])
+      expect(stdout).toContain(kind);
+    expect(stdout).toMatch(/0000000000000000 {2}only read/);
+    expect(stdout).toMatch(/10,\d{3} pages \(39\.?\d* MiB\) in \d regions/);
+    // The counter is one page of sixteen; the log was written somewhere in its middle.
+    expect(stdout).toMatch(/a counter +[\d.]+ KiB {2}[1-9]{4}\.+\n/);
+    expect(stdout).toMatch(/a log, front to back +[\d.]+ MiB {2}.*[1-9]/);
+    expect(stdout).toMatch(/write working set of 1 interval: [\d.]+ MiB/);
+  };
+
+  testWhere(
+    'pagemap-scan',
+    'wp-async',
+    'ptrace',
+  )('shows all of it on a process, and leaves none', async () => {
+    const { code, stdout, stderr } = await pmscan(['demo']);
     expect([code, stderr]).toEqual([0, '']);
     const sample = Number(/^A sample process \((\d+)\)/.exec(stdout)?.[1]);
     expect(readdirSync('/proc')).not.toContain(String(sample));
-    for (const kind of ['anonymous', 'only read', 'a file', 'shared', 'huge', 'guard', 'never touched']) {
-      expect(stdout).toContain(kind);
+    shows(stdout);
+  });
+
+  test('shows the same on the simulator where the kernel cannot, and says so', async () => {
+    const { code, stdout, stderr } = await pmscan(['demo'], { env: { PMSCAN_DISABLE_IOCTL: '1' } });
+    expect([code, stderr]).toEqual([0, '']);
+    expect(stdout).toMatch(/^A sample, SIMULATED because this kernel has no PAGEMAP_SCAN/);
+    shows(stdout);
+  });
+});
+
+describe('run', () => {
+  const trace = join(import.meta.dirname, '../traces/6.18/anon.jsonl');
+
+  test('--check: agreement is 0, a mismatch 1, with the operation and what stands around it', async () => {
+    const good = await pmscan(['run', trace, '--check', '--json']);
+    expect(good.code).toBe(0);
+    expect(JSON.parse(good.stdout)).toEqual({
+      schema: 'pagemap-scan/run@1',
+      scenarios: 30,
+      ops: 2302,
+      scans: 666,
+      mismatches: 0,
+    });
+    const bad = await pmscan(['run', trace, '--check', '--json', '--profile', '6.12']);
+    expect(bad.code).toBe(1);
+    const document = JSON.parse(bad.stdout);
+    expect(document.mismatches).toBeGreaterThan(10);
+    expect(document.first).toMatchObject({ line: 11, op: { op: 'scan' }, got: { errno: 'EINVAL' } });
+    const text = await pmscan(['run', trace, '--check', '--profile', '6.12']);
+    expect(text.stdout).toMatch(/line 11: .*\n {2}expected .*\n {2}got .*EINVAL/);
+  });
+
+  live('on this kernel, and as a recording of it', async () => {
+    const scenario = `{"scenario":1,"name":"draft","arena":"0x600000000000","arena_pages":16}
+{"op":"mmap","at":0,"pages":4,"prot":"rw","type":"anon","sharing":"private"}
+{"op":"write","at":0,"pages":3,"step":2}
+{"op":"scan","size":96,"flags":0,"start":"0x600000000000","end":"0x600000004000","vec":true,"vec_len":9,"max_pages":0,"inverted":0,"mask":8,"anyof":0,"return":8}
+`;
+    const draft = join(folder, 'draft.jsonl');
+    writeFileSync(draft, scenario);
+    const recorded = await pmscan(['run', draft, '--on', 'kernel']);
+    expect([recorded.code, recorded.stderr]).toEqual([0, '']);
+    const lines = recorded.stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect(lines[2].expect).toEqual({ ok: 2, fault: 0 });
+    expect(lines[3].expect.regions).toEqual([
+      ['0x600000000000', '0x600000001000', 8],
+      ['0x600000002000', '0x600000003000', 8],
+    ]);
+    writeFileSync(draft, recorded.stdout);
+    for (const on of ['sim', 'kernel']) {
+      expect(await pmscan(['run', draft, '--on', on, '--check'])).toMatchObject({
+        code: 0,
+        stdout: '1 scenario, 3 operations, 1 scan: no mismatches\n',
+      });
     }
-    expect(stdout).toMatch(/0000000000000000 {2}anonymous memory, only read/);
-    expect(stdout).toMatch(/3,\d{3} pages \(1\d\.?\d* MiB\) in \d regions/);
+  });
+
+  test('what is no scenario says where', async () => {
+    expect(await pmscan(['run', join(folder, 'nothing')])).toMatchObject({ code: 2, stdout: '' });
+    const broken = join(folder, 'broken.jsonl');
+    writeFileSync(
+      broken,
+      '{"scenario":1,"name":"x","arena":"0x600000000000","arena_pages":16}\n{"op":"fly"}\n',
+    );
+    const { code, stderr } = await pmscan(['run', broken]);
+    expect(code).toBe(2);
+    expect(stderr).toContain('broken.jsonl:2:');
+    const unable = await pmscan(['run', trace, '--on', 'kernel'], { env: { PMSCAN_DISABLE_IOCTL: '1' } });
+    expect(unable.code).toBe(5);
   });
 });
 
 test('help has examples for every command, and exits with 0', async () => {
   const { code, stdout } = await pmscan(['--help']);
   expect(code).toBe(0);
-  for (const command of ['scan', 'maps', 'doctor', 'demo']) {
+  for (const command of ['scan', 'maps', 'watch', 'run', 'doctor', 'demo']) {
     expect(stdout).toContain(`  ${command}`);
     const help = await pmscan([command, '--help']);
     expect([command, help.code]).toEqual([command, 0]);

@@ -53,23 +53,24 @@ export interface MapsRows {
 /**
  * Counts the pages of each mapping; memory grows with the mappings, not with what is in them.
  *
- * @param step is called between calls into the kernel; false ends the work early
+ * @param options.step is called between calls into the kernel; false ends the work early
+ * @param options.categories those that the provider knows; the kernel's by default
  */
 export async function countRows(
   pagemap: Pagemap,
   mappings: readonly RowSource[],
-  step: () => Promise<boolean> = async () => true,
+  options: { step?: () => Promise<boolean>; categories?: number } = {},
 ): Promise<MapsRows | undefined> {
   const kinds = mappings.map(() => KINDS.map(() => 0));
   const summarizer = new MappingSummarizer(mappings, (index, pages, categories) => {
     kinds[index]![kindIndex(categories)]! += pages;
   });
   const buffer = new RegionBuffer(8192);
-  const returnMask = SUMMARY_RETURN & kernelCategories();
+  const returnMask = SUMMARY_RETURN & (options.categories ?? kernelCategories());
   for (const range of legRanges(mappings)) {
     const query = { ...range, categoryAnyofMask: SUMMARY_ANYOF, returnMask };
     for (const found of scanLegs(pagemap, query, { buffer })) summarizer.addAll(found);
-    if (!(await step())) return undefined;
+    if (options.step !== undefined && !(await options.step())) return undefined;
   }
   const all = KINDS.map(() => 0);
   const untouched = KINDS.indexOf('untouched');
@@ -183,7 +184,9 @@ export function mapsTable(shown: readonly MapsRow[], all: MapsRows, style: Style
 export async function mapsCommand(target: string, options: MapsOptions): Promise<ExitCode> {
   using pagemap = openTarget(target);
   using interrupt = new Interrupt();
-  const counted = await countRows(pagemap, pagemap.mappings(), async () => !(await interrupt.check()));
+  const counted = await countRows(pagemap, pagemap.mappings(), {
+    step: async () => !(await interrupt.check()),
+  });
   // Half of a table would be a wrong table: of a scan that was cut short nothing is shown.
   if (counted === undefined) {
     process.stderr.write('pmscan: interrupted before all mappings were counted\n');
