@@ -7,6 +7,7 @@
 //   unmap SLOT   again SLOT KIND   (munmap, then mmap of KIND at the same address)
 //   move SLOT PAGES          mremap to another place, with another size; answers START END
 //   brk PAGES                grows the heap; answers START END of what was added, as slot 0
+//   stack PAGES              writes to so many pages of the stack
 //   fork                     the child writes to all slots and lives on, until the end
 //   child                    has it end
 #define _GNU_SOURCE
@@ -122,6 +123,9 @@ int main(void) {
 			slots[0].writable = 1;
 			answer(0);
 			continue;
+		} else if (sscanf(line, "stack %lu", &count) == 1) {
+			volatile char *deep = __builtin_alloca(count * PAGE);
+			for (unsigned long i = 0; i < count; i++) deep[i * PAGE] = 1;
 		} else if (!strncmp(line, "fork", 4)) {
 			child = fork();
 			if (child == 0) {
