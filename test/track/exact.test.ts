@@ -266,3 +266,19 @@ live('one of many mappings replaced: it is new, and the others stay exact', asyn
     }
   }
 });
+
+live('a part of a mapping replaced: it is new, and what lies before and behind stays exact', async () => {
+  const { target, range } = await begin('anon', 4000);
+  await using _ = target;
+  await target.order('write 1 0 4000 1');
+  using tracker = await trackProcess(target.pid);
+  for (const first of [3000, 10, 1234, 3000]) {
+    await target.order('write 1 0 2000 2');
+    await target.order(`renew 1 ${first} 8`);
+    const even = every(2000, 0, 2).filter((page) => page < first || page >= first + 8);
+    await target.order(`write 1 ${first + 1} 2 1`);
+    expect(written(tracker, range)).toEqual([...even, first + 1, first + 2].sort((a, b) => a - b));
+    await target.order(`write 1 ${first} 3 1`);
+    expect(written(tracker, range)).toEqual(every(3, first));
+  }
+});
