@@ -69,26 +69,35 @@ pin(cpus().length - 1);
   const target = await start('target', MEBIBYTES);
   const tracker = await trackProcess(target.pid);
   const expected = (round) => Math.ceil((MEBIBYTES * 256 - (round % 101)) / 101);
-  for (const [mode, name] of [
-    ['existing', 'the same masks'],
-    ['all', "the kernel's fast path, WRITTEN only"],
+  // The fast path treats all that does not exist as written, so it is not what collecting can ask for; for comparison only.
+  for (const [mode, name, limit] of [
+    ['existing', 'the same masks', 1.5],
+    ['all', "the kernel's fast path, WRITTEN only", undefined],
   ]) {
     const reference = await start(mode, MEBIBYTES);
     const turns = [];
-    for (let turn = 0; turn < 15; turn++) {
-      const [c, pages] = await reference.order();
-      await target.order();
-      const { scanMs, writtenPages } = tracker.collect();
-      if (pages !== expected(turn)) throw new Error(`C found ${pages} pages, expected ${expected(turn)}`);
-      if (Math.abs(writtenPages - pages) > 40) throw new Error(`Collected ${writtenPages} pages, C ${pages}`);
-      turns.push({ c, node: scanMs * 1e6, ratio: (scanMs * 1e6) / c });
+    // The best of a few each, in turns: what else the machine does can only slow things down.
+    for (let turn = 0, round = 0; turn < 11; turn++) {
+      let c = Number.POSITIVE_INFINITY;
+      let node = Number.POSITIVE_INFINITY;
+      for (let repeat = 0; repeat < 5; repeat++, round++) {
+        const [nanoseconds, pages] = await reference.order();
+        await target.order();
+        const { scanMs, writtenPages } = tracker.collect();
+        if (pages !== expected(round)) throw new Error(`C found ${pages} pages, expected ${expected(round)}`);
+        if (Math.abs(writtenPages - pages) > 40)
+          throw new Error(`Collected ${writtenPages} pages, C ${pages}`);
+        c = Math.min(c, nanoseconds);
+        node = Math.min(node, scanMs * 1e6);
+      }
+      turns.push({ c, node, ratio: node / c });
     }
     await reference.stop();
     const of = (key) => median(turns.map((turn) => turn[key]));
     record({
       name: `collect / the bare ioctl in C, ${name}`,
       value: of('ratio'),
-      limit: 1.5,
+      limit,
       detail: `collect ${milliseconds(of('node'))}, C ${milliseconds(of('c'))}, ${expected(0)} pages written`,
     });
   }

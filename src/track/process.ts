@@ -220,7 +220,7 @@ export class ProcessTracker implements Disposable {
       this.#pagemap.checkAlive();
       const pieces = this.#plan(mappings, cursor, covered, rows, skipped);
       let resume = -1;
-      for (const group of groups(pieces, mappings, surprises < PATIENCE)) {
+      for (const group of groups(pieces, surprises < PATIENCE)) {
         const dealer = new RegionDealer(group, (index, start, end, categories) => {
           const piece = group[index];
           // Memory that came since the list was taken is not registered; nothing of it can be here.
@@ -438,35 +438,24 @@ function isSame(part: Covered, mapping: Mapping): boolean {
 }
 
 /**
- * Pieces that can be scanned in one call: of one kind, all known, and nothing between them that is not registered. Gaps do
- * not matter.
+ * Pieces that can be scanned in one call: neighbours of one kind, all known. Not across gaps: something could be mapped there
+ * meanwhile that another userfaultfd protects, and the scan would take it for ours.
  */
-function* groups(
-  pieces: readonly Piece[],
-  mappings: readonly Mapping[],
-  join: boolean,
-): Generator<Piece[], void, undefined> {
+function* groups(pieces: readonly Piece[], join: boolean): Generator<Piece[], void, undefined> {
   let group: Piece[] = [];
-  let at = 0;
   for (const piece of pieces) {
     const last = group[group.length - 1];
-    if (last !== undefined) {
-      while (mappings[at]!.end <= last.start) at++;
-      // The next mapping after that of `last`, if it is another one, must be the piece's own.
-      const isNext = mappings[at] === piece.mapping || mappings[at + 1] === piece.mapping;
-      const plain = !piece.isNew && !last.isNew && piece.kind !== 'hugetlb';
-      if (
-        !(
-          join &&
-          plain &&
-          isNext &&
-          piece.kind === last.kind &&
-          (last.end === piece.start || last.mapping !== piece.mapping)
-        )
-      ) {
-        yield group;
-        group = [];
-      }
+    const joins =
+      join &&
+      last !== undefined &&
+      last.end === piece.start &&
+      last.kind === piece.kind &&
+      !last.isNew &&
+      !piece.isNew &&
+      piece.kind !== 'hugetlb';
+    if (last !== undefined && !joins) {
+      yield group;
+      group = [];
     }
     group.push(piece);
   }

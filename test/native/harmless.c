@@ -16,6 +16,9 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#if __has_include(<sys/rseq.h>)
+#include <sys/rseq.h>
+#endif
 #include <sys/select.h>
 #include <sys/sem.h>
 #include <sys/socket.h>
@@ -286,6 +289,27 @@ static void m_uring(void) {
 	if (result != -ETIME || now(CLOCK_MONOTONIC) - before < WAIT_NS) FAIL("io_uring timeout gave %d", result);
 }
 
+// A restartable sequence that takes most of the time. Met inside of it and moved elsewhere without care, the kernel forgets
+// that it has to be aborted: it clears the pointer that says so, which shows before its end.
+static void m_rseq(void) {
+#if defined(__x86_64__) && defined(RSEQ_SIG)
+	char *area = (char *)__builtin_thread_pointer() + __rseq_offset;
+	if (__rseq_size == 0) return;
+	for (int i = 0; i < 50; i++) {
+		__asm__ goto(".pushsection __rseq_cs, \"aw\"\n.balign 32\n3: .long 0, 0\n.quad 1f, 2f - 1f, 4f\n.popsection\n"
+		             "leaq 3b(%%rip), %%rax\nmovq %%rax, 8(%0)\n"
+		             "1: movl $100000, %%ecx\n5: decl %%ecx\njnz 5b\n"
+		             "cmpq %%rax, 8(%0)\njne %l[forgotten]\n2:\n"
+		             ".pushsection __rseq_failure, \"ax\"\n.long 0x53053053\n4: jmp %l[aborted]\n.popsection\n"
+		             : : "r"(area) : "rax", "rcx", "memory", "cc" : forgotten, aborted);
+		continue;
+	forgotten:
+		FAIL("a restartable sequence was left and come back to, and not aborted");
+	aborted:;
+	}
+#endif
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -294,7 +318,7 @@ static const struct {
     {"poll", m_poll}, {"ppoll", m_ppoll}, {"select", m_select}, {"futex", m_futex}, {"sigtimedwait", m_sigtimedwait},
     {"semtimedop", m_semop}, {"recv", m_recv}, {"checksum", m_checksum}, {"syscalls", m_syscalls}, {"storm", m_storm},
     {"alarm", m_alarm}, {"trap-default", m_trap}, {"trap-ignored", m_trap}, {"trap-handled", m_trap},
-    {"trap-blocked", m_trap}, {"io_uring", m_uring},
+    {"trap-blocked", m_trap}, {"io_uring", m_uring}, {"rseq", m_rseq},
 };
 
 static void *work(void *argument) {

@@ -5,8 +5,10 @@
 //   kread SLOT FIRST COUNT   has the kernel write there: read(2) from /dev/zero
 //   protect SLOT rw|r|none   discard SLOT FIRST COUNT   collapse SLOT   swap SLOT
 //   unmap SLOT   again SLOT KIND   (munmap, then mmap of KIND at the same address)
+//   renew SLOT FIRST COUNT   munmap, then mmap of anonymous memory, of a part
 //   move SLOT PAGES          mremap to another place, with another size; answers START END
 //   brk PAGES                grows the heap; answers START END of what was added, as slot 0
+//   stack PAGES              writes to so many pages of the stack
 //   fork                     the child writes to all slots and lives on, until the end
 //   child                    has it end
 #define _GNU_SOURCE
@@ -106,6 +108,9 @@ int main(void) {
 		} else if (sscanf(line, "again %d %31s", &slot, kind) == 2) {
 			munmap(slots[slot].start, slots[slot].bytes);
 			map(kind, slots[slot].bytes, slots[slot].start);
+		} else if (sscanf(line, "renew %d %lu %lu", &slot, &first, &count) == 3) {
+			munmap(slots[slot].start + first * PAGE, count * PAGE);
+			map("anon", count * PAGE, slots[slot].start + first * PAGE);
 		} else if (sscanf(line, "move %d %lu", &slot, &count) == 2) {
 			char *to = mmap(0, count * PAGE + 2 * HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 			munmap(to, count * PAGE + 2 * HUGE);
@@ -122,6 +127,9 @@ int main(void) {
 			slots[0].writable = 1;
 			answer(0);
 			continue;
+		} else if (sscanf(line, "stack %lu", &count) == 1) {
+			volatile char *deep = __builtin_alloca(count * PAGE);
+			for (unsigned long i = 0; i < count; i++) deep[i * PAGE] = 1;
 		} else if (!strncmp(line, "fork", 4)) {
 			child = fork();
 			if (child == 0) {

@@ -17,6 +17,7 @@ export const MODES = [
     'trap-ignored',
     'trap-handled',
     'trap-blocked',
+    'rseq',
   ],
 ];
 
@@ -33,6 +34,7 @@ export async function attachCycles(program, mode, threads, cycles, pauseMs = 12)
   await once(child.stdout, 'data');
   const closed = once(child, 'close');
   const stops = [];
+  let failure;
   const handle = new ProcessHandle(child.pid);
   const attacher = await Attacher.start(handle, { patienceMs: 5000 });
   try {
@@ -45,6 +47,8 @@ export async function attachCycles(program, mode, threads, cycles, pauseMs = 12)
       if (cycle % 3 === 1) tracker.collect();
       tracker.dispose();
     }
+  } catch (error) {
+    failure = error;
   } finally {
     await attacher[Symbol.asyncDispose]();
     handle[Symbol.dispose]();
@@ -53,5 +57,7 @@ export async function attachCycles(program, mode, threads, cycles, pauseMs = 12)
   }
   const [code, signal] = await closed;
   const said = text.split('\n').slice(1).join(' ').trim();
+  // A target that was disturbed ends: what it says tells more than that it is gone.
+  if (failure !== undefined && said.startsWith('ok')) throw failure;
   return { said: signal === null ? said : `killed by ${signal}`, code, stops };
 }

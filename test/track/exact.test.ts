@@ -226,3 +226,59 @@ live('pages that are swapped out', async () => {
   await target.order('write 1 11 2 1');
   expect(written(tracker, range)).toEqual([11, 12]);
 });
+
+live('a stack that grows', async () => {
+  await using target = await startWrites();
+  using tracker = await trackProcess(target.pid);
+  tracker.collect();
+  await target.order('stack 300');
+  const stack = tracker.collect().mappings.find(({ name }) => name === '[stack]');
+  expect(stack?.writtenPages).toBeGreaterThanOrEqual(300);
+  expect(stack?.writtenPages).toBeLessThan(310);
+  await target.order('stack 5');
+  const later = tracker.collect().mappings.find(({ name }) => name === '[stack]');
+  expect(later?.writtenPages).toBeLessThan(20);
+});
+
+live('one of many mappings replaced: it is new, and the others stay exact', async () => {
+  await using target = await startWrites();
+  const ranges: Range[] = [];
+  for (const slot of every(9, 1)) {
+    ranges.push(await target.order(`map ${slot} anon 1500`));
+    await target.order(`write ${slot} 0 1500 1`);
+  }
+  using tracker = await trackProcess(target.pid);
+  for (const replaced of [5, 1, 9, 5]) {
+    // More regions before it than fit into the kernel's own buffer, and than its last part holds.
+    for (const slot of every(9, 1)) await target.order(`write ${slot} ${slot} 700 2`);
+    await target.order(`again ${replaced} anon`);
+    await target.order(`write ${replaced} 100 3 1`);
+    const found = new Map<number, number[]>();
+    tracker.collect((start, end) => {
+      for (const [index, range] of ranges.entries()) {
+        for (let at = Math.max(start, range.start); at < Math.min(end, range.end); at += PAGE_SIZE) {
+          found.set(index + 1, [...(found.get(index + 1) ?? []), (at - range.start) / PAGE_SIZE]);
+        }
+      }
+    });
+    for (const slot of every(9, 1)) {
+      expect(found.get(slot)).toEqual(slot === replaced ? [100, 101, 102] : every(700, slot, 2));
+    }
+  }
+});
+
+live('a part of a mapping replaced: it is new, and what lies before and behind stays exact', async () => {
+  const { target, range } = await begin('anon', 4000);
+  await using _ = target;
+  await target.order('write 1 0 4000 1');
+  using tracker = await trackProcess(target.pid);
+  for (const first of [3000, 10, 1234, 3000]) {
+    await target.order('write 1 0 2000 2');
+    await target.order(`renew 1 ${first} 8`);
+    const even = every(2000, 0, 2).filter((page) => page < first || page >= first + 8);
+    await target.order(`write 1 ${first + 1} 2 1`);
+    expect(written(tracker, range)).toEqual([...even, first + 1, first + 2].sort((a, b) => a - b));
+    await target.order(`write 1 ${first} 3 1`);
+    expect(written(tracker, range)).toEqual(every(3, first));
+  }
+});
