@@ -262,14 +262,22 @@ function mapFileHuge(mm: Mm, vma: Vma, file: MemoryFile, page: number, flags: nu
   return true;
 }
 
-/** Maps what is in the page cache around a read fault. Returns whether the page itself got mapped. */
+/** Maps what is in the page cache around a read fault, or all of its huge page. Returns whether the page itself got mapped. */
 function faultAround(mm: Mm, vma: Vma, file: MemoryFile, page: number): boolean {
   const block = Math.floor(page / ENTRIES);
   const base = block * ENTRIES;
   const at = page - base;
   // The window begins at a multiple of its size, or where the mapping does, and then reaches further.
-  const from = Math.max(at - (at % FAULT_AROUND_PAGES), at - Math.min(at, page - vma.start));
-  const to = Math.min(from + FAULT_AROUND_PAGES, ENTRIES, vma.end - base);
+  const index = vma.fileIndex(page);
+  const whole =
+    mm.profile.readFaultMapsHugeFile &&
+    base >= vma.start &&
+    base + ENTRIES <= vma.end &&
+    index % HUGE_PAGES === at &&
+    index < file.sizePages &&
+    file.isHuge(index);
+  const from = whole ? 0 : Math.max(at - (at % FAULT_AROUND_PAGES), at - Math.min(at, page - vma.start));
+  const to = whole ? ENTRIES : Math.min(from + FAULT_AROUND_PAGES, ENTRIES, vma.end - base);
   const flags = vma.entryFlags | (vma.shared && vma.writable && !tracksWrites(mm, vma) ? RW : 0);
   let mapped = false;
   let table = -1;

@@ -18,6 +18,11 @@ export interface KernelProfile extends ScanProfile {
   readonly mremapClearsProtection: boolean;
   /** Whether MADV_COLLAPSE needs at least one writable entry. */
   readonly collapseNeedsWritable: boolean;
+  /**
+   * Whether a read fault maps all of a huge page of a file by small entries, where the mapping holds all of it but a huge
+   * entry cannot be (a page table is there, or MADV_NOHUGEPAGE). Measured on 6.18.44; on 6.12 nobody has looked.
+   */
+  readonly readFaultMapsHugeFile: boolean;
 }
 
 const LINUX_6_18: KernelProfile = {
@@ -34,6 +39,7 @@ const LINUX_6_18: KernelProfile = {
   hugeZeroWriteStaysHuge: true,
   mremapClearsProtection: true,
   collapseNeedsWritable: false,
+  readFaultMapsHugeFile: true,
 };
 
 const LINUX_6_12: KernelProfile = {
@@ -47,6 +53,7 @@ const LINUX_6_12: KernelProfile = {
   dontneedFreesTables: false,
   hugeZeroWriteStaysHuge: false,
   collapseNeedsWritable: true,
+  readFaultMapsHugeFile: false,
 };
 
 const LINUX_6_7: KernelProfile = {
