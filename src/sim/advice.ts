@@ -357,7 +357,7 @@ function pageOutEntry(mm: Mm, vma: Vma, slot: number, page: number): void {
     return;
   }
   if (memory.isLazyFree(frame)) {
-    if ((low & D) === 0) {
+    if ((low & D) === 0 && !memory.isDirtyPage(frame)) {
       // Nobody wrote to it since it was given up: it is dropped, not written out.
       if ((low & UFFD_WP) !== 0 && !vma.anonymous) mm.setMarker(slot, MARKER_UFFD_WP_LOW);
       else mm.clearEntry(slot);

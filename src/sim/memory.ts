@@ -14,6 +14,8 @@ const FIRST_FREE = 2 * HUGE_PAGES;
 const CACHED = 1;
 /** MADV_FREE was called on it: reclaim may drop it unless it was written to since. */
 const LAZY_FREE = 2;
+/** The page itself is known to be dirty, whatever its entry says. */
+const DIRTY_PAGE = 16;
 /** Something other than zeros was written to it. */
 const NONZERO = 4;
 /** Part of an anonymous huge page, however it is mapped now. */
@@ -195,9 +197,19 @@ export class PhysicalMemory {
     return (this.#flags[frame - FRAME_BASE]! & LAZY_FREE) !== 0;
   }
 
+  isDirtyPage(frame: number): boolean {
+    return (this.#flags[frame - FRAME_BASE]! & DIRTY_PAGE) !== 0;
+  }
+
+  setDirtyPage(frame: number): void {
+    const index = frame - FRAME_BASE;
+    this.#flags[index] = this.#flags[index]! | DIRTY_PAGE;
+  }
+
+  /** With `lazy`, nothing that was written before counts any more. */
   setLazyFree(frame: number, lazy: boolean): void {
     const index = frame - FRAME_BASE;
-    this.#flags[index] = lazy ? this.#flags[index]! | LAZY_FREE : this.#flags[index]! & ~LAZY_FREE;
+    this.#flags[index] = (this.#flags[index]! & ~(LAZY_FREE | DIRTY_PAGE)) | (lazy ? LAZY_FREE : 0);
   }
 
   /** Notes a write to the frame by the CPU. */

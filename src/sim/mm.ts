@@ -233,12 +233,28 @@ export class Mm implements ScanTarget {
     const { words } = tables;
     const table = tables.pteTable(pmd);
     const folio = Math.floor(frame / ENTRIES);
+    // A huge page is dirty as a whole: when it was written anywhere, each page that it falls into is.
+    let dirty = false;
+    for (let slot = table; slot < table + ENTRIES * 2; slot += 2) {
+      const low = words[slot]!;
+      if (
+        (low & PRESENT_ANY) !== 0 &&
+        (low & D) !== 0 &&
+        Math.floor(this.frameAt(slot) / ENTRIES) === folio
+      ) {
+        dirty = true;
+        break;
+      }
+    }
     for (let slot = table; slot < table + ENTRIES * 2; slot += 2) {
       const low = words[slot]!;
       if ((low & PRESENT_ANY) === 0) continue;
       const mapped = this.frameAt(slot);
       if (Math.floor(mapped / ENTRIES) !== folio || !memory.isLarge(mapped)) continue;
-      if (!memory.isZeroFilled(mapped)) continue;
+      if (!memory.isZeroFilled(mapped)) {
+        if (dirty) memory.setDirtyPage(mapped);
+        continue;
+      }
       this.setEntry(slot, ZERO_FRAME, (low & 0xfff & ~(RW | D)) | SPECIAL);
       memory.unmap(mapped);
     }
