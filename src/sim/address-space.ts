@@ -173,7 +173,9 @@ export class AddressSpace {
     const file = new MemoryFile(Math.ceil(length / PAGE_SIZE), false);
     file.users = 1;
     for (let index = 0; index < file.sizePages; index++) {
-      file.entries[index] = this.#mm.memory.allocate(1);
+      const frame = this.#mm.memory.allocate(1);
+      this.#mm.memory.written(frame);
+      file.entries[index] = frame;
     }
     return file;
   }

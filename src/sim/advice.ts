@@ -349,7 +349,8 @@ function pageOutEntry(mm: Mm, vma: Vma, slot: number, page: number): void {
   if (memory.isFile(frame)) {
     const file = vma.file!;
     const index = vma.fileIndex(page);
-    file.entries[index] = -memory.swapOut(frame);
+    // Shared memory that was never written to has nothing worth keeping: it is dropped.
+    file.entries[index] = memory.isZeroFilled(frame) ? 0 : -memory.swapOut(frame);
     if ((low & UFFD_WP) !== 0) mm.setMarker(slot, MARKER_UFFD_WP_LOW);
     else mm.clearEntry(slot);
     memory.unmap(frame);
