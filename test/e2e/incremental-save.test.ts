@@ -95,7 +95,8 @@ live('random writes, saves, restores, compactions and openings are as in a model
 });
 
 live('an increment has the pages that were written, and no others', () => {
-  withStore(newFolder(), (store) => {
+  const folder = newFolder();
+  withStore(folder, (store) => {
     expect(store.save()).toEqual({ sequence: 0, pages: PAGES, bytes: 96 + PAGES * 4100 });
     expect(store.save().pages).toBe(0);
     store.bytes[5 * 4096] = 1;
@@ -103,7 +104,11 @@ live('an increment has the pages that were written, and no others', () => {
     expect(store.save()).toEqual({ sequence: 2, pages: 2, bytes: 96 + 2 * 4100 });
     store.restore(0);
     expect(store.save().pages).toBe(2);
+    store.bytes[7 * 4096] = 1;
+    store.save();
   });
+  // Loading what is saved does not make it unsaved.
+  withStore(folder, (store) => expect(store.save().pages).toBe(0));
 });
 
 live('a memory of another size is refused, and nothing is changed', () => {
