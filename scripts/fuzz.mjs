@@ -1,8 +1,9 @@
 // Compares the simulator with the running kernel on generated scenarios:
-//   npm run fuzz -- --minutes N [--seed S] [--kind K] [--count N] [--save]
+//   npm run fuzz -- --minutes N [--seed S] [--kind K] [--count N] [--profile RELEASE] [--save]
 // Needs root, 64 free 2 MiB pages (kinds hugetlb, mixed) and swap on zram (swap, mixed). With --save, a scenario on
 // which they disagree is written to test/traces, with the kernel's answers.
 import { appendFileSync, mkdirSync } from 'node:fs';
+import { release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -12,8 +13,10 @@ import {
   formatScenario,
   generateScenario,
   KernelBackend,
+  profileFor,
   SCENARIO_KINDS,
 } from '../dist/scenario/index.js';
+import { KERNEL_PROFILES } from '../dist/sim/index.js';
 
 const { values } = parseArgs({
   options: {
@@ -21,12 +24,14 @@ const { values } = parseArgs({
     seed: { type: 'string', default: '1' },
     count: { type: 'string', default: '1000000000' },
     kind: { type: 'string', multiple: true },
+    profile: { type: 'string' },
     failures: { type: 'string', default: '5' },
     save: { type: 'boolean', default: false },
   },
 });
-const profile = '6.18';
-const kinds = values.kind ?? SCENARIO_KINDS.filter((kind) => kind !== 'softdirty');
+const profile = values.profile ?? profileFor(release());
+const { tracksSoftDirty } = KERNEL_PROFILES[profile];
+const kinds = values.kind ?? SCENARIO_KINDS.filter((kind) => kind !== 'softdirty' || tracksSoftDirty);
 const firstSeed = Number(values.seed);
 const deadline = Date.now() + Number(values.minutes) * 60_000;
 const started = Date.now();
