@@ -557,6 +557,7 @@ function mapCollapsed(mm: Mm, vma: Vma, file: MemoryFile, first: number, block: 
   if (vma.uffdWp) return UNFIT;
   const { tables, memory } = mm;
   const head = file.entries[first]!;
+  if (mm.profile.collapseNeedsTables && tables.findPmd(block) < 0) return UNFIT;
   const pmd = tables.ensurePmd(block);
   if (isHugeEntry(tables.words[pmd]!)) return COLLAPSED;
   const table = tables.pteTable(pmd);

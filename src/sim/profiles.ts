@@ -19,6 +19,11 @@ export interface KernelProfile extends ScanProfile {
   /** Whether MADV_COLLAPSE needs at least one writable entry. */
   readonly collapseNeedsWritable: boolean;
   /**
+   * Whether MADV_COLLAPSE of a file where there are no page tables yet, down to the PMD level, makes its pages one huge
+   * page but does not map it, and fails with EINVAL.
+   */
+  readonly collapseNeedsTables: boolean;
+  /**
    * Whether a read fault maps all of a huge page of a file by small entries, where the mapping holds all of it but a huge
    * entry cannot be (a page table is there, or MADV_NOHUGEPAGE). Measured on 6.18.44; on 6.12 nobody has looked.
    */
@@ -39,6 +44,7 @@ const LINUX_6_18: KernelProfile = {
   hugeZeroWriteStaysHuge: true,
   mremapClearsProtection: true,
   collapseNeedsWritable: false,
+  collapseNeedsTables: false,
   readFaultMapsHugeFile: true,
 };
 
@@ -53,6 +59,7 @@ const LINUX_6_12: KernelProfile = {
   dontneedFreesTables: false,
   hugeZeroWriteStaysHuge: false,
   collapseNeedsWritable: true,
+  collapseNeedsTables: true,
   readFaultMapsHugeFile: false,
 };
 
