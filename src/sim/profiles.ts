@@ -18,6 +18,10 @@ export interface KernelProfile extends ScanProfile {
   readonly mremapClearsProtection: boolean;
   /** Whether MADV_COLLAPSE needs at least one writable entry. */
   readonly collapseNeedsWritable: boolean;
+  /** Whether reclaim keeps a huge page of a file whole in swap, instead of splitting it. */
+  readonly hugeFileSwapsWhole: boolean;
+  /** Whether a huge page that one address space maps more than once counts as shared, which advice leaves alone. */
+  readonly mappedTwiceIsShared: boolean;
   /**
    * Whether MADV_COLLAPSE of a file where there are no page tables yet, down to the PMD level, makes its pages one huge
    * page but does not map it, and fails with EINVAL.
@@ -44,6 +48,8 @@ const LINUX_6_18: KernelProfile = {
   hugeZeroWriteStaysHuge: true,
   mremapClearsProtection: true,
   collapseNeedsWritable: false,
+  hugeFileSwapsWhole: true,
+  mappedTwiceIsShared: false,
   collapseNeedsTables: false,
   readFaultMapsHugeFile: true,
 };
@@ -59,6 +65,8 @@ const LINUX_6_12: KernelProfile = {
   dontneedFreesTables: false,
   hugeZeroWriteStaysHuge: false,
   collapseNeedsWritable: true,
+  hugeFileSwapsWhole: false,
+  mappedTwiceIsShared: true,
   collapseNeedsTables: true,
   readFaultMapsHugeFile: false,
 };
