@@ -445,6 +445,12 @@ function collapse(mm: Mm, vma: Vma, start: number, end: number): number {
 const COLLAPSED = 0;
 const UNFIT = -1;
 
+/** MADV_FREE leaves an entry writable; here it is not, so that the next write is noticed. */
+function isGivenUp({ memory }: Mm, low: number, high: number): boolean {
+  const frame = frameOf(low, high);
+  return (low & SOFT_DIRTY) !== 0 && memory.isLazyFree(frame) && memory.mappings(frame) === 1;
+}
+
 function suitsAnyHuge(vma: Vma): boolean {
   return vma.suitsHuge(Math.ceil(vma.start / ENTRIES));
 }
@@ -470,7 +476,7 @@ function collapseAnonymous(mm: Mm, vma: Vma, block: number): number {
       continue;
     }
     if ((low & UFFD_WP) !== 0) return UNFIT;
-    if ((low & RW) !== 0) writable = true;
+    if ((low & RW) !== 0 || (vma.writable && isGivenUp(mm, low, high))) writable = true;
   }
   if (mm.profile.collapseNeedsWritable && !writable) return UNFIT;
   for (let index = 0; index < ENTRIES; index++) {

@@ -18,6 +18,8 @@ export interface KernelProfile extends ScanProfile {
   readonly mremapClearsProtection: boolean;
   /** Whether MADV_COLLAPSE needs at least one writable entry. */
   readonly collapseNeedsWritable: boolean;
+  /** Whether a mapping that has had anonymous pages, when it changes, merges with a like neighbour that never had any. */
+  readonly untouchedNeighboursMerge: boolean;
   /** Whether reclaim keeps a huge page of a file whole in swap, instead of splitting it. */
   readonly hugeFileSwapsWhole: boolean;
   /** Whether a huge page that one address space maps more than once counts as shared, which advice leaves alone. */
@@ -48,6 +50,7 @@ const LINUX_6_18: KernelProfile = {
   hugeZeroWriteStaysHuge: true,
   mremapClearsProtection: true,
   collapseNeedsWritable: false,
+  untouchedNeighboursMerge: true,
   hugeFileSwapsWhole: true,
   mappedTwiceIsShared: false,
   collapseNeedsTables: false,
@@ -65,6 +68,7 @@ const LINUX_6_12: KernelProfile = {
   dontneedFreesTables: false,
   hugeZeroWriteStaysHuge: false,
   collapseNeedsWritable: true,
+  untouchedNeighboursMerge: false,
   hugeFileSwapsWhole: false,
   mappedTwiceIsShared: true,
   collapseNeedsTables: true,
