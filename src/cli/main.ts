@@ -5,6 +5,7 @@ import { addDoctorCommand } from './commands/doctor.js';
 import { addMapsCommand } from './commands/maps.js';
 import { addRunCommand } from './commands/run.js';
 import { addScanCommand } from './commands/scan.js';
+import { addServeCommand } from './commands/serve.js';
 import { addWatchCommand } from './commands/watch.js';
 import { EXIT, type ExitCode, report } from './exit.js';
 import { handleWriteErrors } from './output.js';
@@ -51,6 +52,7 @@ Examples:
   pmscan maps redis-server                where a process's memory is
   pmscan scan 1234 --where 'swapped'      which pages were swapped out
   pmscan watch postgres                   which pages are written, live
+  pmscan serve postgres                   the same in a web page, as pictures
   pmscan run test.jsonl --check           a scenario, on the simulator
   pmscan doctor                           what this kernel and this user can do`,
   );
@@ -64,6 +66,7 @@ const own = commandLine === undefined ? process.argv : process.argv.slice(0, das
 addScanCommand(program, run);
 addMapsCommand(program, run);
 addWatchCommand(program, run, commandLine);
+addServeCommand(program, run);
 addRunCommand(program, run);
 addDoctorCommand(program, run);
 addDemoCommand(program, run);
