@@ -12,7 +12,7 @@ import {
 import { RecentWrites } from './recent.js';
 
 /** Parts of a mapping's address range that are told apart. */
-const MOST_BUCKETS = 128;
+const MOST_BUCKETS = 256;
 
 /** Windows of the write working set, milliseconds. */
 export const WINDOWS_MS: readonly number[] = [1000, 10_000, 60_000];

@@ -155,7 +155,7 @@ export type StreamMessage =
 export const REPORT_LIMITS = {
   columns: 600,
   bands: 400,
-  bucketsPerBand: 128,
+  bucketsPerBand: 256,
   /** Triples of all bands together. */
   heatCells: 300_000,
   mappings: 20_000,

@@ -1,7 +1,8 @@
 // A process to be looked at in the page: a bit of everything, and writes in patterns that can be recognised.
-//   scene quiet|busy [MIB]
+//   scene quiet|busy [MIB [NAME]]
 // "known" is 64 pages: 0-15 written, 16-23 only read, 24-31 guard pages (where the kernel has them), the rest untouched. Prints
-// "START END" of it in hexadecimal. MIB is the size of "cache", which is full. Obeys letters: w  writes pages 4 to 7 of "known".
+// "START END" of it in hexadecimal. MIB is the size of a cache, which is full; NAME that of a
+// shared mapping. Obeys letters: w  writes pages 4 to 7 of "known".
 // busy: writes for ever, to a ring that goes round, to a hot spot, and here and there in the cache.
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -10,14 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <pthread.h>
 #include <unistd.h>
 
-#ifndef PR_SET_VMA
-#define PR_SET_VMA 0x53564d41
-#define PR_SET_VMA_ANON_NAME 0
-#endif
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
 #endif
@@ -28,11 +24,22 @@
 enum { PAGE = 4096, MIB = 1 << 20 };
 static volatile char sink;
 
-static char *map(size_t bytes, const char *name) {
-	char *at = mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+// Between holes of a page, so that neighbours are not joined to one mapping.
+static char *map(size_t bytes) {
+	char *at = mmap(0, bytes + 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (at == MAP_FAILED) exit(1);
-	madvise(at, bytes, MADV_NOHUGEPAGE);
-	prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, at, bytes, name);
+	munmap(at, PAGE);
+	munmap(at + PAGE + bytes, PAGE);
+	madvise(at + PAGE, bytes, MADV_NOHUGEPAGE);
+	return at + PAGE;
+}
+
+static char *share(size_t bytes, const char *name) {
+	int fd = memfd_create(name, 0);
+	if (fd < 0 || ftruncate(fd, bytes) != 0) exit(1);
+	char *at = mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (at == MAP_FAILED) exit(1);
+	close(fd);
 	return at;
 }
 
@@ -73,20 +80,20 @@ static void *busy(void *unused) {
 int main(int argc, char **argv) {
 	if (argc < 2) return 2;
 	cacheBytes = (argc > 2 ? strtoull(argv[2], 0, 10) : 8) * MIB;
-	char *known = map(64 * PAGE, "known");
+	char *known = map(64 * PAGE);
 	for (int page = 0; page < 16; page++) known[page * PAGE] = 1;
 	for (int page = 16; page < 24; page++) sink += known[page * PAGE];
 	madvise(known + 24 * PAGE, 8 * PAGE, MADV_GUARD_INSTALL);
 
-	cache = map(cacheBytes, "cache");
+	cache = map(cacheBytes);
 	fill(cache, cacheBytes);
-	ring = map(ringBytes, "log ring");
+	ring = share(ringBytes, "log ring");
 	fill(ring, ringBytes / 2);
-	spot = map(spotBytes, "counters");
-	char *cold = map(24 * MIB, "cold data");
+	spot = share(spotBytes, "counters");
+	char *cold = map(24 * MIB);
 	fill(cold, 24 * MIB);
 	madvise(cold + 4 * MIB, 12 * MIB, MADV_PAGEOUT);
-	char *arena = map(192 * MIB, "reserved arena");
+	char *arena = map(192 * MIB);
 	fill(arena, 20 * MIB);
 	fill(arena + 64 * MIB, 3 * MIB);
 	for (size_t at = 100 * MIB; at < 120 * MIB; at += PAGE) sink += arena[at];
@@ -95,11 +102,8 @@ int main(int argc, char **argv) {
 	madvise(huge, 16 * MIB, MADV_HUGEPAGE);
 	fill(huge, 12 * MIB);
 	madvise(huge, 12 * MIB, MADV_COLLAPSE);
-	prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, huge, 16 * MIB, "huge table");
-	int shared = memfd_create("results", 0);
-	if (ftruncate(shared, 10 * MIB) != 0) return 1;
-	char *results = mmap(0, 10 * MIB, PROT_READ | PROT_WRITE, MAP_SHARED, shared, 0);
-	fill(results, 6 * MIB);
+	// What others call a mapping is theirs to choose: as a fourth argument, whatever it says.
+	fill(share(10 * MIB, argc > 3 ? argv[3] : "results"), 6 * MIB);
 	char *heap = malloc(100000);
 	for (int block = 0; block < 60; block++) memset(malloc(60000), block, 60000);
 	heap[0] = 1;

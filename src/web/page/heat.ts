@@ -2,7 +2,7 @@
 import { PAGE_SIZE } from '../../abi/index.js';
 import { el, onFrame, pixelRatio, setText } from './dom.js';
 import { clock, hex, humanBytes, label, pagesText, percent, rateText, shortLabel } from './format.js';
-import { cut, FONT } from './map.js';
+import { cut, FONT, MONO } from './map.js';
 import {
   type Band,
   bytesPerSecond,
@@ -22,7 +22,6 @@ const GUTTER = 236;
 const AXIS = 24;
 const BAND_GAP = 6;
 const LEAST_BAND = 20;
-const MOST_BAND = 128;
 const RIGHT = 10;
 const SPANS_MS = [60_000, 180_000, 600_000] as const;
 
@@ -40,8 +39,17 @@ export function ticks(range: TimeRange, most: number): number[] {
   const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400];
   const step = (steps.find((seconds) => length / 1000 / seconds <= most) ?? 172_800) * 1000;
   const times: number[] = [];
-  for (let at = Math.ceil(range.fromMs / step) * step; at <= range.toMs; at += step) times.push(at);
+  for (let at = Math.ceil(Math.max(range.fromMs, 0) / step) * step; at <= range.toMs; at += step) {
+    times.push(at);
+  }
   return times;
+}
+
+/** The newest part of a time range. A live one has its full length from the beginning, and fills from the left. */
+export function shownTime({ fromMs, toMs }: TimeRange, spanMs: number, live: boolean): TimeRange {
+  const span = Number.isFinite(spanMs) ? spanMs : Math.max(toMs - fromMs, 10_000);
+  const from = Math.max(fromMs, toMs - span);
+  return { fromMs: from, toMs: live ? from + span : Math.max(toMs, from + 1) };
 }
 
 /** Time from left to right, shared by the pictures that have it. */
@@ -254,12 +262,7 @@ export class HeatView implements View {
     this.#drawMessage();
     const { timeRange } = this.#store;
     const live = this.#store.about?.source === 'live';
-    const toMs = timeRange.toMs;
-    // A live picture has its full width from the start, so that time does not shrink while one looks.
-    const span = Number.isFinite(this.#spanMs) ? this.#spanMs : Math.max(toMs - timeRange.fromMs, 1000);
-    this.#axis.range = live
-      ? { fromMs: toMs - span, toMs }
-      : { fromMs: Math.max(timeRange.fromMs, toMs - span), toMs: Math.max(toMs, 1) };
+    this.#axis.range = shownTime(timeRange, this.#spanMs, live);
     this.#spans.forEach((button, index) => {
       button.setAttribute(
         'aria-pressed',
@@ -295,24 +298,22 @@ export class HeatView implements View {
       .filter((band) => passes(this.#store.filter, band.model))
       .sort((a, b) => a.model.start - b.model.start);
     for (const band of bands) {
-      let written = false;
+      let firstBucket = Number.POSITIVE_INFINITY;
+      let lastBucket = Number.NEGATIVE_INFINITY;
       for (const [column, pairs] of band.cells) {
         if (!shown.has(column)) continue;
-        written = true;
+        firstBucket = Math.min(firstBucket, pairs[0]!);
+        lastBucket = Math.max(lastBucket, pairs[pairs.length - 2]!);
         const scale = PAGE_SIZE / seconds.get(column)!;
         for (let at = 1; at < pairs.length; at += 2) {
           most = Math.max(most, pairs[at]! * scale);
           least = Math.min(least, pairs[at]! * scale);
         }
       }
-      if (!written) continue;
-      const { start, end, origin, bucketBytes } = band.model;
-      const firstBucket = Math.floor((start - origin) / bucketBytes);
-      const buckets = Math.ceil((end - origin) / bucketBytes) - firstBucket;
-      const height = Math.max(
-        LEAST_BAND,
-        Math.min(MOST_BAND, buckets * Math.max(1, Math.min(6, Math.floor(96 / buckets)))),
-      );
+      if (lastBucket < firstBucket) continue;
+      // Only the part that is written: the rest of a large mapping would leave it no room.
+      const buckets = lastBucket - firstBucket + 1;
+      const height = Math.max(LEAST_BAND, buckets * Math.max(1, Math.min(6, Math.floor(96 / buckets))));
       this.#strips.push({ band, top, height, firstBucket, buckets });
       top += height + BAND_GAP;
     }
@@ -412,11 +413,12 @@ export class HeatView implements View {
     context.beginPath();
     context.rect(0, 0, this.#width, plotHeight);
     context.clip();
-    for (const { band, top, height: own } of seen) {
+    for (const strip of seen) {
+      const { top, height: own } = strip;
       const y = top - offset;
       context.strokeStyle = palette.line;
       context.strokeRect(GUTTER - 0.5, y - 0.5, this.#axis.right - GUTTER + 1, own + 1);
-      this.#paintLabel(context, band, y, own);
+      this.#paintLabel(context, strip, y);
     }
     context.restore();
     if (this.#strips.length > 0) this.#axis.draw(context, plotHeight, this.#theme);
@@ -455,11 +457,12 @@ export class HeatView implements View {
     }
   }
 
-  #paintLabel(context: CanvasRenderingContext2D, band: Band, y: number, height: number): void {
+  /** The mapping, and if there is room where in it the picture begins and ends. */
+  #paintLabel(context: CanvasRenderingContext2D, strip: Strip, y: number): void {
     const { palette } = this.#theme;
-    const { name, start, end } = band.model;
-    const two = height >= 34;
-    const middle = y + (two ? 11 : height / 2);
+    const { band, height, firstBucket, buckets } = strip;
+    const { name, start, end, origin, bucketBytes } = band.model;
+    const middle = height >= 34 ? y + 10 : y + height / 2;
     context.textBaseline = 'middle';
     context.font = FONT;
     context.textAlign = 'right';
@@ -470,10 +473,13 @@ export class HeatView implements View {
     context.fillStyle = palette.text;
     const room = GUTTER - 30 - context.measureText(size).width;
     context.fillText(cut(context, shortLabel(name), room), 10, middle);
-    if (two) {
-      context.fillStyle = palette.dim;
-      context.fillText(hex(start), 10, middle + 16);
-    }
+    context.font = MONO;
+    context.textAlign = 'right';
+    context.fillStyle = palette.dim;
+    const first = Math.max(start, origin + firstBucket * bucketBytes);
+    const last = Math.min(end, origin + (firstBucket + buckets) * bucketBytes);
+    if (height >= 34) context.fillText(hex(first), GUTTER - 12, y + 25);
+    if (height >= 54) context.fillText(hex(last), GUTTER - 12, y + height - 8);
   }
 
   #paintSelection(context: CanvasRenderingContext2D, plotHeight: number): void {

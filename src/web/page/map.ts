@@ -326,7 +326,8 @@ export class MapView implements View {
     const { mapping } = band;
     const left = Math.round(GUTTER * ratio);
     const cellWidth = this.#cellWidth();
-    const space = cellWidth >= 4 * ratio ? Math.round(ratio) : 0;
+    // Single pages stand apart; larger cells are one picture.
+    const space = this.#cellBytes === PAGE_SIZE && cellWidth >= 3 * ratio ? Math.round(ratio) : 0;
     const all = this.#cells(band);
     const kinds = this.#kinds();
     const { from, to } = this.#visible(band);

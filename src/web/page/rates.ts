@@ -2,7 +2,7 @@
 import { PAGE_SIZE } from '../../abi/index.js';
 import { el, onFrame, pixelRatio, setText } from './dom.js';
 import { clock, humanBytes, label, pagesText, rateText } from './format.js';
-import { TimeAxis } from './heat.js';
+import { shownTime, TimeAxis } from './heat.js';
 import { FONT } from './map.js';
 import { type Band, bytesPerSecond, type Column, passes, type Store, secondsOf } from './store.js';
 import { Table } from './table.js';
@@ -341,7 +341,7 @@ export class RatesView implements View {
     this.#message.hidden = why === '';
     setText(this.#message, why);
     const live = about?.source === 'live';
-    const fromMs = live ? timeRange.toMs - SPAN_MS : timeRange.fromMs;
+    const { fromMs, toMs } = shownTime(timeRange, live ? SPAN_MS : Number.POSITIVE_INFINITY, live);
     const shown = columns.filter(({ endMs }) => endMs > fromMs);
     const rate: Series = {
       name: 'Written',
@@ -350,9 +350,9 @@ export class RatesView implements View {
       fill: true,
       value: (column) => bytesPerSecond(this.#pages(column), [column]),
     };
-    this.#rate.set([rate], shown, fromMs, timeRange.toMs);
+    this.#rate.set([rate], shown, fromMs, toMs);
     if (this.#seriesFor !== windows) this.#makeSets(windows);
-    this.#set.set(this.#setSeries, shown, fromMs, timeRange.toMs);
+    this.#set.set(this.#setSeries, shown, fromMs, toMs);
     this.#drawTable(shown);
     if (!this.#times.element.hidden) this.#times.set([...shown].reverse().map((column) => ({ column })));
   }

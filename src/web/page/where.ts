@@ -150,7 +150,7 @@ export class WhereView implements View {
           order: ({ start, end }) => end - start,
         },
         {
-          title: 'In it',
+          title: 'Touched',
           align: 'right',
           text: (mapping) => pagesText(sum(this.#chosen(mapping))),
           order: (mapping) => sum(this.#chosen(mapping)),
@@ -179,9 +179,9 @@ export class WhereView implements View {
         el(
           'div',
           { className: 'card-head' },
-          el('h2', { textContent: 'By kind of mapping' }),
+          el('h2', { className: 'unseen', textContent: 'By kind of mapping' }),
           this.#legend.element,
-          el('label', { className: 'check' }, this.#untouched, 'With untouched'),
+          el('label', { className: 'check' }, this.#untouched, 'Show untouched'),
         ),
         el(
           'div',
@@ -191,7 +191,7 @@ export class WhereView implements View {
             { className: 'kind-row heading', attributes: { 'aria-hidden': true } },
             el('span'),
             el('span'),
-            el('span', { className: 'number', textContent: 'In it' }),
+            el('span', { className: 'number', textContent: 'Touched' }),
             el('span', { className: 'number', textContent: 'Mapped' }),
             el('span', { className: 'number', textContent: 'Count' }),
           ),
@@ -253,7 +253,7 @@ export class WhereView implements View {
     const resident = sum(rows.map((mapping) => sum(this.#chosen(mapping)))) * PAGE_SIZE;
     setText(
       this.#count,
-      `${plural(rows.length, 'mapping')}, ${humanBytes(resident)} in ${humanBytes(bytes)} of address space`,
+      `${plural(rows.length, 'mapping')}, ${humanBytes(resident)} touched of ${humanBytes(bytes)} of address space`,
     );
   }
 }
