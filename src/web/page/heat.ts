@@ -377,6 +377,8 @@ export class HeatView implements View {
     this.#canvas.height = Math.round(clientHeight * ratio);
     this.#canvas.style.width = `${clientWidth}px`;
     this.#canvas.style.height = `${clientHeight}px`;
+    // It takes no room: the spacer alone makes the scrolled height.
+    this.#canvas.style.marginBottom = `-${clientHeight}px`;
     this.#pixels = undefined;
     this.#axis.left = GUTTER;
     this.#axis.right = clientWidth - RIGHT;

@@ -181,16 +181,14 @@ export class WhereView implements View {
           { className: 'card-head' },
           el('h2', { className: 'unseen', textContent: 'By kind of mapping' }),
           this.#legend.element,
-          el('label', { className: 'check' }, this.#untouched, 'Show untouched'),
         ),
         el(
           'div',
           { className: 'kinds' },
           el(
             'div',
-            { className: 'kind-row heading', attributes: { 'aria-hidden': true } },
-            el('span'),
-            el('span'),
+            { className: 'kind-row heading' },
+            el('label', { className: 'check' }, this.#untouched, 'Show untouched address space'),
             el('span', { className: 'number', textContent: 'Touched' }),
             el('span', { className: 'number', textContent: 'Mapped' }),
             el('span', { className: 'number', textContent: 'Count' }),
