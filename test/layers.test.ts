@@ -19,6 +19,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   query: ['abi'],
   track: ['query', 'live', 'proc', 'abi', 'node'],
   scenario: ['sim', 'live', 'proc', 'abi', 'node'],
+  record: ['web/model', 'track', 'live', 'query', 'proc', 'abi', 'node', 'hyparquet', 'hyparquet-writer'],
   web: ['web/model', 'record', 'track', 'live', 'query', 'proc', 'abi', 'node'],
   // Runs in browsers.
   'web/page': ['web/model', 'query', 'abi'],
