@@ -15,7 +15,6 @@ import {
   RECORDING_SCHEMA,
   type RecordingEnd,
   type RecordingInfo,
-  type RecordKind,
   type Row,
   WORKING_SET_WINDOWS_MS,
 } from './schema.js';
@@ -129,7 +128,6 @@ export function isRecordingFile(path: string): boolean {
  * await recorder.close('duration');
  * const recording = await openRecording(file);
  * console.assert(recording.info.pid === 1 && recording.rows === 2);
- * await recording.close();
  * rmSync(folder, { recursive: true });
  * ```
  */
@@ -222,13 +220,12 @@ export class Recorder {
     await this.#rotateAt(time);
     const { elapsedMs, intervalMs, scanMs, writtenPages, mappings } = interval;
     if (details.skipped !== undefined) this.#skipped = details.skipped;
-    const common = this.#common(time, elapsedMs);
+    const { table } = this.#part!;
+    const common = { ...this.#common(time, elapsedMs), interval_ms: rounded(intervalMs) };
     this.#intervals++;
     this.#writtenPages += writtenPages;
     const [tenSeconds, minute, tenMinutes] = details.workingSet;
-    this.#add('interval', {
-      ...common,
-      interval_ms: rounded(intervalMs),
+    table.add('interval', common, {
       scan_ms: rounded(scanMs),
       late: details.late,
       written_pages: writtenPages,
@@ -240,9 +237,7 @@ export class Recorder {
     this.#buckets.deal(mappings, (index, offset, bytes, pages) => {
       const { start, end, name, isNew } = mappings[index]!;
       const prot = this.#prots.get(start);
-      this.#add('write', {
-        ...common,
-        interval_ms: rounded(intervalMs),
+      table.add('write', common, {
         start_address: start,
         size_bytes: end - start,
         name,
@@ -263,8 +258,7 @@ export class Recorder {
     for (const { mapping, kinds, grid, ...counts } of mappings) {
       const { start, end, name, perms, deleted } = mapping;
       const [huge, anonymous, file, zero, swapped, guard] = kinds;
-      this.#add('layout', {
-        ...common,
+      this.#part!.table.add('layout', common, {
         start_address: start,
         size_bytes: end - start,
         name,
@@ -325,10 +319,6 @@ export class Recorder {
       recording: this.recording,
       elapsed_ms: rounded(elapsedMs),
     };
-  }
-
-  #add(kind: RecordKind, row: Row): void {
-    this.#part!.table.add(kind, row);
   }
 
   #check(): void {
