@@ -8,6 +8,15 @@ import { describe, expect, test } from 'vitest';
 
 const SOURCE = resolve(import.meta.dirname, '../src');
 
+/** Optional, and loaded only when metrics are asked for. */
+const OPEN_TELEMETRY = [
+  'api',
+  'sdk-metrics',
+  'resources',
+  'exporter-prometheus',
+  'exporter-metrics-otlp-proto',
+].map((name) => `@opentelemetry/${name}`);
+
 /** What each layer may import, besides itself. `node` stands for Node's own modules. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   abi: [],
@@ -19,6 +28,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   query: ['abi'],
   track: ['query', 'live', 'proc', 'abi', 'node'],
   scenario: ['sim', 'live', 'proc', 'abi', 'node'],
+  record: ['web/model', 'track', 'live', 'query', 'proc', 'abi', 'node', 'hyparquet', 'hyparquet-writer'],
+  metrics: ['web/model', 'query', 'abi', 'node', ...OPEN_TELEMETRY],
   web: ['web/model', 'record', 'track', 'live', 'query', 'proc', 'abi', 'node'],
   // Runs in browsers.
   'web/page': ['web/model', 'query', 'abi'],

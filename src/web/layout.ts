@@ -5,7 +5,7 @@ import { kernelCategories, type LivePagemap } from '../live/index.js';
 import type { Mapping } from '../proc/index.js';
 import { legRanges, SUMMARY_ANYOF, SUMMARY_RETURN, scanLegs } from '../query/index.js';
 import { ALL_KINDS, LayoutGrid, RangeCells, TILE_CELLS } from './grid.js';
-import { type LayoutModel, type MappingModel, mappingKind, REPORT_LIMITS } from './model.js';
+import { type LayoutModel, type MappingModel, mappingKind } from './model.js';
 
 /** The server's own cells; finer ones are counted when a page asks. */
 const GRID_CELLS = 1 << 18;
@@ -147,11 +147,11 @@ export class Layout {
   model(atMs: number): LayoutModel {
     const rows = this.mappings;
     const grid = this.#grid;
-    if (grid === undefined) return { atMs, mappings: rows.slice(0, REPORT_LIMITS.mappings) };
+    if (grid === undefined) return { atMs, mappings: rows };
     // The grid of the last look has these mappings, in this order, unless the list was read anew since.
     return {
       atMs,
-      mappings: rows.slice(0, REPORT_LIMITS.mappings).map((row) => {
+      mappings: rows.map((row) => {
         const cellBytes = grid.cellBytes(row.start);
         if (cellBytes === undefined || row.pages === undefined) return row;
         return { ...row, grid: gridModel(grid, row, cellBytes) };

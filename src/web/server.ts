@@ -14,7 +14,7 @@ import { loadAssets } from './assets.js';
 import { ALL_KINDS } from './grid.js';
 import type { StreamMessage } from './model.js';
 import { listProcesses } from './processes.js';
-import { reportHtml } from './report.js';
+import { reportHtml, sampleNotes } from './report.js';
 import { type Session, SessionPool } from './session.js';
 
 export interface ServerOptions {
@@ -342,8 +342,9 @@ export class PageServer {
   #report(pid: number, response: ServerResponse): void {
     const session = this.#pool.get(pid);
     if (session === undefined) throw new Refusal(409, 'Nobody looks at that process');
+    const model = session.model(true);
     response.setHeader('content-disposition', `attachment; filename="pmscan-${pid}.html"`);
-    this.#reply(response, 'text/html; charset=utf-8', reportHtml(session.model(true)));
+    this.#reply(response, 'text/html; charset=utf-8', reportHtml({ ...model, notes: sampleNotes(model) }));
   }
 }
 

@@ -25,6 +25,8 @@ const MOST_SKIPPED = 100;
 export interface SessionOptions {
   readonly intervalMs: number;
   readonly heat: HeatLimits;
+  /** End by itself after this long, with a last look; without it, when the process ends or `close` is called. */
+  readonly durationMs?: number;
   /** How many processes are looked at: they share the budget. */
   readonly sharers?: () => number;
 }
@@ -137,11 +139,16 @@ export class Session {
       }
       let nextLook = await this.#look();
       if (kernelCategories() !== 0 && !this.#closing.signal.aborted) await this.#attach();
-      while (!this.#closing.signal.aborted) {
+      const end = this.#now() + (this.#options.durationMs ?? Number.POSITIVE_INFINITY);
+      while (!this.#closing.signal.aborted && !this.#isOver(end)) {
         if (this.#now() >= nextLook) nextLook = await this.#look();
         this.#column();
-        const wait = Math.max(1, Math.min(nextLook, this.#nextColumn) - this.#now());
+        const wait = Math.max(1, Math.min(nextLook, this.#nextColumn, end) - this.#now());
         await sleep(wait, undefined, { signal: this.#closing.signal });
+      }
+      if (!this.#closing.signal.aborted) {
+        this.#column(true);
+        await this.#look();
       }
     } catch (error) {
       if (!this.#closing.signal.aborted) this.#setTracking({ state: 'ended', why: reasonOf(error) });
@@ -150,6 +157,11 @@ export class Session {
       this.#tracker?.dispose();
       this.#pagemap[Symbol.dispose]();
     }
+  }
+
+  /** A sample is over at its end, and at once where there is nothing to wait for. */
+  #isOver(end: number): boolean {
+    return this.#now() >= end || (Number.isFinite(end) && this.#tracker === undefined);
   }
 
   /** Looks at the pages, and says when to do so again. */
@@ -196,10 +208,12 @@ export class Session {
     }
   }
 
-  /** Collects what was written, if it is time. */
-  #column(): void {
+  /** Collects what was written, if it is time; with `last`, if there is enough of an interval to tell of. */
+  #column(last = false): void {
     const tracker = this.#tracker;
-    if (tracker === undefined || this.#now() < this.#nextColumn) return;
+    if (tracker === undefined) return;
+    const due = last ? this.#columnEndMs + this.#options.intervalMs / 4 : this.#nextColumn;
+    if (this.#now() < due) return;
     const before = performance.now();
     const { mappings } = tracker.collect(this.#heat.add);
     const startMs = this.#columnEndMs;
