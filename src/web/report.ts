@@ -22,13 +22,14 @@ export function embeddedJson(value: unknown): string {
 export function reportHtml(model: PageModel): string {
   const bounded = boundModel(model);
   const { html, script, style } = loadAssets();
-  const policy = `default-src 'none'; script-src ${sha256(script)}; style-src ${sha256(style)}; base-uri 'none'; form-action 'none'`;
+  const policy = `default-src 'none'; script-src ${sha256(script)}; style-src ${sha256(style)}; img-src data:; base-uri 'none'; form-action 'none'`;
   // Functions, because a replacement text has patterns of its own.
   return html
     .replace('<!--policy-->', () => `<meta http-equiv="Content-Security-Policy" content="${policy}">`)
     .replace('<link rel="stylesheet" href="page.css">', () => `<style>${style}</style>`)
+    .replace('<script src="page.js" defer></script>\n', '')
     .replace(
-      '<script src="page.js" defer></script>',
+      '<!--data-->',
       () =>
         `<script type="application/json" id="model">${embeddedJson(bounded)}</script>\n<script>${script}</script>`,
     );

@@ -69,13 +69,16 @@ class Refusal extends Error {
 }
 
 /** One page's stream of messages. */
-class Stream {
-  readonly #response: ServerResponse;
-  readonly #session: Session;
+export class Stream {
+  readonly #response: Pick<ServerResponse, 'on' | 'write' | 'destroy' | 'writableLength'>;
+  readonly #session: Pick<Session, 'model'>;
   readonly #heartbeat: NodeJS.Timeout;
   #behindSince: number | undefined;
 
-  constructor(response: ServerResponse, session: Session) {
+  constructor(
+    response: Pick<ServerResponse, 'on' | 'write' | 'destroy' | 'writableLength'>,
+    session: Pick<Session, 'model'>,
+  ) {
     this.#response = response;
     this.#session = session;
     this.#heartbeat = setInterval(() => this.#beat(), HEARTBEAT_MS);
@@ -118,7 +121,8 @@ export class PageServer {
   readonly #options: ServerOptions;
   readonly #server: Server;
   readonly #pool: SessionPool;
-  readonly #token: string;
+  /** The word that is in every path. */
+  readonly token: string;
   readonly #tokenDigest: Buffer;
   readonly #assets = loadAssets();
   /** Per session: who gets its messages, each encoded once for all. */
@@ -127,8 +131,8 @@ export class PageServer {
 
   constructor(options: ServerOptions) {
     this.#options = options;
-    this.#token = options.token ?? randomBytes(18).toString('base64url');
-    this.#tokenDigest = digest(this.#token);
+    this.token = options.token ?? randomBytes(18).toString('base64url');
+    this.#tokenDigest = digest(this.token);
     this.#pool = new SessionPool(
       { intervalMs: options.intervalMs, heat: HISTORY },
       options.graceMs ?? GRACE_MS,
@@ -155,7 +159,7 @@ export class PageServer {
 
   /** Where the page is, with the word. */
   get url(): string {
-    return `http://${this.#authority()}/${this.#token}/`;
+    return `http://${this.#authority()}/${this.token}/`;
   }
 
   /** Processes that are looked at now. */
@@ -244,7 +248,7 @@ export class PageServer {
     switch (at < 0 ? path : path.slice(0, at)) {
       case '':
         // Relative addresses need the slash.
-        response.writeHead(308, { location: `/${this.#token}/` }).end();
+        response.writeHead(308, { location: `/${this.token}/` }).end();
         return;
       case '/':
         this.#reply(response, 'text/html; charset=utf-8', this.#assets.html);

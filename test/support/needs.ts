@@ -4,6 +4,7 @@
  */
 import { type TestAPI, test } from 'vitest';
 import { type Capability, probeCapabilities } from '../../src/live/index.js';
+import { hasChromium } from './browser.js';
 import { hasCompiler } from './native.js';
 
 const capabilities: readonly Capability[] = process.platform === 'linux' ? await probeCapabilities() : [];
@@ -11,6 +12,7 @@ const capabilities: readonly Capability[] = process.platform === 'linux' ? await
 /** What a test may need, beside the capabilities that the probe knows by their ids. */
 const EXTRA: Readonly<Record<string, () => string | undefined>> = {
   compiler: () => (hasCompiler() ? undefined : 'there is no C compiler (cc)'),
+  chromium: () => (hasChromium() ? undefined : 'there is no Chromium'),
   root: () => (process.geteuid?.() === 0 ? undefined : 'it needs root'),
 };
 
