@@ -55,6 +55,11 @@ export function sampleNotes({ layout, heat, tracking }: PageModel): string[] {
       `Writes of ${plural(intervals, 'interval')}${joined}${buckets.length === 0 ? '' : `, by parts of ${between(buckets)}`}.`,
     );
   }
+  const skipped = tracking.skipped ?? [];
+  if (skipped.length > 0) {
+    const reasons = [...new Set(skipped.map(({ reason }) => reason))].join(', ');
+    notes.push(`Not tracked: ${plural(skipped.length, 'writable mapping')} (${reasons}).`);
+  }
   if (tracking.state === 'off') notes.push(`Writes could not be tracked: ${tracking.why}.`);
   return notes;
 }
