@@ -404,8 +404,9 @@ describe('the report', () => {
       ),
     );
     await page.click('#tab-heat');
-    const range = `${hex(target.start + 4 * PAGE)} – ${hex(target.start + 8 * PAGE)}`;
-    expect((await rows(page, 'Hottest')).find(([where]) => where === range)).toBeDefined();
+    // A recording tells parts of 64 KiB apart: somewhere in the first one.
+    const starts = (await rows(page, 'Hottest')).map(([where]) => Number.parseInt(where!.slice(2), 16));
+    expect(starts.some((start) => target.start <= start && start < target.start + 16 * PAGE)).toBe(true);
     expect(problems).toEqual([]);
     await page.close();
   });

@@ -417,6 +417,7 @@ describe('slow and many', () => {
     socket.setEncoding('latin1').on('data', (text) => {
       heard = (heard + text).slice(-1000);
     });
+    socket.resume();
     await until('the model', () => heard.includes('all anew'));
     stream.close();
     socket.destroy();
