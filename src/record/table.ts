@@ -69,21 +69,20 @@ class Pending {
     this.rows = 0;
   }
 
-  /** As Parquet's writer takes them. */
+  /** As Parquet's writer takes them. Each column is made when it is asked for, which is once, so that not all are there at once. */
   columnData() {
+    const { rows } = this;
     const own = new Map(this.#values.map((values) => [values.column.name, values]));
-    const nothing = new Array(this.rows).fill(null);
+    const nothing = new Array<null>(rows).fill(null);
     return COLUMNS.map((column: Column) => {
       const values = own.get(column.name);
-      const { numbers, others } = values ?? {};
       return {
         name: column.name,
-        data:
-          values === undefined
-            ? nothing
-            : numbers === undefined
-              ? others!
-              : physical(column, numbers.subarray(0, this.rows)),
+        get data(): unknown[] {
+          if (values === undefined) return nothing;
+          const { numbers, others } = values;
+          return numbers === undefined ? others : physical(column, numbers.subarray(0, rows));
+        },
         offsetIndex: false,
         statistics: column.statistics === true,
       };
