@@ -30,7 +30,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   scenario: ['sim', 'live', 'proc', 'abi', 'node'],
   record: ['web/model', 'track', 'live', 'query', 'proc', 'abi', 'node', 'hyparquet', 'hyparquet-writer'],
   metrics: ['web/model', 'query', 'abi', 'node', ...OPEN_TELEMETRY],
-  web: ['web/model', 'record', 'track', 'live', 'query', 'proc', 'abi', 'node'],
+  web: ['web/model', 'record', 'metrics', 'track', 'live', 'query', 'proc', 'abi', 'node'],
   // Runs in browsers.
   'web/page': ['web/model', 'query', 'abi'],
   // What the page shows, as data: recordings are turned into it, too.

@@ -174,7 +174,7 @@ function windowLabel(milliseconds: number): string {
  * const mappings = [{ start: 0x1000, name: '[heap]', writtenPages: 2 }];
  * metrics.interval({ intervalMs: 1000, scanMs: 1, writtenPages: 2, mappings });
  * const text = await (await fetch(metrics.url!)).text();
- * console.assert(/^pmscan_memory_written_bytes_total\{.*\} 8192$/m.test(text));
+ * console.assert(/^pmscan_memory_written_total\{.*\} 8192$/m.test(text));
  * await metrics.stop();
  * ```
  */

@@ -104,9 +104,35 @@ function bandKey(name: string, start: number): string {
   return name === '[heap]' || name === '[stack]' ? name : `${start} ${name}`;
 }
 
+/** What is written to mappings that are not told apart. */
+const REST = '(all other mappings)';
+
+function newBand(name: string, start: number, end: number): Band {
+  return { name, start, end, writtenPages: 0, bucketBytes: 0 };
+}
+
+/** Adds a band to that of the rest. */
+function join(rest: Band | undefined, band: Band): Band {
+  const joined = rest ?? newBand(REST, band.start, band.end);
+  joined.start = Math.min(joined.start, band.start);
+  joined.end = Math.max(joined.end, band.end);
+  joined.writtenPages += band.writtenPages;
+  return joined;
+}
+
+interface Bands {
+  /** By key, the most written first. */
+  readonly kept: readonly (readonly [string, Band])[];
+  readonly rest: Band | undefined;
+  /** Of both. */
+  readonly count: number;
+}
+
 /** First pass over the writes: which mappings there are, and how much each is written. */
-async function readBands(recording: Recording, step: (rows: number) => void): Promise<Map<string, Band>> {
+async function readBands(recording: Recording, most: number, step: (rows: number) => void): Promise<Bands> {
   const bands = new Map<string, Band>();
+  let rest: Band | undefined;
+  let dropped = 0;
   const columns = ['start_address', 'size_bytes', 'name', 'bucket_bytes', 'written_pages'] as const;
   for await (const group of recording.groups('write', columns)) {
     const starts = await group.numbers('start_address');
@@ -124,7 +150,7 @@ async function readBands(recording: Recording, step: (rows: number) => void): Pr
         const key = bandKey(name, start);
         band = bands.get(key);
         if (band === undefined) {
-          band = { name, start, end, writtenPages: 0, bucketBytes: 0 };
+          band = newBand(name, start, end);
           bands.set(key, band);
         }
       }
@@ -135,11 +161,17 @@ async function readBands(recording: Recording, step: (rows: number) => void): Pr
     }
     if (bands.size > MOST_CANDIDATES) {
       const least = [...bands].sort(([, a], [, b]) => a.writtenPages - b.writtenPages);
-      for (const [key] of least.slice(0, bands.size - MOST_CANDIDATES / 2)) bands.delete(key);
+      for (const [key, gone] of least.slice(0, bands.size - MOST_CANDIDATES / 2)) {
+        bands.delete(key);
+        rest = join(rest, gone);
+        dropped++;
+      }
     }
     step(group.rows);
   }
-  return bands;
+  const sorted = [...bands].sort(([, a], [, b]) => b.writtenPages - a.writtenPages);
+  for (const [, band] of sorted.slice(most)) rest = join(rest, band);
+  return { kept: sorted.slice(0, most), rest, count: sorted.length + dropped };
 }
 
 /** A band while its cells are collected. */
@@ -221,6 +253,7 @@ async function readHeat(
   recording: Recording,
   columns: Columns,
   heats: ReadonlyMap<string, Heat>,
+  rest: Heat | undefined,
   limits: AggregateLimits,
   step: (rows: number) => void,
 ): Promise<boolean> {
@@ -247,9 +280,10 @@ async function readHeat(
       const start = starts[row]!;
       if (row === 0 || elapsed[row] !== elapsed[row - 1]) column = columns.at(elapsed[row]!);
       if (row === 0 || start !== starts[row - 1] || names[row] !== names[row - 1]) {
-        heat = heats.get(bandKey(String(names[row] ?? ''), start));
+        heat = heats.get(bandKey(String(names[row] ?? ''), start)) ?? rest;
       }
-      heat?.add(column, start + offsets[row]! - heat.band.start, buckets[row]!, written[row]!);
+      if (heat === rest) rest?.add(column, 0, 0, written[row]!);
+      else heat?.add(column, start + offsets[row]! - heat.band.start, buckets[row]!, written[row]!);
     }
     if (cellsOf(list) > limits.heatCells * SLACK) coarser = keepWithin(list, limits.heatCells) || coarser;
     step(group.rows);
@@ -437,24 +471,22 @@ async function makeHeat(
       `A step in time is ${columns.joined.toLocaleString('en-US')} intervals, about ${humanTime(columns.joined * recording.info.intervalMs)}; a page counts once in each interval.`,
     );
   }
-  const bands = await readBands(recording, step);
-  const kept = [...bands].sort(([, a], [, b]) => b.writtenPages - a.writtenPages).slice(0, limits.bands);
-  if (kept.length < bands.size) {
-    const sum = (list: Iterable<Band>) =>
-      [...list].reduce((total, { writtenPages }) => total + writtenPages, 0);
-    const share = sum(kept.map(([, band]) => band)) / sum(bands.values());
+  const { kept, rest, count } = await readBands(recording, limits.bands, step);
+  const heats = new Map(kept.map(([key, band]) => [key, new Heat(band, limits.bucketsPerBand)]));
+  const others = rest === undefined ? undefined : new Heat(rest, 1);
+  if (rest !== undefined) {
+    const all = kept.reduce((sum, [, band]) => sum + band.writtenPages, rest.writtenPages);
     notes.push(
-      `Of ${bands.size.toLocaleString('en-US')} mappings that were written, the ${limits.bands} with most writes are shown: ${(share * 100).toFixed(1)} % of all.`,
+      `Of ${count.toLocaleString('en-US')} mappings that were written, the ${limits.bands} with most writes are told apart: ${(100 - (rest.writtenPages / all) * 100).toFixed(1)} % of all.`,
     );
   }
-  const heats = new Map(kept.map(([key, band]) => [key, new Heat(band, limits.bucketsPerBand)]));
-  if (await readHeat(recording, columns, heats, limits, step)) {
+  if (await readHeat(recording, columns, heats, others, limits, step)) {
     notes.push(
       'Addresses are shown more coarsely than they were recorded, so that it does not become too much.',
     );
   }
   const known = new Map(layout?.mappings.map((mapping) => [bandKey(mapping.name, mapping.start), mapping]));
-  const models = [...heats]
+  const models = [...heats, ...(others === undefined ? [] : [['', others] as const])]
     .sort(([, a], [, b]) => a.band.start - b.band.start)
     .map(([key, heat], id): BandHeat => {
       const { name, start, end } = heat.band;
@@ -469,7 +501,7 @@ async function makeHeat(
         kind: mappingKind(name, perms),
         origin: start,
         bucketBytes: heat.bucketBytes,
-        ...(layout !== null && mapping === undefined ? { gone: true } : {}),
+        ...(layout !== null && mapping === undefined && heat !== others ? { gone: true } : {}),
         cells: heat.triples(),
       };
     });

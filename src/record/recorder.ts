@@ -423,6 +423,7 @@ const WHY: Readonly<Record<string, string>> = {
   EROFS: 'the file system can only be read',
   ENOENT: 'there is no such folder',
   ENOTDIR: 'a part of the path is a file, not a folder; files to record to end in .parquet',
+  EEXIST: 'it is a file; files to record to end in .parquet',
   EISDIR: 'it is a folder; folders to record to do not end in .parquet',
 };
 

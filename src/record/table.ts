@@ -14,8 +14,11 @@ import {
   type Row,
 } from './schema.js';
 
-/** Rows of a row group: enough for good compression, and few enough to be encoded anew now and then. */
-export const GROUP_ROWS = 65_536;
+/**
+ * Rows of a row group: enough for good compression, and few enough that encoding those that are not yet complete, at each
+ * flush, keeps nobody waiting.
+ */
+const GROUP_ROWS: Readonly<Record<RecordKind, number>> = { interval: 4096, write: 32_768, layout: 16_384 };
 
 /** More does not pay: the columns are mostly indices into dictionaries. */
 const GZIP_LEVEL = 6;
@@ -69,21 +72,20 @@ class Pending {
     this.rows = 0;
   }
 
-  /** As Parquet's writer takes them. */
+  /** As Parquet's writer takes them. Each column is made when it is asked for, which is once, so that not all are there at once. */
   columnData() {
+    const { rows } = this;
     const own = new Map(this.#values.map((values) => [values.column.name, values]));
-    const nothing = new Array(this.rows).fill(null);
+    const nothing = new Array<null>(rows).fill(null);
     return COLUMNS.map((column: Column) => {
       const values = own.get(column.name);
-      const { numbers, others } = values ?? {};
       return {
         name: column.name,
-        data:
-          values === undefined
-            ? nothing
-            : numbers === undefined
-              ? others!
-              : physical(column, numbers.subarray(0, this.rows)),
+        get data(): unknown[] {
+          if (values === undefined) return nothing;
+          const { numbers, others } = values;
+          return numbers === undefined ? others : physical(column, numbers.subarray(0, rows));
+        },
         offsetIndex: false,
         statistics: column.statistics === true,
       };
@@ -147,7 +149,7 @@ export class Table {
     const pending = this.#pending[kind];
     pending.add(common, own);
     this.rows++;
-    if (pending.rows < GROUP_ROWS) return;
+    if (pending.rows < GROUP_ROWS[kind]) return;
     this.#encode(pending, this.#head);
     this.#groups = this.#writer.row_groups;
     this.#groupRows = this.#writer.num_rows;
