@@ -53,7 +53,7 @@ const browser = await chromium.launch({
   ],
 });
 
-console.log(`A process with ${GIB} GiB resident, a page of it written now and then`);
+console.log(`A process with ${GIB} GiB resident`);
 if (freemem() < (GIB + 2) * 2 ** 30) {
   console.log(`  left out: ${Math.floor(freemem() / 2 ** 30)} GiB are free, it takes ${GIB + 2}`);
 } else {

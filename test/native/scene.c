@@ -64,7 +64,7 @@ static void *busy(void *unused) {
 			seed = seed * 6364136223846793005ull + 1442695040888963407ull;
 			spot[(seed >> 33) % 24 * PAGE]++;
 		}
-		if (tick % 3 == 0) spot[(200 + tick / 300 % 200) * PAGE]++;
+		if (tick % 3 == 0) spot[(40 + tick / 300 % 60) * PAGE]++;
 		// A phase of heavy writing to the cache, then one of little.
 		int often = tick / 800 % 2 ? 40 : 2;
 		for (int i = 0; i < often; i++) {

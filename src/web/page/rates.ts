@@ -14,6 +14,8 @@ const RIGHT = 14;
 const AXIS = 24;
 const TOP = 10;
 const SPAN_MS = 180_000;
+/** As long as there is no more than this, it has the whole width. */
+const FIRST_SPAN_MS = 60_000;
 /** Lines in one picture are told apart by dash as well. */
 const DASHES: readonly (readonly number[])[] = [[], [6, 4], [2, 3]];
 
@@ -341,7 +343,9 @@ export class RatesView implements View {
     this.#message.hidden = why === '';
     setText(this.#message, why);
     const live = about?.source === 'live';
-    const { fromMs, toMs } = shownTime(timeRange, live ? SPAN_MS : Number.POSITIVE_INFINITY, live);
+    const young = timeRange.toMs - timeRange.fromMs < FIRST_SPAN_MS;
+    const span = !live ? Number.POSITIVE_INFINITY : young ? FIRST_SPAN_MS : SPAN_MS;
+    const { fromMs, toMs } = shownTime(timeRange, span, live);
     const shown = columns.filter(({ endMs }) => endMs > fromMs);
     const rate: Series = {
       name: 'Written',
