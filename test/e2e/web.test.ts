@@ -31,9 +31,13 @@ const startScene = () => startTarget('scene', ['quiet', 8, EVIL], { flags: ['-pt
 beforeAll(async () => {
   if (!can) return;
   target = await startScene();
-  server = spawn(process.execPath, [MAIN, 'serve', String(target.pid), '--interval', '100ms'], {
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
+  server = spawn(
+    process.execPath,
+    [MAIN, 'serve', String(target.pid), String(process.pid), '--interval', '100ms'],
+    {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    },
+  );
   const [line] = (await once(server.stdout!.setEncoding('utf8'), 'data')) as [string];
   url = line.trim();
   browser = await startChromium();
@@ -240,6 +244,12 @@ describe('the live page', () => {
       (await rows(page, 'Mappings')).some(
         ([address, , size]) => address === hex(other.start) && size === '256 KiB',
       ),
+    );
+    // The one that the command was given is a button away.
+    expect(await page.locator('.given button').count()).toBe(2);
+    await page.click(`.given button[value="${target.pid}"]`);
+    await until('the first', async () =>
+      (await page.textContent('.process-name'))?.endsWith(String(target.pid)),
     );
     // One that is not there is told, with the list to choose from.
     await page.evaluate(() => {

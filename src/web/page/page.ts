@@ -16,7 +16,7 @@ import {
 } from './format.js';
 import { HeatView } from './heat.js';
 import { MapView } from './map.js';
-import { Picker } from './picker.js';
+import { Picker, type ProcessList } from './picker.js';
 import { RatesView } from './rates.js';
 import { bytesPerSecond, NO_FILTER, passes, Store, sumPages } from './store.js';
 import { THEMES, ThemeSwitch } from './theme.js';
@@ -26,6 +26,9 @@ import { WhereView } from './where.js';
 
 /** A pause may hold back so many messages; a longer one ends the stream, and begins anew. */
 const MOST_HELD = 900;
+
+/** Processes given to the command that have a button of their own; the list has all. */
+const MOST_OFFERED = 6;
 
 const store = new Store();
 const theme = new ThemeSwitch();
@@ -62,6 +65,12 @@ class Page {
   });
   readonly #save = el('a', { className: 'button', textContent: 'Save report', download: '' });
   readonly #choose = el('button', { type: 'button', className: 'choose', title: 'Choose another process' });
+  /** The processes that the command was given, where there are several. */
+  readonly #given = el('div', {
+    className: 'buttons given',
+    hidden: true,
+    attributes: { role: 'group', 'aria-label': 'Processes given' },
+  });
   readonly #search = el('input', {
     type: 'search',
     placeholder: 'Mapping name',
@@ -161,6 +170,7 @@ class Page {
         null,
         el('h1', { textContent: 'pmscan' }),
         this.#choose,
+        this.#given,
         this.#status,
         el('span', { className: 'spring' }),
         live && this.#pause,
@@ -210,18 +220,35 @@ class Page {
 
   async #begin(): Promise<void> {
     const pid = Number(wordOfHash('pid'));
-    if (pid > 0) {
-      this.#look(pid);
-      return;
-    }
-    this.#drawHead();
+    if (pid > 0) this.#look(pid);
+    else this.#drawHead();
     try {
-      const { chosen } = await this.#picker.load();
-      if (chosen[0] !== undefined) location.hash = `pid=${chosen[0]}`;
+      const list = await this.#picker.load();
+      this.#offer(list);
+      if (pid > 0) return;
+      if (list.chosen[0] !== undefined) location.hash = `pid=${list.chosen[0]}`;
       else this.#picker.open();
     } catch {
       this.#setLost();
     }
+  }
+
+  #offer({ chosen, processes }: ProcessList): void {
+    if (chosen.length < 2) return;
+    for (const pid of chosen.slice(0, MOST_OFFERED)) {
+      const name = processes.find((listed) => listed.pid === pid)?.name;
+      const button = el('button', {
+        type: 'button',
+        value: String(pid),
+        textContent: name === undefined ? String(pid) : `${printable(name)} ${pid}`,
+      });
+      button.addEventListener('click', () => {
+        location.hash = `pid=${pid}`;
+      });
+      this.#given.append(button);
+    }
+    this.#given.hidden = false;
+    this.#drawHead();
   }
 
   #look(pid: number): void {
@@ -342,6 +369,9 @@ class Page {
     this.#status.title = help;
     this.#status.className = `status ${state}`;
     this.#save.hidden = about === undefined;
+    for (const button of this.#given.querySelectorAll('button')) {
+      setAttribute(button, 'aria-pressed', Number(button.value) === about?.pid);
+    }
 
     const pages = sumPages(mappings);
     const mapped = mappings.reduce((sum, { start, end }) => sum + end - start, 0);
