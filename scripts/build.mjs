@@ -1,19 +1,34 @@
-// Compiles src/ to dist/ and makes the command executable. dist/ is emptied first, so that a
+// Compiles src/ to dist/, bundles the page, and makes the command executable. dist/ is emptied first, so that a
 // file that was renamed or deleted in src/ cannot live on in the package.
 import { execFileSync } from 'node:child_process';
-import { chmodSync, rmSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const require = createRequire(import.meta.url);
 const tsc = join(dirname(require.resolve('typescript/package.json')), 'bin', 'tsc');
+const page = join(root, 'src', 'web', 'page');
+const assets = join(root, 'dist', 'web', 'assets');
 
 rmSync(join(root, 'dist'), { recursive: true, force: true });
 try {
   execFileSync(process.execPath, [tsc, '-p', join(root, 'tsconfig.build.json')], { stdio: 'inherit' });
+  mkdirSync(assets, { recursive: true });
+  await build({
+    entryPoints: [join(page, 'page.ts'), join(page, 'page.css')],
+    outdir: assets,
+    bundle: true,
+    minify: true,
+    format: 'iife',
+    target: 'es2022',
+    legalComments: 'none',
+    logLevel: 'warning',
+  });
 } catch {
   process.exit(1);
 }
+copyFileSync(join(page, 'page.html'), join(assets, 'page.html'));
 chmodSync(join(root, 'dist', 'cli', 'main.js'), 0o755);

@@ -8,6 +8,15 @@ import { describe, expect, test } from 'vitest';
 
 const SOURCE = resolve(import.meta.dirname, '../src');
 
+/** Optional, and loaded only when metrics are asked for. */
+const OPEN_TELEMETRY = [
+  'api',
+  'sdk-metrics',
+  'resources',
+  'exporter-prometheus',
+  'exporter-metrics-otlp-proto',
+].map((name) => `@opentelemetry/${name}`);
+
 /** What each layer may import, besides itself. `node` stands for Node's own modules. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   abi: [],
@@ -19,6 +28,13 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   query: ['abi'],
   track: ['query', 'live', 'proc', 'abi', 'node'],
   scenario: ['sim', 'live', 'proc', 'abi', 'node'],
+  record: ['web/model', 'track', 'live', 'query', 'proc', 'abi', 'node', 'hyparquet', 'hyparquet-writer'],
+  metrics: ['web/model', 'query', 'abi', 'node', ...OPEN_TELEMETRY],
+  web: ['web/model', 'record', 'metrics', 'track', 'live', 'query', 'proc', 'abi', 'node'],
+  // Runs in browsers.
+  'web/page': ['web/model', 'query', 'abi'],
+  // What the page shows, as data: recordings are turned into it, too.
+  'web/model': ['query'],
   cli: ['*'],
   // The package's root: gathers what the layers export.
   '': ['*'],
@@ -32,17 +48,24 @@ function importsOf(text: string): string[] {
   return [...found].map((match) => match[1] ?? match[2]!);
 }
 
+/** The layer of a file, by its path in src/. */
+function layerAt(path: string): string {
+  const parts = path.split(sep);
+  if (parts[0] === 'web' && parts[1] === 'page') return 'web/page';
+  if (parts[0] === 'web' && /^model\.[jt]s$/.test(parts[1] ?? '')) return 'web/model';
+  return parts.length > 1 ? parts[0]! : '';
+}
+
 /** The layer that `specifier`, imported by `file`, belongs to; npm packages are named by themselves. */
 function layerOf(specifier: string, file: string): string {
   if (specifier.startsWith('node:')) return 'node';
   if (!specifier.startsWith('.')) return specifier;
-  const path = relative(SOURCE, resolve(dirname(file), specifier));
-  return path.includes(sep) ? path.split(sep)[0]! : '';
+  return layerAt(relative(SOURCE, resolve(dirname(file), specifier)));
 }
 
 function violations(file: string, text: string): string[] {
   const path = relative(SOURCE, file);
-  const layer = path.includes(sep) ? path.split(sep)[0]! : '';
+  const layer = layerAt(path);
   const allowed = MAY_IMPORT[layer];
   if (allowed === undefined)
     return [`${path}: src/${layer} is not a known layer; add it to this test's table`];
@@ -77,6 +100,9 @@ describe('layers', () => {
     expect(at('cli/x.ts', "import koffi from 'koffi';")).toHaveLength(1);
     expect(at('proc/x.ts', "createRequire(import.meta.url)('koffi')")).toHaveLength(1);
     expect(at('newcomer/x.ts', '')).toHaveLength(1);
+    expect(at('web/page/x.ts', "import { createServer } from 'node:http';")).toHaveLength(1);
+    expect(at('web/page/x.ts', "import { Session } from '../session.js';")).toHaveLength(1);
+    expect(at('web/page/x.ts', "import { KINDS } from '../model.js';")).toEqual([]);
     expect(at('live/x.ts', "import { parseMaps } from '../proc/index.js';")).toEqual([]);
   });
 });

@@ -1,19 +1,6 @@
 /** What a mapping's pages are, as a bar: each cell an equal share of its address space. */
-import { PAGE_IS_FILE, PAGE_IS_GUARD, PAGE_IS_HUGE, PAGE_IS_PFNZERO, PAGE_IS_SWAPPED } from '../abi/index.js';
+import { KINDS, type Kind } from '../query/kinds.js';
 import type { Style } from './text.js';
-
-/** Kinds of pages that exclude each other, so that they add up; in the order in which the bar shows them. */
-export const KINDS = ['huge', 'anonymous', 'file', 'zero', 'swapped', 'guard', 'untouched'] as const;
-export type Kind = (typeof KINDS)[number];
-
-/** Index into `KINDS` of a page that is present or swapped, by its categories: the most telling one wins. */
-export function kindIndex(categories: number): number {
-  if (categories & PAGE_IS_GUARD) return 5;
-  if (categories & PAGE_IS_PFNZERO) return 3;
-  if (categories & PAGE_IS_HUGE) return 0;
-  if (categories & PAGE_IS_SWAPPED) return 4;
-  return categories & PAGE_IS_FILE ? 2 : 1;
-}
 
 /** Told apart by shape alone, so that colour only helps. */
 const UNICODE: Readonly<Record<Kind, string>> = {

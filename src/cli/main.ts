@@ -3,8 +3,11 @@ import { Command, CommanderError } from 'commander';
 import { addDemoCommand } from './commands/demo.js';
 import { addDoctorCommand } from './commands/doctor.js';
 import { addMapsCommand } from './commands/maps.js';
+import { addRecordCommand } from './commands/record.js';
+import { addReportCommand } from './commands/report.js';
 import { addRunCommand } from './commands/run.js';
 import { addScanCommand } from './commands/scan.js';
+import { addServeCommand } from './commands/serve.js';
 import { addWatchCommand } from './commands/watch.js';
 import { EXIT, type ExitCode, report } from './exit.js';
 import { handleWriteErrors } from './output.js';
@@ -51,19 +54,27 @@ Examples:
   pmscan maps redis-server                where a process's memory is
   pmscan scan 1234 --where 'swapped'      which pages were swapped out
   pmscan watch postgres                   which pages are written, live
+  pmscan serve postgres                   the same in a web page, as pictures
+  pmscan record postgres -o rec.parquet   the same, kept for later
+  pmscan report rec.parquet -o rec.html   its pictures, in one HTML file
   pmscan run test.jsonl --check           a scenario, on the simulator
   pmscan doctor                           what this kernel and this user can do`,
   );
 
 // `pmscan watch -- CMD ARGS`: what stands behind the dashes is not ours to parse.
 const dashes = process.argv.indexOf('--');
-const watches = process.argv.slice(2).find((argument) => !argument.startsWith('-')) === 'watch';
-const commandLine = watches && dashes >= 0 ? process.argv.slice(dashes + 1) : undefined;
+const runs = ['watch', 'record'].includes(
+  process.argv.slice(2).find((argument) => !argument.startsWith('-')) ?? '',
+);
+const commandLine = runs && dashes >= 0 ? process.argv.slice(dashes + 1) : undefined;
 const own = commandLine === undefined ? process.argv : process.argv.slice(0, dashes);
 
 addScanCommand(program, run);
 addMapsCommand(program, run);
 addWatchCommand(program, run, commandLine);
+addServeCommand(program, run);
+addRecordCommand(program, run, commandLine);
+addReportCommand(program, run);
 addRunCommand(program, run);
 addDoctorCommand(program, run);
 addDemoCommand(program, run);

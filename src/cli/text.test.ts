@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { PAGE_SIZE, type Pagemap } from '../abi/index.js';
-import { bar, KINDS, shares } from './bar.js';
+import { KINDS } from '../query/kinds.js';
+import { bar, shares } from './bar.js';
 import { countRows, mapsTable } from './commands/maps.js';
 import { intersectRanges, matchesGlob, mergeRanges, parseSize } from './options.js';
 import { columnsOf, humanBytes, outputStyle, printable, type Style, shorten, tableLines } from './text.js';

@@ -2,51 +2,7 @@
 import picocolors from 'picocolors';
 import stringWidth from 'string-width';
 
-/**
- * What a terminal could act on or be deceived by: control characters (C0, DEL, C1), line separators, zero-width and
- * bidirectional controls, lone surrogates.
- */
-const HARMFUL =
-  /[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|\p{Cs}/gu;
-
-/** Text from another process, with everything that is not plain text written out: `\x1b`, `\u202e`. */
-export function printable(text: string): string {
-  return text.replace(HARMFUL, (character) => {
-    const code = character.charCodeAt(0);
-    return code < 0x100
-      ? `\\x${code.toString(16).padStart(2, '0')}`
-      : `\\u${code.toString(16).padStart(4, '0')}`;
-  });
-}
-
-const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
-
-/** Bytes with a binary unit and three significant digits: `4 KiB`, `1.25 GiB`, `128 TiB`. */
-export function humanBytes(bytes: number): string {
-  let value = bytes;
-  let unit = 0;
-  // 1023.5 would be shown as 1024 of the smaller unit.
-  while (value >= 1023.5 && unit < UNITS.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  const digits = unit === 0 || value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2;
-  return `${Number(value.toFixed(digits))} ${UNITS[unit]}`;
-}
-
-/** A count with thousands separators, in every locale the same. */
-export function humanCount(count: number): string {
-  return count.toLocaleString('en-US');
-}
-
-/** `1 page`, `2 pages`. */
-export function plural(count: number, noun: string): string {
-  return `${humanCount(count)} ${noun}${count === 1 ? '' : 's'}`;
-}
-
-export function hex(address: number): string {
-  return `0x${address.toString(16)}`;
-}
+export { hex, humanBytes, humanCount, plural, printable } from '../query/human.js';
 
 /** Characters that take one column each; measuring the others costs a hundred times as much. */
 const NARROW = /^[\x20-\x7e\u00b7\u2580-\u259f]*$/;

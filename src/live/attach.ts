@@ -109,6 +109,26 @@ function checkTarget(handle: ProcessHandle, arch: TracedArchitecture | undefined
   }
 }
 
+/**
+ * Why a process could not be attached to, as far as that shows without touching it; undefined when nothing speaks
+ * against it.
+ */
+export function attachProblem(handle: ProcessHandle): Error | undefined {
+  try {
+    checkTarget(handle, tracedArchitecture());
+  } catch (error) {
+    if (error instanceof ProcessError) return error;
+    throw error;
+  }
+  try {
+    // To open it takes the permission to attach, and does nothing.
+    closeSync(openSync(handle.path('mem'), constants.O_RDONLY));
+    return undefined;
+  } catch {
+    return problem(handle, { ok: false, failure: 'not-permitted', detail: 'its memory may not be opened' });
+  }
+}
+
 /** Run from the sources (as tests do), the built program does it. */
 function attacherProgram(): string {
   const beside = fileURLToPath(new URL('./attacher.js', import.meta.url));

@@ -1,4 +1,10 @@
-export { Attacher, type Attachment, type AttachOptions, attachUserfaultfd } from './attach.js';
+export {
+  Attacher,
+  type Attachment,
+  type AttachOptions,
+  attachProblem,
+  attachUserfaultfd,
+} from './attach.js';
 export { type Answer, type Capability, kernelCategories, probeCapabilities } from './capabilities.js';
 
 export {

@@ -140,6 +140,11 @@ export class ProcessHandle implements Disposable {
     return parseStatus(this.read('status')).name;
   }
 
+  /** Its command line with spaces between the arguments; written by the process, so not to be trusted. */
+  commandLine(): string {
+    return new TextDecoder().decode(this.read('cmdline')).replace(/\0+$/, '').replaceAll('\0', ' ');
+  }
+
   /** What is wrong with this process, given the error that an access to its /proc folder had. */
   problem(error: unknown, action: string): Error {
     if (error instanceof ProcessError) return error;

@@ -39,6 +39,7 @@ export class WriteWorkingSet {
   /** By interval: pages whose last write it holds. */
   readonly #lastWrites: number[] = [0, 0];
   readonly #running: number[];
+  #latest: readonly number[];
   readonly #sums: number[];
   readonly #peaks: number[];
   #interval = 1;
@@ -47,6 +48,7 @@ export class WriteWorkingSet {
   constructor(windows: readonly number[] = [1, 10, 100]) {
     this.#windows = windows;
     this.#running = windows.map(() => 0);
+    this.#latest = windows.map(() => 0);
     this.#sums = windows.map(() => 0);
     this.#peaks = windows.map(() => 0);
   }
@@ -88,9 +90,15 @@ export class WriteWorkingSet {
     }
   }
 
+  /** For each window length: distinct pages written in the window that the last interval ended. */
+  get latest(): readonly number[] {
+    return this.#latest;
+  }
+
   /** Ends the current interval. */
   endInterval(): void {
     const now = this.#interval;
+    this.#latest = [...this.#running];
     for (let window = 0; window < this.#windows.length; window++) {
       const length = this.#windows[window]!;
       const pages = this.#running[window]!;

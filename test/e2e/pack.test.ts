@@ -141,6 +141,9 @@ describe('the tarball', () => {
     );
     expect(paths.filter((path) => /(?<!\.d)\.ts$|\.tsbuildinfo$/.test(path))).toEqual([]);
     expect(paths).toEqual(expect.arrayContaining(['package.json', 'LICENSE']));
+    const assets = ['html', 'css', 'js'].map((kind) => `dist/web/assets/page.${kind}`);
+    expect(paths).toEqual(expect.arrayContaining(assets));
+    expect(paths.filter((path) => path.startsWith('docs/images/'))).toEqual([]);
   });
 
   test('has every file that package.json points at', () => {
@@ -152,7 +155,10 @@ describe('the tarball', () => {
       expect(paths).toContain(target.replace(/^\.\//, ''));
     }
     // Each module comes with its types.
-    const modules = [...paths].filter((path) => path.endsWith('.js') && path.startsWith('dist/'));
+    const modules = [...paths].filter(
+      // What runs in the browser is no module to be imported.
+      (path) => path.endsWith('.js') && path.startsWith('dist/') && !path.startsWith('dist/web/assets/'),
+    );
     expect(modules.length).toBeGreaterThan(20);
     expect(modules.filter((path) => !paths.has(path.replace(/\.js$/, '.d.ts')))).toEqual([]);
     for (const path of Object.values(manifest.bin)) {

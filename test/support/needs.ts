@@ -2,15 +2,22 @@
  * A skipped test is a claim that this machine cannot run it. In CI the machine is known to be able to, so that the
  * claim is an error there.
  */
+import { existsSync } from 'node:fs';
 import { type TestAPI, test } from 'vitest';
 import { type Capability, probeCapabilities } from '../../src/live/index.js';
+import { hasChromium } from './browser.js';
 import { hasCompiler } from './native.js';
 
 const capabilities: readonly Capability[] = process.platform === 'linux' ? await probeCapabilities() : [];
 
+/** Debian's; run by the tests themselves, never as the system's service. */
+export const PROMETHEUS = '/usr/bin/prometheus';
+
 /** What a test may need, beside the capabilities that the probe knows by their ids. */
 const EXTRA: Readonly<Record<string, () => string | undefined>> = {
   compiler: () => (hasCompiler() ? undefined : 'there is no C compiler (cc)'),
+  chromium: () => (hasChromium() ? undefined : 'there is no Chromium'),
+  prometheus: () => (existsSync(PROMETHEUS) ? undefined : `there is no ${PROMETHEUS}`),
   root: () => (process.geteuid?.() === 0 ? undefined : 'it needs root'),
 };
 

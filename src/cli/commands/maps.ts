@@ -11,7 +11,8 @@ import {
   SUMMARY_RETURN,
   scanLegs,
 } from '../../query/index.js';
-import { bar, KINDS, kindIndex, legend } from '../bar.js';
+import { KINDS, kindIndex } from '../../query/kinds.js';
+import { bar, legend } from '../bar.js';
 import { EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
 import { parseCount } from '../options.js';

@@ -31,7 +31,7 @@ export interface WatchCommandOptions {
 const MOST_KEPT = 1 << 16;
 
 /** A command that is run to be watched. */
-class Watched implements AsyncDisposable {
+export class Watched implements AsyncDisposable {
   readonly child: ChildProcess;
   #kept = '';
 
@@ -86,7 +86,7 @@ function interruption(): { promise: Promise<void> } & Disposable {
   return { promise, [Symbol.dispose]: () => void process.off('SIGINT', handler) };
 }
 
-function nameOf(pid: number): string {
+export function nameOf(pid: number): string {
   try {
     using handle = new ProcessHandle(pid);
     return handle.name();
@@ -113,7 +113,7 @@ function chooseSink(
 }
 
 /** Tells on standard error how it ended, and what was seen. */
-function conclude(end: WatchEnd, summary: WatchSummary, tracker: ProcessTracker): void {
+export function conclude(end: WatchEnd, summary: WatchSummary, tracker: ProcessTracker): void {
   const lines = summary.intervals === 0 ? [] : summary.lines();
   if (end === 'process ended') lines.unshift(`process ${tracker.pid} has ended, or replaced its program`);
   const { skipped } = tracker;

@@ -17,6 +17,8 @@ export interface WatchOptions {
   /** Ends after this long; endless by default. */
   readonly durationMs?: number | undefined;
   readonly regions?: boolean | undefined;
+  /** Of the working set in the summary, in intervals. */
+  readonly windows?: readonly number[] | undefined;
 }
 
 /** Where intervals go. */
@@ -44,7 +46,7 @@ export async function watchLoop(
   options: WatchOptions,
   interrupted: Promise<unknown> = never,
 ): Promise<{ end: WatchEnd; summary: WatchSummary; error?: ProcessError }> {
-  const summary = new WatchSummary();
+  const summary = new WatchSummary(options.windows);
   const began = performance.now();
   const visit = (start: number, end: number) => {
     summary.workingSet.add(start, end);

@@ -5,10 +5,12 @@ import { humanBytes, humanCount, plural, printable } from '../text.js';
 import type { Collected } from './tracker.js';
 
 const MOST_MAPPINGS = 5;
+/** Of so many mappings at most is kept account; a process that maps and unmaps all the time would fill our memory. */
+const MOST_KEPT = 20_000;
 
 /** Adds up intervals, in memory that does not grow with their number (but with the pages that are written). */
 export class WatchSummary {
-  readonly workingSet = new WriteWorkingSet([1, 10, 100]);
+  readonly workingSet: WriteWorkingSet;
   intervals = 0;
   lateIntervals = 0;
   writtenPages = 0;
@@ -17,6 +19,11 @@ export class WatchSummary {
   /** Time that the tool itself took, milliseconds. */
   ownMs = 0;
   readonly #mappings = new Map<string, { start: number; name: string; pages: number }>();
+
+  /** @param windows of the working set, in intervals */
+  constructor(windows: readonly number[] = [1, 10, 100]) {
+    this.workingSet = new WriteWorkingSet(windows);
+  }
 
   /** Takes an interval; its regions went to `workingSet.add`. */
   add(collected: Collected): void {
@@ -34,6 +41,13 @@ export class WatchSummary {
       else known.pages += writtenPages;
     }
     this.workingSet.endInterval();
+    if (this.#mappings.size > MOST_KEPT) this.#forget();
+  }
+
+  /** Drops the half of the mappings that was written least. */
+  #forget(): void {
+    const sorted = [...this.#mappings].sort(([, a], [, b]) => a.pages - b.pages);
+    for (const [key] of sorted.slice(0, sorted.length / 2)) this.#mappings.delete(key);
   }
 
   /** As lines for people. */

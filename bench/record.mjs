@@ -1,0 +1,211 @@
+// A day's recording of a process with 10,000 mappings, at an interval of a second, through the real writer: size, memory,
+// time; and what reading it back takes.
+//   npm run build && node bench/record.mjs [--hours 24] [--json]
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { Recorder } from 'pagemap-scan/record';
+import { WriteWorkingSet } from 'pagemap-scan/track';
+import { finish, header, record } from './harness.mjs';
+
+const option = (name, otherwise) => {
+  const at = process.argv.indexOf(name);
+  return at < 0 ? otherwise : Number(process.argv[at + 1]);
+};
+const HOURS = option('--hours', 24);
+const MAPPINGS = 10_000;
+const PAGE = 4096;
+
+/** The same numbers every time. */
+function random(seed) {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+}
+
+const next = random(1);
+
+/** Files, mostly, as those of a search engine or a database; some anonymous memory, from small to some GiB. */
+function makeMappings() {
+  const list = [];
+  let at = 0x7f0000000000;
+  for (let index = 0; index < MAPPINGS; index++) {
+    const isFile = next() < 0.7;
+    const pages = isFile
+      ? 4 + Math.floor(4096 * next() ** 3)
+      : index % 500 === 0
+        ? 262_144
+        : 33 + Math.floor(16_384 * next() ** 4);
+    const end = at + pages * PAGE;
+    const name = isFile
+      ? `/var/lib/search/nodes/0/indices/${(index % 97).toString(36)}/segment-${index}.dat`
+      : '';
+    list.push({ start: at, end, name, perms: isFile ? 'rw-s' : 'rw-p', isNew: false });
+    at = end + 2 ** 20;
+  }
+  return list;
+}
+
+const mappings = makeMappings();
+// Which ones are written: few of them nearly always, most of them seldom.
+const order = mappings.map((_, index) => index).sort(() => next() - 0.5);
+
+/** Writes of one second: 60 mappings or so, once a minute ten times as many; neighbouring pages for the most part. */
+function* writes(second) {
+  const count = second % 60 === 59 ? 600 : 40 + Math.floor(next() * 40);
+  const hot = new Set();
+  while (hot.size < count) hot.add(order[Math.floor(MAPPINGS * next() ** 5)]);
+  for (const index of [...hot].sort((a, b) => a - b)) {
+    const { start, end } = mappings[index];
+    const pages = (end - start) / PAGE;
+    // A log is written where it ends, a heap here and there.
+    let page = Math.floor((((index * 7919 + Math.floor(second / 20)) % 97) / 97) * pages);
+    const runs = 1 + Math.floor(next() * 6);
+    for (let run = 0; run < runs && page < pages; run++) {
+      const length = Math.min(1 + Math.floor(next() ** 3 * 12), pages - page);
+      yield [start + page * PAGE, start + (page + length) * PAGE];
+      page += length + Math.floor(next() ** 2 * (pages / 6));
+    }
+  }
+}
+
+function layout() {
+  return mappings.map(({ start, end, name, perms }, index) => {
+    const pages = (end - start) / PAGE;
+    const present = Math.floor((pages * ((index * 31) % 101)) / 101);
+    const isFile = name !== '';
+    // One in fifty changes from look to look.
+    const now = index % 50 === 0 ? Math.min(pages, present + Math.floor(next() * 8)) : present;
+    const kinds = isFile ? [0, 0, now, 0, 0, 0, pages - now] : [0, now, 0, 0, 0, 0, pages - now];
+    return {
+      mapping: { start, end, name, perms, inode: 0, offset: 0 },
+      pages,
+      present: now,
+      swapped: 0,
+      file: isFile ? now : 0,
+      pfnzero: 0,
+      huge: 0,
+      guard: 0,
+      kinds,
+    };
+  });
+}
+
+const peakKiB = () => Number(/^VmHWM:\s*(\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))[1]);
+const filesIn = (path) =>
+  statSync(path).isDirectory()
+    ? readdirSync(path, { recursive: true })
+        .map((name) => join(path, name))
+        .filter((name) => name.endsWith('.parquet'))
+    : [path];
+
+async function write(target) {
+  const clock = { at: Date.UTC(2026, 0, 1) };
+  const recorder = await Recorder.create(
+    target,
+    { pid: 1234, name: 'search', commandLine: 'search --all' },
+    {
+      intervalMs: 1000,
+      toolVersion: 'bench',
+      host: 'bench',
+      now: () => clock.at,
+    },
+  );
+  const set = new WriteWorkingSet([10, 60, 600]);
+  // How long nothing else can be done, collecting for example.
+  const deaf = monitorEventLoopDelay({ resolution: 1 });
+  deaf.enable();
+  let busy = 0;
+  for (let second = 1; second <= HOURS * 3600; second++) {
+    clock.at += 1000;
+    let writtenPages = 0;
+    const runs = [...writes(second)];
+    for (const [start, end] of runs) {
+      writtenPages += (end - start) / PAGE;
+      set.add(start, end);
+    }
+    set.endInterval();
+    const before = performance.now();
+    for (const [start, end] of runs) recorder.region(start, end);
+    await recorder.interval(
+      {
+        elapsedMs: second * 1000 + next(),
+        intervalMs: 1000 + next(),
+        scanMs: 5 + next(),
+        writtenPages,
+        mappings,
+      },
+      { late: false, distinctPages: set.distinctPages, workingSet: set.latest },
+    );
+    if (second % 600 === 1) await recorder.layout(layout(), second * 1000);
+    const took = performance.now() - before;
+    await new Promise((resolve) => setImmediate(resolve));
+    busy += took;
+    if (process.stderr.isTTY && second % 600 === 0) process.stderr.write(`\r${second / 3600} h `);
+  }
+  await recorder.close('duration');
+  return { ...recorder.totals, slowest: deaf.max / 1e6, busy };
+}
+
+header();
+const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-bench-'));
+process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+const target = join(folder, 'day.parquet');
+const written = await write(target);
+const bytes = filesIn(target).reduce((sum, name) => sum + statSync(name).size, 0);
+record({
+  name: `recording of ${HOURS} h, ${MAPPINGS} mappings, every second`,
+  value: bytes / 1e6,
+  unit: 'MB',
+  detail: `${written.rows} rows, ${(bytes / written.rows).toFixed(2)} bytes each`,
+});
+record({
+  name: 'peak memory of the process that writes it',
+  value: peakKiB() / 1024,
+  unit: 'MiB',
+  detail: 'VmHWM',
+});
+record({
+  name: 'share of the time that recording takes, without collecting',
+  value: written.busy / (HOURS * 3600 * 10),
+  unit: '%',
+  detail: `${(written.busy / 1000).toFixed(1)} s in all; the longest pause ${written.slowest.toFixed(0)} ms`,
+});
+
+// In a process of its own, whose memory is that of reading alone.
+const reader = `
+  import { aggregateRecording, openRecording } from 'pagemap-scan/record';
+  const model = await aggregateRecording(await openRecording(${JSON.stringify(target)}));
+  console.log(JSON.stringify({ bytes: JSON.stringify(model).length, notes: model.notes }));
+`;
+const before = performance.now();
+const run = spawnSync(
+  process.execPath,
+  ['--import', new URL('peak.mjs', import.meta.url).href, '--input-type=module', '-e', reader],
+  { stdio: ['ignore', 'pipe', 'inherit', 'pipe'], encoding: 'utf8', cwd: new URL('..', import.meta.url) },
+);
+const { bytes: modelBytes, notes } = JSON.parse(run.stdout);
+record({
+  name: "reading it and making the report's model",
+  value: (performance.now() - before) / 1000,
+  unit: 's',
+  detail: notes.join(' '),
+});
+record({
+  name: 'peak memory of the process that reads it',
+  value: Number(run.output[3]) / 1024,
+  unit: 'MiB',
+  detail: 'VmHWM',
+});
+record({
+  name: 'the model as JSON',
+  value: modelBytes / 1e6,
+  unit: 'MB',
+  limit: 5,
+  detail: 'whatever was recorded',
+});
+finish();

@@ -1,0 +1,384 @@
+import { type Command, InvalidArgumentError } from 'commander';
+import { PAGE_SIZE } from '../../abi/index.js';
+import { type LivePagemap, openPagemap, ProcessError } from '../../live/index.js';
+import { Metrics, MetricsError, pushesMetrics } from '../../metrics/index.js';
+import { Recorder, RecordingError, takeLayout, WORKING_SET_WINDOWS_MS } from '../../record/index.js';
+import { type ProcessTracker, trackProcess } from '../../track/index.js';
+import { CliError, EXIT, type ExitCode } from '../exit.js';
+import { parseDuration, parseSize } from '../options.js';
+import { Output } from '../output.js';
+import { requireIoctl, resolveTarget } from '../target.js';
+import { humanBytes, humanCount, plural, printable } from '../text.js';
+import { version } from '../version.js';
+import { exitCodeOf, type WatchEnd, type WatchSink, watchLoop } from '../watch/loop.js';
+import type { WatchSummary } from '../watch/summary.js';
+import type { Collected } from '../watch/tracker.js';
+import { conclude, Watched } from './watch.js';
+
+export const RECORD_SCHEMA = 'pagemap-scan/record@1';
+
+export interface RecordCommandOptions {
+  readonly output?: string;
+  readonly metrics?: MetricsTarget;
+  readonly interval: number;
+  readonly duration?: number;
+  readonly layout?: number;
+  readonly flush: number;
+  readonly rotate: number;
+  readonly rotateSize: number;
+  readonly host?: string;
+  readonly force?: boolean;
+  readonly json?: boolean;
+}
+
+/** An address to listen at, or `push`: only to a collector. */
+export type MetricsTarget = { readonly host: string; readonly port: number } | 'push';
+
+/** On this machine only; the port that OpenTelemetry has registered for it. */
+const DEFAULT_METRICS = { host: '127.0.0.1', port: 9464 } as const;
+
+function parseMetrics(text: string): MetricsTarget {
+  if (text === 'push') return text;
+  const match = /^(?:\[([0-9a-f:.]+)\]|([^:[\]\s]*)):(\d{1,5})$/i.exec(text);
+  const port = Number(match?.[3]);
+  if (match === null || port > 65_535) {
+    throw new InvalidArgumentError(
+      'Give an address to listen at, 127.0.0.1:9464, or `push`; the process goes before it: pmscan record 1234 --metrics.',
+    );
+  }
+  return { host: match[1] ?? (match[2] || DEFAULT_METRICS.host), port };
+}
+
+/** How often all pages are looked at, by default: more mappings, less often, so that the rows stay in bounds. */
+function layoutEvery(mappings: number): number {
+  return 60_000 * Math.max(1, Math.ceil(mappings / 1000));
+}
+
+/** The cells of the address map are for a picture, and the most expensive part of a layout to keep. */
+const CELLS_EVERY_MS = 600_000;
+
+/** Where what was seen goes. */
+interface Outlets {
+  readonly recorder: Recorder | undefined;
+  readonly metrics: Metrics | undefined;
+}
+
+/** Looks at all pages now and then. */
+class LayoutTaker {
+  readonly #pagemap: LivePagemap;
+  readonly #outlets: Outlets;
+  readonly #every: number | undefined;
+  #due = 0;
+  #cellsDue = 0;
+
+  constructor(pagemap: LivePagemap, outlets: Outlets, every: number | undefined) {
+    this.#pagemap = pagemap;
+    this.#outlets = outlets;
+    this.#every = every;
+  }
+
+  async take(elapsedMs: number, last = false): Promise<void> {
+    if (elapsedMs < this.#due && !last) return;
+    const withCells = last || elapsedMs >= this.#cellsDue;
+    if (withCells) this.#cellsDue = elapsedMs + CELLS_EVERY_MS;
+    try {
+      const mappings = await takeLayout(this.#pagemap, withCells);
+      this.#due = elapsedMs + (this.#every ?? layoutEvery(mappings.length));
+      this.#outlets.metrics?.layout(mappings);
+      await this.#outlets.recorder?.layout(mappings, elapsedMs);
+    } catch (error) {
+      // Then the next collect says so.
+      if (!(error instanceof ProcessError)) throw error;
+    }
+  }
+}
+
+class RecordSink implements WatchSink {
+  readonly ended = new Promise<never>(() => undefined);
+  readonly region: ((start: number, end: number) => void) | undefined;
+  readonly #outlets: Outlets;
+  readonly #layouts: LayoutTaker;
+  readonly #tracker: ProcessTracker;
+  readonly #progress: Progress;
+  #late = 0;
+
+  constructor(outlets: Outlets, layouts: LayoutTaker, tracker: ProcessTracker, progress: Progress) {
+    this.#outlets = outlets;
+    this.#layouts = layouts;
+    this.#tracker = tracker;
+    this.#progress = progress;
+    const { recorder } = outlets;
+    if (recorder !== undefined) this.region = (start, end) => recorder.region(start, end);
+  }
+
+  async interval(collected: Collected, summary: WatchSummary): Promise<void> {
+    const late = summary.lateIntervals > this.#late;
+    this.#late = summary.lateIntervals;
+    const { distinctPages, latest } = summary.workingSet;
+    const { skipped } = this.#tracker;
+    const { recorder, metrics } = this.#outlets;
+    metrics?.interval(collected, {
+      late,
+      distinctPages,
+      workingSet: WORKING_SET_WINDOWS_MS.map((windowMs, index) => ({ windowMs, pages: latest[index]! })),
+      untracked: skipped.length,
+    });
+    await recorder?.interval(collected, { late, distinctPages, workingSet: latest, skipped });
+    await this.#layouts.take(collected.elapsedMs);
+    this.#progress.show(collected, recorder?.totals.bytes ?? 0);
+  }
+
+  [Symbol.dispose](): void {}
+}
+
+/** On a terminal, a line on standard error that says how it goes. */
+class Progress implements Disposable {
+  readonly #on = process.stderr.isTTY === true && process.env['TERM'] !== 'dumb';
+  readonly #what: string;
+
+  constructor(what: string) {
+    this.#what = what;
+  }
+
+  show({ elapsedMs, intervalMs, writtenPages }: Collected, fileBytes: number): void {
+    if (!this.#on) return;
+    const rate = humanBytes((writtenPages * PAGE_SIZE * 1000) / Math.max(intervalMs, 1));
+    const text = `recording ${this.#what}: ${(elapsedMs / 1000).toFixed(0)} s, written ${rate}/s, recorded ${humanBytes(fileBytes)}`;
+    process.stderr.write(`\r\x1b[K${text.slice(0, Math.max(process.stderr.columns - 1, 1))}`);
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#on) process.stderr.write('\r\x1b[K');
+  }
+}
+
+/** The first signal ends the recording in order; a second interrupt ends everything at once. */
+class Stop implements Disposable {
+  readonly requested: Promise<void>;
+  signal: NodeJS.Signals | undefined;
+  readonly #handler: (signal: NodeJS.Signals) => void;
+  static readonly #SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+  constructor() {
+    let resolve: () => void = () => undefined;
+    this.requested = new Promise((done) => {
+      resolve = done;
+    });
+    this.#handler = (signal) => {
+      if (this.signal !== undefined && signal === 'SIGINT') process.exit(EXIT.interrupted);
+      this.signal ??= signal;
+      resolve();
+    };
+    for (const signal of Stop.#SIGNALS) process.on(signal, this.#handler);
+  }
+
+  [Symbol.dispose](): void {
+    for (const signal of Stop.#SIGNALS) process.off(signal, this.#handler);
+  }
+}
+
+function describe(pagemap: LivePagemap) {
+  const { process: handle, pid } = pagemap;
+  return { pid, name: handle.name(), commandLine: handle.commandLine() };
+}
+
+/** Tells what became of it: on standard error, or as a document. */
+async function tell(
+  recorder: Recorder | undefined,
+  end: WatchEnd,
+  tracker: ProcessTracker,
+  summary: WatchSummary,
+  json: boolean | undefined,
+): Promise<void> {
+  const totals = recorder?.totals ?? { files: [], rows: 0, bytes: 0 };
+  const { files, rows, bytes } = totals;
+  conclude(end, summary, tracker);
+  if (recorder !== undefined) {
+    const where = files.length === 1 ? printable(files[0]!) : `${humanCount(files.length)} files`;
+    process.stderr.write(`pmscan: recorded ${plural(rows, 'row')}, ${humanBytes(bytes)}, in ${where}\n`);
+  }
+  if (!json) return;
+  const output = new Output();
+  output.line(
+    JSON.stringify({
+      schema: RECORD_SCHEMA,
+      pid: tracker.pid,
+      recording: recorder?.recording ?? null,
+      end,
+      intervals: summary.intervals,
+      lateIntervals: summary.lateIntervals,
+      writtenPages: summary.writtenPages,
+      writtenBytes: summary.writtenPages * PAGE_SIZE,
+      rows,
+      bytes,
+      files,
+    }),
+  );
+  await output.flush();
+}
+
+function checkUsage(
+  target: string | undefined,
+  commandLine: readonly string[] | undefined,
+  { output, metrics }: RecordCommandOptions,
+): void {
+  if ((target === undefined) === (commandLine === undefined || commandLine.length === 0)) {
+    throw new CliError(
+      EXIT.usage,
+      'Cannot tell what to record: give a process, `pmscan record 1234 -o FILE`, or a command, `pmscan record -o FILE -- CMD ARGS`',
+    );
+  }
+  if (output === undefined && metrics === undefined) {
+    throw new CliError(
+      EXIT.usage,
+      'Cannot tell where to record to: give a file or folder, `-o FILE.parquet`, or --metrics, or both',
+    );
+  }
+  if (metrics === 'push' && !pushesMetrics()) {
+    throw new CliError(
+      EXIT.usage,
+      'Cannot tell where to push metrics to: set OTEL_EXPORTER_OTLP_ENDPOINT, http://localhost:4318 for example',
+    );
+  }
+}
+
+/** The work of `pmscan record`. */
+export async function recordCommand(
+  target: string | undefined,
+  commandLine: readonly string[] | undefined,
+  options: RecordCommandOptions,
+): Promise<ExitCode> {
+  checkUsage(target, commandLine, options);
+  using stop = new Stop();
+  await using watched = commandLine === undefined ? undefined : new Watched(commandLine, false);
+  const pid = watched === undefined ? resolveTarget(target!) : await watched.started();
+  requireIoctl();
+  using pagemap = openPagemap(pid);
+  const about = describe(pagemap);
+  let metrics: Metrics | undefined;
+  let recorder: Recorder | undefined;
+  try {
+    metrics = await startMetrics(about, options);
+    using tracker = await trackProcess(pid);
+    // Only now: of a process that cannot be tracked no empty file is left.
+    recorder = await createRecorder(about, options);
+    const outlets = { recorder, metrics };
+    const layouts = new LayoutTaker(pagemap, outlets, options.layout);
+    const { interval: intervalMs, duration: durationMs } = options;
+    const windows = WORKING_SET_WINDOWS_MS.map((window) => Math.max(1, Math.round(window / intervalMs)));
+    let result: Awaited<ReturnType<typeof watchLoop>>;
+    {
+      using progress = new Progress(`process ${pid}`);
+      await layouts.take(0);
+      using sink = new RecordSink(outlets, layouts, tracker, progress);
+      result = await watchLoop(tracker, sink, { intervalMs, durationMs, windows }, stop.requested);
+    }
+    const { end, summary, error } = result;
+    if (end !== 'process ended') await layouts.take(summary.elapsedMs, true);
+    await recorder?.close(end === 'quit' ? 'interrupt' : end);
+    await tell(recorder, end, tracker, summary, options.json);
+    if (error instanceof ProcessError && summary.intervals === 0) throw error;
+    // Services are ended by SIGTERM: that is in order.
+    return end === 'interrupt' && stop.signal !== 'SIGINT' ? EXIT.done : exitCodeOf(end, summary);
+  } finally {
+    await recorder?.abandon();
+    await metrics?.stop();
+  }
+}
+
+type About = ReturnType<typeof describe>;
+
+async function startMetrics(about: About, options: RecordCommandOptions): Promise<Metrics | undefined> {
+  const { metrics: target, host } = options;
+  if (target === undefined) return undefined;
+  try {
+    const metrics = await Metrics.start(
+      { ...about, host },
+      {
+        listen: target === 'push' ? undefined : target,
+        toolVersion: version,
+        onError: (message) => process.stderr.write(`pmscan: metrics: ${printable(message)}\n`),
+      },
+    );
+    if (metrics.url !== undefined) process.stderr.write(`pmscan: metrics at ${metrics.url}\n`);
+    return metrics;
+  } catch (error) {
+    if (error instanceof MetricsError) throw new CliError(EXIT.failed, error.message, { cause: error });
+    throw error;
+  }
+}
+
+async function createRecorder(about: About, options: RecordCommandOptions): Promise<Recorder | undefined> {
+  const { output, interval, flush, rotate, rotateSize, host, force } = options;
+  if (output === undefined) return undefined;
+  try {
+    return await Recorder.create(output, about, {
+      intervalMs: interval,
+      flushMs: flush,
+      rotateMs: rotate,
+      rotateBytes: rotateSize,
+      host,
+      force,
+      toolVersion: version,
+    });
+  } catch (error) {
+    if (error instanceof RecordingError && error.reason === 'exists') {
+      throw new CliError(EXIT.usage, error.message, { cause: error });
+    }
+    throw error;
+  }
+}
+
+/** Adds `pmscan record` to the program. `commandLine` is what stood behind `--`. */
+export function addRecordCommand(
+  program: Command,
+  run: (work: () => Promise<ExitCode>) => Promise<void>,
+  commandLine: readonly string[] | undefined,
+): void {
+  program
+    .command('record')
+    .description('record which pages a running process writes, and what they are, as Parquet')
+    .usage('[options] <pid> -o <path>\n       pmscan record [options] -o <path> -- <command> [args...]')
+    .argument('[pid]', 'process number, or the name of one process')
+    .option('-o, --output <path>', 'a file, FILE.parquet, or a folder, in which files are rotated')
+    .option('--interval <time>', 'how often to look which pages were written', parseDuration, 1000)
+    .option('--duration <time>', 'end after this long', parseDuration)
+    .option(
+      '--layout <time>',
+      'how often to look what all pages are (default: 1m for each 1,000 mappings)',
+      parseDuration,
+    )
+    .option('--flush <time>', 'what is older is safe, whatever happens', parseDuration, 30_000)
+    .option('--rotate <time>', 'folder: begin a new file after this long', parseDuration, 3_600_000)
+    .option('--rotate-size <size>', 'folder: begin a new file when it is larger', parseSize, 64 * 2 ** 20)
+    .option(
+      '--metrics [address]',
+      `metrics for Prometheus at HOST:PORT, ${DEFAULT_METRICS.host}:${DEFAULT_METRICS.port} by default; \`push\`: only to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names`,
+      parseMetrics,
+    )
+    .option('--host <name>', "what to call this machine (default: the system's name for it)")
+    .option('--force', 'replace a file that is there')
+    .option('--json', 'say at the end what was recorded, as one JSON document')
+    .addHelpText(
+      'after',
+      `
+The file can be read at every moment, by anything that reads Parquet (DuckDB, Spark, pandas): also while it is being written,
+and when the recorder was killed. Ends with the process, on Ctrl-C and on SIGTERM.
+
+Times take units: 100ms, 1s, 5m; sizes, too: 64M.
+
+Examples:
+  pmscan record redis-server -o redis.parquet --duration 10m
+  pmscan record 1234 -o /var/lib/recordings --interval 5s
+  pmscan record -o build.parquet -- node server.js
+  pmscan record postgres --metrics 0.0.0.0:9464
+  duckdb -c "SELECT name, sum(written_pages) FROM 'redis.parquet' WHERE record = 'write' GROUP BY ALL ORDER BY 2 DESC LIMIT 10"`,
+    )
+    .action((target: string | undefined, _options: RecordCommandOptions, command: Command) =>
+      run(() => {
+        const options = command.optsWithGlobals();
+        const metrics = options['metrics'] === true ? DEFAULT_METRICS : options['metrics'];
+        return recordCommand(target, commandLine, { ...options, metrics } as RecordCommandOptions);
+      }),
+    );
+}

@@ -1,0 +1,133 @@
+import { statSync, writeFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { aggregateRecording, openRecording } from '../../record/index.js';
+import { type PageModel, reportHtml, Session, sampleNotes } from '../../web/index.js';
+import { CliError, EXIT, type ExitCode } from '../exit.js';
+import { parseDuration } from '../options.js';
+import { resolveTarget } from '../target.js';
+import { humanBytes, printable } from '../text.js';
+
+export interface ReportOptions {
+  readonly output: string;
+  readonly duration: number;
+  readonly interval: number;
+  readonly recording?: string;
+  readonly force?: boolean;
+}
+
+/** Longer samples are joined, two intervals to one, as often as it takes. */
+const HEAT = { columns: 600, numbers: 600_000, full: 'join' } as const;
+
+/** The first Ctrl-C ends a sample early, with a report of what there is; the second ends everything. */
+function interruption(): { promise: Promise<void> } & Disposable {
+  let handler: () => void = () => undefined;
+  const promise = new Promise<void>((resolve) => {
+    let before = false;
+    handler = () => {
+      if (before) process.exit(EXIT.interrupted);
+      before = true;
+      resolve();
+    };
+  });
+  process.on('SIGINT', handler);
+  return { promise, [Symbol.dispose]: () => void process.off('SIGINT', handler) };
+}
+
+/** Looks at a process for a while. */
+async function sample(pid: number, options: ReportOptions): Promise<PageModel> {
+  using interrupted = interruption();
+  const session = new Session(pid, {
+    intervalMs: options.interval,
+    heat: HEAT,
+    durationMs: options.duration,
+  });
+  try {
+    await Promise.race([session.done, interrupted.promise]);
+    const model = session.model(true);
+    if (model.tracking.state === 'off') {
+      process.stderr.write(`pmscan: writes cannot be tracked: ${printable(model.tracking.why ?? '')}\n`);
+    }
+    return { ...model, about: { ...model.about, source: 'sample' }, notes: sampleNotes(model) };
+  } finally {
+    await session.close();
+  }
+}
+
+async function recorded(path: string, recording: string | undefined): Promise<PageModel> {
+  const progress = process.stderr.isTTY
+    ? (done: number, all: number) =>
+        void process.stderr.write(`\rpmscan: reading ${Math.floor((done / Math.max(all, 1)) * 100)} %`)
+    : undefined;
+  try {
+    return await aggregateRecording(await openRecording(path, recording), progress ? { progress } : {});
+  } finally {
+    if (progress) process.stderr.write('\r\x1b[K');
+  }
+}
+
+/** Whether it is a recording that is meant: a file or folder of that name, unless it is a plain number. */
+function isPath(target: string): boolean {
+  if (/^\d+$/.test(target)) return false;
+  return target.includes('/') || statSync(target, { throwIfNoEntry: false }) !== undefined;
+}
+
+function write({ output, force }: ReportOptions, html: string): void {
+  try {
+    writeFileSync(output, html, { flag: force ? 'w' : 'wx' });
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    const why = code === 'EEXIST' ? 'it is there already; --force replaces it' : `${code ?? message}`;
+    throw new CliError(EXIT.failed, `Cannot write ${printable(output)}: ${why}`, { cause });
+  }
+}
+
+/** The work of `pmscan report`. */
+export async function reportCommand(target: string, options: ReportOptions): Promise<ExitCode> {
+  if (!options.force && statSync(options.output, { throwIfNoEntry: false }) !== undefined) {
+    // Said before the time is spent.
+    throw new CliError(
+      EXIT.failed,
+      `Cannot write ${printable(options.output)}: it is there already; --force replaces it`,
+    );
+  }
+  const model = isPath(target)
+    ? await recorded(target, options.recording)
+    : await sample(resolveTarget(target), options);
+  const html = reportHtml(model);
+  write(options, html);
+  const { columns } = model.heat ?? { columns: [] };
+  const size = humanBytes(Buffer.byteLength(html));
+  process.stderr.write(
+    `pmscan: wrote ${printable(options.output)}: ${size}, ${columns.length} columns of time, ${model.layout?.mappings.length ?? 0} mappings\n`,
+  );
+  return EXIT.done;
+}
+
+/** Adds `pmscan report` to the program. */
+export function addReportCommand(
+  program: Command,
+  run: (work: () => Promise<ExitCode>) => Promise<void>,
+): void {
+  program
+    .command('report')
+    .description('the pictures of a recording, or of some seconds of a process, as one HTML file')
+    .argument('<file|pid>', 'what `pmscan record` wrote, a file or folder; or a process, number or name')
+    .requiredOption('-o, --output <file>', 'the HTML file to write')
+    .option('--duration <time>', 'of a process: how long to look', parseDuration, 10_000)
+    .option('--interval <time>', 'of a process: how often to look', parseDuration, 500)
+    .option('--recording <digits>', 'of a folder with several recordings: which one')
+    .option('--force', 'replace a file that is there')
+    .addHelpText(
+      'after',
+      `
+The file holds all that it shows and asks nobody for anything; a few megabytes at most, however long the recording is. How it
+was made smaller stands in it.
+
+Examples:
+  pmscan report recording.parquet -o report.html
+  pmscan report redis-server -o redis.html --duration 1m`,
+    )
+    .action((target: string, _options: ReportOptions, command: Command) =>
+      run(() => reportCommand(target, command.optsWithGlobals())),
+    );
+}

@@ -1,0 +1,104 @@
+import { type Command, InvalidArgumentError } from 'commander';
+import { PageServer } from '../../web/index.js';
+import { CliError, EXIT, type ExitCode } from '../exit.js';
+import { parseDuration } from '../options.js';
+import { resolveTarget } from '../target.js';
+
+export interface ServeOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly interval: number;
+}
+
+function parsePort(text: string): number {
+  const port = Number(text);
+  if (!/^\d{1,5}$/.test(text) || port > 65_535) throw new InvalidArgumentError('Give a port, 0 to 65535.');
+  return port;
+}
+
+const LOCAL = new Set(['127.0.0.1', '::1', 'localhost']);
+
+/** Settles when somebody wants an end: Ctrl-C, or what sends it off. The second time it ends at once. */
+function ending(): { promise: Promise<void> } & Disposable {
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  let handler: () => void = () => undefined;
+  const promise = new Promise<void>((resolve) => {
+    let before = false;
+    handler = () => {
+      if (before) process.exit(EXIT.interrupted);
+      before = true;
+      resolve();
+    };
+  });
+  for (const signal of signals) process.on(signal, handler);
+  return {
+    promise,
+    [Symbol.dispose]() {
+      for (const signal of signals) process.off(signal, handler);
+    },
+  };
+}
+
+function listenError(error: unknown, { host, port }: ServeOptions): Error {
+  const { code } = error as NodeJS.ErrnoException;
+  const hints: Readonly<Record<string, string>> = {
+    EADDRINUSE: 'another program listens there; give another --port, or none for any that is free',
+    EACCES: 'ports below 1024 are for root; give another --port',
+    EADDRNOTAVAIL: 'that is no address of this machine',
+    ENOTFOUND: 'there is no such host',
+  };
+  const hint = hints[code ?? ''];
+  if (hint === undefined) return error as Error;
+  return new CliError(EXIT.failed, `Cannot listen on ${host}, port ${port}: ${hint}`, { cause: error });
+}
+
+/** The work of `pmscan serve`. */
+export async function serveCommand(targets: readonly string[], options: ServeOptions): Promise<ExitCode> {
+  const { host, port, interval: intervalMs } = options;
+  const pids = targets.map(resolveTarget);
+  using end = ending();
+  const server = new PageServer({ host: host === 'localhost' ? '127.0.0.1' : host, port, intervalMs, pids });
+  try {
+    await server.listen();
+  } catch (error) {
+    throw listenError(error, options);
+  }
+  process.stdout.write(`${server.url}\n`);
+  process.stderr.write('pmscan: open this address in a browser; Ctrl-C ends\n');
+  if (!LOCAL.has(host)) {
+    process.stderr.write(
+      'pmscan: others on the network can reach it, unencrypted: whoever sees the address can look at all that you can\n',
+    );
+  }
+  await end.promise;
+  await server.close();
+  return EXIT.done;
+}
+
+/** Adds `pmscan serve` to the program. */
+export function addServeCommand(
+  program: Command,
+  run: (work: () => Promise<ExitCode>) => Promise<void>,
+): void {
+  program
+    .command('serve')
+    .description('show where memory is and what is written, in a web page')
+    .argument('[pids...]', 'process numbers or names to begin with; the page offers all others, too')
+    .option('--port <port>', 'port to listen on; 0 is any that is free', parsePort, 0)
+    .option('--host <address>', 'address to listen on', '127.0.0.1')
+    .option('--interval <time>', 'how often to look', parseDuration, 1000)
+    .addHelpText(
+      'after',
+      `
+Prints the address of the page, which holds a random word: who does not know it sees nothing. Processes are looked at only
+while a page shows them, and nothing is left behind in them. Ctrl-C ends.
+
+Examples:
+  pmscan serve
+  pmscan serve redis-server --port 7070
+  ssh -L 7070:127.0.0.1:7070 server pmscan serve --port 7070    from elsewhere: open the address that it prints`,
+    )
+    .action((targets: string[], _options: ServeOptions, command: Command) =>
+      run(() => serveCommand(targets, command.optsWithGlobals())),
+    );
+}

@@ -1,0 +1,12 @@
+export { labelOf } from './labels.js';
+export {
+  type MeasuredDetails,
+  type MeasuredInterval,
+  type MeasuredMapping,
+  Metrics,
+  MetricsError,
+  type MetricsOptions,
+  type MetricsProblem,
+  type MetricsSubject,
+  pushesMetrics,
+} from './metrics.js';

@@ -1,0 +1,330 @@
+/** What is tracked, as metrics: for Prometheus to scrape, and pushed to an OpenTelemetry collector. */
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { hostname } from 'node:os';
+import { PAGE_SIZE } from '../abi/index.js';
+import { KINDS } from '../query/kinds.js';
+import { mappingKind } from '../web/model.js';
+import { NameLabels } from './labels.js';
+
+/** Which process the metrics are about. Names come from it: they are made harmless here. */
+export interface MetricsSubject {
+  readonly pid: number;
+  /** As in /proc/PID/comm. */
+  readonly name: string;
+  /** The machine's name; the system's by default. */
+  readonly host?: string | undefined;
+}
+
+export interface MetricsOptions {
+  /** Where to listen for scrapes, of `/metrics`; port 0 takes a free one. Left out: nowhere. */
+  readonly listen?: { readonly host: string; readonly port: number } | undefined;
+  readonly toolVersion: string;
+  /** Gets what goes wrong in pushing. */
+  readonly onError?: ((message: string) => void) | undefined;
+}
+
+/** What was written in one interval: an `Interval` of a tracker is one. */
+export interface MeasuredInterval {
+  readonly intervalMs: number;
+  readonly scanMs: number;
+  readonly writtenPages: number;
+  readonly mappings: readonly {
+    readonly start: number;
+    readonly name: string;
+    readonly writtenPages: number;
+  }[];
+}
+
+export interface MeasuredDetails {
+  readonly late?: boolean;
+  /** Distinct pages since the beginning. */
+  readonly distinctPages?: number;
+  /** Distinct pages by window. */
+  readonly workingSet?: readonly { readonly windowMs: number; readonly pages: number }[];
+  /** Writable mappings that cannot be tracked. */
+  readonly untracked?: number;
+}
+
+/** A mapping with its pages by `KINDS`. */
+export interface MeasuredMapping {
+  readonly mapping: { readonly start: number; readonly name: string; readonly perms: string };
+  readonly kinds: readonly number[];
+}
+
+export type MetricsProblem =
+  /** The packages of OpenTelemetry are not installed. */
+  | 'missing'
+  /** The address cannot be listened at. */
+  | 'listen';
+
+/** Metrics that cannot be had: `reason` says why, the message what to do. */
+export class MetricsError extends Error {
+  override readonly name: string = 'MetricsError';
+  readonly reason: MetricsProblem;
+
+  constructor(reason: MetricsProblem, why: string, options?: ErrorOptions) {
+    super(`Cannot give metrics: ${why}`, options);
+    this.reason = reason;
+  }
+}
+
+/** Whether the environment names a collector to push to, in OpenTelemetry's own variables. */
+export function pushesMetrics(env: NodeJS.ProcessEnv = process.env): boolean {
+  return (
+    (env['OTEL_EXPORTER_OTLP_ENDPOINT'] ?? '') !== '' ||
+    (env['OTEL_EXPORTER_OTLP_METRICS_ENDPOINT'] ?? '') !== ''
+  );
+}
+
+const PACKAGES =
+  '@opentelemetry/api @opentelemetry/sdk-metrics@2 @opentelemetry/resources@2 @opentelemetry/exporter-prometheus@0.223 @opentelemetry/exporter-metrics-otlp-proto@0.223';
+
+/** The packages are large, and most users need none of them: loaded when they are asked for. */
+async function loadPackages() {
+  try {
+    const [api, sdk, resources, prometheus, otlp] = await Promise.all([
+      import('@opentelemetry/api'),
+      import('@opentelemetry/sdk-metrics'),
+      import('@opentelemetry/resources'),
+      import('@opentelemetry/exporter-prometheus'),
+      import('@opentelemetry/exporter-metrics-otlp-proto'),
+    ]);
+    return { api, sdk, resources, prometheus, otlp };
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw cause;
+    throw new MetricsError(
+      'missing',
+      `OpenTelemetry's packages, which are optional, are not installed beside this one; \`npm install ${PACKAGES}\` does that`,
+      { cause },
+    );
+  }
+}
+
+type Packages = Awaited<ReturnType<typeof loadPackages>>;
+
+/** Seconds: from a few mappings to hundreds of GiB. */
+const COLLECT_BOUNDARIES = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
+
+function makeInstruments(provider: InstanceType<Packages['sdk']['MeterProvider']>, version: string) {
+  const meter = provider.getMeter('pagemap-scan', version);
+  return {
+    written: meter.createCounter('pmscan.memory.written', {
+      unit: 'By',
+      description: 'Memory written: each page counts once an interval, whole',
+    }),
+    workingSet: meter.createGauge('pmscan.memory.write_working_set', {
+      unit: 'By',
+      description: 'Distinct memory written within the window of time that ends now',
+    }),
+    distinct: meter.createGauge('pmscan.memory.distinct_written', {
+      unit: 'By',
+      description: 'Distinct memory written since tracking began',
+    }),
+    pages: meter.createGauge('pmscan.memory.pages', {
+      unit: '{page}',
+      description: 'Pages of 4,096 bytes by what they are; the kinds exclude each other',
+    }),
+    mappings: meter.createGauge('pmscan.mappings', { unit: '{mapping}', description: 'Mappings' }),
+    untracked: meter.createGauge('pmscan.mappings.untracked', {
+      unit: '{mapping}',
+      description: 'Writable mappings whose writes cannot be tracked',
+    }),
+    intervals: meter.createCounter('pmscan.intervals', {
+      unit: '{interval}',
+      description: 'Intervals collected',
+    }),
+    late: meter.createCounter('pmscan.intervals.late', {
+      unit: '{interval}',
+      description: 'Intervals that were collected late; no write is lost by that',
+    }),
+    collecting: meter.createHistogram('pmscan.collect.duration', {
+      unit: 's',
+      description: 'How long collecting the writes of an interval took',
+      advice: { explicitBucketBoundaries: COLLECT_BOUNDARIES },
+    }),
+  };
+}
+
+/** A name from the process as an attribute: no control characters. */
+function harmless(text: string): string {
+  return text.replace(/[^\x20-\x7e]/g, '?').slice(0, 100);
+}
+
+function windowLabel(milliseconds: number): string {
+  const seconds = milliseconds / 1000;
+  return seconds % 60 === 0 ? `${seconds / 60}m` : `${seconds}s`;
+}
+
+/**
+ * Metrics of one process. Their number is bounded: mappings are told apart by kind, and the twenty that write most by name;
+ * the rest is `other`.
+ *
+ * Pushed by OTLP as the standard environment variables say (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_METRIC_EXPORT_INTERVAL`,
+ * `OTEL_RESOURCE_ATTRIBUTES` and so on), if they name a collector.
+ *
+ * @example
+ * ```ts
+ * import { Metrics } from 'pagemap-scan/metrics';
+ * const metrics = await Metrics.start(
+ *   { pid: 1, name: 'init' },
+ *   { listen: { host: '127.0.0.1', port: 0 }, toolVersion: '1.0.0' },
+ * );
+ * const mappings = [{ start: 0x1000, name: '[heap]', writtenPages: 2 }];
+ * metrics.interval({ intervalMs: 1000, scanMs: 1, writtenPages: 2, mappings });
+ * const text = await (await fetch(metrics.url!)).text();
+ * console.assert(/^pmscan_memory_written_total\{.*\} 8192$/m.test(text));
+ * await metrics.stop();
+ * ```
+ */
+export class Metrics {
+  /** Where it can be scraped. */
+  readonly url: string | undefined;
+  readonly #provider: InstanceType<Packages['sdk']['MeterProvider']>;
+  readonly #server: Server | undefined;
+  readonly #instruments: ReturnType<typeof makeInstruments>;
+  readonly #labels = new NameLabels();
+  #prots = new Map<number, string>();
+  #kindsSeen = new Set<string>();
+
+  private constructor(
+    provider: InstanceType<Packages['sdk']['MeterProvider']>,
+    server: Server | undefined,
+    version: string,
+  ) {
+    this.#provider = provider;
+    this.#server = server;
+    this.#instruments = makeInstruments(provider, version);
+    const address = server?.address() as AddressInfo | undefined;
+    if (address !== undefined) {
+      const host = address.family === 'IPv6' ? `[${address.address}]` : address.address;
+      this.url = `http://${host}:${address.port}/metrics`;
+    }
+  }
+
+  /** @throws MetricsError where the packages are missing, or the address is taken */
+  static async start(subject: MetricsSubject, options: MetricsOptions): Promise<Metrics> {
+    const { api, sdk, resources, prometheus, otlp } = await loadPackages();
+    const { listen, onError } = options;
+    const readers: InstanceType<Packages['sdk']['MetricReader']>[] = [];
+    const exporter =
+      listen === undefined
+        ? undefined
+        : new prometheus.PrometheusExporter({
+            preventServerStart: true,
+            withResourceConstantLabels: /^(host\.name|process\.pid|process\.executable\.name)$/,
+          });
+    if (exporter !== undefined) readers.push(exporter);
+    if (pushesMetrics()) {
+      if (onError !== undefined) {
+        const silent = () => undefined;
+        const logger = { error: onError, warn: silent, info: silent, debug: silent, verbose: silent };
+        api.diag.setLogger(logger, { logLevel: api.DiagLogLevel.ERROR, suppressOverrideMessage: true });
+      }
+      const everyMs = Number(process.env['OTEL_METRIC_EXPORT_INTERVAL'] || 60_000);
+      const timeoutMs = Number(process.env['OTEL_METRIC_EXPORT_TIMEOUT'] || 30_000);
+      readers.push(
+        new sdk.PeriodicExportingMetricReader({
+          exporter: new otlp.OTLPMetricExporter(),
+          exportIntervalMillis: everyMs,
+          exportTimeoutMillis: Math.min(timeoutMs, everyMs),
+        }),
+      );
+    }
+    const own = resources.resourceFromAttributes({
+      'service.name': 'pmscan',
+      'service.version': options.toolVersion,
+      'host.name': harmless(subject.host ?? hostname()),
+      'process.pid': subject.pid,
+      'process.executable.name': harmless(subject.name),
+    });
+    // What the user says of the resource goes before what we know.
+    const environment = resources.detectResources({ detectors: [resources.envDetector] });
+    const provider = new sdk.MeterProvider({
+      resource: resources.defaultResource().merge(own).merge(environment),
+      readers,
+    });
+    let server: Server | undefined;
+    try {
+      if (exporter !== undefined && listen !== undefined) {
+        server = createServer((request, response) => {
+          const { pathname } = new URL(request.url ?? '/', 'http://localhost');
+          if (request.method === 'GET' && pathname === '/metrics') {
+            exporter.getMetricsRequestHandler(request, response);
+          } else {
+            response.writeHead(404, { 'content-type': 'text/plain' }).end('The metrics are at /metrics\n');
+          }
+        });
+        server.listen(listen.port, listen.host);
+        await once(server, 'listening');
+      }
+    } catch (cause) {
+      await provider.shutdown();
+      const { code, message } = cause as NodeJS.ErrnoException;
+      const where = `${listen!.host}:${listen!.port}`;
+      const why = code === 'EADDRINUSE' ? 'it is in use; choose another port' : message;
+      throw new MetricsError('listen', `${where} cannot be listened at: ${why}`, { cause });
+    }
+    return new Metrics(provider, server, options.toolVersion);
+  }
+
+  /** Takes what was written in an interval. */
+  interval(interval: MeasuredInterval, details: MeasuredDetails = {}): void {
+    const { written, workingSet, distinct, untracked, intervals, late, collecting } = this.#instruments;
+    for (const { start, name, writtenPages } of interval.mappings) {
+      if (writtenPages === 0) continue;
+      written.add(writtenPages * PAGE_SIZE, {
+        'pmscan.mapping.kind': mappingKind(name, this.#prots.get(start) ?? ''),
+        'pmscan.mapping.name': this.#labels.label(name, writtenPages / interval.writtenPages),
+      });
+    }
+    intervals.add(1);
+    late.add(details.late === true ? 1 : 0);
+    collecting.record(interval.scanMs / 1000);
+    if (details.distinctPages !== undefined) distinct.record(details.distinctPages * PAGE_SIZE);
+    if (details.untracked !== undefined) untracked.record(details.untracked);
+    for (const { windowMs, pages } of details.workingSet ?? []) {
+      workingSet.record(pages * PAGE_SIZE, { 'pmscan.window': windowLabel(windowMs) });
+    }
+  }
+
+  /** Takes what the pages of all mappings are. */
+  layout(mappings: readonly MeasuredMapping[]): void {
+    this.#prots = new Map(mappings.map(({ mapping }) => [mapping.start, mapping.perms]));
+    const sums = new Map<string, number[]>();
+    // A kind of mapping that is gone is at zero, not where it last was.
+    for (const kind of this.#kindsSeen)
+      sums.set(
+        kind,
+        KINDS.map(() => 0),
+      );
+    for (const { mapping, kinds } of mappings) {
+      const kind = mappingKind(mapping.name, mapping.perms);
+      const sum = sums.get(kind) ?? KINDS.map(() => 0);
+      kinds.forEach((pages, index) => {
+        sum[index]! += pages;
+      });
+      sums.set(kind, sum);
+    }
+    this.#kindsSeen = new Set(sums.keys());
+    for (const [kind, sum] of sums) {
+      for (const [index, pages] of sum.entries()) {
+        this.#instruments.pages.record(pages, {
+          'pmscan.mapping.kind': kind,
+          'pmscan.page.kind': KINDS[index]!,
+        });
+      }
+    }
+    this.#instruments.mappings.record(mappings.length);
+  }
+
+  /** Pushes what has not been pushed yet, and stops listening. */
+  async stop(): Promise<void> {
+    if (this.#server !== undefined) {
+      this.#server.close();
+      this.#server.closeAllConnections();
+    }
+    await this.#provider.shutdown();
+  }
+}

@@ -1,0 +1,15 @@
+/** Kinds of pages that exclude each other, so that they add up: what bars and maps show. */
+import { PAGE_IS_FILE, PAGE_IS_GUARD, PAGE_IS_HUGE, PAGE_IS_PFNZERO, PAGE_IS_SWAPPED } from '../abi/index.js';
+
+/** In the order in which a bar shows them. `untouched` is what no scan reports: neither present nor swapped. */
+export const KINDS = ['huge', 'anonymous', 'file', 'zero', 'swapped', 'guard', 'untouched'] as const;
+export type Kind = (typeof KINDS)[number];
+
+/** Index into `KINDS` of a page that is present or swapped, by its categories: the most telling one wins. */
+export function kindIndex(categories: number): number {
+  if (categories & PAGE_IS_GUARD) return 5;
+  if (categories & PAGE_IS_PFNZERO) return 3;
+  if (categories & PAGE_IS_HUGE) return 0;
+  if (categories & PAGE_IS_SWAPPED) return 4;
+  return categories & PAGE_IS_FILE ? 2 : 1;
+}

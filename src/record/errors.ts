@@ -1,0 +1,20 @@
+export type RecordingProblem =
+  /** There is a file already. */
+  | 'exists'
+  /** Another recorder writes there. */
+  | 'busy'
+  /** It cannot be written or read: the disk, permissions. */
+  | 'io'
+  /** What is there is no recording, or one of a later version. */
+  | 'format';
+
+/** A recording that cannot be written or read: `reason` says why, the message what to do. */
+export class RecordingError extends Error {
+  override readonly name: string = 'RecordingError';
+  readonly reason: RecordingProblem;
+
+  constructor(reason: RecordingProblem, action: string, why: string, options?: ErrorOptions) {
+    super(`Cannot ${action}: ${why}`, options);
+    this.reason = reason;
+  }
+}

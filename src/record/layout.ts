@@ -1,0 +1,127 @@
+/** What the pages of a process are, mapping by mapping, as it is recorded now and then. */
+import { PAGE_IS_FILE, PAGE_IS_GUARD, PAGE_IS_HUGE, PAGE_SIZE, RegionBuffer } from '../abi/index.js';
+import { kernelCategories, type LivePagemap } from '../live/index.js';
+import type { Mapping } from '../proc/index.js';
+import {
+  legRanges,
+  MappingSummarizer,
+  type PageCounts,
+  RegionDealer,
+  SUMMARY_ANYOF,
+  SUMMARY_RETURN,
+  scanLegs,
+} from '../query/index.js';
+import { KINDS, kindIndex } from '../query/kinds.js';
+import { packCell } from '../web/model.js';
+
+/** A mapping with its pages. */
+export interface MappingLayout extends PageCounts {
+  readonly mapping: Mapping;
+  /** Pages by `KINDS`. */
+  readonly kinds: readonly number[];
+  /** Cells of its address range, as `packCell` makes them; left out where they were not asked for. */
+  readonly grid?: { readonly cellBytes: number; readonly cells: Uint16Array };
+}
+
+/** Cells of all mappings together, about: a picture of them needs no more. */
+const MOST_CELLS = 1 << 16;
+const MOST_CELLS_EACH = 256;
+const CELL_CATEGORIES = PAGE_IS_FILE | PAGE_IS_HUGE | PAGE_IS_GUARD | SUMMARY_RETURN;
+const UNTOUCHED = KINDS.indexOf('untouched');
+
+/** Collects what the cells of one mapping after the other are. */
+class Cells {
+  readonly grids: { cellBytes: number; cells: Uint16Array }[];
+  readonly #mappings: readonly Mapping[];
+  readonly #pages = new Float64Array(KINDS.length);
+  #categories = 0;
+  #mapping = -1;
+  #cell = -1;
+
+  constructor(mappings: readonly Mapping[]) {
+    this.#mappings = mappings;
+    const each = Math.max(
+      1,
+      Math.min(MOST_CELLS_EACH, Math.floor(MOST_CELLS / Math.max(1, mappings.length))),
+    );
+    this.grids = mappings.map(({ start, end }) => {
+      const cellPages = 2 ** Math.ceil(Math.log2(Math.max(1, (end - start) / PAGE_SIZE / each)));
+      const cellBytes = cellPages * PAGE_SIZE;
+      return {
+        cellBytes,
+        cells: new Uint16Array(Math.ceil((end - start) / cellBytes)).fill(UNTOUCHED << 4),
+      };
+    });
+  }
+
+  /** A run inside one mapping, in address order. */
+  add(index: number, start: number, end: number, categories: number): void {
+    const origin = this.#mappings[index]!.start;
+    const { cellBytes } = this.grids[index]!;
+    for (let at = start; at < end; ) {
+      const cell = Math.floor((at - origin) / cellBytes);
+      if (cell !== this.#cell || index !== this.#mapping) {
+        this.end();
+        this.#mapping = index;
+        this.#cell = cell;
+      }
+      const cut = Math.min(end, origin + (cell + 1) * cellBytes);
+      this.#pages[kindIndex(categories)]! += (cut - at) / PAGE_SIZE;
+      this.#categories |= categories;
+      at = cut;
+    }
+  }
+
+  end(): void {
+    if (this.#cell >= 0) {
+      const { start, end } = this.#mappings[this.#mapping]!;
+      const grid = this.grids[this.#mapping]!;
+      const total = Math.min(grid.cellBytes, end - start - this.#cell * grid.cellBytes) / PAGE_SIZE;
+      grid.cells[this.#cell] = packCell(this.#pages, total, this.#categories & CELL_CATEGORIES);
+    }
+    this.#pages.fill(0);
+    this.#categories = 0;
+    this.#cell = -1;
+  }
+}
+
+/**
+ * Looks at all pages of a process once. Other work gets its turn between two calls into the kernel.
+ *
+ * @throws ProcessError 'ended' when the process has ended
+ */
+export async function takeLayout(pagemap: LivePagemap, withCells: boolean): Promise<MappingLayout[]> {
+  const mappings = pagemap.mappings();
+  const kinds = mappings.map(() => KINDS.map(() => 0));
+  const summarizer = new MappingSummarizer(mappings, (index, pages, categories) => {
+    kinds[index]![kindIndex(categories)]! += pages;
+  });
+  const cells = withCells ? new Cells(mappings) : undefined;
+  const dealer = new RegionDealer(mappings, (index, start, end, categories) => {
+    if (index >= 0) cells?.add(index, start, end, categories);
+  });
+  const buffer = new RegionBuffer(8192);
+  const returnMask = SUMMARY_RETURN & kernelCategories();
+  for (const range of legRanges(mappings)) {
+    for (const found of scanLegs(
+      pagemap,
+      { ...range, categoryAnyofMask: SUMMARY_ANYOF, returnMask },
+      { buffer },
+    )) {
+      summarizer.addAll(found);
+      if (cells === undefined) continue;
+      for (let index = 0; index < found.length; index++) {
+        dealer.add(found.start(index), found.end(index), found.categories(index));
+      }
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  // Of a process that is gone nothing is found, without an error.
+  pagemap.checkAlive();
+  cells?.end();
+  return summarizer.summaries.map((summary, index) => {
+    const own = kinds[index]!;
+    own[UNTOUCHED] = summary.pages - own.reduce((sum, pages) => sum + pages, 0);
+    return { ...summary, kinds: own, ...(cells === undefined ? {} : { grid: cells.grids[index]! }) };
+  });
+}

@@ -1,0 +1,138 @@
+/** Where a recording's files are: names that are safe whatever they are made of, and folders that have one owner. */
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { parseStatStartTime } from '../proc/index.js';
+import { RecordingError } from './errors.js';
+
+/** Of the names of working folders; hidden, so that nobody takes what is in them for recordings. */
+const PREFIX = '.recording-';
+
+/** Bytes of a name from outside that a path may hold: file systems allow 255. */
+const MOST_NAME_BYTES = 200;
+
+/**
+ * Any text as one path element, in the way of Hive's partitions: letters, digits, `-`, `_` and inner dots stay, all else is
+ * `%XX`, byte by byte. Engines that know such partitions undo it.
+ */
+export function pathElement(text: string): string {
+  let escaped = '';
+  for (const byte of new TextEncoder().encode(text)) {
+    const character = String.fromCharCode(byte);
+    const plain = /[\w-]/.test(character) || (character === '.' && escaped !== '');
+    const next = plain ? character : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
+    if (escaped.length + next.length > MOST_NAME_BYTES) break;
+    escaped += next;
+  }
+  return escaped === '' ? '__HIVE_DEFAULT_PARTITION__' : escaped;
+}
+
+/** `20261122T210515Z`. */
+function stamp(time: Date): string {
+  return `${time.toISOString().slice(0, 19).replace(/[-:]/g, '')}Z`;
+}
+
+function codeOf(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException).code;
+}
+
+/** UTC: `2026-11-22`. */
+export function dateOf(time: Date): string {
+  return time.toISOString().slice(0, 10);
+}
+
+/** Path of a file inside the folder of recordings, `host=H/date=D/pid=P/TIME-RECORDING.parquet`. */
+export function partPath(host: string, pid: number, recording: string, begin: Date): string {
+  return join(
+    `host=${pathElement(host)}`,
+    `date=${dateOf(begin)}`,
+    `pid=${pid}`,
+    `${stamp(begin)}-${recording}.parquet`,
+  );
+}
+
+/** Who a working folder belongs to. */
+interface Owner {
+  readonly host: string;
+  readonly boot: string;
+  readonly pid: number;
+  readonly startTimeTicks: number;
+}
+
+function bootId(): string {
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+}
+
+function startTimeOf(pid: number): number | undefined {
+  try {
+    return parseStatStartTime(readFileSync(`/proc/${pid}/stat`)).startTimeTicks;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether the owner of a working folder is gone for certain. Of another machine's nobody here can tell. */
+function isGone(owner: Owner): boolean {
+  if (owner.host !== hostname()) return false;
+  return owner.boot !== bootId() || startTimeOf(owner.pid) !== owner.startTimeTicks;
+}
+
+function ownerOf(folder: string): Owner | undefined {
+  try {
+    return JSON.parse(readFileSync(join(folder, 'owner'), 'utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+/** A folder for a recorder's working copies. It has one owner, and once that is gone, the next one clears it away. */
+export class WorkingFolder implements Disposable {
+  readonly path: string;
+
+  private constructor(path: string) {
+    this.path = path;
+    mkdirSync(path);
+    const owner: Owner = {
+      host: hostname(),
+      boot: bootId(),
+      pid: process.pid,
+      startTimeTicks: startTimeOf(process.pid)!,
+    };
+    writeFileSync(join(path, 'owner'), JSON.stringify(owner));
+  }
+
+  /**
+   * Beside the file that is written: nobody else records to it meanwhile.
+   *
+   * @throws RecordingError 'busy' when somebody does
+   */
+  static forFile(file: string): WorkingFolder {
+    const path = join(dirname(file), `.${basename(file)}.recording`);
+    try {
+      return new WorkingFolder(path);
+    } catch (error) {
+      if (codeOf(error) !== 'EEXIST') throw error;
+    }
+    const owner = ownerOf(path);
+    if (owner === undefined || !isGone(owner)) {
+      const who = owner === undefined ? 'somebody' : `process ${owner.pid} on ${owner.host}`;
+      throw new RecordingError('busy', `record to ${file}`, `${who} does; if that is over, remove ${path}`);
+    }
+    rmSync(path, { recursive: true });
+    return new WorkingFolder(path);
+  }
+
+  /** Inside a folder of recordings, to which many record; what dead ones have left there is removed. */
+  static inFolder(folder: string, recording: string): WorkingFolder {
+    for (const name of readdirSync(folder)) {
+      if (!name.startsWith(PREFIX)) continue;
+      const owner = ownerOf(join(folder, name));
+      if (owner !== undefined && isGone(owner)) rmSync(join(folder, name), { recursive: true, force: true });
+    }
+    return new WorkingFolder(join(folder, `${PREFIX}${recording}`));
+  }
+
+  [Symbol.dispose](): void {
+    rmSync(this.path, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,434 @@
+/** Intervals and layouts into Parquet files. */
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, statSync } from 'node:fs';
+import { hostname, release } from 'node:os';
+import { dirname, join } from 'node:path';
+import { PAGE_SIZE } from '../abi/index.js';
+import type { SkippedMapping } from '../track/index.js';
+import { mappingKind } from '../web/model.js';
+import { Buckets } from './buckets.js';
+import { CompleteFile } from './complete-file.js';
+import { RecordingError } from './errors.js';
+import type { MappingLayout } from './layout.js';
+import { dateOf, partPath, WorkingFolder } from './place.js';
+import {
+  RECORDING_SCHEMA,
+  type RecordingEnd,
+  type RecordingInfo,
+  type Row,
+  WORKING_SET_WINDOWS_MS,
+} from './schema.js';
+import { Table } from './table.js';
+
+/** What is recorded. */
+export interface RecordedProcess {
+  readonly pid: number;
+  /** As in /proc/PID/comm. */
+  readonly name: string;
+  readonly commandLine: string;
+}
+
+export interface RecorderOptions {
+  /** How often is collected, milliseconds: told to readers, not enforced. */
+  readonly intervalMs: number;
+  readonly toolVersion: string;
+  /** This machine's name by default. */
+  readonly host?: string | undefined;
+  /** How long rows may wait before they are in the file, milliseconds; 30 s by default. */
+  readonly flushMs?: number | undefined;
+  /** Only for folders: a file is ended after this time, milliseconds, an hour by default, and at midnight UTC. */
+  readonly rotateMs?: number | undefined;
+  /** Only for folders: a file is ended when it is larger than this, bytes; 64 MiB by default. */
+  readonly rotateBytes?: number | undefined;
+  /** Only for files: replace one that is there. */
+  readonly force?: boolean | undefined;
+  /** Milliseconds since 1970; the clock, unless a test has another one. */
+  readonly now?: (() => number) | undefined;
+}
+
+/** What was written in one interval: an `Interval` of a tracker is one. */
+export interface RecordedInterval {
+  readonly elapsedMs: number;
+  readonly intervalMs: number;
+  readonly scanMs: number;
+  readonly writtenPages: number;
+  /** In address order. */
+  readonly mappings: readonly {
+    readonly start: number;
+    readonly end: number;
+    readonly name: string;
+    readonly isNew?: boolean;
+  }[];
+}
+
+/** Of an interval, what the tracker's own account does not say. */
+export interface IntervalDetails {
+  readonly late: boolean;
+  /** Distinct pages since the beginning. */
+  readonly distinctPages: number;
+  /** Distinct pages in the windows of `WORKING_SET_WINDOWS_MS` that end here. */
+  readonly workingSet: readonly number[];
+  readonly skipped?: readonly SkippedMapping[];
+}
+
+/** Flushing may take this share of the time: a large file is flushed less often. */
+const FLUSH_SHARE = 0.02;
+
+const DAY_MS = 86_400_000;
+
+/** A file that is being written. */
+interface Part {
+  readonly path: string;
+  readonly file: CompleteFile;
+  readonly table: Table;
+  readonly beganAt: number;
+}
+
+/** What has become of a recording so far. */
+export interface RecorderTotals {
+  readonly intervals: number;
+  readonly rows: number;
+  readonly writtenPages: number;
+  /** Of all files. */
+  readonly bytes: number;
+  /** Those that have been written, in order. */
+  readonly files: readonly string[];
+}
+
+/** A path that ends so is a file, any other one a folder. */
+export function isRecordingFile(path: string): boolean {
+  return path.endsWith('.parquet');
+}
+
+/**
+ * Writes a recording: to one file, whose name ends in `.parquet`, or to a folder, in which files are rotated and their paths
+ * say host, date and process as Hive's partitions do (`host=web-1/date=2026-11-22/pid=1234/…`).
+ *
+ * Each file is complete at every moment: killed or without power, it has all up to the last flush. Memory is bounded by the
+ * rows of three row groups, whatever is recorded.
+ *
+ * @example
+ * ```ts
+ * import { mkdtempSync, rmSync } from 'node:fs';
+ * import { tmpdir } from 'node:os';
+ * import { join } from 'node:path';
+ * import { openRecording, Recorder } from 'pagemap-scan/record';
+ * const folder = mkdtempSync(join(tmpdir(), 'recording-'));
+ * const file = join(folder, 'one.parquet');
+ * const recorder = await Recorder.create(file, { pid: 1, name: 'init', commandLine: 'init' }, {
+ *   intervalMs: 1000,
+ *   toolVersion: '1.0.0',
+ * });
+ * recorder.region(0x1000, 0x3000);
+ * const mappings = [{ start: 0x1000, end: 0x9000, name: '[heap]' }];
+ * await recorder.interval(
+ *   { elapsedMs: 1000, intervalMs: 1000, scanMs: 1, writtenPages: 2, mappings },
+ *   { late: false, distinctPages: 2, workingSet: [2, 2, 2] },
+ * );
+ * await recorder.close('duration');
+ * const recording = await openRecording(file);
+ * console.assert(recording.info.pid === 1 && recording.rows === 2);
+ * rmSync(folder, { recursive: true });
+ * ```
+ */
+export class Recorder {
+  readonly recording = randomBytes(4).toString('hex');
+  readonly #target: string;
+  readonly #process: RecordedProcess;
+  readonly #options: RecorderOptions;
+  readonly #host: string;
+  readonly #now: () => number;
+  readonly #startedAt: number;
+  readonly #folder: WorkingFolder;
+  readonly #inFolder: boolean;
+  readonly #buckets = new Buckets();
+  /** Of the last layout, by start: intervals do not tell. */
+  #prots = new Map<number, string>();
+  #skipped: readonly SkippedMapping[] = [];
+  #part: Part | undefined;
+  #flushDue = 0;
+  #flushing: Promise<void> = Promise.resolve();
+  #failure: unknown;
+  #closed = false;
+  #doneBytes = 0;
+  #doneRows = 0;
+  #intervals = 0;
+  #writtenPages = 0;
+  readonly #files: string[] = [];
+
+  private constructor(target: string, recorded: RecordedProcess, options: RecorderOptions) {
+    this.#target = target;
+    this.#process = recorded;
+    this.#options = options;
+    this.#host = options.host ?? hostname();
+    this.#now = options.now ?? Date.now;
+    this.#startedAt = this.#now();
+    this.#inFolder = !isRecordingFile(target);
+    if (this.#inFolder) mkdirSync(target, { recursive: true });
+    else if (!options.force && statSync(target, { throwIfNoEntry: false }) !== undefined) {
+      throw new RecordingError(
+        'exists',
+        `record to ${target}`,
+        'there is such a file already; give another name, or a folder, or replace it with --force',
+      );
+    }
+    this.#folder = this.#inFolder
+      ? WorkingFolder.inFolder(target, this.recording)
+      : WorkingFolder.forFile(target);
+  }
+
+  /**
+   * Begins a recording, which is there from now on, without rows yet.
+   *
+   * @throws RecordingError when it cannot be written there
+   */
+  static async create(
+    target: string,
+    recorded: RecordedProcess,
+    options: RecorderOptions,
+  ): Promise<Recorder> {
+    let recorder: Recorder | undefined;
+    try {
+      recorder = new Recorder(target, recorded, options);
+      recorder.#part = await recorder.#begin(recorder.#startedAt);
+      await recorder.#write(recorder.#part, undefined);
+      return recorder;
+    } catch (error) {
+      await recorder?.abandon();
+      throw ioError(error, `record to ${target}`);
+    }
+  }
+
+  get totals(): RecorderTotals {
+    return {
+      intervals: this.#intervals,
+      rows: this.#doneRows + (this.#part?.table.rows ?? 0),
+      writtenPages: this.#writtenPages,
+      bytes: this.#doneBytes + (this.#part?.file.bytes ?? 0),
+      files: this.#files,
+    };
+  }
+
+  /** A run of pages that was written in the interval that is going on: bytes. For `collect` of a tracker to call. */
+  region(start: number, end: number): void {
+    this.#buckets.add(start, end);
+  }
+
+  /** Ends an interval. @throws RecordingError when what came before could not be written */
+  async interval(interval: RecordedInterval, details: IntervalDetails): Promise<void> {
+    const time = this.#now();
+    await this.#rotateAt(time);
+    const { elapsedMs, intervalMs, scanMs, writtenPages, mappings } = interval;
+    if (details.skipped !== undefined) this.#skipped = details.skipped;
+    const { table } = this.#part!;
+    const common = { ...this.#common(time, elapsedMs), interval_ms: rounded(intervalMs) };
+    this.#intervals++;
+    this.#writtenPages += writtenPages;
+    const [tenSeconds, minute, tenMinutes] = details.workingSet;
+    table.add('interval', common, {
+      scan_ms: rounded(scanMs),
+      late: details.late,
+      written_pages: writtenPages,
+      distinct_pages: details.distinctPages,
+      working_set_10s_pages: tenSeconds ?? null,
+      working_set_1m_pages: minute ?? null,
+      working_set_10m_pages: tenMinutes ?? null,
+    });
+    this.#buckets.deal(mappings, (index, offset, bytes, pages) => {
+      const { start, end, name, isNew } = mappings[index]!;
+      const prot = this.#prots.get(start);
+      table.add('write', common, {
+        start_address: start,
+        size_bytes: end - start,
+        name,
+        kind: mappingKind(name, prot ?? ''),
+        is_new: isNew === true,
+        bucket_offset: offset,
+        bucket_bytes: bytes,
+        written_pages: pages,
+      });
+    });
+    await this.#flushAt(time);
+  }
+
+  /** Takes what the pages are now. */
+  async layout(mappings: readonly MappingLayout[], elapsedMs: number): Promise<void> {
+    const common = this.#common(this.#now(), elapsedMs);
+    this.#prots = new Map(mappings.map(({ mapping }) => [mapping.start, mapping.perms]));
+    for (const { mapping, kinds, grid, ...counts } of mappings) {
+      const { start, end, name, perms, deleted } = mapping;
+      const [huge, anonymous, file, zero, swapped, guard] = kinds;
+      this.#part!.table.add('layout', common, {
+        start_address: start,
+        size_bytes: end - start,
+        name,
+        kind: mappingKind(name, perms),
+        prot: perms,
+        deleted: deleted === true,
+        present_pages: counts.present,
+        swapped_pages: counts.swapped,
+        file_pages: counts.file,
+        pfnzero_pages: counts.pfnzero,
+        huge_pages: counts.huge,
+        guard_pages: counts.guard,
+        kind_huge_pages: huge!,
+        kind_anonymous_pages: anonymous!,
+        kind_file_pages: file!,
+        kind_zero_pages: zero!,
+        kind_swapped_pages: swapped!,
+        kind_guard_pages: guard!,
+        cell_bytes: grid === undefined ? null : grid.cellBytes,
+        cells: grid === undefined ? null : new Uint8Array(grid.cells.buffer),
+      });
+    }
+    await this.#flushing;
+    this.#check();
+  }
+
+  /** Writes all that there is and ends the recording. */
+  async close(end: RecordingEnd): Promise<void> {
+    if (this.#closed) return;
+    await this.#flushing;
+    const part = this.#part;
+    try {
+      this.#check();
+      if (part !== undefined) await this.#write(part, end);
+    } catch (error) {
+      throw ioError(error, `write ${part?.path ?? this.#target}`);
+    } finally {
+      await this.abandon();
+    }
+  }
+
+  /** Lets go of everything; what has been flushed stays. Not needed after `close`. */
+  async abandon(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#flushing;
+    if (this.#part !== undefined) await this.#end(this.#part);
+    this.#part = undefined;
+    this.#folder[Symbol.dispose]();
+  }
+
+  #common(time: number, elapsedMs: number): Row {
+    return {
+      time,
+      host: this.#host,
+      pid: this.#process.pid,
+      process: this.#process.name,
+      recording: this.recording,
+      elapsed_ms: rounded(elapsedMs),
+    };
+  }
+
+  #check(): void {
+    if (this.#failure !== undefined)
+      throw ioError(this.#failure, `write ${this.#part?.path ?? this.#target}`);
+  }
+
+  #info(end: RecordingEnd | undefined): RecordingInfo {
+    return {
+      schema: RECORDING_SCHEMA,
+      recording: this.recording,
+      host: this.#host,
+      pid: this.#process.pid,
+      process: this.#process.name,
+      commandLine: this.#process.commandLine,
+      startedAt: new Date(this.#startedAt).toISOString(),
+      intervalMs: this.#options.intervalMs,
+      pageSize: PAGE_SIZE,
+      workingSetWindowsMs: WORKING_SET_WINDOWS_MS,
+      kernel: release(),
+      toolVersion: this.#options.toolVersion,
+      skipped: this.#skipped.map(({ name, start, reason }) => ({ name, start, reason })),
+      ...(end === undefined ? {} : { end }),
+    };
+  }
+
+  async #begin(time: number): Promise<Part> {
+    const path = this.#inFolder
+      ? join(this.#target, partPath(this.#host, this.#process.pid, this.recording, new Date(time)))
+      : this.#target;
+    mkdirSync(dirname(path), { recursive: true });
+    const file = await CompleteFile.create(path, this.#folder.path);
+    this.#files.push(path);
+    this.#flushDue = time + (this.#options.flushMs ?? 30_000);
+    return { path, file, table: new Table(), beganAt: time };
+  }
+
+  async #end(part: Part): Promise<void> {
+    this.#doneBytes += part.file.bytes;
+    this.#doneRows += part.table.rows;
+    await part.file.close();
+  }
+
+  async #write({ file, table }: Part, end: RecordingEnd | undefined): Promise<void> {
+    const { head, tail } = table.flush(this.#info(end));
+    await file.append(head, tail);
+  }
+
+  /** Ends the file and begins the next one when it is time to. */
+  async #rotateAt(time: number): Promise<void> {
+    const part = this.#part;
+    if (!this.#inFolder || part === undefined || part.table.rows === 0) return;
+    const { rotateMs = 3_600_000, rotateBytes = 64 * 2 ** 20 } = this.#options;
+    const newDay = dateOf(new Date(time)) !== dateOf(new Date(part.beganAt));
+    const due = newDay || time - part.beganAt >= Math.min(rotateMs, DAY_MS) || part.file.bytes >= rotateBytes;
+    // Names tell seconds.
+    if (!due || time - part.beganAt < 1000) return;
+    await this.#flushing;
+    this.#check();
+    try {
+      await this.#write(part, 'rotated');
+      await this.#end(part);
+      this.#part = undefined;
+      this.#part = await this.#begin(time);
+    } catch (error) {
+      throw ioError(error, `write ${part.path}`);
+    }
+  }
+
+  async #flushAt(time: number): Promise<void> {
+    this.#check();
+    if (time < this.#flushDue) return;
+    // A disk that cannot keep up slows us down, instead of filling our memory.
+    await this.#flushing;
+    this.#check();
+    const before = performance.now();
+    const part = this.#part!;
+    this.#flushing = this.#write(part, undefined).then(
+      () => {
+        const tookMs = performance.now() - before;
+        this.#flushDue = time + Math.max(this.#options.flushMs ?? 30_000, tookMs / FLUSH_SHARE);
+      },
+      (error) => {
+        this.#failure = error;
+      },
+    );
+    this.#flushDue = Number.POSITIVE_INFINITY;
+  }
+}
+
+/** Clocks tell microseconds; more digits would only look exact, and take room. */
+function rounded(milliseconds: number): number {
+  return Math.round(milliseconds * 1000) / 1000;
+}
+
+/** What to do about the most frequent ones. */
+const WHY: Readonly<Record<string, string>> = {
+  ENOSPC: 'the disk is full; what was flushed before is complete',
+  EDQUOT: 'the quota is used up; what was flushed before is complete',
+  EACCES: 'it may not be written; give a folder that is yours',
+  EPERM: 'it may not be written; give a folder that is yours',
+  EROFS: 'the file system can only be read',
+  ENOENT: 'there is no such folder',
+  ENOTDIR: 'a part of the path is a file, not a folder; files to record to end in .parquet',
+  EEXIST: 'it is a file; files to record to end in .parquet',
+  EISDIR: 'it is a folder; folders to record to do not end in .parquet',
+};
+
+function ioError(error: unknown, action: string): unknown {
+  const code = (error as NodeJS.ErrnoException).code;
+  if (error instanceof RecordingError || code === undefined) return error;
+  return new RecordingError('io', action, WHY[code] ?? (error as Error).message, { cause: error });
+}

@@ -1,0 +1,193 @@
+/** What the pages of each mapping are, counted in cells: the server's picture of an address space. */
+import { PAGE_SIZE } from '../abi/index.js';
+import { type AddressRange, RegionDealer } from '../query/index.js';
+import { KINDS, kindIndex } from '../query/kinds.js';
+import { packCell, UNTOUCHED } from './model.js';
+
+/** Kinds that are counted; the untouched pages are what is left. */
+const COUNTED = KINDS.length - 1;
+
+/** Cells of one tile, the unit in which the page fetches them. */
+export const TILE_CELLS = 2048;
+
+/** A mapping's part of the counts. */
+interface Plot {
+  readonly start: number;
+  readonly end: number;
+  readonly cellBytes: number;
+  /** Its first cell. */
+  readonly first: number;
+  readonly cells: number;
+}
+
+function cellsOf({ start, end }: AddressRange, cellBytes: number): number {
+  return Math.ceil((end - start) / cellBytes);
+}
+
+/** The smallest power of two, from a page, that cuts the range into at most `most` cells. */
+export function cellSize(range: AddressRange, most: number): number {
+  let bytes = PAGE_SIZE;
+  while (cellsOf(range, bytes) > most) bytes *= 2;
+  return bytes;
+}
+
+/** Pages by kind, and the categories there are, for each of a number of cells. */
+class Counts {
+  readonly #pages: Uint32Array;
+  readonly #categories: Uint16Array;
+
+  constructor(cells: number) {
+    this.#pages = new Uint32Array(cells * COUNTED);
+    this.#categories = new Uint16Array(cells);
+  }
+
+  /** Takes a run of pages in cells of `cellBytes` whose first one begins at `base`. */
+  add(first: number, base: number, cellBytes: number, start: number, end: number, categories: number): void {
+    const kind = kindIndex(categories);
+    let at = start;
+    for (let cell = Math.floor((start - base) / cellBytes); at < end; cell++) {
+      const next = Math.min(base + (cell + 1) * cellBytes, end);
+      this.#pages[(first + cell) * COUNTED + kind]! += (next - at) / PAGE_SIZE;
+      this.#categories[first + cell]! |= categories;
+      at = next;
+    }
+  }
+
+  /** Packs `count` cells from `from` on into one. `kinds` has the bits of the kinds that count, by their index. */
+  pack(from: number, count: number, totalPages: number, kinds: number): number {
+    const pages = new Uint32Array(COUNTED);
+    let categories = 0;
+    for (let cell = from; cell < from + count; cell++) {
+      categories |= this.#categories[cell]!;
+      for (let kind = 0; kind < COUNTED; kind++) {
+        if (kinds & (1 << kind)) pages[kind]! += this.#pages[cell * COUNTED + kind]!;
+      }
+    }
+    return packCell(pages, totalPages, categories);
+  }
+
+  /** Adds the pages by kind of `count` cells from `from` on to `totals`. */
+  sum(from: number, count: number, totals: number[]): void {
+    for (let at = from * COUNTED, kind = 0; at < (from + count) * COUNTED; at++) {
+      totals[kind]! += this.#pages[at]!;
+      kind = kind + 1 === COUNTED ? 0 : kind + 1;
+    }
+  }
+}
+
+export const ALL_KINDS: number = (1 << COUNTED) - 1;
+
+/** Cells are dealt out so that no mapping has more than another could make use of. */
+function plots(ranges: readonly AddressRange[], budget: number): Plot[] {
+  let most = 1;
+  const total = (limit: number) => {
+    let cells = 0;
+    for (const range of ranges) cells += cellsOf(range, cellSize(range, limit));
+    return cells;
+  };
+  while (most < budget && total(most * 2) <= budget) most *= 2;
+  let first = 0;
+  return ranges.map((range) => {
+    const cellBytes = cellSize(range, most);
+    const plot = { start: range.start, end: range.end, cellBytes, first, cells: cellsOf(range, cellBytes) };
+    first += plot.cells;
+    return plot;
+  });
+}
+
+/** All mappings of one look at an address space. */
+export class LayoutGrid {
+  readonly #plots: readonly Plot[];
+  readonly #byStart: ReadonlyMap<number, number>;
+  readonly #counts: Counts;
+  readonly #dealer: RegionDealer<Plot>;
+
+  /**
+   * @param ranges in address order, not overlapping
+   * @param budget how many cells there may be in all; each mapping has at least one
+   */
+  constructor(ranges: readonly AddressRange[], budget: number) {
+    this.#plots = plots(ranges, budget);
+    this.#byStart = new Map(this.#plots.map(({ start }, index) => [start, index]));
+    const last = this.#plots.at(-1);
+    this.#counts = new Counts(last === undefined ? 0 : last.first + last.cells);
+    this.#dealer = new RegionDealer(this.#plots, (index, start, end, categories) => {
+      const plot = this.#plots[index];
+      // Mapped after the list was taken: in the next look.
+      if (plot !== undefined)
+        this.#counts.add(plot.first, plot.start, plot.cellBytes, start, end, categories);
+    });
+  }
+
+  /** Takes a run of pages that are there, in address order. */
+  add(start: number, end: number, categories: number): void {
+    this.#dealer.add(start, end, categories);
+  }
+
+  /** Pages of mapping `index` by `KINDS`. */
+  pages(index: number): number[] {
+    const plot = this.#plots[index]!;
+    const totals = KINDS.map(() => 0);
+    this.#counts.sum(plot.first, plot.cells, totals);
+    const touched = totals.reduce((sum, pages) => sum + pages, 0);
+    totals[UNTOUCHED] = (plot.end - plot.start) / PAGE_SIZE - touched;
+    return totals;
+  }
+
+  /** The size of the cells that were counted for the mapping at `start`; undefined when there is none. */
+  cellBytes(start: number): number | undefined {
+    const index = this.#byStart.get(start);
+    return index === undefined ? undefined : this.#plots[index]!.cellBytes;
+  }
+
+  /** Cells `from` to `from + count` of the mapping at `start`, in cells of `cellBytes`, no smaller than what was counted. */
+  cells(start: number, cellBytes: number, from: number, count: number, kinds = ALL_KINDS): Uint16Array {
+    const plot = this.#plots[this.#byStart.get(start)!]!;
+    const ratio = cellBytes / plot.cellBytes;
+    const last = Math.min(from + count, cellsOf(plot, cellBytes));
+    const result = new Uint16Array(Math.max(0, last - from));
+    for (let index = 0; index < result.length; index++) {
+      const cell = (from + index) * ratio;
+      const bytes = Math.min(cellBytes, plot.end - plot.start - (from + index) * cellBytes);
+      result[index] = this.#counts.pack(
+        plot.first + cell,
+        Math.min(ratio, plot.cells - cell),
+        bytes / PAGE_SIZE,
+        kinds,
+      );
+    }
+    return result;
+  }
+}
+
+/** The cells of a range, as a caller's own scan finds them. */
+export class RangeCells {
+  readonly #start: number;
+  readonly #end: number;
+  readonly #cellBytes: number;
+  readonly #counts: Counts;
+  readonly #cells: number;
+
+  constructor(start: number, end: number, cellBytes: number) {
+    this.#start = start;
+    this.#end = end;
+    this.#cellBytes = cellBytes;
+    this.#cells = cellsOf({ start, end }, cellBytes);
+    this.#counts = new Counts(this.#cells);
+  }
+
+  add(start: number, end: number, categories: number): void {
+    const from = Math.max(start, this.#start);
+    const to = Math.min(end, this.#end);
+    if (from < to) this.#counts.add(0, this.#start, this.#cellBytes, from, to, categories);
+  }
+
+  pack(kinds = ALL_KINDS): Uint16Array {
+    const result = new Uint16Array(this.#cells);
+    for (let cell = 0; cell < this.#cells; cell++) {
+      const bytes = Math.min(this.#cellBytes, this.#end - this.#start - cell * this.#cellBytes);
+      result[cell] = this.#counts.pack(cell, 1, bytes / PAGE_SIZE, kinds);
+    }
+    return result;
+  }
+}

@@ -1,0 +1,166 @@
+/** Where a process's memory is: its mappings, and what their pages are, counted a piece at a time. */
+import { setImmediate } from 'node:timers/promises';
+import { RegionBuffer } from '../abi/index.js';
+import { kernelCategories, type LivePagemap } from '../live/index.js';
+import type { Mapping } from '../proc/index.js';
+import { legRanges, SUMMARY_ANYOF, SUMMARY_RETURN, scanLegs } from '../query/index.js';
+import { ALL_KINDS, LayoutGrid, RangeCells, TILE_CELLS } from './grid.js';
+import { type LayoutModel, type MappingModel, mappingKind } from './model.js';
+
+/** The server's own cells; finer ones are counted when a page asks. */
+const GRID_CELLS = 1 << 18;
+/** Address space that is scanned at a time, bytes: others want to be served in between. */
+const LEG_BYTES = 2 ** 30;
+
+function modelOf(mapping: Mapping, pages: readonly number[] | undefined): MappingModel {
+  const { start, end, perms, name, deleted } = mapping;
+  return {
+    start,
+    end,
+    perms,
+    name,
+    kind: mappingKind(name, perms),
+    ...(deleted ? { deleted } : {}),
+    ...(pages === undefined ? {} : { pages }),
+  };
+}
+
+function same(a: MappingModel | undefined, b: MappingModel): boolean {
+  return (
+    a !== undefined &&
+    a.end === b.end &&
+    a.perms === b.perms &&
+    a.name === b.name &&
+    a.deleted === b.deleted &&
+    (a.pages === b.pages ||
+      (b.pages?.length === a.pages?.length && b.pages!.every((count, kind) => count === a.pages![kind])))
+  );
+}
+
+/** What has changed since the look before. */
+export interface LayoutUpdate {
+  readonly changed: readonly MappingModel[];
+  readonly gone: readonly number[];
+}
+
+/** A process's layout, as of the last look. */
+export class Layout {
+  readonly #pagemap: LivePagemap;
+  readonly #buffer = new RegionBuffer(8192);
+  #rows = new Map<number, MappingModel>();
+  #grid: LayoutGrid | undefined;
+  /** Counts up with each look at the pages. */
+  generation = 0;
+
+  constructor(pagemap: LivePagemap) {
+    this.#pagemap = pagemap;
+  }
+
+  /** In address order. */
+  get mappings(): readonly MappingModel[] {
+    return [...this.#rows.values()];
+  }
+
+  permsOf = (start: number): string => this.#rows.get(start)?.perms ?? 'rw-p';
+
+  /** Reads the list of mappings alone, which takes no time; pages stay as they were counted. */
+  list(): LayoutUpdate {
+    return this.#take(
+      this.#pagemap.mappings().map((mapping) => {
+        const before = this.#rows.get(mapping.start);
+        return modelOf(mapping, before?.end === mapping.end ? before.pages : undefined);
+      }),
+    );
+  }
+
+  /**
+   * Counts all pages.
+   *
+   * @param goOn is asked between pieces of work; false ends it, and nothing has changed then
+   * @returns what changed, and the time that the kernel and we took for it, milliseconds
+   */
+  async look(goOn: () => boolean): Promise<(LayoutUpdate & { costMs: number }) | undefined> {
+    let began = performance.now();
+    let costMs = 0;
+    const mappings = this.#pagemap.mappings();
+    const grid = new LayoutGrid(mappings, GRID_CELLS);
+    const returnMask = SUMMARY_RETURN & kernelCategories();
+    for (const range of legRanges(mappings, LEG_BYTES)) {
+      const query = { ...range, categoryAnyofMask: SUMMARY_ANYOF, returnMask };
+      for (const found of scanLegs(this.#pagemap, query, { buffer: this.#buffer })) {
+        for (let index = 0; index < found.length; index++) {
+          grid.add(found.start(index), found.end(index), found.categories(index));
+        }
+      }
+      costMs += performance.now() - began;
+      await setImmediate();
+      if (!goOn()) return undefined;
+      began = performance.now();
+    }
+    this.#pagemap.checkAlive();
+    this.#grid = grid;
+    this.generation++;
+    const update = this.#take(mappings.map((mapping, index) => modelOf(mapping, grid.pages(index))));
+    return { ...update, costMs: costMs + performance.now() - began };
+  }
+
+  #take(next: readonly MappingModel[]): LayoutUpdate {
+    const before = this.#rows;
+    const changed: MappingModel[] = [];
+    this.#rows = new Map();
+    for (const row of next) {
+      const old = before.get(row.start);
+      before.delete(row.start);
+      if (!same(old, row)) changed.push(row);
+      this.#rows.set(row.start, row);
+    }
+    return { changed, gone: [...before.keys()] };
+  }
+
+  /**
+   * Cells of one tile: `TILE_CELLS` of `cellBytes` each, the mapping's last one shorter. Undefined when there is no mapping
+   * at `start`. Counted anew where they are finer than what is known.
+   */
+  tile(start: number, cellBytes: number, index: number, kinds = ALL_KINDS): Uint16Array | undefined {
+    const row = this.#rows.get(start);
+    if (row === undefined) return undefined;
+    const from = start + index * TILE_CELLS * cellBytes;
+    const to = Math.min(row.end, from + TILE_CELLS * cellBytes);
+    if (from >= to) return new Uint16Array();
+    const known = this.#grid?.cellBytes(start);
+    // Its list may be newer than its cells: then they are of another mapping's size, and not used.
+    if (known !== undefined && cellBytes >= known && row.pages !== undefined) {
+      return this.#grid!.cells(start, cellBytes, index * TILE_CELLS, TILE_CELLS, kinds);
+    }
+    const cells = new RangeCells(from, to, cellBytes);
+    const query = { start: from, end: to, categoryAnyofMask: SUMMARY_ANYOF };
+    const returnMask = SUMMARY_RETURN & kernelCategories();
+    for (const found of scanLegs(this.#pagemap, { ...query, returnMask }, { buffer: this.#buffer })) {
+      for (let at = 0; at < found.length; at++) {
+        cells.add(found.start(at), found.end(at), found.categories(at));
+      }
+    }
+    return cells.pack(kinds);
+  }
+
+  /** For a file: with cells, in as much detail as there is room for. */
+  model(atMs: number): LayoutModel {
+    const rows = this.mappings;
+    const grid = this.#grid;
+    if (grid === undefined) return { atMs, mappings: rows };
+    // The grid of the last look has these mappings, in this order, unless the list was read anew since.
+    return {
+      atMs,
+      mappings: rows.map((row) => {
+        const cellBytes = grid.cellBytes(row.start);
+        if (cellBytes === undefined || row.pages === undefined) return row;
+        return { ...row, grid: gridModel(grid, row, cellBytes) };
+      }),
+    };
+  }
+}
+
+function gridModel(grid: LayoutGrid, { start, end }: MappingModel, cellBytes: number) {
+  const words = grid.cells(start, cellBytes, 0, Math.ceil((end - start) / cellBytes));
+  return { cellBytes, cells: Buffer.from(words.buffer).toString('base64') };
+}

@@ -1,0 +1,220 @@
+/**
+ * What the page shows, be it of a live process or of a recording: plain data that JSON carries as it is. The page's code,
+ * the server and whoever aggregates a recording share this file, so it imports nothing but the names of page kinds.
+ *
+ * Addresses and sizes are bytes, times milliseconds since the look (or the recording) began, pages are of 4,096 bytes.
+ * Names come from the process looked at and are data: whoever shows them treats them as text.
+ */
+import { KINDS } from '../query/kinds.js';
+
+export const MODEL_SCHEMA = 'pagemap-scan/page@1';
+
+/** What a mapping is for, as far as its name and permissions tell; in the order in which they are shown. */
+export const MAPPING_KINDS = [
+  'heap',
+  'stack',
+  'anonymous',
+  'shared',
+  'code',
+  'file',
+  'device',
+  'kernel',
+] as const;
+export type MappingKind = (typeof MAPPING_KINDS)[number];
+
+/** A mapping as it is now (or was last). */
+export interface MappingModel {
+  readonly start: number;
+  readonly end: number;
+  /** As in /proc/PID/maps: `rw-p`. */
+  readonly perms: string;
+  readonly name: string;
+  readonly deleted?: boolean;
+  readonly kind: MappingKind;
+  /** Pages by `KINDS`, together all of the mapping's; left out where the pages were not looked at. */
+  readonly pages?: readonly number[];
+  /** For files only: what the pages are, in equal cells. The live page asks for cells as it needs them. */
+  readonly grid?: GridModel;
+}
+
+/** A mapping's address range in cells of `cellBytes`, the last one maybe cut short. */
+export interface GridModel {
+  /** A power of two, from 4,096. */
+  readonly cellBytes: number;
+  /** Base64 of 16-bit little-endian words, one a cell, as `packCell` makes them. */
+  readonly cells: string;
+}
+
+export interface LayoutModel {
+  readonly atMs: number;
+  /** In address order. */
+  readonly mappings: readonly MappingModel[];
+}
+
+/** One interval, or several that were joined. */
+export interface ColumnModel {
+  readonly startMs: number;
+  readonly endMs: number;
+  /** How many intervals were joined; 1 if left out. */
+  readonly intervals?: number;
+  /** Distinct pages written in the `windows` (see `HeatModel`) that end with this column. */
+  readonly workingSet?: readonly number[];
+}
+
+/** A mapping through time. `start` and `end` hold all that it ever was while it was looked at. */
+export interface BandModel {
+  readonly id: number;
+  readonly start: number;
+  readonly end: number;
+  readonly perms: string;
+  readonly name: string;
+  readonly kind: MappingKind;
+  /** Bucket n holds the `bucketBytes` addresses from `origin + n * bucketBytes` on; n may be negative. */
+  readonly origin: number;
+  /** 4,096 times a power of two. */
+  readonly bucketBytes: number;
+  /** Gone by the end. */
+  readonly gone?: boolean;
+}
+
+/** A band with its writes. */
+export interface BandHeat extends BandModel {
+  /**
+   * Written pages as triples (column, bucket, pages), in order of columns, then of buckets; what is missing is 0. A page
+   * counts once an interval, so in a column of several intervals maybe more than once.
+   */
+  readonly cells: readonly number[];
+}
+
+export interface HeatModel {
+  /** In time order, without overlap; there may be gaps, where nobody looked. */
+  readonly columns: readonly ColumnModel[];
+  /** In address order of `start`. */
+  readonly bands: readonly BandHeat[];
+  /** Lengths of the working set's windows, milliseconds. */
+  readonly windows: readonly number[];
+}
+
+/** Whether writes are tracked, and if not, why, and what to do. */
+export interface TrackingModel {
+  readonly state: 'starting' | 'on' | 'off' | 'ended';
+  readonly why?: string;
+  /** Writable mappings that are not tracked. */
+  readonly skipped?: readonly { readonly name: string; readonly start: number; readonly reason: string }[];
+}
+
+export interface AboutModel {
+  readonly pid: number;
+  readonly name: string;
+  readonly commandLine?: string;
+  readonly source: 'live' | 'recording' | 'sample';
+  /** Milliseconds since 1970 at time 0. */
+  readonly beganAt: number;
+  /** How often was looked, milliseconds. */
+  readonly intervalMs: number;
+}
+
+/** All that one page can show. A report holds one; a live stream begins with one. */
+export interface PageModel {
+  readonly schema: typeof MODEL_SCHEMA;
+  readonly about: AboutModel;
+  readonly tracking: TrackingModel;
+  /** Null where there is none: a recording without page states still has mappings here. */
+  readonly layout: LayoutModel | null;
+  readonly heat: HeatModel | null;
+  /** How the data was made smaller, and what is missing: sentences to be shown. */
+  readonly notes: readonly string[];
+}
+
+/** What the live stream sends, one JSON object an event. */
+export type StreamMessage =
+  | { readonly type: 'model'; readonly model: PageModel }
+  | {
+      readonly type: 'layout';
+      readonly atMs: number;
+      /** Mappings that are new or whose pages differ; those with the same `start` are replaced. */
+      readonly changed: readonly MappingModel[];
+      /** Starts of those that are gone. */
+      readonly gone: readonly number[];
+      /** Counts up whenever pages were looked at anew: cells that were fetched before are old. */
+      readonly generation: number;
+    }
+  | {
+      readonly type: 'column';
+      readonly column: ColumnModel;
+      /** Bands that are new, have changed their extent or bucket size, or are gone. */
+      readonly bands: readonly BandModel[];
+      /** By band: its id, then pairs (bucket, pages). */
+      readonly cells: readonly (readonly number[])[];
+      /** The share of a core that the tool itself took since the last column, 0 to 1. */
+      readonly ownShare: number;
+    }
+  | { readonly type: 'tracking'; readonly tracking: TrackingModel };
+
+/** What a report may hold, so that it stays of a few megabytes whatever was recorded. */
+export const REPORT_LIMITS = {
+  columns: 600,
+  bands: 400,
+  bucketsPerBand: 256,
+  /** Triples of all bands together. */
+  heatCells: 300_000,
+  mappings: 20_000,
+  /** Cells of all grids together. */
+  gridCells: 1 << 18,
+} as const;
+
+/** The untouched kind: a cell of which nothing is there. */
+export const UNTOUCHED: number = KINDS.indexOf('untouched');
+
+/** What a mapping is for. `name` and `perms` as in /proc/PID/maps. */
+export function mappingKind(name: string, perms: string): MappingKind {
+  if (name === '[heap]') return 'heap';
+  if (name.startsWith('[stack') || name.startsWith('[anon:stack')) return 'stack';
+  if (name === '' || name.startsWith('[anon:')) return perms[3] === 's' ? 'shared' : 'anonymous';
+  if (name.startsWith('[anon_shmem:')) return 'shared';
+  if (name[0] === '[') return 'kernel';
+  if (/^\/(dev\/shm\/|memfd:|SYSV[0-9a-f]{8}|dev\/zero|dev\/hugepages\/|anon_hugepage)/.test(name))
+    return 'shared';
+  if (/^(\/dev\/|anon_inode:|socket:|\/\[aio\])/.test(name)) return 'device';
+  if (perms[2] === 'x') return 'code';
+  return 'file';
+}
+
+/**
+ * What is in some pages, in 16 bits:
+ *
+ *     15        8 7      4 3      0
+ *     +----------+--------+--------+
+ *     |categories|  kind  | share  |
+ *     +----------+--------+--------+
+ *
+ * `categories` are those of all its pages together, file to guard (bits 2 to 8 of the ioctl's); `kind` that which most of
+ * its touched pages are, an index into `KINDS`; `share` how much of the cell is touched, 1 to 15, and 0 for nothing.
+ *
+ * @param pages by `KINDS`, touched ones; the untouched are what is missing of `total`
+ */
+export function packCell(pages: ArrayLike<number>, total: number, categories: number): number {
+  let touched = 0;
+  let kind = UNTOUCHED;
+  for (let index = 0; index < UNTOUCHED; index++) {
+    touched += pages[index]!;
+    if (pages[index]! > (kind === UNTOUCHED ? 0 : pages[kind]!)) kind = index;
+  }
+  if (touched === 0) return UNTOUCHED << 4;
+  const share = Math.max(1, Math.min(15, Math.round((touched / total) * 15)));
+  return (((categories >> 2) & 0x7f) << 8) | (kind << 4) | share;
+}
+
+export function cellKind(cell: number): number {
+  return (cell >> 4) & 15;
+}
+
+/** 0 to 1. */
+export function cellShare(cell: number): number {
+  return (cell & 15) / 15;
+}
+
+/** The ioctl's category bits. */
+export function cellCategories(cell: number): number {
+  return (cell >> 8) << 2;
+}

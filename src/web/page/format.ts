@@ -1,0 +1,79 @@
+import { CATEGORIES, PAGE_SIZE } from '../../abi/index.js';
+import { humanBytes, printable } from '../../query/human.js';
+import type { KINDS } from '../../query/kinds.js';
+import type { MappingKind } from '../model.js';
+
+export { hex, humanBytes, humanCount, plural, printable } from '../../query/human.js';
+
+export function pagesText(pages: number): string {
+  return humanBytes(pages * PAGE_SIZE);
+}
+
+export function rateText(bytesPerSecond: number): string {
+  return `${humanBytes(bytesPerSecond)}/s`;
+}
+
+/** Milliseconds as `0:07`, `12:34`, `1:02:03`; tenths where they matter. */
+export function clock(milliseconds: number, tenths = false): string {
+  const total = Math.max(0, milliseconds) / 1000;
+  const hours = Math.floor(total / 3600);
+  const minutes = Math.floor(total / 60) % 60;
+  const seconds = tenths
+    ? (total % 60).toFixed(1).padStart(4, '0')
+    : String(Math.floor(total % 60)).padStart(2, '0');
+  return hours > 0 ? `${hours}:${String(minutes).padStart(2, '0')}:${seconds}` : `${minutes}:${seconds}`;
+}
+
+/** A share of 1 as a percentage. */
+export function percent(share: number): string {
+  return `${(share * 100).toFixed(share < 0.0995 ? 1 : 0)} %`;
+}
+
+/** A mapping's name; what has none is anonymous. */
+export function label(name: string): string {
+  return printable(name) || '[anon]';
+}
+
+/** The last part of a path says the most where there is little room. */
+export function shortLabel(name: string): string {
+  const text = label(name);
+  return text.startsWith('/') ? text.slice(text.lastIndexOf('/') + 1) || text : text;
+}
+
+export const KIND_TITLES: Readonly<Record<(typeof KINDS)[number], string>> = {
+  huge: 'Huge page',
+  anonymous: 'Anonymous',
+  file: 'File',
+  zero: 'Zero page',
+  swapped: 'Swapped',
+  guard: 'Guard',
+  untouched: 'Untouched',
+};
+
+export const KIND_HELP: Readonly<Record<(typeof KINDS)[number], string>> = {
+  huge: 'in memory, mapped as a huge page',
+  anonymous: "in memory, the process's own",
+  file: 'in memory, of a file or shared memory',
+  zero: 'read but never written: the shared page of zeros',
+  swapped: 'swapped out, or marked so',
+  guard: 'a guard page: touching it is an error',
+  untouched: 'address space with nothing behind it yet',
+};
+
+export const MAPPING_TITLES: Readonly<Record<MappingKind, string>> = {
+  heap: 'Heap',
+  stack: 'Stack',
+  anonymous: 'Anonymous',
+  shared: 'Shared memory',
+  code: 'Program code',
+  file: 'Files',
+  device: 'Devices',
+  kernel: 'Kernel-made',
+};
+
+/** The categories in a set that a cell tells of, by the names that the command uses. */
+export function categoriesText(categories: number): string {
+  return CATEGORIES.filter(({ bit }) => categories & bit)
+    .map(({ name }) => name)
+    .join(', ');
+}

@@ -1,0 +1,264 @@
+/** What is where: how much memory there is of each kind, and in which mappings. */
+import { PAGE_SIZE } from '../../abi/index.js';
+import { KINDS } from '../../query/kinds.js';
+import { MAPPING_KINDS, type MappingKind, type MappingModel, UNTOUCHED } from '../model.js';
+import { el, setAttribute, setText } from './dom.js';
+import {
+  hex,
+  humanBytes,
+  KIND_HELP,
+  KIND_TITLES,
+  label,
+  MAPPING_TITLES,
+  pagesText,
+  plural,
+} from './format.js';
+import { passes, type Store, sumPages } from './store.js';
+import { Table } from './table.js';
+import type { View } from './view.js';
+
+/** A bar of parts; the widths are shares of `most`. */
+class Bar {
+  readonly element = el('span', { className: 'bar', attributes: { 'aria-hidden': true } });
+  readonly #parts: HTMLElement[];
+
+  constructor() {
+    this.#parts = KINDS.map((kind) => el('span', { className: `part ${kind}` }));
+    this.element.append(...this.#parts);
+  }
+
+  set(pages: readonly number[], most: number): void {
+    this.#parts.forEach((part, kind) => {
+      const share = most === 0 ? 0 : pages[kind]! / most;
+      part.hidden = share === 0;
+      part.style.width = `${share * 100}%`;
+      part.title = `${KIND_TITLES[KINDS[kind]!]}: ${pagesText(pages[kind]!)}`;
+    });
+  }
+}
+
+/** Each kind of page with its colour and how much there is of it; pressed, it is the only one that is shown. */
+export class Legend {
+  readonly element = el('div', {
+    className: 'legend',
+    attributes: { role: 'group', 'aria-label': 'Kinds of pages: press one to see only that' },
+  });
+  readonly #store: Store;
+  readonly #amounts: HTMLElement[] = [];
+  readonly #buttons: HTMLButtonElement[] = [];
+
+  constructor(store: Store) {
+    this.#store = store;
+    KINDS.forEach((kind, index) => {
+      const amount = el('span', { className: 'amount' });
+      const button = el(
+        'button',
+        { type: 'button', className: 'key', title: KIND_HELP[kind] },
+        el('span', { className: `swatch ${kind}` }),
+        KIND_TITLES[kind],
+        amount,
+      );
+      button.addEventListener('click', () => store.togglePageKind(index));
+      this.#amounts.push(amount);
+      this.#buttons.push(button);
+      this.element.append(button);
+    });
+  }
+
+  draw(): void {
+    const { filter } = this.#store;
+    const totals = sumPages(this.#store.mappings.filter((mapping) => passes(filter, mapping)));
+    this.#buttons.forEach((button, kind) => {
+      setText(this.#amounts[kind]!, pagesText(totals[kind]!));
+      setAttribute(button, 'aria-pressed', filter.pageKinds.has(kind));
+      button.classList.toggle('faded', filter.pageKinds.size > 0 && !filter.pageKinds.has(kind));
+      button.classList.toggle('none', totals[kind] === 0);
+    });
+  }
+}
+
+/** Pages of the kinds that the filter lets through, the others 0; untouched ones only on demand. */
+function chosen(pages: readonly number[], store: Store, untouched: boolean): number[] {
+  const { pageKinds } = store.filter;
+  return pages.map((count, kind) => {
+    if (pageKinds.size > 0) return pageKinds.has(kind) ? count : 0;
+    return kind === UNTOUCHED && !untouched ? 0 : count;
+  });
+}
+
+const sum = (numbers: readonly number[]) => numbers.reduce((total, value) => total + value, 0);
+const NOTHING: readonly number[] = KINDS.map(() => 0);
+
+/** One line of the picture: a kind of mapping. */
+class KindRow {
+  readonly element: HTMLButtonElement;
+  readonly #bar = new Bar();
+  readonly #there = el('span', { className: 'number' });
+  readonly #mapped = el('span', { className: 'number dim' });
+  readonly #count = el('span', { className: 'number dim' });
+
+  constructor(kind: MappingKind, store: Store) {
+    this.element = el(
+      'button',
+      { type: 'button', className: 'kind-row' },
+      el('span', { className: 'kind-name', textContent: MAPPING_TITLES[kind] }),
+      this.#bar.element,
+      this.#there,
+      this.#mapped,
+      this.#count,
+    );
+    this.element.addEventListener('click', () => store.toggleMappingKind(kind));
+  }
+
+  set(mappings: readonly MappingModel[], pages: readonly number[], most: number, pressed: boolean): void {
+    const mapped = sum(mappings.map(({ start, end }) => end - start));
+    this.#bar.set(pages, most);
+    setText(this.#there, pagesText(sum(pages)));
+    setText(this.#mapped, humanBytes(mapped));
+    setText(this.#count, String(mappings.length));
+    this.element.hidden = mappings.length === 0;
+    setAttribute(this.element, 'aria-pressed', pressed);
+  }
+}
+
+export class WhereView implements View {
+  readonly title = 'What is where';
+  readonly id = 'where';
+  readonly element: HTMLElement;
+  readonly #store: Store;
+  readonly #legend: Legend;
+  readonly #rows = new Map<MappingKind, KindRow>();
+  readonly #untouched = el('input', { type: 'checkbox' });
+  readonly #table: Table<MappingModel>;
+  readonly #count = el('span', { className: 'dim' });
+  readonly #bars = new WeakMap<HTMLElement, Bar>();
+  #most = 0;
+
+  constructor(store: Store, openMap: (mapping: MappingModel) => void) {
+    this.#store = store;
+    this.#legend = new Legend(store);
+    for (const kind of MAPPING_KINDS) this.#rows.set(kind, new KindRow(kind, store));
+    this.#table = new Table<MappingModel>(
+      'Mappings',
+      [
+        { title: 'Address', mono: true, text: ({ start }) => hex(start), order: ({ start }) => start },
+        { title: 'Access', mono: true, text: ({ perms }) => perms, order: ({ perms }) => perms },
+        {
+          title: 'Size',
+          align: 'right',
+          text: ({ start, end }) => humanBytes(end - start),
+          order: ({ start, end }) => end - start,
+        },
+        {
+          title: 'Touched',
+          align: 'right',
+          text: (mapping) => pagesText(sum(this.#chosen(mapping))),
+          order: (mapping) => sum(this.#chosen(mapping)),
+        },
+        {
+          title: 'Pages',
+          text: ({ pages }) => describe(pages),
+          draw: (mapping, cell) => this.#drawBar(mapping, cell),
+        },
+        {
+          title: 'Name',
+          wide: true,
+          text: ({ name, deleted }) => `${label(name)}${deleted ? ' (deleted)' : ''}`,
+          order: ({ name }) => label(name),
+        },
+      ],
+      { sortBy: 3, empty: 'No mapping passes the filter', onPick: openMap },
+    );
+    this.#untouched.addEventListener('change', () => this.draw());
+    this.element = el(
+      'div',
+      { className: 'view where' },
+      el(
+        'section',
+        { className: 'card', attributes: { 'aria-label': 'By kind of mapping' } },
+        el(
+          'div',
+          { className: 'card-head' },
+          el('h2', { className: 'unseen', textContent: 'By kind of mapping' }),
+          this.#legend.element,
+        ),
+        el(
+          'div',
+          { className: 'kinds' },
+          el(
+            'div',
+            { className: 'kind-row heading' },
+            el('label', { className: 'check' }, this.#untouched, 'Show untouched address space'),
+            el('span', { className: 'number', textContent: 'Touched' }),
+            el('span', { className: 'number', textContent: 'Mapped' }),
+            el('span', { className: 'number', textContent: 'Count' }),
+          ),
+          ...[...this.#rows.values()].map(({ element }) => element),
+        ),
+      ),
+      el(
+        'section',
+        { className: 'card grow', attributes: { 'aria-label': 'Mappings' } },
+        el('div', { className: 'card-head' }, el('h2', { textContent: 'Mappings' }), this.#count),
+        this.#table.element,
+      ),
+    );
+    store.on(['layout', 'filter'], () => this.draw());
+  }
+
+  #chosen({ pages }: MappingModel): number[] {
+    return chosen(pages ?? NOTHING, this.#store, this.#untouched.checked);
+  }
+
+  #drawBar(mapping: MappingModel, cell: HTMLElement): void {
+    let bar = this.#bars.get(cell);
+    if (bar === undefined) {
+      bar = new Bar();
+      this.#bars.set(cell, bar);
+      cell.replaceChildren(bar.element);
+    }
+    bar.set(this.#chosen(mapping), this.#most);
+  }
+
+  draw(): void {
+    if (this.element.hidden) return;
+    const { mappings, filter } = this.#store;
+    const text = { ...filter, mappingKinds: new Set<MappingKind>() };
+    const groups = new Map<MappingKind, MappingModel[]>();
+    for (const mapping of mappings) {
+      if (!passes(text, mapping)) continue;
+      const group = groups.get(mapping.kind);
+      if (group === undefined) groups.set(mapping.kind, [mapping]);
+      else group.push(mapping);
+    }
+    const all = [...groups].map(([kind, group]) => ({
+      kind,
+      group,
+      pages: chosen(sumPages(group), this.#store, this.#untouched.checked),
+    }));
+    const most = all.reduce((least, { pages }) => Math.max(least, sum(pages)), 0);
+    for (const [kind, row] of this.#rows) {
+      const found = all.find((entry) => entry.kind === kind);
+      row.set(found?.group ?? [], found?.pages ?? NOTHING, most, filter.mappingKinds.has(kind));
+      row.element.classList.toggle('faded', filter.mappingKinds.size > 0 && !filter.mappingKinds.has(kind));
+    }
+    this.#legend.draw();
+    let rows = mappings.filter((mapping) => passes(filter, mapping));
+    if (filter.pageKinds.size > 0) rows = rows.filter((mapping) => sum(this.#chosen(mapping)) > 0);
+    this.#most = rows.reduce((least, mapping) => Math.max(least, sum(this.#chosen(mapping))), 0);
+    this.#table.set(rows);
+    const bytes = rows.reduce((total, { start, end }) => total + end - start, 0);
+    const resident = sum(rows.map((mapping) => sum(this.#chosen(mapping)))) * PAGE_SIZE;
+    setText(
+      this.#count,
+      `${plural(rows.length, 'mapping')}, ${humanBytes(resident)} touched of ${humanBytes(bytes)} of address space`,
+    );
+  }
+}
+
+/** Pages in words: `33 anonymous, 2 swapped`. */
+function describe(pages: readonly number[] | undefined): string {
+  if (pages === undefined) return 'not counted yet';
+  const parts = KINDS.map((kind, index) => [pages[index]!, kind] as const).filter(([count]) => count > 0);
+  return parts.map(([count, kind]) => `${count} ${kind}`).join(', ');
+}

@@ -1,0 +1,97 @@
+/** One HTML file that holds everything: opened from a disk, it asks nobody for anything. */
+import { createHash } from 'node:crypto';
+import { humanBytes, humanCount, plural } from '../query/human.js';
+import { loadAssets } from './assets.js';
+import { type PageModel, REPORT_LIMITS } from './model.js';
+
+function sha256(text: string): string {
+  return `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
+}
+
+/** JSON that cannot end the script element that it stands in, nor be taken for markup. */
+export function embeddedJson(value: unknown): string {
+  return JSON.stringify(value)
+    .replaceAll('<', '\\u003c')
+    .replaceAll('>', '\\u003e')
+    .replaceAll('&', '\\u0026')
+    .replaceAll('\u2028', '\\u2028')
+    .replaceAll('\u2029', '\\u2029');
+}
+
+/** The report as a self-contained document. */
+export function reportHtml(model: PageModel): string {
+  const bounded = boundModel(model);
+  const { html, script, style } = loadAssets();
+  const policy = `default-src 'none'; script-src ${sha256(script)}; style-src ${sha256(style)}; img-src data:; base-uri 'none'; form-action 'none'`;
+  // Functions, because a replacement text has patterns of its own.
+  return html
+    .replace('<!--policy-->', () => `<meta http-equiv="Content-Security-Policy" content="${policy}">`)
+    .replace('<link rel="stylesheet" href="page.css">', () => `<style>${style}</style>`)
+    .replace('<script src="page.js" defer></script>\n', '')
+    .replace(
+      '<!--data-->',
+      () =>
+        `<script type="application/json" id="model">${embeddedJson(bounded)}</script>\n<script>${script}</script>`,
+    );
+}
+
+function between(sizes: readonly number[]): string {
+  const least = sizes.reduce((a, b) => Math.min(a, b));
+  const most = sizes.reduce((a, b) => Math.max(a, b));
+  return least === most ? humanBytes(least) : `${humanBytes(least)} to ${humanBytes(most)}`;
+}
+
+/** How the data of a sample was made smaller. */
+export function sampleNotes({ layout, heat, tracking }: PageModel): string[] {
+  const notes: string[] = [];
+  const cells = (layout?.mappings ?? []).flatMap(({ grid }) => (grid === undefined ? [] : [grid.cellBytes]));
+  if (cells.length > 0) notes.push(`Pages as at the end of the sample, in cells of ${between(cells)}.`);
+  const columns = heat?.columns ?? [];
+  if (columns.length > 0) {
+    const intervals = columns.reduce((sum, column) => sum + (column.intervals ?? 1), 0);
+    const buckets = (heat?.bands ?? []).map(({ bucketBytes }) => bucketBytes);
+    const joined = intervals === columns.length ? '' : `, joined to ${humanCount(columns.length)} columns`;
+    notes.push(
+      `Writes of ${plural(intervals, 'interval')}${joined}${buckets.length === 0 ? '' : `, by parts of ${between(buckets)}`}.`,
+    );
+  }
+  const skipped = tracking.skipped ?? [];
+  if (skipped.length > 0) {
+    const reasons = [...new Set(skipped.map(({ reason }) => reason))].join(', ');
+    notes.push(`Not tracked: ${plural(skipped.length, 'writable mapping')} (${reasons}).`);
+  }
+  if (tracking.state === 'off') notes.push(`Writes could not be tracked: ${tracking.why}.`);
+  return notes;
+}
+
+/** A model within the limits of a file: of too many mappings and bands, the most telling ones. */
+export function boundModel(model: PageModel): PageModel {
+  const notes = [...model.notes];
+  let { layout, heat } = model;
+  if (layout !== null && layout.mappings.length > REPORT_LIMITS.mappings) {
+    const mappings = [...layout.mappings]
+      .sort((a, b) => b.end - b.start - (a.end - a.start))
+      .slice(0, REPORT_LIMITS.mappings)
+      .sort((a, b) => a.start - b.start);
+    notes.push(
+      `Of ${humanCount(layout.mappings.length)} mappings, the ${humanCount(mappings.length)} largest ones.`,
+    );
+    layout = { ...layout, mappings };
+  }
+  if (heat !== null && heat.bands.length > REPORT_LIMITS.bands) {
+    const total = (cells: readonly number[]) =>
+      cells.reduce((sum, value, index) => (index % 3 === 2 ? sum + value : sum), 0);
+    const bands = heat.bands
+      .map((band) => ({ band, pages: total(band.cells) }))
+      .sort((a, b) => b.pages - a.pages)
+      .slice(0, REPORT_LIMITS.bands)
+      .filter(({ pages }) => pages > 0)
+      .map(({ band }) => band)
+      .sort((a, b) => a.start - b.start);
+    if (heat.bands.filter(({ cells }) => cells.length > 0).length > bands.length) {
+      notes.push(`Writes of the ${humanCount(bands.length)} mappings that were written most.`);
+    }
+    heat = { ...heat, bands };
+  }
+  return { ...model, layout, heat, notes };
+}

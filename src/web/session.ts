@@ -1,0 +1,317 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+/** One process that is looked at: its layout now and then, its writes every interval, within a budget. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { PagemapError } from '../abi/index.js';
+import { kernelCategories, type LivePagemap, openPagemap } from '../live/index.js';
+import { type ProcessTracker, trackProcess } from '../track/index.js';
+import { type HeatLimits, HeatStore } from './heat.js';
+import { Layout } from './layout.js';
+import {
+  type AboutModel,
+  MODEL_SCHEMA,
+  type PageModel,
+  type StreamMessage,
+  type TrackingModel,
+} from './model.js';
+
+/** The share of a core that collecting writes, and looking at the pages, may take each: intervals get longer instead. */
+const COLLECT_SHARE = 0.04;
+const LOOK_SHARE = 0.02;
+/** How often pages are looked at where that costs little, milliseconds. */
+const LOOK_MS = 2000;
+/** How many skipped mappings are told. */
+const MOST_SKIPPED = 100;
+
+export interface SessionOptions {
+  readonly intervalMs: number;
+  readonly heat: HeatLimits;
+  /** End by itself after this long, with a last look; without it, when the process ends or `close` is called. */
+  readonly durationMs?: number;
+  /** How many processes are looked at: they share the budget. */
+  readonly sharers?: () => number;
+}
+
+function reasonOf(error: unknown): string {
+  if (error instanceof PagemapError) return error.hint ?? error.message;
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Begins when it is made, ends when it is closed. */
+export class Session {
+  readonly pid: number;
+  /** Settled when nothing more will come: the process has ended, or the session was closed. */
+  readonly done: Promise<void>;
+  readonly #options: SessionOptions;
+  readonly #pagemap: LivePagemap;
+  readonly #layout: Layout;
+  readonly #heat: HeatStore;
+  readonly #about: AboutModel;
+  readonly #listeners = new Set<(message: StreamMessage) => void>();
+  readonly #began = performance.now();
+  readonly #closing = new AbortController();
+  #tracker: ProcessTracker | undefined;
+  #tracking: TrackingModel = { state: 'starting' };
+  #layoutAtMs = 0;
+  #columnEndMs = 0;
+  #nextColumn = Number.POSITIVE_INFINITY;
+  #cpu = process.cpuUsage();
+  #cpuAt = performance.now();
+
+  /** @throws ProcessError for a process that cannot be looked at */
+  constructor(pid: number, options: SessionOptions) {
+    this.pid = pid;
+    this.#options = options;
+    this.#heat = new HeatStore(options.heat);
+    this.#pagemap = openPagemap(pid);
+    try {
+      const commandLine = Buffer.from(this.#pagemap.process.read('cmdline')).toString('utf8');
+      this.#about = {
+        pid,
+        name: this.#pagemap.process.name(),
+        commandLine: commandLine.split('\0').join(' ').trim().slice(0, 4096),
+        source: 'live',
+        beganAt: Date.now(),
+        intervalMs: options.intervalMs,
+      };
+      this.#layout = new Layout(this.#pagemap);
+      this.#layout.list();
+    } catch (error) {
+      this.#pagemap[Symbol.dispose]();
+      throw error;
+    }
+    this.done = this.#run();
+  }
+
+  get ended(): boolean {
+    return this.#tracking.state === 'ended';
+  }
+
+  /** Calls `listener` with all that comes from now on; what there is already, `model` has. */
+  subscribe(listener: (message: StreamMessage) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  #tell(message: StreamMessage): void {
+    for (const listener of this.#listeners) listener(message);
+  }
+
+  #setTracking(tracking: TrackingModel): void {
+    this.#tracking = tracking;
+    this.#tell({ type: 'tracking', tracking });
+  }
+
+  /** Everything, as of now. With `cells`, as a file needs it, what the pages are as well. */
+  model(cells = false): PageModel {
+    const layout = cells
+      ? this.#layout.model(this.#layoutAtMs)
+      : { atMs: this.#layoutAtMs, mappings: this.#layout.mappings };
+    return {
+      schema: MODEL_SCHEMA,
+      about: this.#about,
+      tracking: this.#tracking,
+      layout,
+      heat: this.#heat.model(),
+      notes: [],
+    };
+  }
+
+  /** As `Layout.tile`. */
+  tile(start: number, cellBytes: number, index: number, kinds: number): Uint16Array | undefined {
+    if (kernelCategories() === 0) return undefined;
+    try {
+      return this.#layout.tile(start, cellBytes, index, kinds);
+    } catch (error) {
+      // The process has ended, and with it all that was not counted before.
+      if (error instanceof PagemapError) return undefined;
+      throw error;
+    }
+  }
+
+  #now(): number {
+    return performance.now() - this.#began;
+  }
+
+  async #run(): Promise<void> {
+    try {
+      if (kernelCategories() === 0) {
+        this.#setTracking({ state: 'off', why: 'this kernel has no PAGEMAP_SCAN; Linux 6.7 brought it' });
+      }
+      let nextLook = await this.#look();
+      if (kernelCategories() !== 0 && !this.#closing.signal.aborted) await this.#attach();
+      const end = this.#now() + (this.#options.durationMs ?? Number.POSITIVE_INFINITY);
+      while (!this.#closing.signal.aborted && !this.#isOver(end)) {
+        if (this.#now() >= nextLook) nextLook = await this.#look();
+        this.#column();
+        const wait = Math.max(1, Math.min(nextLook, this.#nextColumn, end) - this.#now());
+        await sleep(wait, undefined, { signal: this.#closing.signal });
+      }
+      if (!this.#closing.signal.aborted) {
+        this.#column(true);
+        await this.#look();
+      }
+    } catch (error) {
+      if (!this.#closing.signal.aborted) this.#setTracking({ state: 'ended', why: reasonOf(error) });
+    } finally {
+      // What was seen can still be shown; finer cells cannot be had any more.
+      this.#tracker?.dispose();
+      this.#pagemap[Symbol.dispose]();
+    }
+  }
+
+  /** A sample is over at its end, and at once where there is nothing to wait for. */
+  #isOver(end: number): boolean {
+    return this.#now() >= end || (Number.isFinite(end) && this.#tracker === undefined);
+  }
+
+  /** Looks at the pages, and says when to do so again. */
+  async #look(): Promise<number> {
+    if (kernelCategories() === 0) {
+      const update = this.#layout.list();
+      this.#tell({ type: 'layout', atMs: this.#now(), generation: this.#layout.generation, ...update });
+      return this.#now() + LOOK_MS;
+    }
+    const update = await this.#layout.look(() => {
+      this.#column();
+      return !this.#closing.signal.aborted;
+    });
+    if (update === undefined) return Number.POSITIVE_INFINITY;
+    const { changed, gone, costMs } = update;
+    this.#layoutAtMs = this.#now();
+    this.#tell({
+      type: 'layout',
+      atMs: this.#layoutAtMs,
+      generation: this.#layout.generation,
+      changed,
+      gone,
+    });
+    return this.#now() + Math.max(LOOK_MS, costMs / (LOOK_SHARE / this.#sharers()));
+  }
+
+  #sharers(): number {
+    return Math.max(1, this.#options.sharers?.() ?? 1);
+  }
+
+  async #attach(): Promise<void> {
+    try {
+      this.#tracker = await trackProcess(this.pid);
+      // The number could be another's by now; while ours lives it is not.
+      this.#pagemap.checkAlive();
+      this.#columnEndMs = this.#now();
+      this.#nextColumn = this.#columnEndMs + this.#options.intervalMs;
+      this.#setTracking({ state: 'on' });
+    } catch (error) {
+      this.#tracker?.dispose();
+      this.#tracker = undefined;
+      this.#pagemap.checkAlive();
+      this.#setTracking({ state: 'off', why: reasonOf(error) });
+    }
+  }
+
+  /** Collects what was written, if it is time; with `last`, if there is enough of an interval to tell of. */
+  #column(last = false): void {
+    const tracker = this.#tracker;
+    if (tracker === undefined) return;
+    const due = last ? this.#columnEndMs + this.#options.intervalMs / 4 : this.#nextColumn;
+    if (this.#now() < due) return;
+    const before = performance.now();
+    const { mappings } = tracker.collect(this.#heat.add);
+    const startMs = this.#columnEndMs;
+    this.#columnEndMs = this.#now();
+    const update = this.#heat.endInterval(mappings, startMs, this.#columnEndMs, this.#layout.permsOf);
+    this.#tell({ type: 'column', ...update, ownShare: this.#ownShare() });
+    const skipped = tracker.skipped.slice(0, MOST_SKIPPED);
+    if (JSON.stringify(skipped) !== JSON.stringify(this.#tracking.skipped ?? [])) {
+      this.#setTracking({ state: 'on', skipped });
+    }
+    const costMs = performance.now() - before;
+    const { intervalMs } = this.#options;
+    const least = Math.max(intervalMs, costMs / (COLLECT_SHARE / this.#sharers()));
+    // On time, unless it is late already.
+    this.#nextColumn = Math.max(this.#nextColumn + least, this.#now() + least / 2);
+  }
+
+  /** The share of a core that this program took since it was asked last. */
+  #ownShare(): number {
+    const { user, system } = process.cpuUsage(this.#cpu);
+    const elapsedMs = performance.now() - this.#cpuAt;
+    this.#cpu = process.cpuUsage();
+    this.#cpuAt = performance.now();
+    return Math.round(((user + system) / 1000 / elapsedMs) * 1000) / 1000;
+  }
+
+  /** Ends it; nothing is left in the process. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    this.#listeners.clear();
+    await this.done;
+  }
+}
+
+/** The sessions that pages look at: begun by the first that looks, closed some time after the last one. */
+export class SessionPool {
+  readonly #options: Omit<SessionOptions, 'sharers'>;
+  readonly #graceMs: number;
+  readonly #sessions = new Map<number, { session: Session; users: number; timer?: NodeJS.Timeout }>();
+  readonly #ending = new Set<Promise<void>>();
+
+  /** @param graceMs for how long a session waits for somebody to come back */
+  constructor(options: Omit<SessionOptions, 'sharers'>, graceMs: number) {
+    this.#options = options;
+    this.#graceMs = graceMs;
+  }
+
+  get size(): number {
+    return this.#sessions.size;
+  }
+
+  /**
+   * The session of a process; `release` it when done.
+   *
+   * @throws ProcessError for a process that cannot be looked at
+   */
+  take(pid: number): { session: Session; release: () => void } {
+    let entry = this.#sessions.get(pid);
+    if (entry?.session.ended && entry.users === 0) {
+      this.#end(pid);
+      entry = undefined;
+    }
+    if (entry === undefined) {
+      const session = new Session(pid, { ...this.#options, sharers: () => this.#sessions.size });
+      entry = { session, users: 0 };
+      this.#sessions.set(pid, entry);
+    }
+    const taken = entry;
+    clearTimeout(taken.timer);
+    taken.users++;
+    let held = true;
+    return {
+      session: taken.session,
+      release: () => {
+        if (!held) return;
+        held = false;
+        if (--taken.users > 0 || this.#sessions.get(pid) !== taken) return;
+        taken.timer = setTimeout(() => this.#end(pid), this.#graceMs);
+      },
+    };
+  }
+
+  /** The session of a process that somebody looks at already. */
+  get(pid: number): Session | undefined {
+    return this.#sessions.get(pid)?.session;
+  }
+
+  #end(pid: number): void {
+    const entry = this.#sessions.get(pid);
+    if (entry === undefined) return;
+    clearTimeout(entry.timer);
+    this.#sessions.delete(pid);
+    const ending = entry.session.close().finally(() => this.#ending.delete(ending));
+    this.#ending.add(ending);
+  }
+
+  async close(): Promise<void> {
+    for (const pid of [...this.#sessions.keys()]) this.#end(pid);
+    await Promise.all(this.#ending);
+  }
+}

@@ -1,0 +1,270 @@
+/** `pmscan record --metrics`: scraped by Prometheus itself, pushed to a collector, clear where it cannot be. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import { PAGE_SIZE } from '../../src/abi/index.js';
+import { finish, pmscan, startPmscan } from '../support/cli.js';
+import { PROMETHEUS, testWhere } from '../support/needs.js';
+import { startWrites } from '../support/writes.js';
+
+const ROOT = join(import.meta.dirname, '../..');
+const needs = ['pagemap-scan', 'wp-async', 'ptrace', 'compiler'];
+const live = testWhere(...needs);
+const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-metrics-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Before the test is given up, so that what it started is ended. */
+const PATIENCE_MS = 45_000;
+
+/** Waits for what only another program knows. */
+async function until<T>(ask: () => Promise<T | undefined>): Promise<T> {
+  for (const began = performance.now(); performance.now() - began < PATIENCE_MS; ) {
+    const answer = await ask();
+    if (answer !== undefined) return answer;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error('Waited in vain');
+}
+
+/** Starts `record --metrics` on a free port; where it can be scraped. */
+async function startMetrics(pid: number, env: Record<string, string> = {}) {
+  const child = startPmscan(['record', String(pid), '--metrics', '127.0.0.1:0', '--interval', '20ms'], {
+    env,
+  });
+  let stderr = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+  });
+  const url = await until(async () => /metrics at (\S+)/.exec(stderr)?.[1]);
+  return { child, url, stderr: () => stderr };
+}
+
+/** A series' value in the exposition, by the labels that it must have. */
+function sample(
+  text: string,
+  name: string,
+  labels: Readonly<Record<string, string>> = {},
+): number | undefined {
+  let sum: number | undefined;
+  for (const line of text.split('\n')) {
+    if (!line.startsWith(`${name}{`)) continue;
+    if (!Object.entries(labels).every(([key, value]) => line.includes(`${key}="${value}"`))) continue;
+    sum = (sum ?? 0) + Number(line.slice(line.lastIndexOf(' ')));
+  }
+  return sum;
+}
+
+const scrape = async (url: string) => (await fetch(url)).text();
+
+describe('scraped', () => {
+  live('counts exactly what was written', async () => {
+    await using target = await startWrites();
+    await target.order('map 1 memfd 512');
+    await target.order('write 1 0 512 1');
+    const { child, url } = await startMetrics(target.pid);
+    const shared = { pmscan_mapping_kind: 'shared' };
+    const written = async () => sample(await scrape(url), 'pmscan_memory_written_total', shared) ?? 0;
+    await until(async () => (sample(await scrape(url), 'pmscan_intervals_total') ?? 0) || undefined);
+    const before = await written();
+    await target.order('write 1 3 100 5');
+    await until(async () => ((await written()) - before === 100 * PAGE_SIZE ? true : undefined));
+    const text = await scrape(url);
+    expect(text).toContain(`process_pid="${target.pid}"`);
+    expect(text).toContain('process_executable_name="writes"');
+    expect(sample(text, 'pmscan_memory_pages', { ...shared, pmscan_page_kind: 'file' })).toBe(512);
+    expect(sample(text, 'pmscan_memory_write_working_set', { pmscan_window: '10s' })).toBeGreaterThan(0);
+    expect(text).toMatch(/^# TYPE pmscan_collect_duration histogram$/m);
+    expect((await fetch(url.replace('/metrics', '/'))).status).toBe(404);
+    child.kill('SIGTERM');
+    expect((await finish(child)).code).toBe(0);
+    await expect(fetch(url)).rejects.toThrow();
+  });
+
+  testWhere(...needs, 'prometheus')('by Prometheus, which answers questions about it', async () => {
+    await using target = await startWrites();
+    await target.order('map 1 memfd 512');
+    const { child, url } = await startMetrics(target.pid);
+    const home = mkdtempSync(join(folder, 'prometheus-'));
+    const config = {
+      global: { scrape_interval: '100ms', scrape_timeout: '100ms' },
+      scrape_configs: [{ job_name: 'pmscan', static_configs: [{ targets: [new URL(url).host] }] }],
+    };
+    // JSON is YAML.
+    writeFileSync(join(home, 'prometheus.yml'), JSON.stringify(config));
+    const port = await freePort();
+    const server = spawn(
+      PROMETHEUS,
+      [
+        `--config.file=${join(home, 'prometheus.yml')}`,
+        `--storage.tsdb.path=${join(home, 'data')}`,
+        `--web.listen-address=127.0.0.1:${port}`,
+      ],
+      { stdio: 'ignore' },
+    );
+    try {
+      const ask = async (
+        query: string,
+      ): Promise<{ metric: Record<string, string>; value: [number, string] }[]> => {
+        const address = `http://127.0.0.1:${port}/api/v1/query?query=${encodeURIComponent(query)}`;
+        try {
+          const { data } = (await (await fetch(address)).json()) as { data?: { result: never[] } };
+          return data?.result ?? [];
+        } catch {
+          // It is not up yet.
+          return [];
+        }
+      };
+      await until(async () => ((await ask('pmscan_intervals_total')).length > 0 ? true : undefined));
+      await target.order('write 1 0 512 1');
+      const query = 'sum by (process_pid) (pmscan_memory_written_total{pmscan_mapping_kind="shared"})';
+      const [answer] = await until(async () => {
+        const result = await ask(query);
+        return Number(result[0]?.value[1]) >= 512 * PAGE_SIZE ? result : undefined;
+      });
+      expect(answer!.metric).toEqual({ process_pid: String(target.pid) });
+      expect(await ask('topk(1, rate(pmscan_memory_written_total[1m]))')).toBeDefined();
+    } finally {
+      const gone = once(server, 'exit');
+      server.kill('SIGTERM');
+      await gone;
+      child.kill('SIGTERM');
+      await finish(child);
+    }
+  });
+});
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+describe('pushed', () => {
+  live('to the collector that the environment names, and at the end what is left', async () => {
+    await using target = await startWrites();
+    const bodies: Buffer[] = [];
+    const types: unknown[] = [];
+    const collector = createServer((request, response) => {
+      const chunks: Buffer[] = [];
+      request.on('data', (chunk: Buffer) => chunks.push(chunk));
+      request.on('end', () => {
+        bodies.push(Buffer.concat(chunks));
+        types.push([request.method, request.url, request.headers['content-type']]);
+        response.writeHead(200, { 'content-type': 'application/x-protobuf' }).end();
+      });
+    }).listen(0, '127.0.0.1');
+    await once(collector, 'listening');
+    const { port } = collector.address() as AddressInfo;
+    try {
+      const child = startPmscan(
+        ['record', String(target.pid), '--metrics', 'push', '--interval', '20ms', '--duration', '300ms'],
+        {
+          env: {
+            OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`,
+            OTEL_METRIC_EXPORT_INTERVAL: '100',
+            OTEL_RESOURCE_ATTRIBUTES: 'deployment.environment.name=testing',
+          },
+        },
+      );
+      await target.order('map 1 anon 64');
+      const finished = finish(child);
+      // What is written before the tracking begins does not count.
+      while (bodies.length < 2) {
+        await target.order('write 1 0 64 1');
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+      const { code, stderr } = await finished;
+      expect([code, stderr]).toEqual([0, expect.not.stringContaining('metrics:')]);
+      expect(types[0]).toEqual(['POST', '/v1/metrics', 'application/x-protobuf']);
+      const last = bodies.at(-1)!.toString('latin1');
+      for (const part of [
+        'pmscan.memory.written',
+        'By',
+        'pmscan.mapping.kind',
+        'process.pid',
+        'deployment.environment.name',
+        'testing',
+      ]) {
+        expect(last).toContain(part);
+      }
+    } finally {
+      collector.close();
+    }
+  });
+
+  live('a collector that is not there costs nothing but a message', async () => {
+    await using target = await startWrites();
+    const { code, stderr } = await pmscan(
+      ['record', target.pid, '--metrics', 'push', '--interval', '20ms', '--duration', '100ms'],
+      {
+        env: { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1', OTEL_EXPORTER_OTLP_TIMEOUT: '500' },
+      },
+    );
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/^pmscan: metrics: .*127\.0\.0\.1:1/m);
+  });
+});
+
+describe('what goes wrong', () => {
+  test.each([
+    { args: ['record', '--metrics', '1'], says: 'the process goes before it' },
+    { args: ['record', '1', '--metrics', 'push'], says: 'set OTEL_EXPORTER_OTLP_ENDPOINT' },
+    { args: ['record', '1', '--metrics', 'localhost:99999'], says: 'Give an address' },
+  ])('$args', async ({ args, says }) => {
+    const { code, stderr } = await pmscan(args, { env: { OTEL_EXPORTER_OTLP_ENDPOINT: '' } });
+    expect(code).toBe(2);
+    expect(stderr).toContain(says);
+  });
+
+  live('a port that is in use', async () => {
+    await using target = await startWrites();
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const { code, stderr } = await pmscan(['record', target.pid, '--metrics', `127.0.0.1:${port}`]);
+    expect(code).toBe(1);
+    expect(stderr).toContain('it is in use; choose another port');
+    server.close();
+  });
+
+  test('without the packages, which are optional', async () => {
+    // The command as it is, where they cannot be found.
+    const home = join(folder, 'bare');
+    mkdirSync(join(home, 'node_modules'), { recursive: true });
+    cpSync(join(ROOT, 'dist'), join(home, 'dist'), { recursive: true });
+    cpSync(join(ROOT, 'package.json'), join(home, 'package.json'));
+    for (const name of [
+      'commander',
+      'koffi',
+      '@koromix',
+      'picocolors',
+      'string-width',
+      'get-east-asian-width',
+      'strip-ansi',
+      'ansi-regex',
+      'emoji-regex',
+      'hyparquet',
+      'hyparquet-writer',
+    ]) {
+      const from = join(ROOT, 'node_modules', name);
+      if (existsSync(from)) cpSync(from, join(home, 'node_modules', name), { recursive: true });
+    }
+    const child = spawn(process.execPath, [
+      join(home, 'dist/cli/main.js'),
+      'record',
+      String(process.pid),
+      '--metrics',
+    ]);
+    const { code, stderr } = await finish(child);
+    expect(code).toBe(1);
+    expect(stderr).toContain('npm install @opentelemetry/api');
+  });
+});

@@ -1,0 +1,461 @@
+/** The page in a browser, over real processes: what it shows is read back from its tables. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { startChromium } from '../support/browser.js';
+import { MAIN, pmscan } from '../support/cli.js';
+import { available, testWhere } from '../support/needs.js';
+import { startTarget, type Target } from '../support/target.js';
+
+const can = available('pagemap-scan', 'wp-async', 'compiler', 'chromium');
+const testPage = testWhere('pagemap-scan', 'wp-async', 'compiler', 'chromium');
+
+/** What a mapping may be called by whoever makes it: markup, controls, a change of direction. */
+const EVIL = '</script><img src=x onerror=alert(1)>\x1b[31m\u202e"\'&';
+const EVIL_SHOWN = '/memfd:</script><img src=x onerror=alert(1)>\\x1b[31m\\u202e"\'&';
+const PAGE = 4096;
+const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-web-'));
+
+let browser: Browser;
+let target: Target;
+let server: ChildProcess;
+let url = '';
+
+/** Quiet, unless told to write. A process of its own where it is tracked by another program: only one at a time can. */
+const startScene = () => startTarget('scene', ['quiet', 8, EVIL], { flags: ['-pthread'] });
+
+beforeAll(async () => {
+  if (!can) return;
+  target = await startScene();
+  server = spawn(
+    process.execPath,
+    [MAIN, 'serve', String(target.pid), String(process.pid), '--interval', '100ms'],
+    {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    },
+  );
+  const [line] = (await once(server.stdout!.setEncoding('utf8'), 'data')) as [string];
+  url = line.trim();
+  browser = await startChromium();
+});
+
+afterAll(async () => {
+  await browser?.close();
+  server?.kill('SIGTERM');
+  await target?.[Symbol.asyncDispose]();
+  rmSync(folder, { recursive: true });
+});
+
+/** A page, and everything in it that went wrong. */
+async function open(
+  address = url,
+  options: { width?: number; height?: number; colorScheme?: 'light' | 'dark' } = {},
+): Promise<{ page: Page; problems: string[]; requests: string[] }> {
+  const { width = 1366, height = 768, colorScheme = 'light' } = options;
+  const page = await browser.newPage({ viewport: { width, height }, colorScheme });
+  page.setDefaultTimeout(15_000);
+  const problems: string[] = [];
+  const requests: string[] = [];
+  page.on('console', (message) => {
+    if (message.type() === 'error' || message.type() === 'warning') problems.push(message.text());
+  });
+  page.on('pageerror', (error) => problems.push(String(error)));
+  page.on('dialog', (dialog) => {
+    problems.push(`a dialog: ${dialog.message()}`);
+    void dialog.dismiss();
+  });
+  page.on('request', (request) => requests.push(request.url()));
+  await page.goto(address);
+  return { page, problems, requests };
+}
+
+/** Cells of the rows of a view's visible table with that caption. */
+function rows(page: Page, caption: string): Promise<string[][]> {
+  return page.evaluate((wanted) => {
+    const document = (
+      globalThis as unknown as { document: { querySelectorAll(selector: string): Iterable<unknown> } }
+    ).document;
+    type Line = { cells: Iterable<{ getAttribute(name: string): string | null; textContent: string }> };
+    const tables = [...document.querySelectorAll('table')] as {
+      caption: { textContent: string };
+      tBodies: { rows: Iterable<Line> }[];
+    }[];
+    const table = tables.find((candidate) => candidate.caption.textContent.startsWith(wanted));
+    return [...(table?.tBodies[0]?.rows ?? [])].map((line) =>
+      [...line.cells].map((cell) => cell.getAttribute('aria-label') ?? cell.textContent),
+    );
+  }, caption);
+}
+
+/** Waits until `condition` gives something. */
+async function until<Value>(
+  what: string,
+  condition: () => Promise<Value | undefined | false>,
+): Promise<Value> {
+  for (let tries = 0; tries < 300; tries++) {
+    const value = await condition();
+    if (value !== undefined && value !== false) return value;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error(`Did not come: ${what}`);
+}
+
+const hex = (address: number) => `0x${address.toString(16)}`;
+const knownStart = () => hex(target.start);
+
+/** The mapping of which is known what is in it. */
+const KNOWN_PAGES = available('category-guard')
+  ? '16 anonymous, 8 zero, 8 guard, 32 untouched'
+  : '16 anonymous, 8 zero, 40 untouched';
+const KNOWN_CELLS = available('category-guard')
+  ? 'anonymous × 16, zero × 8, guard × 8, untouched × 32'
+  : 'anonymous × 16, zero × 8, untouched × 40';
+
+describe('the live page', () => {
+  testPage('shows what is where, and filters it', async () => {
+    const { page, problems } = await open();
+    const known = await until('the known mapping', async () =>
+      (await rows(page, 'Mappings')).find(
+        ([address, , , , pages]) => address === knownStart() && pages === KNOWN_PAGES,
+      ),
+    );
+    expect(known.slice(0, 4)).toEqual([
+      knownStart(),
+      'rw-p',
+      '256 KiB',
+      available('category-guard') ? '128 KiB' : '96 KiB',
+    ]);
+    // By kind of mapping, and back.
+    await page.click('button.kind-row:has-text("Heap")');
+    await until('the heap alone', async () =>
+      (await rows(page, 'Mappings')).every(([, , , , , name]) => name === '[heap]'),
+    );
+    await page.click('button.chip:has-text("Heap")');
+    // By kind of page: guard pages are in the known mapping only.
+    await page.click('button.key:has-text("Zero page")');
+    await until('zero pages', async () => {
+      const found = await rows(page, 'Mappings');
+      return (
+        found.length < 8 &&
+        found.some(([address, , , touched]) => address === knownStart() && touched === '32 KiB')
+      );
+    });
+    await page.click('button.chip:has-text("Show all")');
+    await page.fill('input[placeholder="Mapping name"]', 'libc.so');
+    await until('by name', async () =>
+      (await rows(page, 'Mappings')).every(([, , , , , name]) => name!.includes('libc.so')),
+    );
+    expect(problems).toEqual([]);
+    await page.close();
+  });
+
+  testPage('shows single pages at their addresses', async () => {
+    const { page, problems } = await open();
+    await page.click('#tab-map');
+    await page.fill('input[placeholder="Go to address"]', knownStart());
+    await page.press('input[placeholder="Go to address"]', 'Enter');
+    const canvas = page.locator('#view-map canvas[role=application]');
+    await until('single pages', async () => {
+      if ((await canvas.getAttribute('data-cell-bytes')) === String(PAGE)) return true;
+      await canvas.press('+');
+      return false;
+    });
+    await page.click('#view-map button:has-text("As table")');
+    await until('the known row', async () => {
+      const row = (await rows(page, 'What is on screen')).find(([address]) => address === knownStart());
+      return row?.[2] === KNOWN_CELLS;
+    });
+    // The keyboard goes from page to page, and says where it is.
+    const state = page.locator('#map-state');
+    await until('the first page', async () =>
+      (await state.textContent())?.startsWith(`${knownStart()}. Anonymous`),
+    );
+    for (let count = 0; count < 16; count++) await canvas.press('ArrowRight');
+    await until('a zero page', async () =>
+      (await state.textContent())?.startsWith(`${hex(target.start + 16 * PAGE)}. Zero page`),
+    );
+    expect(problems).toEqual([]);
+    await page.close();
+  });
+
+  testPage('shows what is written, when, and where; a brush chooses the time', async () => {
+    const { page, problems } = await open();
+    await page.click('#tab-heat');
+    const range = `${hex(target.start + 4 * PAGE)} – ${hex(target.start + 8 * PAGE)}`;
+    const written = async () => (await rows(page, 'Hottest')).find(([where]) => where === range)?.[2];
+    await until('to be tracked', async () => (await page.textContent('.status'))?.startsWith('Tracking'));
+    await until('an interval', async () => (await page.inputValue('input[aria-label^="to"]')) !== '');
+    expect(await written()).toBeUndefined();
+    target.child.stdin.write('w');
+    await until('the first writes', async () => (await written()) === '16 KiB');
+    const then = await page.inputValue('input[aria-label^="to"]');
+    // Another interval, in which nothing is written.
+    await until(
+      'time to go by',
+      async () => Number(await page.inputValue('input[aria-label^="to"]')) > Number(then) + 0.3,
+    );
+    target.child.stdin.write('w');
+    await until('the second writes', async () => (await written()) === '32 KiB');
+    await page.click('button:has-text("Pause")');
+    await page.fill('input[aria-label^="From"]', '0');
+    await page.fill('input[aria-label^="to"]', then);
+    await page.press('input[aria-label^="to"]', 'Enter');
+    await until('the first alone', async () => (await written()) === '16 KiB');
+    const canvas = page.locator('#view-heat .scroller canvas');
+    await canvas.focus();
+    await canvas.press('Escape');
+    await until('both again', async () => (await written()) === '32 KiB');
+    // With the mouse: from the left to the right.
+    const box = (await canvas.boundingBox())!;
+    await page.mouse.move(box.x + 240, box.y + 40);
+    await page.mouse.down();
+    await page.mouse.move(box.x + box.width - 12, box.y + 60, { steps: 5 });
+    await page.mouse.up();
+    await until('a choice', async () => (await page.textContent('.hottest h2'))?.includes('(chosen)'));
+    expect(await written()).toBe('32 KiB');
+    await page.click('#tab-rates');
+    await until('the rates', async () =>
+      (await rows(page, 'Written by mapping')).some(([, , , pages]) => pages === '32 KiB'),
+    );
+    expect(problems).toEqual([]);
+    await page.close();
+  });
+
+  testPage('offers other processes', async () => {
+    await using other = await startTarget('target', [64]);
+    const { page, problems } = await open();
+    await until('a process', async () =>
+      (await page.textContent('.process-name'))?.endsWith(String(target.pid)),
+    );
+    await page.click('.choose');
+    await page.fill('dialog input', String(other.pid));
+    await until('the other', async () =>
+      (await rows(page, 'Processes')).some(([pid]) => pid === String(other.pid)),
+    );
+    await page.press('dialog input', 'Enter');
+    await until('its name', async () =>
+      (await page.textContent('.process-name'))?.endsWith(String(other.pid)),
+    );
+    await until('its mapping', async () =>
+      (await rows(page, 'Mappings')).some(
+        ([address, , size]) => address === hex(other.start) && size === '256 KiB',
+      ),
+    );
+    // The one that the command was given is a button away.
+    expect(await page.locator('.given button').count()).toBe(2);
+    await page.click(`.given button[value="${target.pid}"]`);
+    await until('the first', async () =>
+      (await page.textContent('.process-name'))?.endsWith(String(target.pid)),
+    );
+    // One that is not there is told, with the list to choose from.
+    await page.evaluate(() => {
+      (globalThis as unknown as { location: { hash: string } }).location.hash = 'pid=4194399';
+    });
+    await until('the reason', async () => (await page.textContent('.problem'))?.includes('no such process'));
+    expect(problems.filter((text) => !text.includes('409'))).toEqual([]);
+    await page.close();
+  });
+
+  testPage('names are text, whatever is in them', async () => {
+    const { page, problems } = await open();
+    await until('the name', async () =>
+      (await rows(page, 'Mappings')).some(([, , , , , name]) => name?.startsWith(EVIL_SHOWN)),
+    );
+    for (const tab of ['map', 'heat', 'rates']) await page.click(`#tab-${tab}`);
+    expect(await page.locator('img').count()).toBe(0);
+    expect(problems).toEqual([]);
+    await page.close();
+  });
+
+  testPage('light and dark, by the system or the switch', async () => {
+    const { page } = await open(url, { colorScheme: 'dark' });
+    const theme = () => page.getAttribute('html', 'data-theme');
+    const background = () => page.evaluate('getComputedStyle(document.body).backgroundColor');
+    expect(await theme()).toBe('dark');
+    const dark = await background();
+    await page.emulateMedia({ colorScheme: 'light' });
+    await until('the system', async () => (await theme()) === 'light');
+    expect(await background()).not.toBe(dark);
+    await page.click('button:has-text("Dark")');
+    expect([await theme(), await background()]).toEqual(['dark', dark]);
+    await page.reload();
+    expect(await theme()).toBe('dark');
+    await page.close();
+  });
+
+  testPage('everything can be reached by keyboard', async () => {
+    const { page } = await open();
+    await until('a process', async () => (await rows(page, 'Mappings')).length > 5);
+    await page.focus('#tab-where');
+    for (const id of ['map', 'heat', 'rates', 'where']) {
+      await page.keyboard.press('ArrowRight');
+      expect(await page.evaluate('document.activeElement.id')).toBe(`tab-${id}`);
+      expect(await page.isVisible(`#view-${id}`)).toBe(true);
+    }
+    const reached = new Set<string>();
+    for (let count = 0; count < 40; count++) {
+      await page.keyboard.press('Tab');
+      reached.add(
+        String(
+          await page.evaluate('document.activeElement.textContent || document.activeElement.placeholder'),
+        ),
+      );
+    }
+    const all = [...reached].join('|');
+    for (const wanted of ['Mapping name', 'Huge page', 'Heap', 'Touched', '[heap]'])
+      expect(all).toContain(wanted);
+    await page.close();
+  });
+
+  testPage('fits a laptop and a projector', async () => {
+    for (const [width, height] of [
+      [1366, 768],
+      [1920, 1080],
+      [1024, 768],
+    ] as const) {
+      const { page } = await open(url, { width, height });
+      await until('a picture', async () => (await rows(page, 'Mappings')).length > 5);
+      for (const id of ['where', 'map', 'heat', 'rates']) {
+        await page.click(`#tab-${id}`);
+        const over = await page.evaluate(
+          'document.documentElement.scrollWidth - document.documentElement.clientWidth',
+        );
+        expect([width, id, over]).toEqual([width, id, 0]);
+      }
+      await page.close();
+    }
+  });
+
+  testPage('asks nobody but its server', async () => {
+    const { page, requests } = await open();
+    await until('a picture', async () => (await rows(page, 'Mappings')).length > 5);
+    await page.click('#tab-map');
+    expect(requests.length).toBeGreaterThan(4);
+    expect(requests.filter((address) => !address.startsWith(url) && !address.startsWith('data:'))).toEqual(
+      [],
+    );
+    await page.close();
+  });
+});
+
+describe('the report', () => {
+  testPage('of a process: one file that shows the same, offline', async () => {
+    await using target = await startScene();
+    const file = join(folder, 'report.html');
+    const run = pmscan(['report', target.pid, '-o', file, '--duration', '1500ms', '--interval', '100ms']);
+    const writing = setInterval(() => target.child.stdin.write('w'), 100);
+    const { code, stderr } = await run;
+    clearInterval(writing);
+    expect([code, stderr.replace(/:.*/s, '')]).toEqual([0, 'pmscan']);
+    const { page, problems, requests } = await open(`file://${file}`);
+    await until('the known mapping', async () =>
+      (await rows(page, 'Mappings')).some(
+        ([address, , , , pages]) => address === hex(target.start) && pages === KNOWN_PAGES,
+      ),
+    );
+    expect((await rows(page, 'Mappings')).some(([, , , , , name]) => name?.startsWith(EVIL_SHOWN))).toBe(
+      true,
+    );
+    await page.click('#tab-map');
+    await page.click('#view-map button:has-text("As table")');
+    await page.fill('input[placeholder="Go to address"]', hex(target.start));
+    await page.press('input[placeholder="Go to address"]', 'Enter');
+    const canvas = page.locator('#view-map canvas[role=application]');
+    await until('single pages', async () => {
+      if ((await canvas.getAttribute('data-cell-bytes')) === String(PAGE)) return true;
+      await canvas.press('+');
+      return false;
+    });
+    await until('the known row', async () =>
+      (await rows(page, 'What is on screen')).some(
+        ([address, , cells]) => address === hex(target.start) && cells === KNOWN_CELLS,
+      ),
+    );
+    await page.click('#tab-heat');
+    const range = `${hex(target.start + 4 * PAGE)} – ${hex(target.start + 8 * PAGE)}`;
+    expect((await rows(page, 'Hottest')).find(([where]) => where === range)).toBeDefined();
+    expect(await page.textContent('.notes')).toMatch(/in cells of 4 KiB.*Writes of \d+ intervals/);
+    expect(await page.locator('img').count()).toBe(0);
+    expect(problems).toEqual([]);
+    expect(
+      requests.filter((address) => !address.startsWith('file:') && !address.startsWith('data:')),
+    ).toEqual([]);
+    expect(readFileSync(file, 'utf8')).not.toMatch(/\b(?:src|href)="(?!data:)/);
+    await page.close();
+  });
+
+  testPage('of a recording', async () => {
+    await using target = await startScene();
+    const recording = join(folder, 'recording.parquet');
+    const file = join(folder, 'recording.html');
+    const run = pmscan([
+      'record',
+      target.pid,
+      '-o',
+      recording,
+      '--duration',
+      '1500ms',
+      '--interval',
+      '100ms',
+    ]);
+    const writing = setInterval(() => target.child.stdin.write('w'), 100);
+    expect((await run).code).toBe(0);
+    clearInterval(writing);
+    const { code, stderr } = await pmscan(['report', recording, '-o', file]);
+    expect([code, stderr]).toEqual([0, expect.stringContaining('wrote')]);
+    const { page, problems } = await open(`file://${file}`);
+    await until('the known mapping', async () =>
+      (await rows(page, 'Mappings')).some(
+        ([address, , , , pages]) => address === hex(target.start) && pages === KNOWN_PAGES,
+      ),
+    );
+    await page.click('#tab-heat');
+    // A recording tells parts of 64 KiB apart: somewhere in the first one.
+    const starts = (await rows(page, 'Hottest')).map(([where]) => Number.parseInt(where!.slice(2), 16));
+    expect(starts.some((start) => target.start <= start && start < target.start + 16 * PAGE)).toBe(true);
+    expect(problems).toEqual([]);
+    await page.close();
+  });
+
+  test('says what it cannot do', async () => {
+    const file = join(folder, 'there.html');
+    writeFileSync(file, 'mine');
+    const there = await pmscan(['report', '1', '-o', file]);
+    expect([there.code, there.stderr]).toEqual([
+      1,
+      expect.stringContaining('it is there already; --force replaces it'),
+    ]);
+    expect(readFileSync(file, 'utf8')).toBe('mine');
+    const none = await pmscan(['report', '4194399', '-o', join(folder, 'none.html')]);
+    expect(none.code).toBe(3);
+    const missing = await pmscan(['report', '/no/such/recording', '-o', join(folder, 'none.html')]);
+    expect([missing.code, missing.stderr]).toEqual([1, expect.stringContaining('/no/such/recording')]);
+    expect((await pmscan(['report', '1'])).code).toBe(2);
+  });
+});
+
+describe('pmscan serve', () => {
+  test('prints its address, and ends with Ctrl-C', async () => {
+    const child = spawn(process.execPath, [MAIN, 'serve'], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const [line] = (await once(child.stdout.setEncoding('utf8'), 'data')) as [string];
+    expect(line).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/[\w-]{24}\/\n$/);
+    const answer = await fetch(line.trim());
+    expect(await answer.text()).toContain('<title>pmscan</title>');
+    child.kill('SIGINT');
+    expect(await once(child, 'exit')).toEqual([0, null]);
+  });
+
+  test('says what it cannot do', async () => {
+    expect((await pmscan(['serve', '--port', '70000'])).code).toBe(2);
+    const away = await pmscan(['serve', '--host', '203.0.113.1']);
+    expect([away.code, away.stderr]).toEqual([
+      1,
+      expect.stringContaining('that is no address of this machine'),
+    ]);
+    expect((await pmscan(['serve', 'no such program'])).code).toBe(3);
+  });
+});
