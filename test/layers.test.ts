@@ -18,6 +18,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   live: ['proc', 'abi', 'node', 'koffi'],
   query: ['abi'],
   track: ['query', 'live', 'proc', 'abi', 'node'],
+  elf: [],
+  core: ['track', 'live', 'query', 'proc', 'elf', 'abi', 'node'],
   scenario: ['sim', 'live', 'proc', 'abi', 'node'],
   cli: ['*'],
   // The package's root: gathers what the layers export.
