@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
+import { addCoreCommand } from './commands/core.js';
 import { addDemoCommand } from './commands/demo.js';
 import { addDoctorCommand } from './commands/doctor.js';
 import { addMapsCommand } from './commands/maps.js';
@@ -51,6 +52,7 @@ Examples:
   pmscan maps redis-server                where a process's memory is
   pmscan scan 1234 --where 'swapped'      which pages were swapped out
   pmscan watch postgres                   which pages are written, live
+  pmscan core 1234                        a core file, nearly without a stop
   pmscan run test.jsonl --check           a scenario, on the simulator
   pmscan doctor                           what this kernel and this user can do`,
   );
@@ -64,6 +66,7 @@ const own = commandLine === undefined ? process.argv : process.argv.slice(0, das
 addScanCommand(program, run);
 addMapsCommand(program, run);
 addWatchCommand(program, run, commandLine);
+addCoreCommand(program, run);
 addRunCommand(program, run);
 addDoctorCommand(program, run);
 addDemoCommand(program, run);

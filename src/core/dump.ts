@@ -11,8 +11,9 @@
  * - what cannot be tracked, or can be written by others, is copied at the stop.
  */
 import { closeSync } from 'node:fs';
-import { setPriority } from 'node:os';
+import { setPriority, tmpdir } from 'node:os';
 import { dirname } from 'node:path';
+import type { Writable } from 'node:stream';
 import {
   errnoNumber,
   PAGE_IS_WRITTEN,
@@ -53,6 +54,7 @@ import { Presence } from './presence.js';
 import { holesAreWritten } from './probe.js';
 import { RangeSet } from './range-set.js';
 import { FIRST_DATA_OFFSET, writeCore } from './segments.js';
+import { type Compression, checkCompression, sendCore } from './send.js';
 import { fileId, hasNoDescriptor, mappedByNobodyElse } from './sharers.js';
 
 /** How far a dump has come. */
@@ -66,8 +68,14 @@ export interface CoreProgress {
 }
 
 export interface CoreOptions {
-  /** The file to write; it gets this name when it is whole, and replaces what had it. */
-  readonly file: string;
+  /**
+   * The file to write; it gets this name when it is whole, and replaces what had it. Or a stream: what is written before the
+   * process's last writes are known has to stay open to change, so that it is kept in a nameless file of the folder for
+   * temporary files (TMPDIR) until then.
+   */
+  readonly file: string | Writable;
+  /** Compress it; of zstd, Node has had the streaming kind since 22.15 and 23.8. */
+  readonly compress?: Compression | undefined;
   /** Which mappings to dump, as in /proc/PID/coredump_filter (man core(5)); the process's own by default. */
   readonly filter?: number | undefined;
   /** Most rounds of copying while it runs; 10 by default. */
@@ -90,10 +98,11 @@ export interface CoreOptions {
 /** What was dumped. */
 export interface CoreResult {
   readonly pid: number;
-  readonly file: string;
-  /** The file's length, holes included. */
+  /** Undefined for a stream. */
+  readonly file: string | undefined;
+  /** The core's length, holes included; before compression. */
   readonly bytes: number;
-  /** What it takes on the disk. */
+  /** What the file takes on the disk; of a stream, what was written to it. */
   readonly storedBytes: number;
   /** For how long the process was stopped, milliseconds; starting to track stops one thread for about half of one more. */
   readonly pauseMs: number;
@@ -315,6 +324,7 @@ class Dump implements Disposable {
       for (let index = 0; index < ranges.length; index += 2) {
         this.#copied.add(ranges[index]!, ranges[index + 1]!);
         this.#dirty.delete(ranges[index]!, ranges[index + 1]!);
+        this.#unreadable.delete(ranges[index]!, ranges[index + 1]!);
       }
       await this.#copier.copy(ranges);
       for (const { start, end, planned } of shared) await this.#copyShared(planned, start, end);
@@ -395,7 +405,7 @@ class Dump implements Disposable {
     throw failure(
       `write the core file of process ${this.#pid}`,
       'ENOSPC',
-      `it takes about ${mebibytes(bytes)}, and ${mebibytes(free)} are free in ${dirname(this.#options.file)}; -o names another place`,
+      `it takes about ${mebibytes(bytes)}, and ${mebibytes(free)} are free in ${this.#file.folder}`,
       this.#pid,
     );
   }
@@ -541,6 +551,7 @@ class Dump implements Disposable {
     let bytes = 0;
     for (const { start, end } of present) bytes += end - start;
     for (const { start, end } of sharedData) bytes += end - start;
+    for (const { start, end } of present) this.#unreadable.delete(start, end);
     let kept: Kept | undefined;
     if (bytes <= room.byteLength) {
       kept = this.#keep(ranges, sharedData, room);
@@ -655,7 +666,7 @@ class Dump implements Disposable {
     const { bytes: length, storedBytes } = await this.#finish(facts, final);
     return {
       pid: this.#pid,
-      file: this.#options.file,
+      file: typeof this.#options.file === 'string' ? this.#options.file : undefined,
       bytes: length,
       storedBytes,
       pauseMs,
@@ -740,9 +751,13 @@ class Dump implements Disposable {
       headers: this.#headers,
       written,
     });
-    this.#options.signal?.throwIfAborted();
-    await this.#file.publish();
-    return { bytes: length, storedBytes: this.#file.storedBytes };
+    const { file, compress, signal } = this.#options;
+    signal?.throwIfAborted();
+    if (typeof file === 'string' && compress === undefined) {
+      await this.#file.publish();
+      return { bytes: length, storedBytes: this.#file.storedBytes };
+    }
+    return { bytes: length, storedBytes: await sendCore(this.#file, length, file, compress, signal) };
   }
 
   /** Mappings that came last may have been marked as not to be dumped: that could not be asked at the stop. */
@@ -871,7 +886,13 @@ export async function dumpCore(pid: number, options: CoreOptions): Promise<CoreR
       `core files of ${process.arch} are not supported yet`,
       pid,
     );
-  using file = new CoreFile(options.file, dirname(options.file));
+  const { file: output, compress } = options;
+  if (compress !== undefined) checkCompression(compress);
+  const folder = typeof output === 'string' ? dirname(output) : tmpdir();
+  using file = new CoreFile(
+    typeof output === 'string' && compress === undefined ? output : undefined,
+    folder,
+  );
   if (options.stop) {
     using pagemap = openPagemap(pid);
     using dump = new Dump(pagemap, undefined, file, options, started);

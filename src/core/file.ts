@@ -24,7 +24,7 @@ const writeAsync = promisify(write);
 
 export class CoreFile implements Disposable {
   readonly fd: number;
-  readonly #folder: string;
+  readonly folder: string;
   readonly #path: string | undefined;
   /** Where it has a name already, because the file system has no files without. */
   #part: string | undefined;
@@ -36,10 +36,10 @@ export class CoreFile implements Disposable {
    */
   constructor(path: string | undefined, folder: string) {
     this.#path = path;
-    this.#folder = path === undefined ? folder : dirname(path);
+    this.folder = path === undefined ? folder : dirname(path);
     let fd: number;
     try {
-      fd = openSync(this.#folder, O_TMPFILE | constants.O_RDWR, 0o600);
+      fd = openSync(this.folder, O_TMPFILE | constants.O_RDWR, 0o600);
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (code !== 'EOPNOTSUPP' && code !== 'EISDIR' && code !== 'EINVAL') throw error;
@@ -53,12 +53,12 @@ export class CoreFile implements Disposable {
 
   #temporaryName(): string {
     const name = this.#path === undefined ? 'core' : basename(this.#path);
-    return join(this.#folder, `.${name.slice(0, 200)}.${randomBytes(6).toString('hex')}.part`);
+    return join(this.folder, `.${name.slice(0, 200)}.${randomBytes(6).toString('hex')}.part`);
   }
 
   /** Bytes that the file system has room for. */
   get freeBytes(): number {
-    const { bavail, bsize } = statfsSync(this.#folder);
+    const { bavail, bsize } = statfsSync(this.folder);
     return bavail * bsize;
   }
 
