@@ -11,7 +11,7 @@
  * - what cannot be tracked, or can be written by others, is copied at the stop.
  */
 import { closeSync } from 'node:fs';
-import { setPriority, tmpdir } from 'node:os';
+import { freemem, setPriority, tmpdir } from 'node:os';
 import { dirname } from 'node:path';
 import type { Writable } from 'node:stream';
 import {
@@ -78,7 +78,7 @@ export interface CoreOptions {
   readonly compress?: Compression | undefined;
   /** Which mappings to dump, as in /proc/PID/coredump_filter (man core(5)); the process's own by default. */
   readonly filter?: number | undefined;
-  /** Most rounds of copying while it runs; 10 by default. */
+  /** Most rounds of copying while it runs; 30 by default. */
   readonly maxRounds?: number | undefined;
   /** The longest pause, milliseconds: a dump that would take a longer one fails instead. No limit by default. */
   readonly maxPauseMs?: number | undefined;
@@ -116,13 +116,15 @@ export interface CoreResult {
   readonly unreadablePages: number;
 }
 
-const DEFAULT_ROUNDS = 10;
+const DEFAULT_ROUNDS = 30;
 /** So little is left that another round would not shorten the pause, pages. */
 const FEW_PAGES = 256;
-/** A round that leaves more than this share of the last one's pages has not helped. */
-const HELPFUL = 0.7;
+/** A round that leaves more than this share of what the best one left has not helped. */
+const HELPFUL = 0.9;
+/** So many rounds in a row may not help: a busy moment is not yet a busy process. */
+const MOST_VAIN_ROUNDS = 3;
 /** What is copied at the stop is kept in memory up to this, and written when the process runs again. */
-const MOST_KEPT_BYTES = 256 << 20;
+const MOST_KEPT_BYTES = 2 ** 30;
 const LEAST_KEPT_BYTES = 8 << 20;
 /** Suspects that are so near are looked at in one call, bytes: a call costs as much as so many pages. */
 const NEAR_BYTES = 256 * PAGE_SIZE;
@@ -188,6 +190,9 @@ class Dump implements Disposable {
   #unreadableCount = 0;
   #exclusive: ReadonlySet<string> = new Set();
   #plan: readonly Planned[] = [];
+  /** What the last round left to copy, ranges and their pages. */
+  #written: readonly number[] = [];
+  #left = 0;
   #round: number | 'stop' = 1;
   #roundBytes = 0;
   #roundTotal = 0;
@@ -305,45 +310,50 @@ class Dump implements Disposable {
     placeWindows(this.#layout, mapping, start, end);
   }
 
-  /** Copies all rounds. */
-  async #copyRounds(tracker: ProcessTracker): Promise<void> {
-    const most = this.#options.maxRounds ?? DEFAULT_ROUNDS;
-    let written: number[] = [];
-    for (let round = 1; round <= most; round++) {
-      const begin = performance.now();
-      this.#round = round;
-      this.#roundBytes = 0;
-      this.#refreshPlan();
-      const { ranges, shared, bytes } = this.#select(
-        tracker.tracked(this.#plan.map(({ mapping }) => mapping)),
-        written,
-      );
-      this.#roundTotal = bytes;
-      if (round === 1) this.#checkSpace(bytes);
-      this.#tell();
-      for (let index = 0; index < ranges.length; index += 2) {
-        this.#copied.add(ranges[index]!, ranges[index + 1]!);
-        this.#dirty.delete(ranges[index]!, ranges[index + 1]!);
-        this.#unreadable.delete(ranges[index]!, ranges[index + 1]!);
-      }
-      await this.#copier.copy(ranges);
-      for (const { start, end, planned } of shared) await this.#copyShared(planned, start, end);
-      await this.#copier.drain();
-      const pages = bytes / PAGE_SIZE;
-      this.#rounds.push({ pages, ms: performance.now() - begin });
-      written = [];
-      let left = 0;
-      tracker.collect((start, end) => {
-        written.push(start, end);
-        left += (end - start) / PAGE_SIZE;
-      });
-      // Until they are copied, in whichever way: from here on the kernel tells of them no more.
-      for (let index = 0; index < written.length; index += 2)
-        this.#dirty.add(written[index]!, written[index + 1]!);
-      await this.#copier.breathe();
-      if (left <= FEW_PAGES || (round > 1 && left > pages * HELPFUL)) break;
+  /** Copies what the last round left, or all there is. Afterwards `#left` pages are left. */
+  async #copyRound(tracker: ProcessTracker): Promise<void> {
+    const begin = performance.now();
+    this.#round = this.#rounds.length + 1;
+    this.#roundBytes = 0;
+    this.#refreshPlan();
+    const mappings = this.#plan.map(({ mapping }) => mapping);
+    const { ranges, shared, bytes } = this.#select(tracker.tracked(mappings), this.#written);
+    this.#roundTotal = bytes;
+    if (this.#round === 1) this.#checkSpace(bytes);
+    this.#tell();
+    for (let index = 0; index < ranges.length; index += 2) {
+      this.#copied.add(ranges[index]!, ranges[index + 1]!);
+      this.#dirty.delete(ranges[index]!, ranges[index + 1]!);
+      this.#unreadable.delete(ranges[index]!, ranges[index + 1]!);
     }
-    this.#round = 'stop';
+    await this.#copier.copy(ranges);
+    for (const { start, end, planned } of shared) await this.#copyShared(planned, start, end);
+    await this.#copier.drain();
+    this.#rounds.push({ pages: bytes / PAGE_SIZE, ms: performance.now() - begin });
+    await this.#copier.breathe();
+
+    const written: number[] = [];
+    let left = 0;
+    tracker.collect((start, end) => {
+      written.push(start, end);
+      left += (end - start) / PAGE_SIZE;
+    });
+    // Until they are copied, in whichever way: from here on the kernel tells of them no more.
+    for (let index = 0; index < written.length; index += 2)
+      this.#dirty.add(written[index]!, written[index + 1]!);
+    this.#written = written;
+    this.#left = left;
+  }
+
+  /** Copies rounds as long as that helps; `most` at most in all. */
+  async #copyRounds(tracker: ProcessTracker, most: number, mostVain: number): Promise<void> {
+    let least = Number.POSITIVE_INFINITY;
+    for (let vain = 0; vain < mostVain && this.#rounds.length < most; ) {
+      await this.#copyRound(tracker);
+      if (this.#left <= FEW_PAGES) break;
+      vain = this.#left < least * HELPFUL ? 0 : vain + 1;
+      least = Math.min(least, this.#left);
+    }
   }
 
   /** What to copy: what was written, and all of what was not copied before. Gives each its place. */
@@ -438,10 +448,39 @@ class Dump implements Disposable {
     }
   }
 
-  /** Pages of a trusted part that were written or discarded since they were copied. */
-  #changes(item: Suspect, buffer: RegionBuffer, visit: (start: number, end: number) => void): void {
-    const { start, end } = item;
-    const changed = new RangeSet();
+  /** Pages of trusted neighbours that were written or discarded since they were copied. */
+  #changes(
+    items: readonly Suspect[],
+    buffer: RegionBuffer,
+    visit: (item: Suspect, start: number, end: number) => void,
+  ): void {
+    const runs = this.#writtenRuns(items[0]!.start, items[items.length - 1]!.end, buffer);
+    if (runs === undefined) {
+      // Another mapping than the one that was tracked.
+      if (items.length === 1) visit(items[0]!, items[0]!.start, items[0]!.end);
+      else for (const item of items) this.#changes([item], buffer, visit);
+      return;
+    }
+    let index = 0;
+    for (const item of items) {
+      const { start, end } = item;
+      while (index < runs.length && runs[index + 1]! <= start) index += 2;
+      let report = (from: number, to: number) => visit(item, from, to);
+      const changed = new RangeSet();
+      const dirty = this.#dirty.some(start, end);
+      if (dirty) report = (from, to) => changed.add(from, to);
+      for (let next = index; next < runs.length && runs[next]! < end; next += 2)
+        report(Math.max(start, runs[next]!), Math.min(end, runs[next + 1]!));
+      if (!dirty) continue;
+      this.#dirty.runs(start, end, true, report);
+      changed.parts(start, end, (from, to, inside) => {
+        if (inside) visit(item, from, to);
+      });
+    }
+  }
+
+  /** What shows as written, as ranges; undefined when not all of it is tracked. */
+  #writtenRuns(start: number, end: number, buffer: RegionBuffer): number[] | undefined {
     // The kernel's fast path: a third of a nanosecond a page. What does not exist shows as written, too.
     const query = {
       start,
@@ -450,32 +489,23 @@ class Dump implements Disposable {
       returnMask: PAGE_IS_WRITTEN,
       flags: PM_SCAN_CHECK_WPASYNC,
     };
-    let last = -1;
     const runs: number[] = [];
-    const add = (from: number, to: number) => {
-      if (from === last) runs[runs.length - 1] = to;
-      else runs.push(from, to);
-      last = to;
-    };
+    let last = -1;
     try {
       for (const found of scanLegs(this.#pagemap, query, { buffer })) {
-        for (let index = 0; index < found.length; index++) add(found.start(index), found.end(index));
+        for (let index = 0; index < found.length; index++) {
+          const from = found.start(index);
+          const to = found.end(index);
+          if (from === last) runs[runs.length - 1] = to;
+          else runs.push(from, to);
+          last = to;
+        }
       }
     } catch (error) {
-      // Another mapping than the one that was tracked.
       if (!(error instanceof PagemapError) || error.code !== 'EPERM') throw error;
-      visit(start, end);
-      return;
+      return undefined;
     }
-    if (!this.#dirty.some(start, end)) {
-      for (let index = 0; index < runs.length; index += 2) visit(runs[index]!, runs[index + 1]!);
-      return;
-    }
-    for (let index = 0; index < runs.length; index += 2) changed.add(runs[index]!, runs[index + 1]!);
-    this.#dirty.runs(start, end, true, (from, to) => changed.add(from, to));
-    changed.parts(start, end, (from, to, inside) => {
-      if (inside) visit(from, to);
-    });
+    return runs;
   }
 
   /** Of private memory, the parts with pages of its own. */
@@ -520,14 +550,23 @@ class Dump implements Disposable {
     const changed: Suspect[] = [];
     const shared: Suspect[] = [];
     const exact = this.#tracker === undefined || holesAreWritten();
+    const add = ({ planned }: Suspect, start: number, end: number) => {
+      const file = this.#isShared(planned) && this.#fileOf(planned.mapping) !== undefined;
+      (file ? shared : changed).push({ start, end, planned });
+    };
+    // Neighbours together, for a call costs more than many small mappings.
+    let group: Suspect[] = [];
+    const flush = () => {
+      if (group.length > 0) this.#changes(group, buffer, add);
+      group = [];
+    };
     for (const item of this.#items(plan, parts)) {
-      const { planned } = item;
-      const readable = this.#fileOf(planned.mapping) !== undefined;
-      const into = this.#isShared(planned) && readable ? shared : changed;
-      if (item.trusted) this.#changes(item, buffer, (start, end) => into.push({ start, end, planned }));
-      else into.push(item);
-      if (into === changed && !exact) checked.push(item);
+      if (!item.trusted || group[group.length - 1]?.end !== item.start) flush();
+      if (item.trusted) group.push(item);
+      else add(item, item.start, item.end);
+      if (!exact && !this.#isShared(item.planned)) checked.push(item);
     }
+    flush();
     const looked = exact ? changed : checked;
     let present = this.#findPresent(looked.filter(({ planned }) => !this.#isShared(planned)));
     if (!exact) present = intersect(present, changed);
@@ -552,14 +591,14 @@ class Dump implements Disposable {
     for (const { start, end } of present) bytes += end - start;
     for (const { start, end } of sharedData) bytes += end - start;
     for (const { start, end } of present) this.#unreadable.delete(start, end);
+    if (stopped !== undefined) this.#checkPause(stopped.elapsedMs, bytes);
+    if (this.#tracker === undefined) this.#checkSpace(bytes);
     let kept: Kept | undefined;
     if (bytes <= room.byteLength) {
       kept = this.#keep(ranges, sharedData, room);
     } else if (stopped !== undefined) {
-      this.#checkPause(bytes);
       this.#roundTotal = bytes;
       this.#roundBytes = 0;
-      if (this.#tracker === undefined) this.#checkSpace(bytes);
       for (const { start, end, planned } of present) this.#place(planned, start, end);
       await this.#copier.copy(ranges);
       for (const { start, end, planned } of sharedData) {
@@ -616,10 +655,10 @@ class Dump implements Disposable {
     return { bytes: room, ranges: all };
   }
 
-  /** What the pause will come to; measured: copying runs at some 2 GiB/s, a page on its own takes some 5 µs. */
-  #checkPause(bytes: number): void {
+  /** What the pause will come to; measured: copying runs at some 2 GiB/s. */
+  #checkPause(elapsedMs: number, bytes: number): void {
     const { maxPauseMs } = this.#options;
-    const estimateMs = 3 + (bytes / 2 ** 31) * 1000;
+    const estimateMs = elapsedMs + (bytes / 2 ** 31) * 1000;
     if (maxPauseMs === undefined || estimateMs <= maxPauseMs) return;
     throw failure(
       `dump process ${this.#pid} within the pause that was allowed`,
@@ -635,32 +674,32 @@ class Dump implements Disposable {
     const { signal, whileStopped } = this.#options;
     signal?.throwIfAborted();
     const facts: ProcessFacts = takeFacts(this.#pagemap.process);
-    if (this.#tracker !== undefined) {
-      // Compiled, and its one allocation made, before it matters.
-      holesAreWritten();
-      await this.#copyRounds(this.#tracker);
-    } else {
-      this.#refreshPlan();
-      this.#round = 'stop';
-    }
+    const most = this.#options.maxRounds ?? DEFAULT_ROUNDS;
+    if (this.#tracker === undefined) this.#refreshPlan();
+    else await this.#copyRounds(this.#tracker, most, MOST_VAIN_ROUNDS);
     const stopper = new ProcessStopper(this.#pagemap.process);
-    const last = this.#rounds.at(-1)?.pages ?? 0;
-    const bytes = Math.min(MOST_KEPT_BYTES, LEAST_KEPT_BYTES + this.#lateBytes() + 2 * last * PAGE_SIZE);
+    // More than the last round left: it goes on writing until it stands still.
+    const expected = LEAST_KEPT_BYTES + this.#lateBytes() + 2 * this.#left * PAGE_SIZE;
+    const bytes = Math.min(expected, MOST_KEPT_BYTES, Math.floor(freemem() / 4));
     const room = new Uint8Array(new ArrayBuffer(bytes)).fill(1);
-    // In earnest, but with nobody stopped and nothing kept: so that it is compiled when it matters.
-    if (this.#tracker !== undefined && this.#lateBytes() < LEAST_KEPT_BYTES)
-      await this.#take(undefined, room);
+    if (this.#tracker !== undefined) {
+      holesAreWritten();
+      // In earnest, but with nobody stopped and nothing kept: so that it is compiled when it matters.
+      if (this.#lateBytes() < LEAST_KEPT_BYTES) await this.#take(undefined, room);
+      // Of what was written meanwhile, as much as can be had without a stop.
+      await this.#copyRounds(this.#tracker, most, 1);
+    }
     let final: FinalState;
     let pauseMs: number;
     for (;;) {
       const before = this.#exclusive;
-      await this.#copier.breathe();
+      this.#round = 'stop';
       ({ final, pauseMs } = await this.#pause(stopper, room, whileStopped));
       this.#findExclusive();
       // Somebody else has got hold of memory that was only its own: once more.
       if ([...before].every((id) => this.#exclusive.has(id))) break;
     }
-    // From here on nothing more is asked of the process, and its writes are its own again.
+    this.#tracker?.releaseInPieces();
     this.#plan = final.plan;
     await this.#copier.drain();
     const { bytes: length, storedBytes } = await this.#finish(facts, final);
@@ -893,12 +932,19 @@ export async function dumpCore(pid: number, options: CoreOptions): Promise<CoreR
     typeof output === 'string' && compress === undefined ? output : undefined,
     folder,
   );
-  if (options.stop) {
-    using pagemap = openPagemap(pid);
-    using dump = new Dump(pagemap, undefined, file, options, started);
+  try {
+    if (options.stop) {
+      using pagemap = openPagemap(pid);
+      using dump = new Dump(pagemap, undefined, file, options, started);
+      return await dump.run();
+    }
+    using tracker = await trackProcess(pid);
+    using dump = new Dump(tracker.pagemap, tracker, file, options, started);
     return await dump.run();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (error instanceof PagemapError || !['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code ?? '')) throw error;
+    const hint = `${folder} has no room for it any more, or a limit does not let it grow; give another place`;
+    throw failure(`write the core file of process ${pid}`, code!, hint, pid);
   }
-  using tracker = await trackProcess(pid);
-  using dump = new Dump(tracker.pagemap, tracker, file, options, started);
-  return await dump.run();
 }

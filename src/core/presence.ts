@@ -6,6 +6,7 @@ import {
   PAGE_IS_PRESENT,
   PAGE_IS_SWAPPED,
   PAGE_SIZE,
+  RegionBuffer,
 } from '../abi/index.js';
 import { kernelCategories, type LivePagemap } from '../live/index.js';
 import { isPagemapFile, isPagemapGuard, isPagemapPresent, isPagemapSwapped } from '../proc/index.js';
@@ -19,6 +20,7 @@ const WORDS_AT_A_TIME = 65536;
 export class Presence {
   readonly #pagemap: LivePagemap;
   readonly #accepted = kernelCategories();
+  readonly #buffer = new RegionBuffer(8192);
   #words: Uint32Array | undefined;
 
   constructor(pagemap: LivePagemap) {
@@ -43,7 +45,7 @@ export class Presence {
       categoryMask: without,
       categoryAnyofMask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
     };
-    forEachRegion(this.#pagemap, query, visit);
+    forEachRegion(this.#pagemap, query, visit, { buffer: this.#buffer });
   }
 
   /** Where there is no ioctl. The zero page cannot be told there; it is copied. */

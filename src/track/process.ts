@@ -436,6 +436,25 @@ export class ProcessTracker implements Disposable {
     }
   }
 
+  /**
+   * Takes back protection and registration piece by piece, before this is disposed: the kernel would do it all at once then,
+   * with the process's address space locked meanwhile (some 10 ms a GiB, in which its page faults have to wait).
+   */
+  releaseInPieces(pieceBytes = 16 << 20): void {
+    for (const { start, end, kind } of this.#covered) {
+      if (kind === 'hugetlb') continue;
+      for (let at = start; at < end; at += pieceBytes) {
+        try {
+          this.#faults.unregister(at, Math.min(pieceBytes, end - at));
+        } catch (error) {
+          // Gone since, or no room for one more border between mappings: the end of it all will do.
+          if (!(error instanceof PagemapError)) throw error;
+        }
+      }
+    }
+    this.#covered = [];
+  }
+
   [Symbol.dispose](): void {
     if (!this.#open) return;
     this.#open = false;

@@ -5,6 +5,7 @@
 #include <linux/ptrace.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <sys/procfs.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
 #include <sys/wait.h>
@@ -31,6 +32,9 @@ int main(void) {
 	       offsetof(struct procmap_query, vma_end), offsetof(struct procmap_query, vma_flags),
 	       offsetof(struct procmap_query, vma_page_size));
 #endif
+	printf(",\"core\":[%zu,%zu,%zu,%zu,%zu,%zu,%zu]", sizeof(struct elf_prstatus), offsetof(struct elf_prstatus, pr_reg),
+	       offsetof(struct elf_prstatus, pr_fpvalid), sizeof(struct elf_prpsinfo), offsetof(struct elf_prpsinfo, pr_pid),
+	       offsetof(struct elf_prpsinfo, pr_fname), offsetof(struct elf_prpsinfo, pr_psargs));
 	printf(",\"registers\":[%zu,%zu,%zu,%zu,%zu,%zu]}\n", sizeof(struct user_regs_struct),
 	       offsetof(struct user_regs_struct, rax) / 8, offsetof(struct user_regs_struct, rdi) / 8,
 	       offsetof(struct user_regs_struct, orig_rax) / 8, offsetof(struct user_regs_struct, rip) / 8,

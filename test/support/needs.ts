@@ -2,15 +2,23 @@
  * A skipped test is a claim that this machine cannot run it. In CI the machine is known to be able to, so that the
  * claim is an error there.
  */
+import { spawnSync } from 'node:child_process';
 import { type TestAPI, test } from 'vitest';
 import { type Capability, probeCapabilities } from '../../src/live/index.js';
 import { hasCompiler } from './native.js';
 
 const capabilities: readonly Capability[] = process.platform === 'linux' ? await probeCapabilities() : [];
 
+const program = (name: string) =>
+  spawnSync(name, ['--version'], { stdio: 'ignore' }).error === undefined
+    ? undefined
+    : `${name} is not installed`;
+
 /** What a test may need, beside the capabilities that the probe knows by their ids. */
 const EXTRA: Readonly<Record<string, () => string | undefined>> = {
   compiler: () => (hasCompiler() ? undefined : 'there is no C compiler (cc)'),
+  gdb: () => program('gdb'),
+  elfutils: () => program('eu-stack'),
   root: () => (process.geteuid?.() === 0 ? undefined : 'it needs root'),
 };
 
