@@ -27,6 +27,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   live: ['proc', 'abi', 'node', 'koffi'],
   query: ['abi'],
   track: ['query', 'live', 'proc', 'abi', 'node'],
+  elf: [],
+  core: ['track', 'live', 'query', 'proc', 'elf', 'abi', 'node'],
   scenario: ['sim', 'live', 'proc', 'abi', 'node'],
   record: ['web/model', 'track', 'live', 'query', 'proc', 'abi', 'node', 'hyparquet', 'hyparquet-writer'],
   metrics: ['web/model', 'query', 'abi', 'node', ...OPEN_TELEMETRY],

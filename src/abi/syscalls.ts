@@ -4,6 +4,9 @@
  */
 export interface SyscallNumbers {
   readonly close: number;
+  readonly lseek: number;
+  readonly linkat: number;
+  readonly fallocate: number;
   readonly wait4: number;
   readonly ptrace: number;
   readonly process_vm_readv: number;
@@ -16,6 +19,9 @@ export interface SyscallNumbers {
 export const SYSCALLS: Readonly<Record<string, SyscallNumbers>> = {
   x64: {
     close: 3,
+    lseek: 8,
+    linkat: 265,
+    fallocate: 285,
     wait4: 61,
     ptrace: 101,
     process_vm_readv: 310,

@@ -39,7 +39,7 @@ const PROBLEM_EXIT: Readonly<Record<ProcessProblem, ExitCode>> = {
   busy: EXIT.failed,
 };
 
-function exitCodeOf(error: unknown): ExitCode {
+export function exitCodeOf(error: unknown): ExitCode {
   if (error instanceof CliError) return error.exitCode;
   if (error instanceof WhereError) return EXIT.usage;
   if (error instanceof ProcessError) return PROBLEM_EXIT[error.reason];

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
+import { addCoreCommand } from './commands/core.js';
 import { addDemoCommand } from './commands/demo.js';
 import { addDoctorCommand } from './commands/doctor.js';
 import { addMapsCommand } from './commands/maps.js';
@@ -57,6 +58,7 @@ Examples:
   pmscan serve postgres                   the same in a web page, as pictures
   pmscan record postgres -o rec.parquet   the same, kept for later
   pmscan report rec.parquet -o rec.html   its pictures, in one HTML file
+  pmscan core 1234                        a core file, nearly without a stop
   pmscan run test.jsonl --check           a scenario, on the simulator
   pmscan doctor                           what this kernel and this user can do`,
   );
@@ -75,6 +77,7 @@ addWatchCommand(program, run, commandLine);
 addServeCommand(program, run);
 addRecordCommand(program, run, commandLine);
 addReportCommand(program, run);
+addCoreCommand(program, run);
 addRunCommand(program, run);
 addDoctorCommand(program, run);
 addDemoCommand(program, run);

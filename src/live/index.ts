@@ -6,7 +6,7 @@ export {
   attachUserfaultfd,
 } from './attach.js';
 export { type Answer, type Capability, kernelCategories, probeCapabilities } from './capabilities.js';
-
+export { linkDescriptor, punchHole } from './files.js';
 export {
   bufferAddress,
   createMemoryFile,
@@ -16,7 +16,6 @@ export {
   SafeAccess,
 } from './memory.js';
 export { DISABLE_VARIABLE, ioctlDisabled, LivePagemap, openPagemap } from './pagemap.js';
-
 export {
   findProcesses,
   ProcessError,
@@ -24,5 +23,7 @@ export {
   type ProcessMatch,
   type ProcessProblem,
 } from './process.js';
+export { dataRanges, openMappedFile, ProcessMemory, type Ranges } from './process-memory.js';
 export { mappingPageSize, mappingsCover } from './procmap.js';
+export { ProcessStopper, type StopOptions, StoppedProcess, stopProcess } from './stop.js';
 export { ASYNC_WP_FEATURES, Userfaultfd, type UserfaultfdSource } from './userfaultfd.js';

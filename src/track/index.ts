@@ -13,6 +13,8 @@ export {
   ProcessTracker,
   type SkippedMapping,
   type SkipReason,
+  type TrackedKind,
+  type TrackedPart,
   trackProcess,
 } from './process.js';
 export { type WorkingSetSize, WriteWorkingSet } from './working-set.js';

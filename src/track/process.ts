@@ -24,7 +24,7 @@ import { RegionDealer, type RegionVisitor, scanLegs } from '../query/index.js';
 import { ALL_WRITTEN, collectRange, existingWritten, type Masks, Unregistered } from './protected-scan.js';
 
 /** How a mapping is tracked. */
-type Kind =
+export type TrackedKind =
   /** Anonymous: what does not exist is left alone. */
   | 'anonymous'
   /** Of a file, private: the same, and the file's own pages are nobody's writes. */
@@ -76,11 +76,19 @@ export interface Interval {
   readonly mappings: readonly MappingWrites[];
 }
 
+/** A part of a mapping that is tracked. */
+export interface TrackedPart {
+  readonly start: number;
+  readonly end: number;
+  readonly kind: TrackedKind;
+  readonly mapping: Mapping;
+}
+
 /** A part of a mapping, to be scanned. */
 interface Piece {
   readonly start: number;
   readonly end: number;
-  readonly kind: Kind;
+  readonly kind: TrackedKind;
   readonly mapping: Mapping;
   readonly row: MappingWrites;
   /** Not yet protected: all that exists in it counts as written. */
@@ -91,7 +99,7 @@ interface Piece {
 interface Covered {
   readonly start: number;
   readonly end: number;
-  readonly kind: Kind;
+  readonly kind: TrackedKind;
   readonly inode: number;
   readonly offset: number;
 }
@@ -165,6 +173,31 @@ export class ProcessTracker implements Disposable {
   /** Whether the process has ended, or replaced its program: `collect` throws from then on. */
   get ended(): boolean {
     return !this.#open || this.#pagemap.ended;
+  }
+
+  /** The process's pages, for scans that protect nothing. It belongs to this. */
+  get pagemap(): LivePagemap {
+    return this.#pagemap;
+  }
+
+  /**
+   * The parts of `mappings` (all of the process, in address order) that are tracked, as far as is known from the last
+   * collect: a scan with CHECK_WPASYNC finds out those that were replaced since.
+   */
+  tracked(mappings: readonly Mapping[]): TrackedPart[] {
+    const parts: TrackedPart[] = [];
+    let index = 0;
+    for (const mapping of mappings) {
+      while (index < this.#covered.length && this.#covered[index]!.end <= mapping.start) index++;
+      for (let next = index; next < this.#covered.length; next++) {
+        const part = this.#covered[next]!;
+        if (part.start >= mapping.end) break;
+        if (!isSame(part, mapping)) continue;
+        const start = Math.max(part.start, mapping.start);
+        parts.push({ start, end: Math.min(part.end, mapping.end), kind: part.kind, mapping });
+      }
+    }
+    return parts;
   }
 
   /** Writable mappings that could not be tracked, as of the last collect. */
@@ -347,7 +380,7 @@ export class ProcessTracker implements Disposable {
     return pieces;
   }
 
-  #register(mapping: Mapping, start: number, end: number): { kind: Kind } | SkipReason {
+  #register(mapping: Mapping, start: number, end: number): { kind: TrackedKind } | SkipReason {
     try {
       this.#faults.register(start, end - start);
     } catch (error) {
@@ -401,6 +434,25 @@ export class ProcessTracker implements Disposable {
       if (error.code === 'EPERM' || error.code === 'ENOENT') throw new Unregistered(start);
       throw error;
     }
+  }
+
+  /**
+   * Takes back protection and registration piece by piece, before this is disposed: the kernel would do it all at once then,
+   * with the process's address space locked meanwhile (some 10 ms a GiB, in which its page faults have to wait).
+   */
+  releaseInPieces(pieceBytes = 16 << 20): void {
+    for (const { start, end, kind } of this.#covered) {
+      if (kind === 'hugetlb') continue;
+      for (let at = start; at < end; at += pieceBytes) {
+        try {
+          this.#faults.unregister(at, Math.min(pieceBytes, end - at));
+        } catch (error) {
+          // Gone since, or no room for one more border between mappings: the end of it all will do.
+          if (!(error instanceof PagemapError)) throw error;
+        }
+      }
+    }
+    this.#covered = [];
   }
 
   [Symbol.dispose](): void {

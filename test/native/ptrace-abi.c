@@ -5,6 +5,7 @@
 #include <linux/ptrace.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <sys/procfs.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
 #include <sys/wait.h>
@@ -14,9 +15,9 @@
 int main(void) {
 	printf("{\"WNOHANG\":%d", WNOHANG);
 	VALUE(PTRACE_CONT); VALUE(PTRACE_SYSCALL); VALUE(PTRACE_GETREGSET); VALUE(PTRACE_SETREGSET);
-	VALUE(PTRACE_GETSIGMASK); VALUE(PTRACE_SETSIGMASK); VALUE(PTRACE_O_TRACESYSGOOD);
+	VALUE(PTRACE_GETSIGMASK); VALUE(PTRACE_SETSIGMASK); VALUE(PTRACE_O_TRACESYSGOOD); VALUE(PTRACE_O_TRACECLONE);
 	VALUE(PTRACE_O_SUSPEND_SECCOMP); VALUE(PTRACE_EVENT_STOP); VALUE(NT_PRSTATUS); VALUE(__WALL);
-	VALUE(PTRACE_SEIZE); VALUE(PTRACE_INTERRUPT); VALUE(PTRACE_DETACH); VALUE(SYS_close); VALUE(SYS_wait4);
+	VALUE(PTRACE_SEIZE); VALUE(PTRACE_INTERRUPT); VALUE(PTRACE_DETACH); VALUE(SYS_close); VALUE(SYS_lseek); VALUE(SYS_linkat); VALUE(SYS_fallocate); VALUE(SYS_wait4);
 #ifdef PTRACE_GET_RSEQ_CONFIGURATION
 	VALUE(PTRACE_GET_RSEQ_CONFIGURATION);
 #endif
@@ -31,6 +32,9 @@ int main(void) {
 	       offsetof(struct procmap_query, vma_end), offsetof(struct procmap_query, vma_flags),
 	       offsetof(struct procmap_query, vma_page_size));
 #endif
+	printf(",\"core\":[%zu,%zu,%zu,%zu,%zu,%zu,%zu]", sizeof(struct elf_prstatus), offsetof(struct elf_prstatus, pr_reg),
+	       offsetof(struct elf_prstatus, pr_fpvalid), sizeof(struct elf_prpsinfo), offsetof(struct elf_prpsinfo, pr_pid),
+	       offsetof(struct elf_prpsinfo, pr_fname), offsetof(struct elf_prpsinfo, pr_psargs));
 	printf(",\"registers\":[%zu,%zu,%zu,%zu,%zu,%zu]}\n", sizeof(struct user_regs_struct),
 	       offsetof(struct user_regs_struct, rax) / 8, offsetof(struct user_regs_struct, rdi) / 8,
 	       offsetof(struct user_regs_struct, orig_rax) / 8, offsetof(struct user_regs_struct, rip) / 8,

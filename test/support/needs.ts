@@ -3,6 +3,7 @@
  * claim is an error there.
  */
 import { existsSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
 import { type TestAPI, test } from 'vitest';
 import { type Capability, probeCapabilities } from '../../src/live/index.js';
 import { hasChromium } from './browser.js';
@@ -12,12 +13,18 @@ const capabilities: readonly Capability[] = process.platform === 'linux' ? await
 
 /** Debian's; run by the tests themselves, never as the system's service. */
 export const PROMETHEUS = '/usr/bin/prometheus';
+const program = (name: string) =>
+  spawnSync(name, ['--version'], { stdio: 'ignore' }).error === undefined
+    ? undefined
+    : `${name} is not installed`;
 
 /** What a test may need, beside the capabilities that the probe knows by their ids. */
 const EXTRA: Readonly<Record<string, () => string | undefined>> = {
   compiler: () => (hasCompiler() ? undefined : 'there is no C compiler (cc)'),
   chromium: () => (hasChromium() ? undefined : 'there is no Chromium'),
   prometheus: () => (existsSync(PROMETHEUS) ? undefined : `there is no ${PROMETHEUS}`),
+  gdb: () => program('gdb'),
+  elfutils: () => program('eu-stack'),
   root: () => (process.geteuid?.() === 0 ? undefined : 'it needs root'),
 };
 

@@ -1,0 +1,235 @@
+import { accessSync, constants, statSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { PagemapError } from '../../abi/index.js';
+import {
+  type Compression,
+  type CoreProgress,
+  type CoreResult,
+  checkCompression,
+  dumpCore,
+} from '../../core/index.js';
+import { ProcessError } from '../../live/index.js';
+import { CliError, EXIT, type ExitCode, exitCodeOf } from '../exit.js';
+import { parseCount, parseDuration } from '../options.js';
+import { Output } from '../output.js';
+import { requireIoctl, resolveTarget } from '../target.js';
+import { humanBytes, outputStyle, plural, printable } from '../text.js';
+
+export interface CoreCommandOptions {
+  readonly output?: string;
+  readonly filter?: number;
+  readonly maxRounds?: number;
+  readonly maxPause?: number;
+  readonly overPause?: 'fail' | 'accept';
+  readonly shared?: 'stop' | 'running';
+  readonly compress?: Compression;
+  readonly stop?: boolean;
+  readonly json?: boolean;
+  readonly color?: boolean;
+}
+
+/** `0x33`, `33` (hexadecimal, as /proc/PID/coredump_filter shows it): a set of nine bits. */
+function parseFilter(text: string): number {
+  const value = /^(0x)?[0-9a-f]{1,8}$/i.test(text) ? Number.parseInt(text, 16) : Number.NaN;
+  if (!(value <= 0x1ff)) {
+    throw new InvalidArgumentError(
+      'Give nine bits in hexadecimal, as in /proc/PID/coredump_filter: 33, 0x7f.',
+    );
+  }
+  return value;
+}
+
+/** How often progress is shown, milliseconds. */
+const PROGRESS_MS = 100;
+const BAR_COLUMNS = 24;
+
+/** A line of progress on a terminal. */
+class ProgressLine implements Disposable {
+  readonly #style = outputStyle(true, process.stderr);
+  readonly #active = process.stderr.isTTY === true && process.env['TERM'] !== 'dumb';
+  #shown = 0;
+  #round: CoreProgress['round'] = 0;
+  #begin = 0;
+
+  show({ round, copiedBytes, totalBytes, elapsedMs }: CoreProgress): void {
+    if (!this.#active) return;
+    if (round !== this.#round) [this.#round, this.#begin] = [round, elapsedMs];
+    else if (elapsedMs - this.#shown < PROGRESS_MS) return;
+    this.#shown = elapsedMs;
+    const share = totalBytes === 0 ? 1 : Math.min(1, copiedBytes / totalBytes);
+    const filled = Math.round(share * BAR_COLUMNS);
+    const [full, empty] = this.#style.unicode ? ['█', '░'] : ['#', '.'];
+    const rate = copiedBytes / Math.max(1, elapsedMs - this.#begin);
+    const rest = rate > 0 ? Math.ceil((totalBytes - copiedBytes) / rate / 1000) : 0;
+    const parts = [
+      round === 'stop' ? 'stopped' : `round ${round}`,
+      full!.repeat(filled) + empty!.repeat(BAR_COLUMNS - filled),
+      `${humanBytes(copiedBytes)} of ${humanBytes(totalBytes)}`,
+      `${humanBytes(rate * 1000)}/s`,
+      `${rest} s left`,
+    ];
+    process.stderr.write(`\r${parts.join('  ').slice(0, this.#style.columns - 1)}\x1b[K`);
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#active && this.#shown > 0) process.stderr.write('\r\x1b[K');
+  }
+}
+
+/** Refuses what could only fail after the work is done. */
+function checkOutput(file: string): void {
+  const folder = dirname(file);
+  const fail = (why: string) => new CliError(EXIT.failed, `Cannot write ${printable(file)}: ${why}`);
+  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true)
+    throw fail('there is no such folder');
+  const existing = statSync(file, { throwIfNoEntry: false });
+  if (existing !== undefined && !existing.isFile()) throw fail('it is no plain file');
+  try {
+    accessSync(folder, constants.W_OK | constants.X_OK);
+  } catch {
+    throw fail(`its folder may not be written to`);
+  }
+}
+
+/** Where writes cannot be tracked, there is another way; it has its price. */
+function withAlternative(error: unknown): unknown {
+  const problem = error instanceof ProcessError ? error.reason : undefined;
+  const cannot =
+    error instanceof PagemapError &&
+    (['ENOTTY', 'ENOSYS', 'EINVAL'].includes(error.code) || problem === 'seccomp' || problem === 'busy');
+  if (!cannot) return error;
+  const exitCode = error.code === 'EINVAL' ? EXIT.unsupported : exitCodeOf(error);
+  const hint =
+    '--stop dumps it without tracking its writes: it is stopped for all of the copying, about a second a GiB';
+  return new CliError(exitCode, `${error.message}\n${hint}`, { cause: error });
+}
+
+function describe(result: CoreResult, options: CoreCommandOptions): string[] {
+  const { file, bytes, storedBytes, pauseMs, totalMs, rounds, threads, stoppedPages, unreadablePages } =
+    result;
+  const where = file === undefined ? 'standard output' : printable(file);
+  const lines = [
+    `${where}: ${humanBytes(bytes)}${file === undefined ? '' : `, ${humanBytes(storedBytes)} on the disk`}, ${plural(threads, 'thread')}`,
+    `stopped for ${pauseMs.toFixed(1)} ms of ${(totalMs / 1000).toFixed(2)} s, in which ${plural(stoppedPages, 'page')} were copied`,
+  ];
+  if (rounds.length > 0)
+    lines.push(`copied while it ran: ${rounds.map(({ pages }) => plural(pages, 'page')).join(', then ')}`);
+  if (unreadablePages > 0)
+    lines.push(`${plural(unreadablePages, 'page')} could not be read, and are zero in the file`);
+  if (options.maxPause !== undefined && pauseMs > options.maxPause)
+    lines.push(`that is longer than the ${options.maxPause} ms of --max-pause`);
+  return lines;
+}
+
+/** The work of `pmscan core`. */
+export async function coreCommand(target: string, options: CoreCommandOptions): Promise<ExitCode> {
+  const toStdout = options.output === '-';
+  if (toStdout && process.stdout.isTTY === true)
+    throw new CliError(EXIT.usage, 'Cannot write a core file to a terminal; redirect it, or name a file');
+  if (toStdout && options.json)
+    throw new CliError(EXIT.usage, 'Cannot write the core file and JSON to standard output; name a file');
+  const pid = resolveTarget(target);
+  const suffix = options.compress === undefined ? '' : options.compress === 'gzip' ? '.gz' : '.zst';
+  const file = toStdout ? process.stdout : resolve(options.output ?? `core.${pid}${suffix}`);
+  if (typeof file === 'string') checkOutput(file);
+  try {
+    if (options.compress !== undefined) checkCompression(options.compress);
+  } catch (cause) {
+    throw new CliError(EXIT.failed, (cause as Error).message, { cause });
+  }
+
+  const abort = new AbortController();
+  const interrupt = () => {
+    if (abort.signal.aborted) process.exit(EXIT.interrupted);
+    abort.abort();
+  };
+  process.on('SIGINT', interrupt);
+  let result: CoreResult;
+  try {
+    using progress = new ProgressLine();
+    if (!options.stop) requireIoctl();
+    result = await dumpCore(pid, {
+      file,
+      compress: options.compress,
+      filter: options.filter,
+      maxRounds: options.maxRounds,
+      maxPauseMs: options.overPause === 'accept' ? undefined : options.maxPause,
+      stop: options.stop,
+      shared: options.shared,
+      signal: abort.signal,
+      onProgress: (state) => progress.show(state),
+    });
+  } catch (error) {
+    if (abort.signal.aborted)
+      throw new CliError(EXIT.interrupted, 'interrupted; the process runs on, and no core file was written');
+    throw options.stop ? error : withAlternative(error);
+  } finally {
+    process.off('SIGINT', interrupt);
+  }
+  if (options.json) {
+    const { stoppedPages, unreadablePages, storedBytes, ...rest } = result;
+    const output = new Output();
+    output.line(
+      JSON.stringify({
+        schema: 'pagemap-scan/core@1',
+        ...rest,
+        storedBytes,
+        stoppedPages,
+        unreadablePages,
+      }),
+    );
+    await output.flush();
+  } else {
+    process.stderr.write(
+      describe(result, options)
+        .map((line) => `pmscan: ${line}\n`)
+        .join(''),
+    );
+  }
+  return EXIT.done;
+}
+
+/** Adds `pmscan core` to the program. */
+export function addCoreCommand(
+  program: Command,
+  run: (work: () => Promise<ExitCode>) => Promise<void>,
+): void {
+  program
+    .command('core')
+    .description('write a core file of a running process, which is stopped for milliseconds only')
+    .argument('<pid>', 'process number, or the name of one process')
+    .option('-o, --output <file>', 'where to write it; - is standard output (default: core.PID)')
+    .option('--filter <mask>', "which mappings, as in man core(5); the process's own by default", parseFilter)
+    .option('--max-rounds <n>', 'most rounds of copying while it runs (default: 10)', parseCount)
+    .option('--max-pause <time>', 'the longest time that it may be stopped for', parseDuration)
+    .addOption(
+      new Option('--over-pause <what>', 'when that does not suffice: fail, or accept a longer one')
+        .choices(['fail', 'accept'])
+        .default('fail'),
+    )
+    .addOption(
+      new Option('--shared <when>', 'copy memory that others can write: at the stop, or while it runs')
+        .choices(['stop', 'running'])
+        .default('stop'),
+    )
+    .addOption(new Option('--compress <kind>', 'compress it').choices(['gzip', 'zstd']))
+    .option('--stop', 'stop it for all of the copying: where writes cannot be tracked')
+    .option('--json', 'one JSON document')
+    .addHelpText(
+      'after',
+      `
+Memory is copied while the process runs, then again what it wrote meanwhile, until little is left. Only for that is it
+stopped. The file shows it as it was at that moment, for gdb, lldb and their like. It holds all that the process had in
+memory, passwords and keys included: only its owner may read it.
+
+Examples:
+  pmscan core 1234                              core.1234
+  pmscan core redis-server -o /var/tmp/core     gdb /usr/bin/redis-server /var/tmp/core
+  pmscan core 1234 --max-pause 20ms --json
+  pmscan core 1234 -o - | zstd > core.zst`,
+    )
+    .action((target: string, _options: CoreCommandOptions, command: Command) =>
+      run(() => coreCommand(target, command.optsWithGlobals())),
+    );
+}

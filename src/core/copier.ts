@@ -1,0 +1,189 @@
+/** Copies memory to the core file: reads here, while the system's threads write what was read before. */
+import { readSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
+import { bufferAddress, dataRanges, type ProcessMemory } from '../live/index.js';
+import type { CoreFile } from './file.js';
+import type { Layout } from './layout.js';
+
+/** Bytes of each buffer. 4 MiB: larger ones fall out of the processor's caches between reading and writing. */
+const BUFFER_BYTES = 4 << 20;
+const BUFFERS = 3;
+/** Shorter pieces are written at once: handing one to another thread costs more. */
+const LEAST_ASYNCHRONOUS = 128 << 10;
+/** For how long nothing else gets a turn, milliseconds. */
+const DEAF_MS = 20;
+
+interface Slot {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly address: number;
+}
+
+export interface CopyHooks {
+  /** So many bytes were copied. */
+  progress(bytes: number): void;
+  /** Throws when the work is to end. */
+  check(): void;
+  unreadable(page: number): void;
+}
+
+export class Copier {
+  readonly #memory: ProcessMemory;
+  readonly #file: CoreFile;
+  readonly #layout: Layout;
+  readonly #hooks: CopyHooks;
+  readonly #free: Slot[] = [];
+  readonly #pending = new Set<Promise<void>>();
+  #failure: unknown;
+  #listened = performance.now();
+
+  constructor(memory: ProcessMemory, file: CoreFile, layout: Layout, hooks: CopyHooks) {
+    this.#memory = memory;
+    this.#file = file;
+    this.#layout = layout;
+    this.#hooks = hooks;
+    for (let count = 0; count < BUFFERS; count++) {
+      const bytes = new Uint8Array(new ArrayBuffer(BUFFER_BYTES));
+      this.#free.push({ bytes, address: bufferAddress(bytes.buffer) });
+    }
+  }
+
+  /** Lets signals and finished writes arrive. */
+  async breathe(): Promise<void> {
+    if (performance.now() - this.#listened >= DEAF_MS) {
+      await setImmediate();
+      this.#listened = performance.now();
+    }
+    this.#hooks.check();
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  async #take(): Promise<Slot> {
+    for (;;) {
+      await this.breathe();
+      const slot = this.#free.pop();
+      if (slot !== undefined) return slot;
+      await Promise.race(this.#pending);
+    }
+  }
+
+  /** Waits until all is written. */
+  async drain(): Promise<void> {
+    while (this.#pending.size > 0) await Promise.race(this.#pending);
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Copies pages of the process's memory, all of which have their place in the file. Ranges: start and end in turns. */
+  async copy(ranges: readonly number[]): Promise<void> {
+    let batch: number[] = [];
+    let bytes = 0;
+    for (let index = 0; index < ranges.length; index += 2) {
+      const end = ranges[index + 1]!;
+      for (let at = ranges[index]!; at < end; ) {
+        const to = Math.min(end, at + BUFFER_BYTES - bytes);
+        batch.push(at, to);
+        bytes += to - at;
+        at = to;
+        if (bytes < BUFFER_BYTES) continue;
+        await this.#copyBatch(batch, bytes);
+        batch = [];
+        bytes = 0;
+      }
+    }
+    if (bytes > 0) await this.#copyBatch(batch, bytes);
+  }
+
+  async #copyBatch(batch: readonly number[], bytes: number): Promise<void> {
+    const slot = await this.#take();
+    this.#memory.read(batch, slot.bytes, slot.address, this.#hooks.unreadable);
+    this.#write(slot, batch);
+    this.#hooks.progress(bytes);
+  }
+
+  /** Copies what a mapped file holds for [start, end); `fileOffset` is where the file has `start`'s byte. */
+  async copyFile(fd: number, start: number, end: number, fileOffset: number): Promise<void> {
+    for (const [from, to] of dataRanges(fd, fileOffset, fileOffset + (end - start))) {
+      for (let at = from; at < to; at += BUFFER_BYTES) {
+        const slot = await this.#take();
+        const bytes = Math.min(BUFFER_BYTES, to - at);
+        readFully(fd, slot.bytes, 0, bytes, at);
+        const address = start + (at - fileOffset);
+        this.#write(slot, [address, address + bytes]);
+        this.#hooks.progress(bytes);
+      }
+    }
+  }
+
+  #write(slot: Slot, batch: readonly number[]): void {
+    const writes: Promise<void>[] = [];
+    forEachPiece(this.#layout, batch, (from, length, offset) => {
+      if (length >= LEAST_ASYNCHRONOUS) writes.push(this.#file.write(slot.bytes, from, length, offset));
+      else this.#file.writeSync(slot.bytes, from, length, offset);
+    });
+    if (writes.length === 0) {
+      this.#free.push(slot);
+      return;
+    }
+    const done: Promise<void> = Promise.allSettled(writes).then((results) => {
+      const failed = results.find((result) => result.status === 'rejected');
+      if (failed !== undefined) this.#failure ??= failed.reason;
+      this.#pending.delete(done);
+      this.#free.push(slot);
+    });
+    this.#pending.add(done);
+  }
+}
+
+/** Cuts ranges whose bytes stand one behind the other in a buffer into pieces that do so in the file. */
+export function forEachPiece(
+  layout: Layout,
+  ranges: readonly number[],
+  visit: (from: number, length: number, offset: number) => void,
+): void {
+  let filled = 0;
+  let from = 0;
+  let length = 0;
+  let offset = 0;
+  for (let index = 0; index < ranges.length; index += 2) {
+    layout.parts(ranges[index]!, ranges[index + 1]!, (start, end, place) => {
+      if (place < 0) throw new Error(`Cannot write 0x${start.toString(16)}: it has no place`);
+      if (length > 0 && offset + length === place) {
+        length += end - start;
+      } else {
+        if (length > 0) visit(from, length, offset);
+        [from, length, offset] = [filled, end - start, place];
+      }
+      filled += end - start;
+    });
+  }
+  if (length > 0) visit(from, length, offset);
+}
+
+/** Reads part of a file; what is behind its end is zero. */
+export function readFully(fd: number, into: Uint8Array, from: number, length: number, offset: number): void {
+  for (let done = 0; done < length; ) {
+    const got = readSync(fd, into, from + done, length - done, offset + done);
+    if (got === 0) {
+      into.fill(0, from + done, from + length);
+      return;
+    }
+    done += got;
+  }
+}
+
+/** Of `start` to `end`, the windows in which places are given: all of what is small, parts of what is large. */
+export const WINDOW_BYTES = 64 << 20;
+
+export function placeWindows(
+  layout: Layout,
+  mapping: { readonly start: number; readonly end: number },
+  start: number,
+  end: number,
+): void {
+  if (mapping.end - mapping.start <= WINDOW_BYTES) {
+    layout.place(mapping.start, mapping.end);
+    return;
+  }
+  const from = Math.max(mapping.start, Math.floor(start / WINDOW_BYTES) * WINDOW_BYTES);
+  const to = Math.min(mapping.end, Math.ceil(end / WINDOW_BYTES) * WINDOW_BYTES);
+  layout.place(from, to);
+}

@@ -1,0 +1,950 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+/**
+ * A core dump of a running process that stops it only for what it wrote last.
+ *
+ * Rounds: what is there is copied while the process runs and its writes are tracked, then what was written meanwhile, until
+ * little is left. Then all threads are stopped, what was written since the last round is copied to a buffer, with the
+ * registers and the list of mappings, and the threads go on. Each page in the file is thus as it was at the stop:
+ *
+ * - a page that is tracked was copied after its last write, or it is found written at the stop;
+ * - one that was discarded shows as written, too, and is looked at again: it becomes a hole;
+ * - what cannot be tracked, or can be written by others, is copied at the stop.
+ */
+import { closeSync } from 'node:fs';
+import { freemem, setPriority, tmpdir } from 'node:os';
+import { dirname } from 'node:path';
+import type { Writable } from 'node:stream';
+import {
+  errnoNumber,
+  PAGE_IS_WRITTEN,
+  PAGE_SIZE,
+  PagemapError,
+  PM_SCAN_CHECK_WPASYNC,
+  RegionBuffer,
+} from '../abi/index.js';
+import {
+  bufferAddress,
+  dataRanges,
+  type LivePagemap,
+  openMappedFile,
+  openPagemap,
+  ProcessMemory,
+  ProcessStopper,
+  type StoppedProcess,
+} from '../live/index.js';
+import { findMappingIndex, type Mapping, parseSmaps } from '../proc/index.js';
+import { scanLegs } from '../query/index.js';
+import { type ProcessTracker, type TrackedPart, trackProcess } from '../track/index.js';
+import { Copier, forEachPiece, placeWindows, readFully } from './copier.js';
+import { CoreFile } from './file.js';
+import { isVdso, traitsOf } from './filter.js';
+import { Layout } from './layout.js';
+import {
+  type CoreArchitecture,
+  coreArchitecture,
+  makeScratch,
+  type ProcessFacts,
+  type ThreadState,
+  takeFacts,
+  takeThreads,
+} from './notes.js';
+import { PageSet } from './page-set.js';
+import { type Planned, readPlan, updatePlan } from './plan.js';
+import { Presence } from './presence.js';
+import { holesAreWritten } from './probe.js';
+import { RangeSet } from './range-set.js';
+import { FIRST_DATA_OFFSET, writeCore } from './segments.js';
+import { type Compression, checkCompression, sendCore } from './send.js';
+import { fileId, hasNoDescriptor, mappedByNobodyElse } from './sharers.js';
+
+/** How far a dump has come. */
+export interface CoreProgress {
+  /** 1 for what was there, then what was written meanwhile; 'stop' while the process is stopped. */
+  readonly round: number | 'stop';
+  /** Of this round, bytes. */
+  readonly copiedBytes: number;
+  readonly totalBytes: number;
+  readonly elapsedMs: number;
+}
+
+export interface CoreOptions {
+  /**
+   * The file to write; it gets this name when it is whole, and replaces what had it. Or a stream: what is written before the
+   * process's last writes are known has to stay open to change, so that it is kept in a nameless file of the folder for
+   * temporary files (TMPDIR) until then.
+   */
+  readonly file: string | Writable;
+  /** Compress it; of zstd, Node has had the streaming kind since 22.15 and 23.8. */
+  readonly compress?: Compression | undefined;
+  /** Which mappings to dump, as in /proc/PID/coredump_filter (man core(5)); the process's own by default. */
+  readonly filter?: number | undefined;
+  /** Most rounds of copying while it runs; 30 by default. */
+  readonly maxRounds?: number | undefined;
+  /** The longest pause, milliseconds: a dump that would take a longer one fails instead. No limit by default. */
+  readonly maxPauseMs?: number | undefined;
+  /** Stop the process for all of the copying: where writes cannot be tracked. */
+  readonly stop?: boolean | undefined;
+  /**
+   * Memory that others may write to, since they have it mapped or open: 'stop' copies it while the process is stopped, so
+   * that it is no older than all else; 'running' copies it before, with a shorter pause. 'stop' by default.
+   */
+  readonly shared?: 'stop' | 'running' | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: CoreProgress) => void) | undefined;
+  /** Called with the process still stopped, when all has been taken of it: for tests. */
+  readonly whileStopped?: ((stopped: StoppedProcess) => void) | undefined;
+}
+
+/** What was dumped. */
+export interface CoreResult {
+  readonly pid: number;
+  /** Undefined for a stream. */
+  readonly file: string | undefined;
+  /** The core's length, holes included; before compression. */
+  readonly bytes: number;
+  /** What the file takes on the disk; of a stream, what was written to it. */
+  readonly storedBytes: number;
+  /** For how long the process was stopped, milliseconds; starting to track stops one thread for about half of one more. */
+  readonly pauseMs: number;
+  readonly totalMs: number;
+  /** Copying while it ran. */
+  readonly rounds: readonly { readonly pages: number; readonly ms: number }[];
+  /** Copied while it was stopped. */
+  readonly stoppedPages: number;
+  readonly threads: number;
+  /** Pages that could not be read; they are zero in the file. */
+  readonly unreadablePages: number;
+}
+
+const DEFAULT_ROUNDS = 30;
+/** So little is left that another round would not shorten the pause, pages. */
+const FEW_PAGES = 256;
+/** A round that leaves more than this share of what the best one left has not helped. */
+const HELPFUL = 0.9;
+/** So many rounds in a row may not help: a busy moment is not yet a busy process. */
+const MOST_VAIN_ROUNDS = 3;
+/** What is copied at the stop is kept in memory up to this, and written when the process runs again. */
+const MOST_KEPT_BYTES = 2 ** 30;
+const LEAST_KEPT_BYTES = 8 << 20;
+/** Suspects that are so near are looked at in one call, bytes: a call costs as much as so many pages. */
+const NEAR_BYTES = 256 * PAGE_SIZE;
+
+function failure(action: string, code: string, hint: string, pid: number): PagemapError {
+  return new PagemapError(action, { errno: errnoNumber(code)!, syscall: 'check', pid, hint });
+}
+
+/** A part of a mapping that is looked at, at the stop. */
+interface Suspect {
+  readonly start: number;
+  readonly end: number;
+  readonly planned: Planned;
+}
+
+/** What was found at the stop. */
+export interface FinalState {
+  readonly plan: readonly Planned[];
+  readonly threads: readonly ThreadState[];
+  /** Private memory that was looked at; what has no page of its own in it is not what an earlier copy holds. */
+  readonly checked: readonly Suspect[];
+  /** Of it, what has pages. */
+  readonly present: readonly Suspect[];
+  /** Shared memory that was read from its file. */
+  readonly shared: readonly Suspect[];
+  readonly kept: Kept | undefined;
+  readonly pages: number;
+  /** The vDSO and its data, by the mapping's start. */
+  readonly special: ReadonlyMap<number, Uint8Array>;
+}
+
+/** What was copied at the stop, to be written later: the ranges' bytes one behind the other. */
+interface Kept {
+  readonly bytes: Uint8Array;
+  readonly ranges: readonly number[];
+}
+
+class Dump implements Disposable {
+  readonly #pid: number;
+  readonly #options: CoreOptions;
+  readonly #arch: CoreArchitecture;
+  readonly #pagemap: LivePagemap;
+  readonly #tracker: ProcessTracker | undefined;
+  readonly #memory: ProcessMemory;
+  readonly #file: CoreFile;
+  readonly #layout = new Layout(FIRST_DATA_OFFSET);
+  readonly #copier: Copier;
+  readonly #presence: Presence;
+  readonly #filter: number;
+  readonly #started: number;
+  readonly #rounds: { pages: number; ms: number }[] = [];
+  /** Pages of the process's own that the file holds, as they were at some time. */
+  readonly #copied = new PageSet();
+  /** Pages that the tracker reported and that were not copied since. */
+  readonly #dirty = new PageSet();
+  /** Where all pages were copied once, or are in `#dirty`, while the tracker watched. */
+  readonly #baseline = new RangeSet();
+  /** Files that are mapped, by `fileId`; -1 for those that cannot be opened. */
+  readonly #files = new Map<string, number>();
+  /** First pages of mapped programs and libraries, by the mapping's start. */
+  readonly #headers = new Map<number, Uint8Array | undefined>();
+  readonly #unreadable = new PageSet();
+  #unreadableCount = 0;
+  #exclusive: ReadonlySet<string> = new Set();
+  #plan: readonly Planned[] = [];
+  /** What the last round left to copy, ranges and their pages. */
+  #written: readonly number[] = [];
+  #left = 0;
+  #round: number | 'stop' = 1;
+  #roundBytes = 0;
+  #roundTotal = 0;
+
+  constructor(
+    pagemap: LivePagemap,
+    tracker: ProcessTracker | undefined,
+    file: CoreFile,
+    options: CoreOptions,
+    started: number,
+  ) {
+    this.#pid = pagemap.pid;
+    this.#pagemap = pagemap;
+    this.#tracker = tracker;
+    this.#file = file;
+    this.#options = options;
+    this.#started = started;
+    this.#arch = coreArchitecture()!;
+    this.#presence = new Presence(pagemap);
+    this.#memory = new ProcessMemory(pagemap.process);
+    this.#filter = options.filter ?? this.#ownFilter();
+    this.#copier = new Copier(this.#memory, file, this.#layout, {
+      progress: (bytes) => {
+        this.#roundBytes += bytes;
+        this.#tell();
+      },
+      check: () => options.signal?.throwIfAborted(),
+      unreadable: (page) => {
+        // Or is it gone? Then nothing can be read any more.
+        if (this.#unreadableCount % 256 === 0) this.#pagemap.checkAlive();
+        this.#unreadableCount++;
+        this.#unreadable.add(page, page + PAGE_SIZE);
+      },
+    });
+  }
+
+  #ownFilter(): number {
+    const text = new TextDecoder().decode(this.#pagemap.process.read('coredump_filter')).trim();
+    return Number.parseInt(text, 16);
+  }
+
+  #tell(): void {
+    this.#options.onProgress?.({
+      round: this.#round,
+      copiedBytes: this.#roundBytes,
+      totalBytes: this.#roundTotal,
+      elapsedMs: performance.now() - this.#started,
+    });
+  }
+
+  // --- Files and sharing -------------------------------------------------------------------------------------------
+
+  /** The file behind a mapping, held open from when it is first seen; undefined when it may not be opened. */
+  #fileOf(mapping: Mapping): number | undefined {
+    const id = fileId(mapping);
+    let fd = this.#files.get(id);
+    if (fd === undefined) {
+      fd = openMappedFile(this.#pagemap.process, mapping) ?? -1;
+      this.#files.set(id, fd);
+    }
+    return fd < 0 ? undefined : fd;
+  }
+
+  /** Shared memory is read from its file: the process's page tables do not tell what is in it, and need not grow. */
+  #isShared({ mapping }: Planned): boolean {
+    return mapping.perms[3] === 's';
+  }
+
+  /** A private mapping of a file, of which the pages that are not the process's own are the file's. */
+  #hasFile({ mapping }: Planned): boolean {
+    return mapping.inode !== 0 && mapping.perms[3] === 'p' && mapping.name !== '/anon_hugepage';
+  }
+
+  /** Whether it is copied while the process runs. */
+  #isEarly(planned: Planned): boolean {
+    const { share, mapping } = planned;
+    if (share === 'none' || share === 'header' || isVdso(mapping.name)) return false;
+    if (this.#isShared(planned)) {
+      if (this.#fileOf(mapping) === undefined) return false;
+      return this.#options.shared === 'running' || this.#exclusive.has(fileId(mapping));
+    }
+    return !this.#hasFile(planned) || this.#fileOf(mapping) !== undefined;
+  }
+
+  // --- While it runs -----------------------------------------------------------------------------------------------
+
+  #refreshPlan(): void {
+    let plan: readonly Planned[] = updatePlan(this.#pagemap.mappings(), this.#plan, this.#filter);
+    if (plan.some(({ known }) => !known)) plan = readPlan(this.#pagemap, this.#filter);
+    this.#plan = plan;
+    this.#findExclusive();
+    for (const { mapping, share } of plan) {
+      if (share !== 'header' && share !== 'written-else-header') continue;
+      if (this.#headers.has(mapping.start)) continue;
+      this.#headers.set(mapping.start, this.#readHeader(mapping));
+    }
+  }
+
+  #findExclusive(): void {
+    const candidates = this.#plan.filter(({ mapping }) => hasNoDescriptor(mapping));
+    this.#exclusive = mappedByNobodyElse(
+      new Set(candidates.map(({ mapping }) => fileId(mapping))),
+      this.#pid,
+    );
+  }
+
+  /** The first page of a mapping, if an ELF file begins there. */
+  #readHeader({ start }: Mapping): Uint8Array | undefined {
+    const page = new Uint8Array(new ArrayBuffer(PAGE_SIZE));
+    this.#memory.read([start, start + PAGE_SIZE], page, bufferAddress(page.buffer), () => undefined);
+    return page[0] === 0x7f && page[1] === 0x45 && page[2] === 0x4c && page[3] === 0x46 ? page : undefined;
+  }
+
+  #place({ mapping }: Planned, start: number, end: number): void {
+    placeWindows(this.#layout, mapping, start, end);
+  }
+
+  /** Copies what the last round left, or all there is. Afterwards `#left` pages are left. */
+  async #copyRound(tracker: ProcessTracker): Promise<void> {
+    const begin = performance.now();
+    this.#round = this.#rounds.length + 1;
+    this.#roundBytes = 0;
+    this.#refreshPlan();
+    const mappings = this.#plan.map(({ mapping }) => mapping);
+    const { ranges, shared, bytes } = this.#select(tracker.tracked(mappings), this.#written);
+    this.#roundTotal = bytes;
+    if (this.#round === 1) this.#checkSpace(bytes);
+    this.#tell();
+    for (let index = 0; index < ranges.length; index += 2) {
+      this.#copied.add(ranges[index]!, ranges[index + 1]!);
+      this.#dirty.delete(ranges[index]!, ranges[index + 1]!);
+      this.#unreadable.delete(ranges[index]!, ranges[index + 1]!);
+    }
+    await this.#copier.copy(ranges);
+    for (const { start, end, planned } of shared) await this.#copyShared(planned, start, end);
+    await this.#copier.drain();
+    this.#rounds.push({ pages: bytes / PAGE_SIZE, ms: performance.now() - begin });
+    await this.#copier.breathe();
+
+    const written: number[] = [];
+    let left = 0;
+    tracker.collect((start, end) => {
+      written.push(start, end);
+      left += (end - start) / PAGE_SIZE;
+    });
+    // Until they are copied, in whichever way: from here on the kernel tells of them no more.
+    for (let index = 0; index < written.length; index += 2)
+      this.#dirty.add(written[index]!, written[index + 1]!);
+    this.#written = written;
+    this.#left = left;
+  }
+
+  /** Copies rounds as long as that helps; `most` at most in all. */
+  async #copyRounds(tracker: ProcessTracker, most: number, mostVain: number): Promise<void> {
+    let least = Number.POSITIVE_INFINITY;
+    for (let vain = 0; vain < mostVain && this.#rounds.length < most; ) {
+      await this.#copyRound(tracker);
+      if (this.#left <= FEW_PAGES) break;
+      vain = this.#left < least * HELPFUL ? 0 : vain + 1;
+      least = Math.min(least, this.#left);
+    }
+  }
+
+  /** What to copy: what was written, and all of what was not copied before. Gives each its place. */
+  #select(
+    parts: readonly TrackedPart[],
+    written: readonly number[],
+  ): { ranges: number[]; shared: Suspect[]; bytes: number } {
+    const mappings = this.#plan.map(({ mapping }) => mapping);
+    const ranges: number[] = [];
+    const shared: Suspect[] = [];
+    let bytes = 0;
+    const add = (planned: Planned, start: number, end: number) => {
+      if (this.#isShared(planned)) shared.push({ start, end, planned });
+      else {
+        this.#place(planned, start, end);
+        ranges.push(start, end);
+      }
+      bytes += end - start;
+    };
+    let index = 0;
+    for (const part of parts) {
+      const planned = this.#plan[findMappingIndex(mappings, part.start)];
+      while (index < written.length && written[index + 1]! <= part.start) index += 2;
+      if (planned === undefined || !this.#isEarly(planned)) continue;
+      this.#baseline.parts(part.start, part.end, (start, end, inside) => {
+        if (!inside) {
+          if (this.#isShared(planned)) add(planned, start, end);
+          else this.#presence.visit(start, end, this.#hasFile(planned), (from, to) => add(planned, from, to));
+          return;
+        }
+        for (let next = index; next < written.length && written[next]! < end; next += 2) {
+          const from = Math.max(start, written[next]!);
+          const to = Math.min(end, written[next + 1]!);
+          if (from < to) add(planned, from, to);
+        }
+      });
+    }
+    for (const part of parts) {
+      const planned = this.#plan[findMappingIndex(mappings, part.start)];
+      if (planned !== undefined && this.#isEarly(planned)) this.#baseline.add(part.start, part.end);
+    }
+    return { ranges, shared, bytes };
+  }
+
+  async #copyShared(planned: Planned, start: number, end: number): Promise<void> {
+    const { mapping } = planned;
+    const fd = this.#fileOf(mapping)!;
+    this.#place(planned, mapping.start, mapping.start + PAGE_SIZE);
+    this.#layout.place(start, end);
+    this.#copied.add(start, end);
+    this.#dirty.delete(start, end);
+    await this.#copier.copyFile(fd, start, end, mapping.offset + (start - mapping.start));
+  }
+
+  #checkSpace(bytes: number): void {
+    const free = this.#file.freeBytes;
+    if (bytes <= free) return;
+    const mebibytes = (value: number) => `${Math.ceil(value / 2 ** 20).toLocaleString('en-US')} MiB`;
+    throw failure(
+      `write the core file of process ${this.#pid}`,
+      'ENOSPC',
+      `it takes about ${mebibytes(bytes)}, and ${mebibytes(free)} are free in ${this.#file.folder}`,
+      this.#pid,
+    );
+  }
+
+  // --- While it is stopped -----------------------------------------------------------------------------------------
+
+  /** All mappings in parts: those of which the tracker and earlier copies tell everything, and the others. */
+  *#items(
+    plan: readonly Planned[],
+    parts: readonly TrackedPart[],
+  ): Generator<Suspect & { trusted: boolean }> {
+    let index = 0;
+    for (const planned of plan) {
+      const { mapping, share } = planned;
+      while (index < parts.length && parts[index]!.end <= mapping.start) index++;
+      if (share === 'none' || share === 'header' || isVdso(mapping.name)) continue;
+      const early = this.#isEarly(planned);
+      let at = mapping.start;
+      const found: (Suspect & { trusted: boolean })[] = [];
+      for (let next = index; early && next < parts.length && parts[next]!.start < mapping.end; next++) {
+        const part = parts[next]!;
+        if (part.start > at) found.push({ start: at, end: part.start, planned, trusted: false });
+        this.#baseline.parts(part.start, part.end, (start, end, trusted) =>
+          found.push({ start, end, planned, trusted }),
+        );
+        at = part.end;
+      }
+      if (at < mapping.end) found.push({ start: at, end: mapping.end, planned, trusted: false });
+      yield* found;
+    }
+  }
+
+  /** Pages of trusted neighbours that were written or discarded since they were copied. */
+  #changes(
+    items: readonly Suspect[],
+    buffer: RegionBuffer,
+    visit: (item: Suspect, start: number, end: number) => void,
+  ): void {
+    const runs = this.#writtenRuns(items[0]!.start, items[items.length - 1]!.end, buffer);
+    if (runs === undefined) {
+      // Another mapping than the one that was tracked.
+      if (items.length === 1) visit(items[0]!, items[0]!.start, items[0]!.end);
+      else for (const item of items) this.#changes([item], buffer, visit);
+      return;
+    }
+    let index = 0;
+    for (const item of items) {
+      const { start, end } = item;
+      while (index < runs.length && runs[index + 1]! <= start) index += 2;
+      let report = (from: number, to: number) => visit(item, from, to);
+      const changed = new RangeSet();
+      const dirty = this.#dirty.some(start, end);
+      if (dirty) report = (from, to) => changed.add(from, to);
+      for (let next = index; next < runs.length && runs[next]! < end; next += 2)
+        report(Math.max(start, runs[next]!), Math.min(end, runs[next + 1]!));
+      if (!dirty) continue;
+      this.#dirty.runs(start, end, true, report);
+      changed.parts(start, end, (from, to, inside) => {
+        if (inside) visit(item, from, to);
+      });
+    }
+  }
+
+  /** What shows as written, as ranges; undefined when not all of it is tracked. */
+  #writtenRuns(start: number, end: number, buffer: RegionBuffer): number[] | undefined {
+    // The kernel's fast path: a third of a nanosecond a page. What does not exist shows as written, too.
+    const query = {
+      start,
+      end,
+      categoryMask: PAGE_IS_WRITTEN,
+      returnMask: PAGE_IS_WRITTEN,
+      flags: PM_SCAN_CHECK_WPASYNC,
+    };
+    const runs: number[] = [];
+    let last = -1;
+    try {
+      for (const found of scanLegs(this.#pagemap, query, { buffer })) {
+        for (let index = 0; index < found.length; index++) {
+          const from = found.start(index);
+          const to = found.end(index);
+          if (from === last) runs[runs.length - 1] = to;
+          else runs.push(from, to);
+          last = to;
+        }
+      }
+    } catch (error) {
+      if (!(error instanceof PagemapError) || error.code !== 'EPERM') throw error;
+      return undefined;
+    }
+    return runs;
+  }
+
+  /** Of private memory, the parts with pages of its own. */
+  #findPresent(checked: readonly Suspect[]): Suspect[] {
+    const present: Suspect[] = [];
+    for (let index = 0; index < checked.length; ) {
+      const first = checked[index]!;
+      const ownOnly = this.#hasFile(first.planned);
+      let last = index;
+      while (
+        last + 1 < checked.length &&
+        checked[last + 1]!.start - checked[last]!.end <= NEAR_BYTES &&
+        this.#hasFile(checked[last + 1]!.planned) === ownOnly
+      ) {
+        last++;
+      }
+      let at = index;
+      const end = last;
+      this.#presence.visit(first.start, checked[last]!.end, ownOnly, (from, to) => {
+        while (at < end && checked[at]!.end <= from) at++;
+        for (let next = at; next <= end && checked[next]!.start < to; next++) {
+          const suspect = checked[next]!;
+          const start = Math.max(from, suspect.start);
+          const stop = Math.min(to, suspect.end);
+          if (start < stop) present.push({ start, end: stop, planned: suspect.planned });
+        }
+      });
+      index = last + 1;
+    }
+    return present;
+  }
+
+  /** Takes all that is to be taken of the stopped process. */
+  async #take(stopped: StoppedProcess | undefined, room: Uint8Array<ArrayBuffer>): Promise<FinalState> {
+    const buffer = new RegionBuffer(8192);
+    const plan = updatePlan(this.#pagemap.mappings(), this.#plan, this.#filter);
+    this.#pagemap.checkAlive();
+    const threads = stopped === undefined ? [] : takeThreads(stopped, this.#arch, makeScratch(this.#arch));
+    const parts = this.#tracker?.tracked(plan.map(({ mapping }) => mapping)) ?? [];
+
+    const checked: Suspect[] = [];
+    const changed: Suspect[] = [];
+    const shared: Suspect[] = [];
+    const exact = this.#tracker === undefined || holesAreWritten();
+    const add = ({ planned }: Suspect, start: number, end: number) => {
+      const file = this.#isShared(planned) && this.#fileOf(planned.mapping) !== undefined;
+      (file ? shared : changed).push({ start, end, planned });
+    };
+    // Neighbours together, for a call costs more than many small mappings.
+    let group: Suspect[] = [];
+    const flush = () => {
+      if (group.length > 0) this.#changes(group, buffer, add);
+      group = [];
+    };
+    for (const item of this.#items(plan, parts)) {
+      if (!item.trusted || group[group.length - 1]?.end !== item.start) flush();
+      if (item.trusted) group.push(item);
+      else add(item, item.start, item.end);
+      if (!exact && !this.#isShared(item.planned)) checked.push(item);
+    }
+    flush();
+    const looked = exact ? changed : checked;
+    let present = this.#findPresent(looked.filter(({ planned }) => !this.#isShared(planned)));
+    if (!exact) present = intersect(present, changed);
+    // Without its file, all of it is read by way of the process, which may have to make page tables for that.
+    for (const { start, end, planned } of changed) {
+      const { mapping, share } = planned;
+      if (this.#isShared(planned)) present.push({ start, end, planned });
+      else if (
+        this.#hasFile(planned) &&
+        this.#fileOf(mapping) === undefined &&
+        (share === 'all' || present.some((other) => other.planned === planned))
+      ) {
+        present = present.filter((other) => other.planned !== planned);
+        present.push({ start, end, planned });
+      }
+    }
+    present.sort((a, b) => a.start - b.start);
+
+    const ranges = present.flatMap(({ start, end }) => [start, end]);
+    const sharedData = this.#sharedData(shared);
+    let bytes = 0;
+    for (const { start, end } of present) bytes += end - start;
+    for (const { start, end } of sharedData) bytes += end - start;
+    for (const { start, end } of present) this.#unreadable.delete(start, end);
+    if (stopped !== undefined) this.#checkPause(stopped.elapsedMs, bytes);
+    if (this.#tracker === undefined) this.#checkSpace(bytes);
+    let kept: Kept | undefined;
+    if (bytes <= room.byteLength) {
+      kept = this.#keep(ranges, sharedData, room);
+    } else if (stopped !== undefined) {
+      this.#roundTotal = bytes;
+      this.#roundBytes = 0;
+      for (const { start, end, planned } of present) this.#place(planned, start, end);
+      await this.#copier.copy(ranges);
+      for (const { start, end, planned } of sharedData) {
+        this.#layout.place(planned.mapping.start, planned.mapping.end);
+        const offset = planned.mapping.offset + (start - planned.mapping.start);
+        await this.#copier.copyFile(this.#fileOf(planned.mapping)!, start, end, offset);
+      }
+    }
+    const special = new Map<number, Uint8Array>();
+    for (const { mapping, share } of plan) {
+      if (share !== 'none' && isVdso(mapping.name)) this.#takeSpecial(mapping, special);
+      if ((share === 'header' || share === 'written-else-header') && !this.#headers.has(mapping.start))
+        this.#headers.set(mapping.start, this.#readHeader(mapping));
+    }
+    // Whatever was read of a process that was killed meanwhile is worth nothing.
+    this.#pagemap.checkAlive();
+    return { plan, threads, checked: looked, present, shared, kept, special, pages: bytes / PAGE_SIZE };
+  }
+
+  #takeSpecial(mapping: Mapping, special: Map<number, Uint8Array>): void {
+    const { start, end } = mapping;
+    const bytes = new Uint8Array(new ArrayBuffer(end - start));
+    let unreadable = 0;
+    this.#memory.read([start, end], bytes, bufferAddress(bytes.buffer), () => unreadable++);
+    if (unreadable * PAGE_SIZE < bytes.length) special.set(start, bytes);
+  }
+
+  /** What of shared memory is no hole. */
+  #sharedData(shared: readonly Suspect[]): Suspect[] {
+    const data: Suspect[] = [];
+    for (const { start, end, planned } of shared) {
+      const { mapping } = planned;
+      const delta = mapping.start - mapping.offset;
+      for (const [from, to] of dataRanges(this.#fileOf(mapping)!, start - delta, end - delta))
+        data.push({ start: from + delta, end: to + delta, planned });
+    }
+    return data;
+  }
+
+  #keep(ranges: readonly number[], shared: readonly Suspect[], room: Uint8Array<ArrayBuffer>): Kept {
+    this.#memory.read(ranges, room, bufferAddress(room.buffer), (page) => {
+      this.#unreadableCount++;
+      this.#unreadable.add(page, page + PAGE_SIZE);
+    });
+    const all = [...ranges];
+    let filled = 0;
+    for (let index = 0; index < ranges.length; index += 2) filled += ranges[index + 1]! - ranges[index]!;
+    for (const { start, end, planned } of shared) {
+      const offset = planned.mapping.offset + (start - planned.mapping.start);
+      readFully(this.#fileOf(planned.mapping)!, room, filled, end - start, offset);
+      all.push(start, end);
+      filled += end - start;
+    }
+    return { bytes: room, ranges: all };
+  }
+
+  /** What the pause will come to; measured: copying runs at some 2 GiB/s. */
+  #checkPause(elapsedMs: number, bytes: number): void {
+    const { maxPauseMs } = this.#options;
+    const estimateMs = elapsedMs + (bytes / 2 ** 31) * 1000;
+    if (maxPauseMs === undefined || estimateMs <= maxPauseMs) return;
+    throw failure(
+      `dump process ${this.#pid} within the pause that was allowed`,
+      'ETIMEDOUT',
+      `about ${Math.ceil(estimateMs)} ms would be needed, and ${maxPauseMs} ms were given: it writes faster than it can be copied, or shares much memory with others; a longer --max-pause lets it, or --shared running`,
+      this.#pid,
+    );
+  }
+
+  // --- All of it ---------------------------------------------------------------------------------------------------
+
+  async run(): Promise<CoreResult> {
+    const { signal, whileStopped } = this.#options;
+    signal?.throwIfAborted();
+    const facts: ProcessFacts = takeFacts(this.#pagemap.process);
+    const most = this.#options.maxRounds ?? DEFAULT_ROUNDS;
+    if (this.#tracker === undefined) this.#refreshPlan();
+    else await this.#copyRounds(this.#tracker, most, MOST_VAIN_ROUNDS);
+    const stopper = new ProcessStopper(this.#pagemap.process);
+    // More than the last round left: it goes on writing until it stands still.
+    const expected = LEAST_KEPT_BYTES + this.#lateBytes() + 2 * this.#left * PAGE_SIZE;
+    const bytes = Math.min(expected, MOST_KEPT_BYTES, Math.floor(freemem() / 4));
+    const room = new Uint8Array(new ArrayBuffer(bytes)).fill(1);
+    if (this.#tracker !== undefined) {
+      holesAreWritten();
+      // In earnest, but with nobody stopped and nothing kept: so that it is compiled when it matters.
+      if (this.#lateBytes() < LEAST_KEPT_BYTES) await this.#take(undefined, room);
+      // Of what was written meanwhile, as much as can be had without a stop.
+      await this.#copyRounds(this.#tracker, most, 1);
+    }
+    let final: FinalState;
+    let pauseMs: number;
+    for (;;) {
+      const before = this.#exclusive;
+      this.#round = 'stop';
+      ({ final, pauseMs } = await this.#pause(stopper, room, whileStopped));
+      this.#findExclusive();
+      // Somebody else has got hold of memory that was only its own: once more.
+      if ([...before].every((id) => this.#exclusive.has(id))) break;
+    }
+    this.#tracker?.releaseInPieces();
+    this.#plan = final.plan;
+    await this.#copier.drain();
+    const { bytes: length, storedBytes } = await this.#finish(facts, final);
+    return {
+      pid: this.#pid,
+      file: typeof this.#options.file === 'string' ? this.#options.file : undefined,
+      bytes: length,
+      storedBytes,
+      pauseMs,
+      totalMs: performance.now() - this.#started,
+      rounds: this.#rounds,
+      stoppedPages: final.pages,
+      threads: final.threads.length,
+      unreadablePages: this.#countUnreadable(final),
+    };
+  }
+
+  #countUnreadable({ plan }: FinalState): number {
+    let pages = 0;
+    for (const { mapping, share } of plan) {
+      if (share === 'none' || share === 'header') continue;
+      this.#unreadable.runs(mapping.start, mapping.end, true, (start, end) => {
+        pages += (end - start) / PAGE_SIZE;
+      });
+    }
+    return pages;
+  }
+
+  /** About how much is copied at the stop in any case, bytes. */
+  #lateBytes(): number {
+    let bytes = 0;
+    for (const planned of this.#plan) {
+      const { mapping, share } = planned;
+      if (share !== 'none' && share !== 'header' && this.#isShared(planned) && !this.#isEarly(planned))
+        bytes += mapping.end - mapping.start;
+    }
+    return bytes;
+  }
+
+  async #pause(
+    stopper: ProcessStopper,
+    room: Uint8Array<ArrayBuffer>,
+    whileStopped: CoreOptions['whileStopped'],
+  ): Promise<{ final: FinalState; pauseMs: number }> {
+    prioritise(-20);
+    let since: number;
+    let final: FinalState;
+    try {
+      using stopped = stopper.stop();
+      since = stopped.since;
+      final = await this.#take(stopped, room);
+      await this.#copier.drain();
+      whileStopped?.(stopped);
+    } finally {
+      prioritise(0);
+    }
+    return { final, pauseMs: performance.now() - since };
+  }
+
+  /** Writes what was kept, clears what is gone, and puts the headers and notes to it. */
+  async #finish(facts: ProcessFacts, final: FinalState): Promise<{ bytes: number; storedBytes: number }> {
+    const plan = this.#withoutSecrets(final.plan);
+    for (const { start, end, planned } of final.present) this.#place(planned, start, end);
+    for (const { mapping } of new Set(final.shared.map(({ planned }) => planned)))
+      this.#layout.place(mapping.start, mapping.end);
+    this.#clear(final);
+    for (const { start, end } of final.present) this.#copied.add(start, end);
+    await this.#fill(plan);
+    if (final.kept !== undefined) {
+      const { bytes, ranges } = final.kept;
+      forEachPiece(this.#layout, ranges, (from, length, offset) =>
+        this.#file.writeSync(bytes, from, length, offset),
+      );
+    }
+    const written = (planned: Planned) => {
+      const { mapping } = planned;
+      return this.#copied.some(mapping.start, mapping.end);
+    };
+    const length = writeCore({
+      file: this.#file,
+      layout: this.#layout,
+      arch: this.#arch,
+      handle: this.#pagemap.process,
+      facts,
+      threads: final.threads,
+      plan,
+      special: final.special,
+      headers: this.#headers,
+      written,
+    });
+    const { file, compress, signal } = this.#options;
+    signal?.throwIfAborted();
+    if (typeof file === 'string' && compress === undefined) {
+      await this.#file.publish();
+      return { bytes: length, storedBytes: this.#file.storedBytes };
+    }
+    return { bytes: length, storedBytes: await sendCore(this.#file, length, file, compress, signal) };
+  }
+
+  /** Mappings that came last may have been marked as not to be dumped: that could not be asked at the stop. */
+  #withoutSecrets(plan: readonly Planned[]): readonly Planned[] {
+    if (plan.every(({ known, share }) => known || share === 'none')) return plan;
+    let secret: { start: number; end: number }[];
+    try {
+      secret = parseSmaps(this.#pagemap.process.read('smaps')).filter(
+        (mapping) => traitsOf(mapping).dontDump,
+      );
+    } catch {
+      // The process has ended since.
+      return plan;
+    }
+    return plan.map((planned) => {
+      const { mapping, known } = planned;
+      const isSecret = !known && secret.some(({ start, end }) => start < mapping.end && end > mapping.start);
+      return isSecret ? { ...planned, share: 'none' } : planned;
+    });
+  }
+
+  /** Makes holes of pages that were copied and are gone. */
+  #clear(final: FinalState): void {
+    const clear = (start: number, end: number) => {
+      this.#copied.runs(start, end, true, (from, to) => {
+        this.#layout.parts(from, to, (_, __, offset) => {
+          if (offset >= 0) this.#file.clear(offset, to - from);
+        });
+      });
+      this.#copied.delete(start, end);
+    };
+    let index = 0;
+    for (const { start, end } of final.checked) {
+      let at = start;
+      while (index < final.present.length && final.present[index]!.end <= start) index++;
+      for (let next = index; next < final.present.length && final.present[next]!.start < end; next++) {
+        if (final.present[next]!.start > at) clear(at, final.present[next]!.start);
+        at = Math.max(at, final.present[next]!.end);
+      }
+      if (at < end) clear(at, end);
+    }
+    for (const { start, end } of final.shared) {
+      clear(start, end);
+      this.#copied.add(start, end);
+    }
+  }
+
+  /** Private mappings of files: what is not the process's own in them is the file's. */
+  async #fill(plan: readonly Planned[]): Promise<void> {
+    for (const planned of plan) {
+      const { mapping, share } = planned;
+      if (!this.#hasFile(planned) || share === 'none' || share === 'header' || isVdso(mapping.name)) continue;
+      if (share !== 'all' && !this.#copied.some(mapping.start, mapping.end)) continue;
+      const fd = this.#fileOf(mapping);
+      if (fd === undefined) continue;
+      this.#layout.place(mapping.start, mapping.end);
+      const gaps: number[] = [];
+      this.#copied.runs(mapping.start, mapping.end, false, (from, to) => gaps.push(from, to));
+      for (let index = 0; index < gaps.length; index += 2) {
+        const offset = mapping.offset + (gaps[index]! - mapping.start);
+        await this.#copier.copyFile(fd, gaps[index]!, gaps[index + 1]!, offset);
+      }
+    }
+    await this.#copier.drain();
+  }
+
+  [Symbol.dispose](): void {
+    for (const fd of this.#files.values()) if (fd >= 0) closeSync(fd);
+    this.#files.clear();
+    this.#memory[Symbol.dispose]();
+  }
+}
+
+/** The parts of `suspects` that lie in `limits`; both in address order. */
+function intersect(suspects: readonly Suspect[], limits: readonly Suspect[]): Suspect[] {
+  const found: Suspect[] = [];
+  let index = 0;
+  for (const suspect of suspects) {
+    while (index < limits.length && limits[index]!.end <= suspect.start) index++;
+    for (let next = index; next < limits.length && limits[next]!.start < suspect.end; next++) {
+      const start = Math.max(suspect.start, limits[next]!.start);
+      const end = Math.min(suspect.end, limits[next]!.end);
+      found.push({ start, end, planned: suspect.planned });
+    }
+  }
+  return found;
+}
+
+/** The process waits for us while it is stopped: we go first, if we may. */
+function prioritise(priority: number): void {
+  try {
+    setPriority(priority);
+  } catch {
+    // It takes CAP_SYS_NICE.
+  }
+}
+
+/**
+ * Dumps a process's memory and registers to an ELF core file, as they are at one moment. The process runs on meanwhile,
+ * and is stopped only for what it wrote last: for some milliseconds, whatever its size.
+ *
+ * Needs what a debugger needs. With `stop`, it is stopped throughout, and neither write tracking nor Linux 6.7 is needed.
+ *
+ * @throws ProcessError for a process that cannot be dumped, or ended meanwhile; `reason` and `hint` say why
+ * @throws PagemapError ENOSPC, ETIMEDOUT when the pause would be longer than allowed, and what tracking may throw
+ * @example
+ * ```ts
+ * import { spawn } from 'node:child_process';
+ * import { once } from 'node:events';
+ * import { rmSync } from 'node:fs';
+ * import { dumpCore } from 'pagemap-scan/core';
+ * const child = spawn('sleep', ['60']);
+ * await once(child, 'spawn');
+ * const { bytes, threads } = await dumpCore(child.pid!, { file: '/tmp/sleep.core' });
+ * console.assert(bytes > 100_000 && threads === 1);
+ * rmSync('/tmp/sleep.core');
+ * child.kill();
+ * ```
+ */
+export async function dumpCore(pid: number, options: CoreOptions): Promise<CoreResult> {
+  const started = performance.now();
+  if (coreArchitecture() === undefined)
+    throw failure(
+      `dump process ${pid}`,
+      'ENOSYS',
+      `core files of ${process.arch} are not supported yet`,
+      pid,
+    );
+  const { file: output, compress } = options;
+  if (compress !== undefined) checkCompression(compress);
+  const folder = typeof output === 'string' ? dirname(output) : tmpdir();
+  using file = new CoreFile(
+    typeof output === 'string' && compress === undefined ? output : undefined,
+    folder,
+  );
+  try {
+    if (options.stop) {
+      using pagemap = openPagemap(pid);
+      using dump = new Dump(pagemap, undefined, file, options, started);
+      return await dump.run();
+    }
+    using tracker = await trackProcess(pid);
+    using dump = new Dump(tracker.pagemap, tracker, file, options, started);
+    return await dump.run();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (error instanceof PagemapError || !['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code ?? '')) throw error;
+    const hint = `${folder} has no room for it any more, or a limit does not let it grow; give another place`;
+    throw failure(`write the core file of process ${pid}`, code!, hint, pid);
+  }
+}

@@ -1,0 +1,48 @@
+/** Which mappings there are, and what is to become of each. */
+import type { LivePagemap } from '../live/index.js';
+import { type Mapping, parseSmaps } from '../proc/index.js';
+import { type MappingTraits, NO_TRAITS, type Share, shareOf, traitsOf } from './filter.js';
+
+export interface Planned {
+  readonly mapping: Mapping;
+  readonly traits: MappingTraits;
+  /** The traits are this mapping's, and not taken from what was there before, or assumed. */
+  readonly known: boolean;
+  readonly share: Share;
+}
+
+/** Behind the last address of user space; `[vsyscall]` lies above. */
+const HIGHEST_ADDRESS = 2 ** 56;
+
+/** Reads all that can be known. Takes the kernel a look at every page table: not for while the process is stopped. */
+export function readPlan(pagemap: LivePagemap, filter: number): Planned[] {
+  return parseSmaps(pagemap.process.read('smaps'))
+    .filter(({ start }) => start < HIGHEST_ADDRESS)
+    .map((mapping) => {
+      const traits = traitsOf(mapping);
+      return { mapping, traits, known: true, share: shareOf(mapping, traits, filter) };
+    });
+}
+
+/** A plan for mappings as they are now, with what is known from before. */
+export function updatePlan(
+  mappings: readonly Mapping[],
+  before: readonly Planned[],
+  filter: number,
+): Planned[] {
+  let index = 0;
+  return mappings.map((mapping) => {
+    while (index < before.length && before[index]!.mapping.end <= mapping.start) index++;
+    const earlier = before[index];
+    const same =
+      earlier !== undefined &&
+      earlier.mapping.start < mapping.end &&
+      earlier.mapping.inode === mapping.inode &&
+      earlier.mapping.device.minor === mapping.device.minor &&
+      earlier.mapping.device.major === mapping.device.major;
+    const traits = same ? earlier.traits : NO_TRAITS;
+    const known =
+      same && earlier.known && earlier.mapping.start === mapping.start && earlier.mapping.end === mapping.end;
+    return { mapping, traits, known, share: shareOf(mapping, traits, filter) };
+  });
+}

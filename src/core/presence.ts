@@ -1,0 +1,76 @@
+/** Which pages of a process hold something of their own: the others are zero, or a file's. */
+import {
+  PAGE_IS_FILE,
+  PAGE_IS_GUARD,
+  PAGE_IS_PFNZERO,
+  PAGE_IS_PRESENT,
+  PAGE_IS_SWAPPED,
+  PAGE_SIZE,
+  RegionBuffer,
+} from '../abi/index.js';
+import { kernelCategories, type LivePagemap } from '../live/index.js';
+import { isPagemapFile, isPagemapGuard, isPagemapPresent, isPagemapSwapped } from '../proc/index.js';
+import { forEachRegion } from '../query/index.js';
+
+/** Runs of pages, in address order. */
+export type RunVisitor = (start: number, end: number) => void;
+
+const WORDS_AT_A_TIME = 65536;
+
+export class Presence {
+  readonly #pagemap: LivePagemap;
+  readonly #accepted = kernelCategories();
+  readonly #buffer = new RegionBuffer(8192);
+  #words: Uint32Array | undefined;
+
+  constructor(pagemap: LivePagemap) {
+    this.#pagemap = pagemap;
+  }
+
+  /**
+   * Pages between `start` and `end` that are in memory or swapped out, and are neither the zero page nor guards.
+   *
+   * @param ownOnly not those that are a file's
+   */
+  visit(start: number, end: number, ownOnly: boolean, visit: RunVisitor): void {
+    if (this.#accepted === 0) {
+      this.#visitWords(start, end, ownOnly, visit);
+      return;
+    }
+    const without = PAGE_IS_PFNZERO | (ownOnly ? PAGE_IS_FILE : 0) | (this.#accepted & PAGE_IS_GUARD);
+    const query = {
+      start,
+      end,
+      categoryInverted: without,
+      categoryMask: without,
+      categoryAnyofMask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+    };
+    forEachRegion(this.#pagemap, query, visit, { buffer: this.#buffer });
+  }
+
+  /** Where there is no ioctl. The zero page cannot be told there; it is copied. */
+  #visitWords(start: number, end: number, ownOnly: boolean, visit: RunVisitor): void {
+    this.#words ??= new Uint32Array(WORDS_AT_A_TIME * 2);
+    let from = -1;
+    for (let at = start; at < end; ) {
+      const pages = Math.min(WORDS_AT_A_TIME, (end - at) / PAGE_SIZE);
+      const got = this.#pagemap.readWords(at, this.#words.subarray(0, pages * 2));
+      if (got === 0) break;
+      for (let page = 0; page < got; page++) {
+        const high = this.#words[page * 2 + 1]!;
+        const is =
+          (isPagemapPresent(high) || isPagemapSwapped(high)) &&
+          !isPagemapGuard(high) &&
+          !(ownOnly && isPagemapFile(high));
+        if (is === from >= 0) continue;
+        if (is) from = at + page * PAGE_SIZE;
+        else {
+          visit(from, at + page * PAGE_SIZE);
+          from = -1;
+        }
+      }
+      at += got * PAGE_SIZE;
+    }
+    if (from >= 0) visit(from, end);
+  }
+}

@@ -1,0 +1,40 @@
+/** A set of addresses, as few ranges; for ranges of any size, unlike `PageSet`. */
+export class RangeSet {
+  /** Start and end in turns, ascending; no two touch. */
+  #bounds: number[] = [];
+
+  /** Index of the first bound that is at least `address`. */
+  #find(address: number): number {
+    let low = 0;
+    let high = this.#bounds.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#bounds[middle]! < address) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  add(start: number, end: number): void {
+    if (start >= end) return;
+    let from = this.#find(start);
+    let to = this.#find(end);
+    // Odd: inside a range, or at its end.
+    const first = from % 2 === 1 ? this.#bounds[--from]! : start;
+    if (to % 2 === 0 && this.#bounds[to] === end) to++;
+    const last = to % 2 === 1 ? this.#bounds[to++]! : end;
+    this.#bounds.splice(from, to - from, first, last);
+  }
+
+  /** The parts of a range, in order, and whether they are in the set. */
+  parts(start: number, end: number, visit: (start: number, end: number, inside: boolean) => void): void {
+    let index = this.#find(start);
+    if (index % 2 === 0 && this.#bounds[index] === start) index++;
+    let at = start;
+    for (; at < end; index++) {
+      const to = Math.min(end, this.#bounds[index] ?? end);
+      if (to > at) visit(at, to, index % 2 === 1);
+      at = Math.max(at, to);
+    }
+  }
+}

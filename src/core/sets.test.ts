@@ -1,0 +1,122 @@
+import { describe, expect, test } from 'vitest';
+import { PAGE_SIZE } from '../abi/index.js';
+import { forEachPiece } from './copier.js';
+import { Layout } from './layout.js';
+import { PageSet } from './page-set.js';
+import { RangeSet } from './range-set.js';
+
+const SEED = 20240601;
+
+/** Numbers below `most`, the same ones each time. */
+function randomNumbers(seed: number): (most: number) => number {
+  let state = seed;
+  return (most) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state % most;
+  };
+}
+
+/** Around a border of the 2 MiB chunks. */
+const BASE = 2 ** 40 + 500 * PAGE_SIZE;
+const PAGES = 1100;
+
+function randomRange(random: (most: number) => number): [number, number] {
+  const from = random(PAGES);
+  return [from, from + random(PAGES - from + 1)];
+}
+
+describe('sets of pages, against one bit per page', () => {
+  test('PageSet', () => {
+    const random = randomNumbers(SEED);
+    const set = new PageSet();
+    const bits = new Uint8Array(PAGES);
+    for (let step = 0; step < 300; step++) {
+      const [from, to] = randomRange(random);
+      const value = random(2);
+      bits.fill(value, from, to);
+      if (value) set.add(BASE + from * PAGE_SIZE, BASE + to * PAGE_SIZE);
+      else set.delete(BASE + from * PAGE_SIZE, BASE + to * PAGE_SIZE);
+      const [first, last] = randomRange(random);
+      for (const wanted of [0, 1]) {
+        const seen = new Uint8Array(PAGES).fill(1 - wanted);
+        let end = -1;
+        set.runs(BASE + first * PAGE_SIZE, BASE + last * PAGE_SIZE, wanted === 1, (a, b) => {
+          expect(a).toBeGreaterThan(end);
+          expect(b).toBeGreaterThan(a);
+          end = b;
+          seen.fill(wanted, (a - BASE) / PAGE_SIZE, (b - BASE) / PAGE_SIZE);
+        });
+        expect(seen.subarray(first, last), `seed ${SEED}, step ${step}`).toEqual(bits.subarray(first, last));
+      }
+      const some = bits.subarray(first, last).includes(1);
+      expect(set.some(BASE + first * PAGE_SIZE, BASE + last * PAGE_SIZE)).toBe(some);
+    }
+  });
+
+  test('RangeSet', () => {
+    for (let seed = SEED; seed < SEED + 20; seed++) {
+      const random = randomNumbers(seed);
+      const set = new RangeSet();
+      const bits = new Uint8Array(PAGES);
+      for (let step = 0; step < 25; step++) {
+        const from = random(PAGES);
+        const to = Math.min(PAGES, from + random(40));
+        bits.fill(1, from, to);
+        set.add(from, to);
+        const [first, last] = randomRange(random);
+        const seen = new Uint8Array(PAGES).fill(9);
+        let at = first;
+        let before: boolean | undefined;
+        set.parts(first, last, (a, b, inside) => {
+          expect([a, inside]).toEqual([at, !before || before === undefined ? inside : !before]);
+          if (before !== undefined) expect(inside).toBe(!before);
+          before = inside;
+          at = b;
+          seen.fill(inside ? 1 : 0, a, b);
+        });
+        if (last > first) expect(at).toBe(last);
+        expect(seen.subarray(first, last), `seed ${seed}, step ${step}`).toEqual(bits.subarray(first, last));
+      }
+    }
+  });
+});
+
+test('a place in the file is kept, and nobody else gets it', () => {
+  const random = randomNumbers(SEED);
+  const layout = new Layout(1000 * PAGE_SIZE);
+  const places = new Map<number, number>();
+  for (let step = 0; step < 200; step++) {
+    const [from, to] = randomRange(random);
+    if (step % 3 === 0) layout.place(from * PAGE_SIZE, Math.min(to, from + 30) * PAGE_SIZE);
+    let at = from * PAGE_SIZE;
+    layout.parts(from * PAGE_SIZE, to * PAGE_SIZE, (start, end, offset) => {
+      expect(start).toBe(at);
+      at = end;
+      for (let page = start; offset >= 0 && page < end; page += PAGE_SIZE) {
+        const place = offset + (page - start);
+        expect(places.get(page) ?? place).toBe(place);
+        places.set(page, place);
+      }
+      for (let page = start; offset < 0 && page < end; page += PAGE_SIZE)
+        expect(places.has(page)).toBe(false);
+    });
+    expect(at).toBe(to * PAGE_SIZE);
+  }
+  expect(new Set(places.values()).size).toBe(places.size);
+  expect(layout.end).toBeGreaterThan(Math.max(...places.values()));
+});
+
+test('bytes that stand together in the file are written together', () => {
+  const layout = new Layout(PAGE_SIZE);
+  layout.place(10 * PAGE_SIZE, 12 * PAGE_SIZE);
+  layout.place(20 * PAGE_SIZE, 21 * PAGE_SIZE);
+  layout.place(5 * PAGE_SIZE, 6 * PAGE_SIZE);
+  const pieces: number[][] = [];
+  const ranges = [5, 6, 11, 12, 20, 21].map((page) => page * PAGE_SIZE);
+  forEachPiece(layout, ranges, (...piece) => pieces.push(piece.map((bytes) => bytes / PAGE_SIZE)));
+  expect(pieces).toEqual([
+    [0, 1, 4],
+    [1, 2, 2],
+  ]);
+  expect(() => forEachPiece(layout, [0, PAGE_SIZE], () => undefined)).toThrow('no place');
+});

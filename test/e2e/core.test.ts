@@ -1,0 +1,506 @@
+/** Core files of running processes: exact to the byte, readable by debuggers, and harmless to the process. */
+import { execFile, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { gunzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type CoreOptions, dumpCore } from '../../src/core/index.js';
+import { bufferAddress, ProcessHandle, ProcessMemory } from '../../src/live/index.js';
+import { finish, pmscan, startPmscan } from '../support/cli.js';
+import { openDescriptors } from '../support/descriptors.js';
+import { leftovers } from '../support/kills.mjs';
+import { nativeProgram } from '../support/native.js';
+import { available, testWhere } from '../support/needs.js';
+import { CoreReader, findTear, startTorn, type Torn } from '../support/torn.mjs';
+import { startWrites } from '../support/writes.js';
+
+const live = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler');
+const asRoot = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler', 'root');
+const withGdb = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler', 'gdb');
+const withElfutils = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler', 'elfutils');
+
+const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-core-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+const file = join(folder, 'core');
+
+const torn = () => nativeProgram('torn', ['-pthread']);
+
+/** One that hardly does anything, for what is about the command. */
+let quiet: Torn;
+beforeAll(async () => {
+  if (available('compiler')) quiet = await startTorn(torn(), 4, 1, 1000);
+});
+afterAll(() => quiet?.stop());
+
+const NOTHING_BUT_THE_FOLDER = () =>
+  expect(readdirSync(folder).filter((name) => name !== 'core')).toEqual([]);
+
+describe('exact', () => {
+  live.each([
+    ['writers, others that map, discard and make threads', 20_000, 'dmt', 8],
+    ['writers as fast as they go', 0, '', 2],
+  ])('no dump is torn: %s', async (_, rate, kinds, dumps) => {
+    const target = await startTorn(torn(), 32, 3, rate, kinds);
+    try {
+      for (let dump = 0; dump < dumps; dump++) {
+        await dumpCore(target.pid, { file });
+        const core = new CoreReader(file);
+        expect(findTear(core, target)).toBeUndefined();
+        core.close();
+      }
+      expect(leftovers(target.pid)).toBeUndefined();
+    } finally {
+      await target.stop();
+    }
+  });
+
+  test('a torn copy would be noticed', async () => {
+    const core = { memory: (address: number, length: number) => copy.subarray(address, address + length) };
+    const copy = Buffer.alloc(9 * 4096, 1);
+    // Own page, then four pairs.
+    const numbers = [7, 3, 0, 7, 8, 3, 0, 7, 2];
+    const target = { start: 0, end: copy.length, writers: 1, share: 9 } as Torn;
+    for (const [page, number] of numbers.entries()) copy.writeBigUInt64LE(BigInt(number), page * 4096);
+    expect(findTear(core as unknown as CoreReader, target)).toBeUndefined();
+    for (const [page, number, tear] of [
+      [1, 4, 'torn'],
+      [5, 2, 'torn'],
+      [2, 9, 'after the last'],
+      [0, 6, 'after the last'],
+    ] as const) {
+      const before = numbers[page]!;
+      copy.writeBigUInt64LE(BigInt(number), page * 4096);
+      expect(findTear(core as unknown as CoreReader, target)).toContain(tear);
+      copy.writeBigUInt64LE(BigInt(before), page * 4096);
+    }
+  });
+
+  const KINDS = ['anon', 'thp', 'shared', 'memfd', 'file', 'sharedfile', 'hugetlb', 'none'];
+
+  /** Dumps a process with mappings of all kinds, which it changes meanwhile; compares with its memory while it is stopped. */
+  async function compareAll(options: Partial<CoreOptions>): Promise<void> {
+    await using writes = await startWrites();
+    const slots: string[] = [];
+    for (const [index, kind] of [...KINDS, 'anon', 'shared', 'anon', 'anon'].entries()) {
+      // Slot 0 is the heap's.
+      const slot = index + 1;
+      await writes.order(`map ${slot} ${kind} 1024`);
+      if (kind !== 'none') await writes.order(`write ${slot} 0 ${kind === 'hugetlb' ? 600 : 300} 1`);
+      slots.push(kind);
+    }
+    await writes.order('read 1 400 100 1');
+    await writes.order('swap 9');
+    await writes.order('brk 100');
+    let changed = false;
+    const change = () => {
+      if (changed) return;
+      changed = true;
+      // Between copying and stop: discarded, moved, replaced, taken away, made unreadable, written again.
+      const orders = [
+        'discard 1 10 50',
+        'write 1 20 5 1',
+        'discard 5 5 20',
+        'discard 3 3 10',
+        'write 4 700 10 3',
+        'write 2 0 512 1',
+        'discard 7 0 512',
+        'move 9 1500',
+        'write 9 1400 50 1',
+        'unmap 10',
+        'again 11 anon',
+        'write 11 5 3 1',
+        'protect 12 none',
+        'map 13 anon 200',
+        'write 13 0 100 2',
+        'kread 1 600 20',
+        'protect 6 r',
+        'write 0 3 10 5',
+        'stack 50',
+      ];
+      writes.child.stdin.write(`${orders.join('\n')}\n`);
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 150);
+    };
+    let compared = 0;
+    const memory = new Map<number, Buffer | undefined>();
+    const { unreadablePages } = await dumpCore(writes.pid, {
+      file,
+      filter: 0x7f,
+      ...options,
+      onProgress: ({ round, copiedBytes, totalBytes }) => {
+        if (round === 1 && copiedBytes >= totalBytes) change();
+      },
+      whileStopped: ({ handle }) => {
+        using reader = new ProcessMemory(handle);
+        for (const { start, end, name } of handle.mappings()) {
+          const bytes = new Uint8Array(new ArrayBuffer(end - start));
+          let unreadable = 0;
+          reader.read([start, end], bytes, bufferAddress(bytes.buffer), () => unreadable++);
+          memory.set(
+            start,
+            unreadable > 0 || name.startsWith('[vvar') ? undefined : Buffer.from(bytes.buffer),
+          );
+        }
+      },
+    });
+    expect(changed).toBe(options.stop !== true);
+    expect(unreadablePages).toBe(0);
+    const core = new CoreReader(file);
+    const starts = new Set(core.loads.map(({ address }) => address));
+    for (const [start, bytes] of memory) {
+      expect(starts.has(start)).toBe(true);
+      if (bytes === undefined) continue;
+      const dumped = core.memory(start, bytes.length);
+      // Without pages, it is not in the file, and then it is all zero.
+      if (dumped === undefined)
+        expect(
+          bytes.every((byte) => byte === 0),
+          start.toString(16),
+        ).toBe(true);
+      else expect(dumped.equals(bytes), `0x${start.toString(16)}`).toBe(true);
+      compared += dumped?.length ?? 0;
+    }
+    core.close();
+    expect(compared).toBeGreaterThan(12 << 20);
+    expect(slots.length).toBe(12);
+  }
+
+  asRoot('all kinds of memory are as they were at the stop', async () => {
+    await compareAll({});
+    NOTHING_BUT_THE_FOLDER();
+  });
+
+  asRoot('and if all is copied while it is stopped', () => compareAll({ stop: true }));
+});
+
+// --- Debuggers ----------------------------------------------------------------------------------------------------
+
+const run = promisify(execFile);
+
+async function gdb(args: readonly string[], ...commands: string[]): Promise<string> {
+  const words = commands.flatMap((command) => ['-ex', command]);
+  const { stdout } = await run('gdb', [
+    '-q',
+    '-nx',
+    '-batch',
+    '-iex',
+    'set debuginfod enabled off',
+    ...words,
+    ...args,
+  ]);
+  return stdout;
+}
+
+/** Threads with the functions on their stacks, without what changes from one look to the next. */
+function stacks(text: string): string[] {
+  return text
+    .split(/^Thread /m)
+    .slice(1)
+    .map((thread) => {
+      const lwp = /LWP (\d+)/.exec(thread)![1];
+      const frames = [...thread.matchAll(/^#\d+\s+(?:0x[0-9a-f]+ in )?(\S+)/gm)].map((match) => match[1]);
+      return `${lwp}: ${frames.join(' ')}`;
+    })
+    .sort();
+}
+
+describe('debuggers', () => {
+  const waiting = async () => {
+    const child = spawn(nativeProgram('harmless', ['-pthread']), ['nanosleep', '3'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    await once(child.stdout, 'data');
+    return child;
+  };
+
+  withGdb('gdb shows the threads and memory that it shows of the process itself', async () => {
+    const child = await waiting();
+    const program = nativeProgram('harmless', ['-pthread']);
+    const { code, stderr } = await pmscan(['core', child.pid!, '-o', file]);
+    expect(code, stderr).toBe(0);
+    const look = ['thread apply all bt', 'info auxv', 'x/16xg $sp', 'x/2i $pc', 'info registers xmm0'];
+    const attached = await gdb(['-p', String(child.pid), program], ...look);
+    const dumped = await gdb([program, file], ...look);
+    expect(stacks(dumped).length).toBe(4);
+    expect(stacks(dumped)).toEqual(stacks(attached));
+    const auxv = (text: string) => text.split('\n').filter((line) => /^\d+ +AT_/.test(line));
+    expect(auxv(dumped).length).toBeGreaterThan(10);
+    expect(auxv(dumped)).toEqual(auxv(attached));
+    const mappings = await gdb([program, file], 'info proc mappings', 'info files');
+    expect(mappings).toContain('/libc.so');
+    expect(mappings).toMatch(/load\d+/);
+    const vdso = /AT_SYSINFO_EHDR.*0x([0-9a-f]+)/.exec(dumped)![1];
+    expect(await gdb([program, file], `x/4xb 0x${vdso}`)).toContain('0x7f\t0x45\t0x4c\t0x46');
+    child.stdin.end('q');
+    await once(child, 'close');
+  });
+
+  withElfutils('eu-readelf and eu-stack read it', async () => {
+    const child = await waiting();
+    await dumpCore(child.pid!, { file });
+    const { stdout: notes } = await run('eu-readelf', ['-n', '-l', file]);
+    for (const note of ['PRSTATUS', 'PRPSINFO', 'SIGINFO', 'AUXV', 'FILE', 'FPREGSET', 'X86_XSTATE'])
+      expect(notes).toContain(note);
+    const { stdout } = await run('eu-stack', [
+      `--core=${file}`,
+      `--executable=${nativeProgram('harmless', ['-pthread'])}`,
+    ]);
+    expect(stdout.match(/^TID /gm)?.length).toBe(4);
+    child.stdin.end('q');
+    await once(child, 'close');
+  });
+
+  live('notes are in the order of the kernel', async () => {
+    await dumpCore(quiet.pid, { file });
+    const core = new CoreReader(file);
+    const notes = core.notes();
+    const types = notes.map(({ type }) => type);
+    expect(types.slice(0, 7)).toEqual([1, 3, 0x53494749, 6, 0x46494c45, 2, 0x202]);
+    expect(types.slice(7)).toEqual([1, 2, 0x202, 1, 2, 0x202]);
+    expect(notes[0]!.content.readInt32LE(32)).toBe(quiet.pid);
+    expect(notes[1]!.content.toString('latin1', 40, 44)).toBe('torn');
+    expect(core.loads.every(({ offset }) => offset > 0)).toBe(true);
+    core.close();
+  });
+});
+
+// --- The command --------------------------------------------------------------------------------------------------
+
+describe('pmscan core', () => {
+  live('--json is what the contract says, and the file is its owner’s alone', async () => {
+    rmSync(file, { force: true });
+    const { code, stdout, stderr } = await pmscan(['core', quiet.pid, '-o', file, '--json']);
+    expect([code, stderr]).toEqual([0, '']);
+    const result = JSON.parse(stdout);
+    expect(result).toMatchObject({ schema: 'pagemap-scan/core@1', pid: quiet.pid, file, threads: 3 });
+    expect(result.bytes).toBe(statSync(file).size);
+    expect(result.rounds[0].pages).toBeGreaterThan(1000);
+    expect(result.pauseMs).toBeGreaterThan(0);
+    expect(result.totalMs).toBeGreaterThan(result.pauseMs);
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    NOTHING_BUT_THE_FOLDER();
+  });
+
+  live('-o - writes the same to a pipe, and --compress compresses it', async () => {
+    const child = startPmscan(['core', String(quiet.pid), '-o', '-']);
+    const chunks: Buffer[] = [];
+    child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
+    child.stderr.resume();
+    expect(await once(child, 'close')).toEqual([0, null]);
+    writeFileSync(join(folder, 'piped'), Buffer.concat(chunks));
+    const compressed = join(folder, 'core.gz');
+    expect((await pmscan(['core', quiet.pid, '--compress', 'gzip', '-o', compressed])).code).toBe(0);
+    expect(statSync(compressed).mode & 0o777).toBe(0o600);
+    writeFileSync(join(folder, 'unzipped'), gunzipSync(readFileSync(compressed)));
+    for (const name of ['piped', 'unzipped']) {
+      const core = new CoreReader(join(folder, name));
+      expect(findTear(core, quiet)).toBeUndefined();
+      core.close();
+    }
+    for (const name of ['piped', 'unzipped', 'core.gz']) rmSync(join(folder, name));
+  });
+
+  live('what cannot work says so, with the exit code of the contract, and writes nothing', async () => {
+    rmSync(file, { force: true });
+    const cases: [string[], number, RegExp, Record<string, string>?][] = [
+      [[String(quiet.pid)], 5, /PAGEMAP_SCAN; Linux 6\.7[^]*--stop/, { PMSCAN_DISABLE_IOCTL: '1' }],
+      [['4194304'], 3, /no such process/],
+      [['no such program'], 3, /Cannot find/],
+      [[String(quiet.pid), '--filter', 'xyz'], 2, /nine bits/],
+      [[String(quiet.pid), '-o', join(folder, 'not/there')], 1, /no such folder/],
+      [[String(quiet.pid), '-o', folder], 1, /no plain file/],
+      [['2'], 1, /kernel thread/],
+      [[String(quiet.pid), '--max-pause', '1ms', '--stop'], 1, /ms would be needed[^]*--max-pause/],
+    ];
+    for (const [args, expected, message, env] of cases) {
+      const { code, stdout, stderr } = await pmscan(['core', '-o', file, ...args], { env: env ?? {} });
+      expect([code, stdout], `${args} ${stderr}`).toEqual([expected, '']);
+      expect(stderr).toMatch(message);
+    }
+    expect(existsSync(file)).toBe(false);
+    expect(leftovers(quiet.pid)).toBeUndefined();
+    NOTHING_BUT_THE_FOLDER();
+  });
+
+  live('--stop needs no tracking', async () => {
+    for (const env of [{}, { PMSCAN_DISABLE_IOCTL: '1' }]) {
+      const { code, stderr } = await pmscan(['core', quiet.pid, '-o', file, '--stop'], { env });
+      expect(code, stderr).toBe(0);
+      const core = new CoreReader(file);
+      expect(findTear(core, quiet)).toBeUndefined();
+      core.close();
+    }
+  });
+
+  asRoot('a full disk is found out beforehand', async () => {
+    const mount = join(folder, 'small');
+    mkdirSync(mount);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'none', mount]);
+    try {
+      for (const more of [[], ['--stop']]) {
+        const { code, stderr } = await pmscan(['core', quiet.pid, '-o', join(mount, 'core'), ...more]);
+        expect(code).toBe(1);
+        expect(stderr).toMatch(/ENOSPC.*MiB are free/);
+        expect(readdirSync(mount)).toEqual([]);
+      }
+    } finally {
+      execFileSync('umount', [mount]);
+      rmSync(mount, { recursive: true });
+    }
+    expect(leftovers(quiet.pid)).toBeUndefined();
+  });
+
+  live('nothing is left open', async () => {
+    await dumpCore(quiet.pid, { file });
+    const before = openDescriptors();
+    await dumpCore(quiet.pid, { file });
+    const signal = AbortSignal.abort(new Error('enough'));
+    await expect(dumpCore(quiet.pid, { file, signal })).rejects.toThrow('enough');
+    await expect(dumpCore(quiet.pid, { file: '/proc/none/core' })).rejects.toThrow();
+    expect(openDescriptors()).toEqual(before);
+  });
+});
+
+// --- Ends of all sorts --------------------------------------------------------------------------------------------
+
+describe('whatever happens meanwhile', () => {
+  live('Ctrl-C lets the process go, and leaves nothing', async () => {
+    const target = await startTorn(torn(), 200, 2, 50_000);
+    rmSync(file, { force: true });
+    let interrupted = 0;
+    for (let turn = 0; turn < 5; turn++) {
+      const child = startPmscan(['core', String(target.pid), '-o', file]);
+      const result = finish(child);
+      // At work, as the process's memory shows.
+      while (leftovers(target.pid) === undefined && child.exitCode === null) await sleep(1);
+      await sleep(turn * 10);
+      child.kill('SIGINT');
+      const { code, stderr } = await result;
+      if (code === 130) {
+        interrupted++;
+        expect(stderr).toMatch(/interrupted/);
+        expect(existsSync(file)).toBe(false);
+      }
+      rmSync(file, { force: true });
+      NOTHING_BUT_THE_FOLDER();
+      expect(leftovers(target.pid)).toBeUndefined();
+    }
+    expect(interrupted).toBeGreaterThan(0);
+    await target.stop();
+  });
+
+  live('killed in the middle, it leaves nothing', async () => {
+    const target = await startTorn(torn(), 64, 2, 50_000, 't');
+    rmSync(file, { force: true });
+    for (let turn = 0; turn < 10; turn++) {
+      const child = startPmscan(['core', String(target.pid), '-o', file, ...(turn % 2 ? ['--stop'] : [])]);
+      const result = finish(child);
+      await sleep(60 + turn * 37);
+      child.kill('SIGKILL');
+      await result;
+      let left: string | undefined = 'it';
+      for (let wait = 0; wait < 400 && left !== undefined; wait++) {
+        left = leftovers(target.pid);
+        if (left !== undefined) await sleep(5);
+      }
+      expect(left).toBeUndefined();
+      rmSync(file, { force: true });
+      NOTHING_BUT_THE_FOLDER();
+    }
+    // It still beats.
+    await target.gap();
+    await sleep(20);
+    expect(await target.gap()).toBeGreaterThan(0);
+    await target.stop();
+  });
+
+  live('a process that ends, or runs another program, is no torn core', async () => {
+    rmSync(file, { force: true });
+    const ends: [(target: Torn) => void, RegExp][] = [[(target) => target.child.kill('SIGKILL'), /ended/]];
+    for (const [end, message] of ends) {
+      const target = await startTorn(torn(), 64, 1, 1000);
+      let told = false;
+      const dump = dumpCore(target.pid, {
+        file,
+        onProgress: () => {
+          if (told) return;
+          told = true;
+          end(target);
+          Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+        },
+      });
+      await expect(dump).rejects.toThrow(message);
+      expect(existsSync(file)).toBe(false);
+    }
+    const shell = spawn('sh', ['-c', 'echo; read line; exec sleep 60'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    await once(shell.stdout, 'data');
+    let told = false;
+    const dump = dumpCore(shell.pid!, {
+      file,
+      onProgress: () => {
+        if (told) return;
+        told = true;
+        shell.stdin.write('\n');
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
+      },
+    });
+    await expect(dump).rejects.toThrow(/replaced its program/);
+    expect(existsSync(file)).toBe(false);
+    shell.kill();
+    NOTHING_BUT_THE_FOLDER();
+  });
+
+  asRoot('70,000 mappings and 200 threads', async () => {
+    const limit = '/proc/sys/vm/max_map_count';
+    const before = readFileSync(limit, 'utf8');
+    if (Number(before) < 80_000) writeFileSync(limit, '80000');
+    try {
+      const child = spawn(nativeProgram('many', ['-pthread']), ['70000', '200'], {
+        stdio: ['pipe', 'pipe', 'inherit'],
+      });
+      const { value } = await createInterface({ input: child.stdout })[Symbol.asyncIterator]().next();
+      const area = Number.parseInt(value, 16);
+      const { threads } = await dumpCore(child.pid!, { file });
+      expect(threads).toBe(201);
+      const core = new CoreReader(file);
+      expect(core.loads.length).toBeGreaterThan(70_000);
+      for (const page of [0, 1, 35_000, 69_999])
+        expect(core.memory(area + page * 4096, 1)?.[0]).toBe(1 + (page % 127));
+      expect(core.notes().filter(({ type }) => type === 1).length).toBe(201);
+      core.close();
+      expect(leftovers(child.pid!)).toBeUndefined();
+      child.stdin.end();
+      await once(child, 'exit');
+    } finally {
+      writeFileSync(limit, before);
+    }
+  });
+
+  live('a process that stands still already stays so', async () => {
+    const child = spawn('sleep', ['60']);
+    await once(child, 'spawn');
+    await sleep(50);
+    child.kill('SIGSTOP');
+    await sleep(50);
+    using handle = new ProcessHandle(child.pid!);
+    // Tracking needs a thread that runs; stopping does not.
+    await dumpCore(child.pid!, { file, stop: true });
+    expect(new TextDecoder().decode(handle.read('status'))).toMatch(/^State:\tT/m);
+    child.kill('SIGKILL');
+  });
+});
