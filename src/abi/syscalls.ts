@@ -6,6 +6,7 @@ export interface SyscallNumbers {
   readonly close: number;
   readonly wait4: number;
   readonly ptrace: number;
+  readonly prctl: number;
   readonly process_vm_readv: number;
   readonly memfd_create: number;
   readonly userfaultfd: number;
@@ -18,6 +19,7 @@ export const SYSCALLS: Readonly<Record<string, SyscallNumbers>> = {
     close: 3,
     wait4: 61,
     ptrace: 101,
+    prctl: 157,
     process_vm_readv: 310,
     memfd_create: 319,
     userfaultfd: 323,

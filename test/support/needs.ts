@@ -2,6 +2,7 @@
  * A skipped test is a claim that this machine cannot run it. In CI the machine is known to be able to, so that the
  * claim is an error there.
  */
+import { spawnSync } from 'node:child_process';
 import { type TestAPI, test } from 'vitest';
 import { type Capability, probeCapabilities } from '../../src/live/index.js';
 import { hasCompiler } from './native.js';
@@ -11,6 +12,10 @@ const capabilities: readonly Capability[] = process.platform === 'linux' ? await
 /** What a test may need, beside the capabilities that the probe knows by their ids. */
 const EXTRA: Readonly<Record<string, () => string | undefined>> = {
   compiler: () => (hasCompiler() ? undefined : 'there is no C compiler (cc)'),
+  setpriv: () => {
+    const { error } = spawnSync('setpriv', ['--version'], { stdio: 'ignore' });
+    return error === undefined ? undefined : 'there is no setpriv (util-linux)';
+  },
   root: () => (process.geteuid?.() === 0 ? undefined : 'it needs root'),
 };
 

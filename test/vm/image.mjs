@@ -15,7 +15,7 @@ function run(program, args, options = {}) {
     encoding: 'utf8',
     cwd: ROOT,
     env: { ...process.env, npm_config_loglevel: 'error' },
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['ignore', 'pipe', 'pipe'],
     ...options,
   });
 }

@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
-import { ProcessError, ProcessHandle } from '../../live/index.js';
+import { onlyAncestorsTrace, ProcessError, ProcessHandle } from '../../live/index.js';
 import { type ProcessTracker, trackProcess } from '../../track/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { parseDuration } from '../options.js';
@@ -30,6 +31,8 @@ export interface WatchCommandOptions {
 /** The text that a command under watch writes while the view has the screen: its end is shown afterwards. */
 const MOST_KEPT = 1 << 16;
 
+const TRACEABLE = fileURLToPath(new URL('../traceable.js', import.meta.url));
+
 /** A command that is run to be watched. */
 class Watched implements AsyncDisposable {
   readonly child: ChildProcess;
@@ -37,7 +40,9 @@ class Watched implements AsyncDisposable {
 
   /** @param keep whether its output must stay off the screen */
   constructor(commandLine: readonly string[], keep: boolean) {
-    const [command, ...args] = commandLine as [string, ...string[]];
+    const [command, ...args] = (
+      onlyAncestorsTrace() ? [process.execPath, TRACEABLE, ...commandLine] : commandLine
+    ) as [string, ...string[]];
     // Standard output belongs to our own report: what the command writes goes where messages go.
     this.child = spawn(command, args, { stdio: ['inherit', keep ? 'pipe' : 2, keep ? 'pipe' : 2] });
     for (const stream of [this.child.stdout, this.child.stderr]) {
