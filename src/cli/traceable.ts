@@ -1,23 +1,19 @@
 /**
  * Lets others trace this process, then becomes the command in its arguments: how `pmscan watch -- CMD` starts it where only
- * ancestors may trace, since what attaches is no ancestor of it.
+ * ancestors may trace, since what attaches is no ancestor of it. Descriptor 3 closes when the command has begun; the errno
+ * is written there when it cannot.
  */
+import { writeSync } from 'node:fs';
 import { PagemapError } from '../abi/index.js';
 import { allowTracing, replaceProgram } from '../live/index.js';
-import { printable } from './text.js';
 
-/** What a shell answers for a command that is not there, or cannot be run. */
-const NOT_FOUND = 127;
-const NOT_RUN = 126;
+const STARTER = 3;
 
 const [, , ...commandLine] = process.argv;
 try {
   allowTracing();
-  replaceProgram(commandLine as [string, ...string[]]);
+  replaceProgram(commandLine as [string, ...string[]], STARTER);
 } catch (error) {
-  const code = error instanceof PagemapError ? error.code : '';
-  const why =
-    code === 'ENOENT' ? 'there is no such command' : code === 'EACCES' ? 'it may not be run' : String(error);
-  process.stderr.write(`pmscan: Cannot run ${printable(commandLine[0] ?? '')}: ${why}\n`);
-  process.exitCode = code === 'ENOENT' ? NOT_FOUND : NOT_RUN;
+  writeSync(STARTER, error instanceof PagemapError ? error.code : String(error));
+  process.exitCode = 1;
 }

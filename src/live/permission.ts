@@ -118,12 +118,16 @@ export function allowTracing(): void {
   if (error.code !== 'EINVAL') throw error;
 }
 
+const FIOCLEX = 0x5451;
+
 /**
  * Replaces this program by another, looked up as a shell does. Returns only when that fails.
  *
+ * @param until a descriptor that the new program does not get: its other end learns by that when it has begun
  * @throws PagemapError ENOENT, EACCES and what else man execve(2) has
  */
-export function replaceProgram(commandLine: readonly [string, ...string[]]): never {
+export function replaceProgram(commandLine: readonly [string, ...string[]], until: number): never {
+  libc().ioctl(until, FIOCLEX, 0);
   libc().resetSignals();
   libc().execvp(commandLine[0], [...commandLine, null]);
   throw lastError('run the command', 'execve');
