@@ -9,6 +9,7 @@ export interface SyscallNumbers {
   readonly fallocate: number;
   readonly wait4: number;
   readonly ptrace: number;
+  readonly prctl: number;
   readonly process_vm_readv: number;
   readonly memfd_create: number;
   readonly userfaultfd: number;
@@ -24,6 +25,7 @@ export const SYSCALLS: Readonly<Record<string, SyscallNumbers>> = {
     fallocate: 285,
     wait4: 61,
     ptrace: 101,
+    prctl: 157,
     process_vm_readv: 310,
     memfd_create: 319,
     userfaultfd: 323,

@@ -4,7 +4,7 @@
  */
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { mman } from '../abi/index.js';
-import { type MappedMemory, mapMemory, SafeAccess } from '../live/index.js';
+import { allowTracing, type MappedMemory, mapMemory, SafeAccess } from '../live/index.js';
 import { buildSample, type SampleMemory, SampleWriters } from './sample-layout.js';
 
 function hasSwap(): boolean {
@@ -16,6 +16,8 @@ function hasSwap(): boolean {
   }
 }
 
+// It is there to be watched.
+allowTracing();
 const access = new SafeAccess();
 const mapped: MappedMemory[] = [];
 

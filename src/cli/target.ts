@@ -1,6 +1,6 @@
 /** The process that a command is about: a number, or a name that matches one process. */
 import { errnoNumber, PagemapError } from '../abi/index.js';
-import { findProcesses, kernelCategories, type LivePagemap, openPagemap } from '../live/index.js';
+import { findProcesses, hiddenHint, kernelCategories, type LivePagemap, openPagemap } from '../live/index.js';
 import { CliError, EXIT } from './exit.js';
 import { printable, shorten } from './text.js';
 
@@ -18,9 +18,10 @@ export function resolveTarget(target: string): number {
   const found = findProcesses(target);
   if (found.length === 1) return found[0]!.pid;
   if (found.length === 0) {
+    const hidden = hiddenHint();
     throw new CliError(
       EXIT.noProcess,
-      `Cannot find a process named ${printable(target)}; give its number, or its exact name`,
+      `Cannot find a process named ${printable(target)}; give its number, or its exact name${hidden === undefined ? '' : `\n${hidden}`}`,
     );
   }
   const lines = found

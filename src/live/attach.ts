@@ -1,13 +1,14 @@
 /** Getting a userfaultfd that is for another process's memory: checks, then the attacher does it. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, constants, existsSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
+import { closeSync, constants, existsSync, openSync, readSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { errnoName, errnoNumber, PagemapError } from '../abi/index.js';
-import { type ProcessStatus, parseStatus } from '../proc/index.js';
+import { parseStatus } from '../proc/index.js';
 import type { AttachReply } from './attacher.js';
 import { lastError, libc } from './libc.js';
+import { explainRefusal, FILTER_ADVICE, isFiltered } from './permission.js';
 import { ProcessError, type ProcessHandle, type ProcessProblem } from './process.js';
 import { type TracedArchitecture, tracedArchitecture } from './ptrace.js';
 
@@ -19,44 +20,6 @@ export interface Attachment {
   readonly tid: number;
   /** For how long it was, milliseconds. */
   readonly stopMs: number;
-}
-
-const CAP_SYS_PTRACE = 19n;
-
-/** Why ptrace is not permitted, as far as it shows, and how it would be. */
-export function explainPermission(
-  status: ProcessStatus,
-  own: ProcessStatus,
-  folderUid: number,
-  ptraceScope: string | undefined,
-): string {
-  const grant = 'run as root, or give node CAP_SYS_PTRACE';
-  if (own.capEff & (1n << CAP_SYS_PTRACE)) {
-    return 'this process has CAP_SYS_PTRACE, yet the kernel refuses: a security module, or an outer user namespace';
-  }
-  const [real, effective, saved] = status.uids;
-  const ownUid = own.uids[0];
-  if (real !== ownUid || effective !== ownUid || saved !== ownUid) {
-    return `it runs as uid ${effective}, this process as ${ownUid}; run as its user, as root, or give node CAP_SYS_PTRACE`;
-  }
-  // The files of a process that is not dumpable belong to root.
-  if (folderUid !== effective)
-    return `it has made itself non-dumpable (man prctl, PR_SET_DUMPABLE); ${grant}`;
-  if (ptraceScope === '1') {
-    return `kernel.yama.ptrace_scope is 1, which permits own descendants only; ${grant}, or set it to 0`;
-  }
-  if (ptraceScope !== undefined && ptraceScope !== '0') {
-    return `kernel.yama.ptrace_scope is ${ptraceScope}; ${ptraceScope === '3' ? 'nothing helps until the next boot' : grant}`;
-  }
-  return `it has more capabilities than this process; ${grant}`;
-}
-
-function readText(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8').trim();
-  } catch {
-    return undefined;
-  }
 }
 
 /** Whether a program file's first bytes are those of a program for `arch`; undefined when they are of no ELF file. */
@@ -144,18 +107,22 @@ export function permissionProblem(handle: ProcessHandle): Error {
       const hint = `process ${status.tracerPid} traces it; only one can`;
       return new ProcessError('traced', handle.pid, hint, action);
     }
-    const own = parseStatus(readFileSync('/proc/self/status'));
-    const folder = statSync(handle.path('.')).uid;
-    const scope = readText('/proc/sys/kernel/yama/ptrace_scope');
-    return new ProcessError(
-      'not-permitted',
-      handle.pid,
-      explainPermission(status, own, folder, scope),
-      action,
-    );
+    return new ProcessError('not-permitted', handle.pid, explainRefusal(status, handle.path('.')), action);
   } catch (error) {
     return handle.problem(error, action);
   }
+}
+
+/** What suspending a seccomp filter takes. */
+function suspending(): string {
+  return isFiltered()
+    ? 'Suspending its filter takes root under no filter of its own: run outside of the container'
+    : 'Suspending the filter takes CAP_SYS_ADMIN: run as root';
+}
+
+/** What is known about a system call of ours that was refused. */
+function refusedCall(call: string, reason: string): string {
+  return reason === 'EPERM' && isFiltered() ? FILTER_ADVICE(call) : `${call} gave ${reason}`;
 }
 
 function problem(handle: ProcessHandle, reply: AttachReply & { ok: false }): Error {
@@ -174,7 +141,7 @@ function problem(handle: ProcessHandle, reply: AttachReply & { ok: false }): Err
     case 'seccomp':
       return make(
         'seccomp',
-        `${reply.detail}; a system call that is run in it could kill it. Suspending the filter takes CAP_SYS_ADMIN: run as root`,
+        `${reply.detail}; a system call that is run in it could kill it. ${suspending()}`,
       );
     case 'dispatch':
       return make('seccomp', `${reply.detail}, and so would ours be`);
@@ -185,7 +152,9 @@ function problem(handle: ProcessHandle, reply: AttachReply & { ok: false }): Err
         errno: errnoNumber(/gave (E\w+)/.exec(reply.detail)?.[1] ?? 'EIO') ?? errnoNumber('EIO')!,
         syscall: 'ptrace',
         pid: handle.pid,
-        hint: reply.detail,
+        hint: reply.detail.replace(/^(pidfd_getfd) gave (E\w+)$/, (_, call, reason) =>
+          refusedCall(call, reason),
+        ),
       });
   }
 }
@@ -290,7 +259,7 @@ export class Attacher implements AsyncDisposable {
       errno: reason,
       syscall: 'pidfd_getfd',
       pid: this.#handle.pid,
-      hint: `${errnoName(reason)} from the program that made it`,
+      hint: refusedCall('pidfd_getfd', errnoName(reason)),
     });
   }
 

@@ -233,8 +233,14 @@ function reply(pid: number, patienceMs: number): AttachReply {
     if (error instanceof Failure) return { ok: false, failure: error.failure, detail: error.message };
     if (error instanceof TraceeGone) return { ok: false, failure: 'ended', detail: 'the process has ended' };
     const code = (error as NodeJS.ErrnoException).code;
-    const gone = code === 'ENOENT' || code === 'ESRCH';
-    return { ok: false, failure: gone ? 'ended' : 'failed', detail: String(error) };
+    // Reading its memory takes the same permission as tracing it does, and comes first.
+    const failure: AttachFailure =
+      code === 'ENOENT' || code === 'ESRCH'
+        ? 'ended'
+        : code === 'EACCES' || code === 'EPERM'
+          ? 'not-permitted'
+          : 'failed';
+    return { ok: false, failure, detail: String(error) };
   }
 }
 

@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, readFileSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import {
   CATEGORIES,
   type CategoryName,
@@ -30,6 +30,7 @@ import { PTRACE_SEIZE } from '../abi/syscalls.js';
 import { libc } from './libc.js';
 import { createMemoryFile, type MappedMemory, mapMemory, SafeAccess } from './memory.js';
 import { type LivePagemap, openPagemap } from './pagemap.js';
+import { inUserNamespace, mayTraceAll, ownStatus, ptraceScope } from './permission.js';
 import { Userfaultfd } from './userfaultfd.js';
 
 /** `unknown` means that it could not be told here, and `how` says why. */
@@ -292,27 +293,27 @@ function probeHugetlb(): Finding {
   }
 }
 
-const CAP_SYS_PTRACE = 19n;
-
-function readText(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8').trim();
-  } catch {
-    return undefined;
+/** Whether this user may trace processes that it did not start. */
+function probeReach(): Finding {
+  const scope = ptraceScope();
+  if (mayTraceAll(ownStatus()) && scope !== '3') {
+    return inUserNamespace()
+      ? yes('CAP_SYS_PTRACE in a user namespace: the processes inside')
+      : yes('CAP_SYS_PTRACE: every process');
   }
-}
-
-/** Which processes this user may look into, besides its own children. */
-function ptraceReach(): string {
-  const capEff = /^CapEff:\s*([0-9a-f]+)/m.exec(readText('/proc/self/status') ?? '')?.[1];
-  if (capEff !== undefined && (BigInt(`0x${capEff}`) >> CAP_SYS_PTRACE) & 1n) {
-    return 'with CAP_SYS_PTRACE: every process';
+  if (scope === undefined || scope === '0') return yes("without CAP_SYS_PTRACE: this user's own processes");
+  if (scope === '1') {
+    return no(
+      'kernel.yama.ptrace_scope is 1: own descendants only',
+      'run as root, give node CAP_SYS_PTRACE, or set it to 0 (sysctl kernel.yama.ptrace_scope=0)',
+    );
   }
-  const scope = readText('/proc/sys/kernel/yama/ptrace_scope');
-  if (scope === undefined || scope === '0') return "without CAP_SYS_PTRACE: this user's own processes";
-  if (scope === '1')
-    return 'without CAP_SYS_PTRACE and with kernel.yama.ptrace_scope 1: own descendants only';
-  return `kernel.yama.ptrace_scope is ${scope}: nothing without CAP_SYS_PTRACE`;
+  return no(
+    `kernel.yama.ptrace_scope is ${scope}`,
+    scope === '3'
+      ? 'nothing helps until the next boot: see /etc/sysctl.d'
+      : 'run as root, or give node CAP_SYS_PTRACE',
+  );
 }
 
 const PTRACE_ADVICE =
@@ -370,7 +371,7 @@ async function probeChild(): Promise<{ ptrace: Finding; processVmReadv: Finding;
     const seized = syscall(numbers.ptrace, PTRACE_SEIZE, pid, 0, 0, 0, 0);
     const ptrace =
       seized === 0
-        ? yes(`a child process was seized; ${ptraceReach()}`)
+        ? yes('a child process was seized')
         : no(`PTRACE_SEIZE on a child gave ${errnoName(errno())}`, PTRACE_ADVICE);
     return { ptrace, processVmReadv, pidfdGetfd };
   } catch (error) {
@@ -430,6 +431,7 @@ export async function probeCapabilities(): Promise<Capability[]> {
   add('wp-async', 'asynchronous write protection (write tracking)', guarded(probeWpAsync));
   const { ptrace, processVmReadv, pidfdGetfd } = await probeChild();
   add('ptrace', 'ptrace for this user', ptrace);
+  add('ptrace-others', 'ptrace of processes that it did not start', guarded(probeReach));
   add('pidfd-getfd', "taking over another process's descriptor", pidfdGetfd);
   add('process-vm-readv', "reading other processes' memory", processVmReadv);
   add('hugetlb', 'hugetlb pages', guarded(probeHugetlb));

@@ -16,6 +16,7 @@ export {
   SafeAccess,
 } from './memory.js';
 export { DISABLE_VARIABLE, ioctlDisabled, LivePagemap, openPagemap } from './pagemap.js';
+export { allowTracing, hiddenHint, onlyAncestorsTrace, replaceProgram } from './permission.js';
 export {
   findProcesses,
   ProcessError,

@@ -23,6 +23,10 @@ export interface Libc {
   pwrite(fd: number, address: number, lengthBytes: number, offset: number): number;
   sysconf(name: number): number;
   syscall(number: number, a: number, b: number, c: number, d: number, e: number, f: number): number;
+  /** The arguments end with null. Comes back only when it fails. */
+  execvp(file: string, args: readonly (string | null)[]): number;
+  /** Signals that Node ignores have their default effect again: what a new program inherits. */
+  resetSignals(): void;
   /** The calling thread's errno after the last call that failed. */
   errno(): number;
   /** Address of an ArrayBuffer's or SharedArrayBuffer's memory. */
@@ -33,6 +37,9 @@ export interface Libc {
 }
 
 const SC_PAGESIZE = 30;
+const SIG_DFL = 0;
+/** SIGPIPE, SIGXFSZ. */
+const IGNORED_BY_NODE = [13, 25];
 
 function unsupported(why: string, cause?: unknown): PagemapError {
   return new PagemapError('use live processes', {
@@ -74,16 +81,21 @@ function load(): Libc {
     pread: lib.func('intptr_t pread(int fd, uintptr_t buf, size_t count, int64_t offset)'),
     pwrite: lib.func('intptr_t pwrite(int fd, uintptr_t buf, size_t count, int64_t offset)'),
     sysconf: lib.func('long sysconf(int name)'),
+    execvp: lib.func('int execvp(const char *file, const char **argv)'),
     syscall: lib.func(
       'long syscall(long number, intptr_t a, intptr_t b, intptr_t c, intptr_t d, intptr_t e, intptr_t f)',
     ),
   };
+  const signal = lib.func('intptr_t signal(int number, intptr_t handler)');
   const pageSizeBytes: number = functions.sysconf(SC_PAGESIZE);
   if (pageSizeBytes !== 4096) {
     throw unsupported(`pages of ${pageSizeBytes} bytes are not supported yet; 4096 are`);
   }
   return {
     ...functions,
+    resetSignals: () => {
+      for (const number of IGNORED_BY_NODE) signal(number, SIG_DFL);
+    },
     errno: () => koffi.errno(),
     address: (buffer) => Number(koffi.address(new Uint8Array(buffer))),
     view: (address, lengthBytes) => koffi.view(BigInt(address), lengthBytes),
@@ -102,11 +114,21 @@ export function libc(): Libc {
   return loaded;
 }
 
-/** The error for the C library call that just failed. `action` follows "Cannot". */
+/**
+ * The error for the C library call that just failed. `action` follows "Cannot"; a hint that takes a look at the system is
+ * a function, since looking is more calls, and the reason is to be kept first.
+ */
 export function lastError(
   action: string,
   syscall: string,
-  details: { hint?: string | undefined; pid?: number; start?: number; end?: number } = {},
+  details: {
+    hint?: string | (() => string) | undefined;
+    pid?: number;
+    start?: number;
+    end?: number;
+  } = {},
 ): PagemapError {
-  return new PagemapError(action, { errno: libc().errno(), syscall, ...details });
+  const errno = libc().errno();
+  const hint = typeof details.hint === 'function' ? details.hint() : details.hint;
+  return new PagemapError(action, { ...details, errno, syscall, hint });
 }

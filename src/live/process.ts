@@ -3,6 +3,7 @@
 import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { errnoNumber, PagemapError } from '../abi/index.js';
 import { type Mapping, PF_KTHREAD, parseMaps, parseStatStartTime, parseStatus } from '../proc/index.js';
+import { hiddenHint, inUserNamespace } from './permission.js';
 
 /** Why a process cannot be looked at. */
 export type ProcessProblem =
@@ -89,7 +90,7 @@ export class ProcessHandle implements Disposable {
       this.#folder = openSync(`/proc/${pid}`, constants.O_RDONLY | constants.O_DIRECTORY);
     } catch (cause) {
       if (codeOf(cause) !== 'ENOENT' && codeOf(cause) !== 'ESRCH') throw cause;
-      throw new ProcessError('not-found', pid, 'there is no such process', undefined, cause);
+      throw new ProcessError('not-found', pid, hiddenHint() ?? 'there is no such process', undefined, cause);
     }
   }
 
@@ -167,7 +168,9 @@ export class ProcessHandle implements Disposable {
       return make(
         'not-permitted',
         process.geteuid?.() === 0
-          ? 'even root may not look into it here: it has more capabilities, or belongs to an outer user namespace'
+          ? inUserNamespace()
+            ? 'this process is root in a user namespace (a container) only, and the other one belongs to an outer one or has more capabilities there; run as root outside of it'
+            : 'even root may not look into it here, without CAP_SYS_PTRACE: it has more capabilities (in a container: docker run --cap-add SYS_PTRACE), or a security module forbids it'
           : "it is another user's, or hides its memory; run as its user or as root, or give node CAP_SYS_PTRACE",
       );
     }

@@ -2,6 +2,7 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { errnoNumber, loadU64, PagemapError, storeU64, type U64StructLayout, uffd } from '../abi/index.js';
 import { lastError, libc } from './libc.js';
+import { FILTER_ADVICE, isFiltered } from './permission.js';
 
 /**
  * What write tracking asks of userfaultfd: the kernel resolves faults by itself (WP_ASYNC), on pages of every kind,
@@ -34,8 +35,12 @@ function range(start: number, lengthBytes: number): string {
   return `0x${start.toString(16)}-0x${(start + lengthBytes).toString(16)}`;
 }
 
-const NOT_PERMITTED =
-  'run as root, give node CAP_SYS_PTRACE, set vm.unprivileged_userfaultfd to 1, or open up /dev/userfaultfd';
+function notPermitted(): string {
+  const open = 'give access to /dev/userfaultfd';
+  return isFiltered()
+    ? `${FILTER_ADVICE('userfaultfd')}, or ${open}`
+    : `run as root, give node CAP_SYS_PTRACE, set vm.unprivileged_userfaultfd to 1, or ${open}`;
+}
 
 function create(userModeOnly: boolean | undefined): { fd: number; source: UserfaultfdSource } {
   const { syscall, numbers, errno } = libc();
@@ -46,7 +51,7 @@ function create(userModeOnly: boolean | undefined): { fd: number; source: Userfa
     fd = syscall(numbers.userfaultfd, flags, 0, 0, 0, 0, 0);
     if (fd >= 0) return { fd, source: 'syscall' };
     const refused = lastError('create a userfaultfd', 'userfaultfd', {
-      hint: errno() === errnoNumber('ENOSYS') ? 'this kernel is built without it' : NOT_PERMITTED,
+      hint: errno() === errnoNumber('ENOSYS') ? 'this kernel is built without it' : notPermitted,
     });
     if (refused.code !== 'EPERM') throw refused;
     try {
@@ -61,7 +66,7 @@ function create(userModeOnly: boolean | undefined): { fd: number; source: Userfa
   }
   fd = syscall(numbers.userfaultfd, flags | uffd.UFFD_USER_MODE_ONLY, 0, 0, 0, 0, 0);
   if (fd >= 0) return { fd, source: 'syscall (user mode only)' };
-  throw lastError('create a userfaultfd', 'userfaultfd', { hint: NOT_PERMITTED });
+  throw lastError('create a userfaultfd', 'userfaultfd', { hint: notPermitted });
 }
 
 /**

@@ -328,7 +328,7 @@ describe('what goes wrong says what, and what to do', () => {
       capabilities.map(({ id, how }: { id: string; how: string }) => [id, how]),
     );
     expect(answers['userfaultfd']).toContain('user mode only');
-    expect(answers['ptrace']).toContain('without CAP_SYS_PTRACE');
+    expect(answers['ptrace-others']).toContain('without CAP_SYS_PTRACE');
   });
 });
 
@@ -425,7 +425,7 @@ describe('doctor', () => {
     const { schema, system, conclusions, capabilities } = JSON.parse(stdout);
     expect(schema).toBe('pagemap-scan/doctor@1');
     expect(system.node).toContain(process.version);
-    expect(conclusions).toHaveLength(3);
+    expect(conclusions).toHaveLength(4);
     const ids = capabilities.map(({ id }: { id: string }) => id);
     expect(ids).toEqual([
       'pagemap-scan',
@@ -441,6 +441,7 @@ describe('doctor', () => {
       'userfaultfd',
       'wp-async',
       'ptrace',
+      'ptrace-others',
       'pidfd-getfd',
       'process-vm-readv',
       'hugetlb',

@@ -2,8 +2,9 @@
  * A skipped test is a claim that this machine cannot run it. In CI the machine is known to be able to, so that the
  * claim is an error there.
  */
-import { existsSync } from 'node:fs';
+
 import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { type TestAPI, test } from 'vitest';
 import { type Capability, probeCapabilities } from '../../src/live/index.js';
 import { hasChromium } from './browser.js';
@@ -25,6 +26,10 @@ const EXTRA: Readonly<Record<string, () => string | undefined>> = {
   prometheus: () => (existsSync(PROMETHEUS) ? undefined : `there is no ${PROMETHEUS}`),
   gdb: () => program('gdb'),
   elfutils: () => program('eu-stack'),
+  setpriv: () => {
+    const { error } = spawnSync('setpriv', ['--version'], { stdio: 'ignore' });
+    return error === undefined ? undefined : 'there is no setpriv (util-linux)';
+  },
   root: () => (process.geteuid?.() === 0 ? undefined : 'it needs root'),
 };
 

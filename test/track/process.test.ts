@@ -5,8 +5,9 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { x64 } from '../../src/live/arch-x64.js';
-import { explainPermission, isProgramFor } from '../../src/live/attach.js';
+import { isProgramFor } from '../../src/live/attach.js';
 import { Attacher, ProcessError, ProcessHandle } from '../../src/live/index.js';
+import { explainPermission } from '../../src/live/permission.js';
 import { type ProcessStatus, parseStatus } from '../../src/proc/index.js';
 import { trackProcess } from '../../src/track/index.js';
 import { openDescriptors } from '../support/descriptors.js';
@@ -150,10 +151,19 @@ describe('refused', () => {
     expect(explainPermission(status(7), status(8), 7, '0')).toMatch(/uid 7, this process as 8/);
     expect(explainPermission(status(7), status(7), 0, '0')).toMatch(/non-dumpable/);
     expect(explainPermission(status(7), status(7), 7, '1')).toMatch(/ptrace_scope is 1/);
-    expect(explainPermission(status(7), status(7), 7, '2')).toMatch(/ptrace_scope is 2; run as root/);
+    expect(explainPermission(status(7), status(7), 7, '2')).toMatch(/ptrace_scope is 2.*run as root/);
     expect(explainPermission(status(7), status(7), 7, '3')).toMatch(/next boot/);
     expect(explainPermission(status(7), status(7), 7, undefined)).toMatch(/more capabilities/);
-    expect(explainPermission(status(7), status(8, 1n << 19n), 7, '0')).toMatch(/security module/);
+    const traceAll = status(8, 1n << 19n);
+    expect(explainPermission(status(7), traceAll, 7, '0')).toMatch(/security module/);
+    expect(explainPermission(status(7), traceAll, 7, '3')).toMatch(/next boot/);
+    expect(explainPermission(status(7), traceAll, 7, '0', true)).toMatch(/user namespace/);
+    expect(explainPermission(status(7), { ...traceAll, seccomp: 2 }, 7, '0')).toMatch(
+      /seccomp filter.*ptrace/,
+    );
+    expect(explainPermission(status(7), { ...status(7), seccomp: 2 }, 7, '0')).toMatch(
+      /seccomp filter.*ptrace/,
+    );
   });
 
   test('programs are told by their headers', () => {

@@ -70,8 +70,12 @@ function verdicts(capabilities: readonly Capability[]): { what: string; answer: 
     { what: 'scan and maps of processes (pmscan scan, pmscan maps)', answer: answer('pagemap-scan') },
     { what: 'tracking writes to own memory', answer: answer('pagemap-scan', 'userfaultfd', 'wp-async') },
     {
-      what: 'tracking writes of other processes',
-      answer: answer('pagemap-scan', 'userfaultfd', 'wp-async', 'ptrace'),
+      what: 'tracking writes of commands that it starts (pmscan watch -- CMD)',
+      answer: answer('pagemap-scan', 'userfaultfd', 'wp-async', 'ptrace', 'pidfd-getfd'),
+    },
+    {
+      what: 'tracking writes of other processes (pmscan watch)',
+      answer: answer('pagemap-scan', 'userfaultfd', 'wp-async', 'ptrace', 'ptrace-others', 'pidfd-getfd'),
     },
   ];
 }

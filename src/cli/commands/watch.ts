@@ -1,7 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import type { Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
-import { ProcessError, ProcessHandle } from '../../live/index.js';
+import { onlyAncestorsTrace, ProcessError, ProcessHandle } from '../../live/index.js';
 import { type ProcessTracker, trackProcess } from '../../track/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { parseDuration } from '../options.js';
@@ -30,16 +32,27 @@ export interface WatchCommandOptions {
 /** The text that a command under watch writes while the view has the screen: its end is shown afterwards. */
 const MOST_KEPT = 1 << 16;
 
+const TRACEABLE = fileURLToPath(new URL('../traceable.js', import.meta.url));
+
 /** A command that is run to be watched. */
 export class Watched implements AsyncDisposable {
   readonly child: ChildProcess;
+  readonly #command: string;
   #kept = '';
 
   /** @param keep whether its output must stay off the screen */
   constructor(commandLine: readonly string[], keep: boolean) {
-    const [command, ...args] = commandLine as [string, ...string[]];
+    this.#command = commandLine[0]!;
+    const wrapped = onlyAncestorsTrace();
+    const [program, ...args] = (wrapped ? [process.execPath, TRACEABLE, ...commandLine] : commandLine) as [
+      string,
+      ...string[],
+    ];
     // Standard output belongs to our own report: what the command writes goes where messages go.
-    this.child = spawn(command, args, { stdio: ['inherit', keep ? 'pipe' : 2, keep ? 'pipe' : 2] });
+    const output = keep ? 'pipe' : 2;
+    this.child = spawn(program, args, {
+      stdio: ['inherit', output, output, ...(wrapped ? ['pipe' as const] : [])],
+    });
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream?.setEncoding('utf8').on('data', (text: string) => {
         this.#kept = (this.#kept + text).slice(-MOST_KEPT);
@@ -52,11 +65,20 @@ export class Watched implements AsyncDisposable {
       await once(this.child, 'spawn');
     } catch (cause) {
       const { code, message } = cause as NodeJS.ErrnoException;
-      const why =
-        code === 'ENOENT' ? 'there is no such command' : code === 'EACCES' ? 'it may not be run' : message;
-      throw new CliError(EXIT.failed, `Cannot run ${printable(this.child.spawnfile)}: ${why}`, { cause });
+      throw this.#failure(code ?? message, cause);
+    }
+    const wrapper = this.child.stdio[3] as Readable | undefined;
+    if (wrapper !== undefined) {
+      const failure = (await wrapper.setEncoding('utf8').toArray()).join('');
+      if (failure !== '') throw this.#failure(failure);
     }
     return this.child.pid!;
+  }
+
+  #failure(code: string, cause?: unknown): CliError {
+    const why =
+      code === 'ENOENT' ? 'there is no such command' : code === 'EACCES' ? 'it may not be run' : code;
+    return new CliError(EXIT.failed, `Cannot run ${printable(this.#command)}: ${why}`, { cause });
   }
 
   /** Ends it, if it has not ended by itself, and gives back what it wrote meanwhile. */
