@@ -29,7 +29,8 @@ import {
 import { PTRACE_SEIZE } from '../abi/syscalls.js';
 import { libc } from './libc.js';
 import { createMemoryFile, type MappedMemory, mapMemory, SafeAccess } from './memory.js';
-import { type LivePagemap, openPagemap } from './pagemap.js';
+import { IoctlPagemap, kernelCategories, openPagemap } from './pagemap.js';
+import { ProcessHandle } from './process.js';
 import { Userfaultfd } from './userfaultfd.js';
 
 /** `unknown` means that it could not be told here, and `how` says why. */
@@ -60,42 +61,9 @@ function describe(error: unknown): string {
   return error instanceof PagemapError ? `${error.syscall} gave ${error.code}` : String(error);
 }
 
-let knownCategories: number | undefined;
-
-/**
- * The categories that this kernel's ioctl accepts in its masks, as a bit set: newer bits make older kernels answer
- * EINVAL. 0 when the kernel has no PAGEMAP_SCAN.
- *
- * @throws PagemapError when it cannot be asked, for another reason than that
- * @example
- * ```ts
- * import { kernelCategories, PAGE_IS_WRITTEN } from 'pagemap-scan';
- * console.assert(kernelCategories() === 0 || kernelCategories() & PAGE_IS_WRITTEN);
- * ```
- */
-export function kernelCategories(): number {
-  if (knownCategories !== undefined) return knownCategories;
-  using pagemap = openPagemap('self');
-  const output = new RegionBuffer(1);
-  let accepted = 0;
-  for (const { bit } of CATEGORIES) {
-    try {
-      // An empty range: the arguments are checked, and nothing is walked.
-      pagemap.scan({ start: 0, end: 0, returnMask: bit }, output);
-      accepted |= bit;
-    } catch (error) {
-      if (!(error instanceof PagemapError)) throw error;
-      if (error.code === 'ENOTTY') return 0;
-      if (error.code !== 'EINVAL') throw error;
-    }
-  }
-  knownCategories = accepted;
-  return accepted;
-}
-
 /** Memory of each kind is made, one page of it is looked at. */
 class Probe implements Disposable {
-  readonly pagemap: LivePagemap = openPagemap('self');
+  readonly pagemap = new IoctlPagemap(new ProcessHandle(process.pid));
   readonly access = new SafeAccess();
   readonly accepted = kernelCategories();
   readonly #output = new RegionBuffer(16);

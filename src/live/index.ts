@@ -1,5 +1,7 @@
 export { Attacher, type Attachment, type AttachOptions, attachUserfaultfd } from './attach.js';
-export { type Answer, type Capability, kernelCategories, probeCapabilities } from './capabilities.js';
+export { type Answer, type Capability, probeCapabilities } from './capabilities.js';
+
+export { FallbackPagemap } from './fallback/pagemap.js';
 
 export {
   bufferAddress,
@@ -9,7 +11,17 @@ export {
   mapMemory,
   SafeAccess,
 } from './memory.js';
-export { DISABLE_VARIABLE, ioctlDisabled, LivePagemap, openPagemap } from './pagemap.js';
+export {
+  chooseProvider,
+  DISABLE_VARIABLE,
+  IoctlPagemap,
+  ioctlDisabled,
+  kernelCategories,
+  type LivePagemap,
+  openPagemap,
+  PROVIDER_VARIABLE,
+  type Provider,
+} from './pagemap.js';
 
 export {
   findProcesses,
