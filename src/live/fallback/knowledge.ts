@@ -130,3 +130,13 @@ export function fallbackKnowledge(): Knowledge {
 }
 
 export const errnoOf = (refusal: Refusal): number => errnoNumber(refusal.code)!;
+
+/** The error for write tracking where the kernel notes no writes. */
+export function softDirtyMissing(pid: number): PagemapError {
+  return new PagemapError(`track the writes of process ${pid}`, {
+    errno: errnoNumber('EOPNOTSUPP')!,
+    syscall: 'write(clear_refs)',
+    pid,
+    hint: 'this kernel has no asynchronous write protection (Linux 6.7), and keeps no soft-dirty bits either (CONFIG_MEM_SOFT_DIRTY)',
+  });
+}

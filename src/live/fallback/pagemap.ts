@@ -13,6 +13,7 @@ import {
   PAGE_IS_PRESENT,
   PAGE_IS_SOFT_DIRTY,
   PAGE_IS_SWAPPED,
+  PAGE_IS_WPALLOWED,
   PAGE_IS_WRITTEN,
   PAGE_SIZE,
   PagemapError,
@@ -32,8 +33,9 @@ import {
 import { type Mapping, parseSmaps, type SmapsMapping } from '../../proc/index.js';
 import type { LivePagemap } from '../pagemap.js';
 import { checkAddressSpace, type ProcessHandle } from '../process.js';
+import { CleanPages } from './clean.js';
 import { HugeVerdicts, isHugetlb } from './huge.js';
-import { errnoOf, fallbackKnowledge, type Knowledge, type Refusal } from './knowledge.js';
+import { errnoOf, fallbackKnowledge, type Knowledge, type Refusal, softDirtyMissing } from './knowledge.js';
 import {
   BLOCK_PAGES,
   BLOCK_SLOTS,
@@ -71,6 +73,8 @@ interface Part extends ScanMapping {
   readonly isHugetlb: boolean;
   /** Whether pages that are not there may have markers, which are not shown for hugetlb. */
   readonly marked: boolean;
+  /** Whether writes to it can be tracked. */
+  readonly trackable: boolean;
   /** Block behind the last of a run of mappings with no more than a block between them. */
   runEnd: number;
 }
@@ -90,6 +94,14 @@ function mayBeDevice({ name, device, inode }: Mapping): boolean {
 
 function mayBeHugetlb({ start, end, inode }: Mapping): boolean {
   return inode !== 0 && start % HUGE_PAGE_SIZE === 0 && end % HUGE_PAGE_SIZE === 0;
+}
+
+/**
+ * Private memory keeps its soft-dirty bits whatever becomes of its pages. Of shared memory and files the kernel drops entries, with
+ * these bits, when it reclaims pages or makes huge ones.
+ */
+export function isTrackable({ perms }: Mapping): boolean {
+  return perms[3] === 'p';
 }
 
 /** What a mapping is made of; it cannot change while the mapping is there. */
@@ -123,6 +135,7 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
   readonly #huge: HugeVerdicts;
   readonly #facts = new Map<string, Facts>();
   #parts: readonly Part[] = [];
+  #clean: CleanPages | undefined;
   #wantsHuge = false;
   #wantsHugetlb = false;
   /** The facts are those of this scan. */
@@ -156,7 +169,24 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
 
   /** The categories that can be told here. */
   get categories(): number {
-    return this.#knowledge.categories;
+    return this.#knowledge.categories | (this.#clean === undefined ? 0 : PAGE_IS_WRITTEN | PAGE_IS_WPALLOWED);
+  }
+
+  /**
+   * From here on WRITTEN is known, and scans can protect: a page is WRITTEN when it was written since it was last protected by
+   * a scan of this object, or never was. WPALLOWED are private mappings that are not hugetlb; of the others the kernel forgets
+   * writes, for instance when it takes a page of a file out of memory, and all their pages stay WRITTEN.
+   *
+   * Each protecting scan clears the soft-dirty bits of the whole address space (`/proc/PID/clear_refs`): there must be no other
+   * who uses them.
+   *
+   * @param pause runs `work` while nobody else writes to the address space: a write between the reading of the bits and their
+   *   clearing would be lost
+   * @throws PagemapError EOPNOTSUPP where the kernel keeps no such bits
+   */
+  trackWrites(pause: (work: () => void) => void): void {
+    if (!this.#knowledge.softDirty) throw softDirtyMissing(this.pid);
+    this.#clean = new CleanPages(this.process, this.#fd, pause);
   }
 
   scan(request: ScanRequest, output: RegionBuffer | null): ScanResult {
@@ -169,17 +199,25 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
     const invalid = checked.check(request, output, ALL_CATEGORIES);
     if (invalid !== 0) throw scanError(invalid, request, undefined, this.pid);
     this.#refuseUnknowable(request);
+    const clean = (checked.flags & PM_SCAN_WP_MATCHING) === 0 ? undefined : this.#clean;
+    clean?.harvest((mappings) => this.#trackableOf(mappings));
     this.#begin();
     try {
       const result = this.#scanner.scan(request, output);
+      this.#tables.flush();
+      clean?.commit();
       this.#lastEnd = checked.end * PAGE_SIZE;
       return result;
     } catch (error) {
       if (output !== null && !(error instanceof PagemapError && error.walkEnd !== undefined))
         output.length = 0;
       if (!(error instanceof PagemapError) || error.pid !== undefined) throw error;
+      // As the ioctl does: what lies before the mapping that stopped it is protected.
+      this.#tables.flush();
+      clean?.commit();
       throw scanError(error.errno, request, error.walkEnd, this.pid);
     } finally {
+      clean?.forget();
       this.#tables.reset();
     }
   }
@@ -191,7 +229,7 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
     for (const [bit, refusal] of this.#knowledge.refusals) {
       if ((asked & bit) !== 0) throw this.#refused(bit, refusal, request);
     }
-    if (flags !== 0) {
+    if (flags !== 0 && this.#clean === undefined) {
       throw new PagemapError(
         (flags & PM_SCAN_WP_MATCHING) !== 0 ? 'protect pages' : 'check for write protection',
         {
@@ -222,7 +260,8 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
     const { start, end, mask, anyof, returned } = this.#checked;
     const [from, to] = [start * PAGE_SIZE, end * PAGE_SIZE];
     this.#wantsHuge = ((mask | anyof | returned) & PAGE_IS_HUGE) !== 0;
-    this.#wantsHugetlb = ((mask | anyof | returned) & (PAGE_IS_HUGE | PAGE_IS_SWAPPED)) !== 0;
+    this.#wantsHugetlb =
+      this.#clean !== undefined || ((mask | anyof | returned) & (PAGE_IS_HUGE | PAGE_IS_SWAPPED)) !== 0;
     this.#looked = false;
     let all: Mapping[] = [];
     try {
@@ -246,6 +285,7 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
     this.#nearGiB = -1;
     const parts = mappings.map((mapping): Part => {
       const facts = this.#factsOf(mapping, mappings);
+      const trackable = this.#clean !== undefined && isTrackable(mapping) && !facts.device && !facts.hugetlb;
       return {
         mapping,
         start: mapping.start / PAGE_SIZE,
@@ -253,8 +293,9 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
         anonymous: isAnonymous(mapping),
         isHugetlb: facts.hugetlb,
         marked: facts.userfault,
+        trackable,
         uffdWp: false,
-        wpAllowed: false,
+        wpAllowed: trackable,
         softDirty: false,
         hugetlb: false,
         pfnMap: facts.device,
@@ -352,6 +393,8 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
       translateWords(words, at, to - from, { anonymous: part.anonymous, zeroFrame });
       for (const [start, known] of marks) this.#markHuge(words, start, BLOCK_PAGES, known);
       if (part.isHugetlb) this.#markHugetlb(words, at, from, to, part.marked);
+      if (part.trackable) this.#clean!.mark(words, at, from, to);
+      else if (this.#clean !== undefined) markWritten(words, at, to - from);
       page = to;
     }
     words.fill(0, slot + (page - first) * 2, slot + count * BLOCK_SLOTS);
@@ -462,7 +505,20 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
     return true;
   }
 
-  leave(): void {}
+  leave(words: Uint32Array, slot: number, block: number, count: number): void {
+    if ((this.#checked.flags & PM_SCAN_WP_MATCHING) !== 0) this.#clean?.stage(words, slot, block, count);
+  }
+
+  /** Those of the mappings in which writes can be tracked. */
+  #trackableOf(mappings: readonly Mapping[]): Mapping[] {
+    this.#wantsHugetlb = true;
+    this.#looked = false;
+    return mappings.filter((mapping) => {
+      if (!isTrackable(mapping)) return false;
+      const { device, hugetlb } = this.#factsOf(mapping, mappings);
+      return !device && !hugetlb;
+    });
+  }
 
   readWords(start: number, words: Uint32Array): number {
     if (!this.#open) throw scanError(errnoNumber('EBADF')!, { start, end: start }, undefined, this.pid);
@@ -488,6 +544,11 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
     this.#huge[Symbol.dispose]();
     this.process[Symbol.dispose]();
   }
+}
+
+/** In memory that is not tracked all pages are WRITTEN: not known to be unchanged. */
+function markWritten(words: Uint32Array, slot: number, pages: number): void {
+  for (const end = slot + pages * 2; slot < end; slot += 2) if (words[slot] === 0) words[slot] = VOID;
 }
 
 /** The categories of a translated entry. */
