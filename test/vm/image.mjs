@@ -1,0 +1,168 @@
+// The first file system of a virtual machine, as one archive: Node, the packed package with its dependencies, the tests
+// compiled to JavaScript, and busybox for the rest.
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { CpioWriter } from './cpio.mjs';
+
+const ROOT = join(import.meta.dirname, '../..');
+/** Where it all is in the guest; `src` there is the packed package's `dist`. */
+export const GUEST_ROOT = '/pagemap-scan';
+const BUSYBOX = ['/bin/busybox', '/usr/bin/busybox', '/usr/lib/busybox/busybox'];
+
+function run(program, args, options = {}) {
+  return execFileSync(program, args, {
+    encoding: 'utf8',
+    cwd: ROOT,
+    env: { ...process.env, npm_config_loglevel: 'error' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+    ...options,
+  });
+}
+
+/** The shared libraries that a program needs, with the loader. */
+function librariesOf(program) {
+  try {
+    const text = run('ldd', [program], { stdio: ['ignore', 'pipe', 'ignore'] });
+    return [...text.matchAll(/(?:=> )?(\/\S+) \(0x/g)].map((match) => match[1]);
+  } catch {
+    // A static program.
+    return [];
+  }
+}
+
+/** What is to run: the package as users get it, and the tests as JavaScript. */
+function build(folder) {
+  const [packed] = Object.values(
+    JSON.parse(run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', folder])),
+  );
+  run('tar', ['-xzf', join(folder, packed.filename), '-C', folder]);
+  run(process.execPath, [
+    'node_modules/typescript/bin/tsc',
+    '-p',
+    'test/vm/tsconfig.json',
+    '--outDir',
+    join(folder, 'js'),
+  ]);
+}
+
+/** C programs for the guest, which has no compiler. */
+function nativePrograms(folder) {
+  mkdirSync(folder);
+  const headers = process.env.PMSCAN_KERNEL_HEADERS;
+  const include = headers === undefined ? [] : ['-isystem', headers];
+  const sources = join(ROOT, 'test/native');
+  for (const file of readdirSync(sources)) {
+    const name = file.replace(/\.c$/, '');
+    try {
+      run('cc', ['-O2', '-w', ...include, '-o', join(folder, name), join(sources, file)], {
+        stdio: ['ignore', 'ignore', 'ignore'],
+      });
+    } catch {
+      // It wants flags, or headers, of its own (test/support/native.ts): its tests are not for here.
+    }
+  }
+}
+
+/** The installed packages that the package needs to run: their paths in node_modules. */
+function productionPackages() {
+  const { packages } = JSON.parse(readFileSync(join(ROOT, 'package-lock.json'), 'utf8'));
+  return Object.entries(packages)
+    .filter(([path, { dev }]) => path !== '' && !dev && existsSync(join(ROOT, path)))
+    .map(([path]) => path);
+}
+
+/** What the `expect` of the tests needs. */
+const EXPECT = [
+  '@vitest/expect',
+  '@vitest/utils',
+  '@vitest/spy',
+  '@vitest/pretty-format',
+  'tinyrainbow',
+  'chai',
+  '@standard-schema/spec',
+];
+
+/** Makes, in `folder`, the parts that all machines share; `writeImage` puts them together. */
+export function prepareImage(folder) {
+  if (!existsSync(join(ROOT, 'dist/cli/main.js'))) {
+    throw new Error('Cannot pack what is not built: npm run build');
+  }
+  const busybox = BUSYBOX.find((path) => existsSync(path) && librariesOf(path).length === 0);
+  if (busybox === undefined) throw new Error('Cannot find a static busybox: apt-get install busybox-static');
+  build(folder);
+  nativePrograms(join(folder, 'native'));
+  return { busybox, folder };
+}
+
+/**
+ * Writes the archive for one machine.
+ *
+ * @param jobs what the guest runs, for `guest/agent.mjs`
+ */
+export function writeImage(path, { busybox, folder: built }, kernel, settings) {
+  const native = join(built, 'native');
+  const archive = new CpioWriter(path);
+  const withLibraries = (source, target) => {
+    archive.copy(realpathSync(source), target);
+    for (const library of librariesOf(source)) {
+      if (!archive.has(library)) archive.copy(realpathSync(library), library);
+    }
+  };
+  for (const folder of ['/proc', '/sys', '/dev', '/root', '/run']) archive.directory(folder);
+  archive.directory('/tmp', 0o1777);
+  archive.copy(join(import.meta.dirname, 'guest/init.sh'), '/init');
+  archive.copy(busybox, '/bin/busybox');
+  for (const name of run(busybox, ['--list']).trim().split('\n')) {
+    if (name !== 'busybox') archive.link(`/bin/${name}`, 'busybox');
+  }
+  archive.link('/usr/bin/env', '/bin/busybox');
+  // Tests that ask for a compiler want the programs; those are here.
+  archive.file(
+    '/bin/cc',
+    '#!/bin/sh\n[ "$1" = --version ] || { echo "the guest has no compiler" >&2; exit 1; }\n',
+    0o755,
+  );
+  archive.file(
+    '/etc/passwd',
+    'root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\nother:x:1001:1001::/tmp:/bin/sh\n',
+  );
+  archive.file('/etc/group', 'root:x:0:\nuser:x:1000:\nother:x:1001:\n');
+  withLibraries(process.execPath, '/usr/bin/node');
+  for (const name of readdirSync(join(kernel.folder, 'modules')).sort()) {
+    archive.copy(join(kernel.folder, 'modules', name), `/modules/${name}`);
+  }
+  archive.file(
+    '/settings',
+    Object.entries(settings.boot)
+      .map(([name, value]) => `${name}=${value}\n`)
+      .join(''),
+  );
+  archive.file('/jobs.json', JSON.stringify(settings.jobs));
+
+  const at = (file) => join(GUEST_ROOT, file);
+  archive.copy(join(built, 'package'), at('node_modules/pagemap-scan'));
+  for (const link of ['dist', 'src']) archive.link(at(link), 'node_modules/pagemap-scan/dist');
+  archive.link('/bin/pmscan', at('dist/cli/main.js'));
+  archive.copy(join(ROOT, 'package.json'), at('package.json'));
+  const binaries = (file) =>
+    !/\.(md|map|d\.ts|h|hh|cc|cpp|c)$/.test(file) && !/koffi\/(vendor|doc)$/.test(file);
+  for (const name of [...productionPackages(), ...EXPECT.map((name) => `node_modules/${name}`)]) {
+    archive.copy(join(ROOT, name), at(name), binaries);
+  }
+  archive.file(at('node_modules/vitest/package.json'), '{ "type": "module", "exports": "./index.mjs" }');
+  archive.copy(join(import.meta.dirname, 'guest/vitest.mjs'), at('node_modules/vitest/index.mjs'));
+  for (const name of ['agent.mjs', 'run-tests.mjs'])
+    archive.copy(join(import.meta.dirname, 'guest', name), at(name));
+  archive.copy(join(built, 'js/test'), at('test'));
+  const isData = (file) => statSync(file).isDirectory() || /\.(mjs|jsonl|c)$/.test(file);
+  for (const folder of ['live', 'native', 'support', 'traces']) {
+    for (const name of readdirSync(join(ROOT, 'test', folder))) {
+      const source = join(ROOT, 'test', folder, name);
+      if (isData(source)) archive.copy(source, at(`test/${folder}/${name}`));
+    }
+  }
+  // Newer than their sources, so that nobody wants to compile them.
+  for (const name of readdirSync(native)) withLibraries(join(native, name), at(`.build/${name}`));
+  archive.end();
+}
