@@ -12,6 +12,8 @@ export const PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG = 0x4211;
 
 /** Marks system call stops, so that they cannot be taken for a SIGTRAP. */
 export const PTRACE_O_TRACESYSGOOD = 1;
+/** Threads that a traced one makes are traced, too. */
+export const PTRACE_O_TRACECLONE = 1 << 3;
 /** Seccomp filters do not run while traced; takes CAP_SYS_ADMIN. */
 export const PTRACE_O_SUSPEND_SECCOMP = 1 << 21;
 

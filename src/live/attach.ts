@@ -84,7 +84,7 @@ function programHeader(handle: ProcessHandle): Uint8Array {
 }
 
 /** Refuses, before anything is touched, what could only go wrong. */
-function checkTarget(handle: ProcessHandle, arch: TracedArchitecture | undefined): void {
+export function checkTarget(handle: ProcessHandle, arch: TracedArchitecture | undefined): void {
   const { pid } = handle;
   const refuse = (reason: ProcessProblem, hint: string): never => {
     throw new ProcessError(reason, pid, hint, `attach to process ${pid}`);
@@ -115,6 +115,29 @@ function attacherProgram(): string {
   return existsSync(beside) ? beside : fileURLToPath(new URL('../../dist/live/attacher.js', import.meta.url));
 }
 
+/** The error for a process that the kernel does not let us trace. */
+export function permissionProblem(handle: ProcessHandle): Error {
+  const action = `attach to process ${handle.pid}`;
+  try {
+    const status = parseStatus(handle.read('status'));
+    if (status.tracerPid !== 0) {
+      const hint = `process ${status.tracerPid} traces it; only one can`;
+      return new ProcessError('traced', handle.pid, hint, action);
+    }
+    const own = parseStatus(readFileSync('/proc/self/status'));
+    const folder = statSync(handle.path('.')).uid;
+    const scope = readText('/proc/sys/kernel/yama/ptrace_scope');
+    return new ProcessError(
+      'not-permitted',
+      handle.pid,
+      explainPermission(status, own, folder, scope),
+      action,
+    );
+  } catch (error) {
+    return handle.problem(error, action);
+  }
+}
+
 function problem(handle: ProcessHandle, reply: AttachReply & { ok: false }): Error {
   const make = (reason: ProcessProblem, hint: string) =>
     new ProcessError(reason, handle.pid, hint, `attach to process ${handle.pid}`);
@@ -135,19 +158,8 @@ function problem(handle: ProcessHandle, reply: AttachReply & { ok: false }): Err
       );
     case 'dispatch':
       return make('seccomp', `${reply.detail}, and so would ours be`);
-    case 'not-permitted': {
-      try {
-        const status = parseStatus(handle.read('status'));
-        if (status.tracerPid !== 0)
-          return make('traced', `process ${status.tracerPid} traces it; only one can`);
-        const own = parseStatus(readFileSync('/proc/self/status'));
-        const folder = statSync(handle.path('.')).uid;
-        const scope = readText('/proc/sys/kernel/yama/ptrace_scope');
-        return make('not-permitted', explainPermission(status, own, folder, scope));
-      } catch (error) {
-        return handle.problem(error, `attach to process ${handle.pid}`);
-      }
-    }
+    case 'not-permitted':
+      return permissionProblem(handle);
     default:
       return new PagemapError(`attach to process ${handle.pid}`, {
         errno: errnoNumber(/gave (E\w+)/.exec(reply.detail)?.[1] ?? 'EIO') ?? errnoNumber('EIO')!,

@@ -31,4 +31,5 @@ export {
   type ProcessProblem,
 } from './process.js';
 export { mappingPageSize, mappingsCover } from './procmap.js';
+export { ProcessStopper, type StopOptions, StoppedProcess, stopProcess } from './stop.js';
 export { ASYNC_WP_FEATURES, Userfaultfd, type UserfaultfdSource } from './userfaultfd.js';

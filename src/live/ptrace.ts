@@ -93,7 +93,7 @@ const RSEQ_CS_OFFSET = 8;
 
 /** Sleeps for at most `nanoseconds`; a signal may end it. */
 const SLEEP_WORD = new Int32Array(new SharedArrayBuffer(4));
-function sleep(milliseconds: number): void {
+export function sleep(milliseconds: number): void {
   Atomics.wait(SLEEP_WORD, 0, 0, milliseconds);
 }
 

@@ -1,0 +1,392 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+/**
+ * Stopping all threads of another process, and letting them go as if nothing had been (man ptrace(2)).
+ *
+ * No register and no byte of memory is changed, so that nothing has to be undone: should this process end while the other
+ * one stands still, however that comes about, the kernel lets it run on.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { errnoNumber, PagemapError } from '../abi/index.js';
+import {
+  __WALL,
+  NT_PRSTATUS,
+  PTRACE_CONT,
+  PTRACE_GETREGSET,
+  PTRACE_GETSIGMASK,
+  PTRACE_O_TRACECLONE,
+  PTRACE_O_TRACESYSGOOD,
+  PTRACE_SETREGSET,
+  parseWaitStatus,
+  type WaitStatus,
+  WNOHANG,
+} from '../abi/ptrace.js';
+import { PTRACE_DETACH, PTRACE_INTERRUPT, PTRACE_SEIZE } from '../abi/syscalls.js';
+import { parseStatus } from '../proc/index.js';
+import { checkTarget, permissionProblem } from './attach.js';
+import { type Libc, libc } from './libc.js';
+import { ProcessError, type ProcessHandle } from './process.js';
+import { sleep, type TracedArchitecture, TraceError, TraceeGone, tracedArchitecture } from './ptrace.js';
+
+/** Milliseconds to wait for all threads to stop. */
+const DEFAULT_PATIENCE_MS = 1000;
+
+/** How often, in milliseconds, threads are looked after that could not be stopped in time. */
+const LINGER_MS = 5;
+
+const ESRCH = errnoNumber('ESRCH')!;
+const ECHILD = errnoNumber('ECHILD')!;
+const EINTR = errnoNumber('EINTR')!;
+
+export interface StopOptions {
+  /** How long to wait for all threads to stop, milliseconds; 1,000 by default. */
+  readonly patienceMs?: number | undefined;
+}
+
+/** The requests, with buffers that are made once: nothing is allocated per thread while threads stand still. */
+class Requests {
+  readonly #libc: Libc = libc();
+  readonly #arch: TracedArchitecture;
+  readonly #status = new Int32Array(new ArrayBuffer(8));
+  readonly #statusAddress = this.#libc.address(this.#status.buffer);
+  readonly #iovec = new BigUint64Array(new ArrayBuffer(16));
+  readonly #iovecAddress = this.#libc.address(this.#iovec.buffer);
+  readonly #registers: BigUint64Array<ArrayBuffer>;
+  readonly #registersAddress: number;
+  readonly #word = new BigUint64Array(new ArrayBuffer(8));
+  readonly #wordAddress = this.#libc.address(this.#word.buffer);
+
+  constructor(arch: TracedArchitecture) {
+    this.#arch = arch;
+    this.#registers = new BigUint64Array(new ArrayBuffer(arch.registersBytes));
+    this.#registersAddress = this.#libc.address(this.#registers.buffer);
+  }
+
+  /** @throws TraceeGone, TraceError */
+  request(name: string, request: number, tid: number, address: number, data: number): void {
+    const { syscall, numbers, errno } = this.#libc;
+    if (syscall(numbers.ptrace, request, tid, address, data, 0, 0) >= 0) return;
+    // ESRCH from a thread that is stopped: it was killed.
+    if (errno() === ESRCH) throw new TraceeGone();
+    throw new TraceError(name, errno());
+  }
+
+  /** What has become of a thread since the last look; undefined for nothing. */
+  look(tid: number): WaitStatus | undefined {
+    const { syscall, numbers, errno } = this.#libc;
+    for (;;) {
+      const found = syscall(numbers.wait4, tid, this.#statusAddress, __WALL | WNOHANG, 0, 0, 0);
+      if (found === tid) return parseWaitStatus(this.#status[0]!);
+      if (found === 0) return undefined;
+      if (errno() === ECHILD) return { kind: 'exited' };
+      if (errno() !== EINTR) throw new TraceError('wait4', errno());
+    }
+  }
+
+  /** Reads a register set to an address; its length in bytes. */
+  regset(tid: number, type: number, address: number, bytes: number): number {
+    this.#iovec[0] = BigInt(address);
+    this.#iovec[1] = BigInt(bytes);
+    this.request('PTRACE_GETREGSET', PTRACE_GETREGSET, tid, type, this.#iovecAddress);
+    return Number(this.#iovec[1]);
+  }
+
+  signalMask(tid: number): bigint {
+    this.request('PTRACE_GETSIGMASK', PTRACE_GETSIGMASK, tid, 8, this.#wordAddress);
+    return this.#word[0]!;
+  }
+
+  /** Lets a stopped thread go. A waiting call that the stop has ended is begun anew. */
+  release(tid: number, signal = 0): void {
+    try {
+      const length = this.regset(tid, NT_PRSTATUS, this.#registersAddress, this.#registers.byteLength);
+      if (
+        length === this.#registers.byteLength &&
+        this.#arch.isNative(this.#registers) &&
+        this.#arch.restartIfEndedByStop(this.#registers)
+      ) {
+        this.request('PTRACE_SETREGSET', PTRACE_SETREGSET, tid, NT_PRSTATUS, this.#iovecAddress);
+      }
+      this.request('PTRACE_DETACH', PTRACE_DETACH, tid, 0, signal);
+    } catch (error) {
+      // Killed meanwhile. Anything else, and the end of this process lets go of it.
+      if (!(error instanceof TraceeGone || error instanceof TraceError)) throw error;
+    }
+  }
+}
+
+/**
+ * A process all of whose threads stand still, until this is disposed. All calls must come from the thread that made it
+ * (ptrace knows no other).
+ */
+export class StoppedProcess implements Disposable {
+  readonly handle: ProcessHandle;
+  /** Its threads in ascending order; the main one is missing where it has ended before the others. */
+  readonly tids: readonly number[];
+  /** When the first thread was told to stop, in the time of `performance.now()`. */
+  readonly since: number;
+  /** From then until the last one stood still, milliseconds. */
+  readonly stopMs: number;
+  readonly #requests: Requests;
+  #open = true;
+
+  /** Use {@link stopProcess} or {@link ProcessStopper}. */
+  constructor(
+    handle: ProcessHandle,
+    requests: Requests,
+    tids: readonly number[],
+    since: number,
+    stopMs: number,
+  ) {
+    this.handle = handle;
+    this.tids = tids;
+    this.since = since;
+    this.stopMs = stopMs;
+    this.#requests = requests;
+  }
+
+  get pid(): number {
+    return this.handle.pid;
+  }
+
+  #check(): void {
+    if (this.#open) return;
+    throw new PagemapError(`read registers of process ${this.pid}`, {
+      errno: errnoNumber('EBADF')!,
+      syscall: 'ptrace',
+      pid: this.pid,
+      hint: 'it was let go',
+    });
+  }
+
+  /**
+   * Reads a register set of a thread (`NT_*`) into `into`.
+   *
+   * @returns its length, bytes; undefined where this machine or kernel has no such set
+   * @throws ProcessError 'ended' when the process was killed
+   */
+  regset(tid: number, type: number, into: Uint8Array<ArrayBuffer>): number | undefined {
+    this.#check();
+    const address = libc().address(into.buffer) + into.byteOffset;
+    try {
+      return this.#requests.regset(tid, type, address, into.byteLength);
+    } catch (error) {
+      if (error instanceof TraceError && (error.code === 'EINVAL' || error.code === 'ENODEV'))
+        return undefined;
+      throw this.#ended(error);
+    }
+  }
+
+  /** The signals that a thread blocks, bit n-1 for signal n. */
+  signalMask(tid: number): bigint {
+    this.#check();
+    try {
+      return this.#requests.signalMask(tid);
+    } catch (error) {
+      throw this.#ended(error);
+    }
+  }
+
+  #ended(error: unknown): unknown {
+    if (!(error instanceof TraceeGone)) return error;
+    return new ProcessError(
+      'ended',
+      this.pid,
+      'the process was killed while it was stopped',
+      undefined,
+      error,
+    );
+  }
+
+  /** For how long it has stood still by now, milliseconds. */
+  get elapsedMs(): number {
+    return performance.now() - this.since;
+  }
+
+  /** Lets all threads go. */
+  [Symbol.dispose](): void {
+    if (!this.#open) return;
+    this.#open = false;
+    for (const tid of this.tids) this.#requests.release(tid);
+  }
+}
+
+/** Stops a process; all that can be done before is done when this is made. */
+export class ProcessStopper {
+  readonly #handle: ProcessHandle;
+  readonly #patienceMs: number;
+  readonly #requests: Requests;
+
+  /** @throws ProcessError for a process that cannot be stopped, as far as that shows beforehand */
+  constructor(handle: ProcessHandle, options: StopOptions = {}) {
+    const arch = tracedArchitecture();
+    checkTarget(handle, arch);
+    this.#handle = handle;
+    this.#patienceMs = options.patienceMs ?? DEFAULT_PATIENCE_MS;
+    this.#requests = new Requests(arch!);
+    this.#rehearse();
+  }
+
+  /** Goes through the motions with no thread, so that the code is compiled before the process is stopped. */
+  #rehearse(): void {
+    for (let times = 0; times < 20; times++) {
+      this.#list();
+      this.#requests.look(process.pid);
+      this.#requests.release(process.pid);
+    }
+  }
+
+  #list(): number[] {
+    return readdirSync(this.#handle.path('task')).map(Number);
+  }
+
+  /**
+   * Stops all threads, those that are made meanwhile included.
+   *
+   * @throws ProcessError 'busy' when a thread did not stop in time (it waits for a disk, or for its vfork child): all are
+   *   let go. 'ended', 'not-permitted', 'traced'
+   */
+  stop(): StoppedProcess {
+    const handle = this.#handle;
+    const stopped = new Set<number>();
+    const waiting = new Set<number>();
+    const since = performance.now();
+    let begun = false;
+    try {
+      // Until a look at the list shows nobody new: when all that are known stand still, nobody is left to make more.
+      for (;;) {
+        let news = 0;
+        for (const tid of this.#tids()) {
+          if (stopped.has(tid) || waiting.has(tid)) continue;
+          if (!this.#seize(tid, !begun)) continue;
+          waiting.add(tid);
+          news++;
+        }
+        if (news === 0) break;
+        begun = true;
+        for (const tid of waiting) {
+          if (!this.#attempt(() => this.#requests.request('PTRACE_INTERRUPT', PTRACE_INTERRUPT, tid, 0, 0)))
+            waiting.delete(tid);
+        }
+        this.#await(waiting, stopped, since);
+      }
+      if (stopped.size === 0) throw new ProcessError('ended', handle.pid, 'the process has ended');
+      const tids = [...stopped].sort((a, b) => a - b);
+      return new StoppedProcess(handle, this.#requests, tids, since, performance.now() - since);
+    } catch (error) {
+      for (const tid of stopped) this.#requests.release(tid);
+      this.#linger(waiting);
+      throw error;
+    }
+  }
+
+  #tids(): number[] {
+    try {
+      return this.#list();
+    } catch (error) {
+      throw this.#handle.problem(error, `stop process ${this.#handle.pid}`);
+    }
+  }
+
+  /** False when the thread is gone. */
+  #attempt(work: () => void): boolean {
+    try {
+      work();
+      return true;
+    } catch (error) {
+      if (error instanceof TraceeGone) return false;
+      throw error;
+    }
+  }
+
+  /** Begins to trace a thread, which runs on. False for one that has ended. */
+  #seize(tid: number, first: boolean): boolean {
+    try {
+      const options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE;
+      return this.#attempt(() => this.#requests.request('PTRACE_SEIZE', PTRACE_SEIZE, tid, 0, options));
+    } catch (error) {
+      if (!(error instanceof TraceError)) throw error;
+      let status: ReturnType<typeof parseStatus>;
+      try {
+        status = parseStatus(readFileSync(this.#handle.path(`task/${tid}/status`)));
+      } catch {
+        return false;
+      }
+      if (status.state === 'Z' || status.state === 'X') return false;
+      // Made by a thread that was traced already: it is, too. The number is that of the tracer's process.
+      if (!first && status.tracerPid === process.pid) return true;
+      throw permissionProblem(this.#handle);
+    }
+  }
+
+  /** Waits until all of `waiting` stand still, and are in `stopped`, or have ended. */
+  #await(waiting: Set<number>, stopped: Set<number>, since: number): void {
+    for (const begin = performance.now(); ; ) {
+      for (const tid of waiting) {
+        const status = this.#requests.look(tid);
+        if (status === undefined) continue;
+        if (status.kind === 'event-stop') {
+          stopped.add(tid);
+        } else if (status.kind !== 'exited' && status.kind !== 'killed') {
+          // Signals that come first are passed on; the stop comes next.
+          const signal = status.kind === 'signal-stop' ? status.signal : 0;
+          if (this.#attempt(() => this.#requests.request('PTRACE_CONT', PTRACE_CONT, tid, 0, signal)))
+            continue;
+        }
+        waiting.delete(tid);
+      }
+      if (waiting.size === 0) return;
+      const now = performance.now();
+      if (now - since > this.#patienceMs) {
+        const [tid] = waiting;
+        throw new ProcessError(
+          'busy',
+          this.#handle.pid,
+          `thread ${tid} did not stop within ${this.#patienceMs} ms: it may wait for a disk or for a child that it made by vfork; nothing was changed, try again`,
+          `stop process ${this.#handle.pid}`,
+        );
+      }
+      // Most threads stop at once: sleeping would take longer than they do.
+      if (now - begin > 0.2) sleep(now - begin > 20 ? 1 : 0.05);
+    }
+  }
+
+  /** Lets go of threads as soon as they stop; the end of this process does, too. */
+  #linger(waiting: Set<number>): void {
+    if (waiting.size === 0) return;
+    const timer = setInterval(() => {
+      for (const tid of waiting) {
+        const status = this.#requests.look(tid);
+        if (status === undefined) continue;
+        waiting.delete(tid);
+        if (status.kind === 'exited' || status.kind === 'killed') continue;
+        this.#requests.release(tid, status.kind === 'signal-stop' ? status.signal : 0);
+      }
+      if (waiting.size === 0) clearInterval(timer);
+    }, LINGER_MS);
+    timer.unref();
+  }
+}
+
+/**
+ * Stops all threads of a process until the result is disposed. Needs what a debugger needs. Should this process end
+ * meanwhile, by SIGKILL even, the other one runs on.
+ *
+ * @throws ProcessError for a process that cannot be stopped; `reason` and `hint` say why
+ * @example
+ * ```ts
+ * import { spawn } from 'node:child_process';
+ * import { once } from 'node:events';
+ * import { ProcessHandle, stopProcess } from 'pagemap-scan/live';
+ * const child = spawn('sleep', ['60']);
+ * await once(child, 'spawn');
+ * {
+ *   using handle = new ProcessHandle(child.pid!);
+ *   using stopped = stopProcess(handle);
+ *   console.assert(stopped.tids.length === 1);
+ * }
+ * child.kill();
+ * ```
+ */
+export function stopProcess(handle: ProcessHandle, options: StopOptions = {}): StoppedProcess {
+  return new ProcessStopper(handle, options).stop();
+}
