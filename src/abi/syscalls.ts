@@ -5,6 +5,7 @@
 export interface SyscallNumbers {
   readonly close: number;
   readonly wait4: number;
+  readonly flock: number;
   readonly ptrace: number;
   readonly process_vm_readv: number;
   readonly memfd_create: number;
@@ -17,6 +18,7 @@ export const SYSCALLS: Readonly<Record<string, SyscallNumbers>> = {
   x64: {
     close: 3,
     wait4: 61,
+    flock: 73,
     ptrace: 101,
     process_vm_readv: 310,
     memfd_create: 319,

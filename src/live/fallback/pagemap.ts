@@ -509,6 +509,16 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
     if ((this.#checked.flags & PM_SCAN_WP_MATCHING) !== 0) this.#clean?.stage(words, slot, block, count);
   }
 
+  /** Those of the mappings that are hugetlb memory. */
+  hugetlbMappings(mappings: readonly Mapping[]): Set<Mapping> {
+    this.#wantsHugetlb = true;
+    // That they are does not change; only what is new has to be looked at.
+    this.#looked = true;
+    return new Set(
+      mappings.filter((mapping) => mayBeHugetlb(mapping) && this.#factsOf(mapping, mappings).hugetlb),
+    );
+  }
+
   /** Those of the mappings in which writes can be tracked. */
   #trackableOf(mappings: readonly Mapping[]): Mapping[] {
     this.#wantsHugetlb = true;
