@@ -286,8 +286,26 @@ function ptraceReach(): string {
 const PTRACE_ADVICE =
   'run as root or with CAP_SYS_PTRACE; in a container, allow the system call and add the capability (docker run --cap-add SYS_PTRACE)';
 
-/** The two system calls that reach into another process, tried on a child that lives for just that long. */
-async function probeChild(): Promise<{ ptrace: Finding; processVmReadv: Finding }> {
+const PIDFD_ADVICE =
+  'needs Linux 5.6 and the permission to trace; in a container, allow the system call (a current seccomp profile does with SYS_PTRACE)';
+
+/** Takes a copy of the child's standard input, as tracking takes a process's userfaultfd. */
+function probeGetfd(pid: number): Finding {
+  const { syscall, numbers, errno } = libc();
+  const pidfd = syscall(numbers.pidfd_open, pid, 0, 0, 0, 0, 0);
+  if (pidfd < 0) return no(`pidfd_open on a child gave ${errnoName(errno())}`, PIDFD_ADVICE);
+  try {
+    const fd = syscall(numbers.pidfd_getfd, pidfd, 0, 0, 0, 0, 0);
+    if (fd < 0) return no(`pidfd_getfd on a child gave ${errnoName(errno())}`, PIDFD_ADVICE);
+    closeSync(fd);
+    return yes('a descriptor of a child process was copied');
+  } finally {
+    closeSync(pidfd);
+  }
+}
+
+/** The system calls that reach into another process, tried on a child that lives for just that long. */
+async function probeChild(): Promise<{ ptrace: Finding; processVmReadv: Finding; pidfdGetfd: Finding }> {
   const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1e9)'], { stdio: 'ignore' });
   // An error at spawn rejects both waits; the one that is awaited reports it.
   const exited = once(child, 'exit').catch(() => undefined);
@@ -316,15 +334,16 @@ async function probeChild(): Promise<{ ptrace: Finding; processVmReadv: Finding 
         ? yes('8 bytes of a child process were read')
         : no(`process_vm_readv on a child gave ${errnoName(errno())}`, PTRACE_ADVICE);
 
+    const pidfdGetfd = probeGetfd(pid);
     const seized = syscall(numbers.ptrace, PTRACE_SEIZE, pid, 0, 0, 0, 0);
     const ptrace =
       seized === 0
         ? yes(`a child process was seized; ${ptraceReach()}`)
         : no(`PTRACE_SEIZE on a child gave ${errnoName(errno())}`, PTRACE_ADVICE);
-    return { ptrace, processVmReadv };
+    return { ptrace, processVmReadv, pidfdGetfd };
   } catch (error) {
     const finding = unknown(`no child process could be tried: ${describe(error)}`);
-    return { ptrace: finding, processVmReadv: finding };
+    return { ptrace: finding, processVmReadv: finding, pidfdGetfd: finding };
   } finally {
     child.kill('SIGKILL');
     if (child.pid !== undefined) await exited;
@@ -377,8 +396,9 @@ export async function probeCapabilities(): Promise<Capability[]> {
 
   add('userfaultfd', 'userfaultfd for this user', guarded(probeUserfaultfd));
   add('wp-async', 'asynchronous write protection (write tracking)', guarded(probeWpAsync));
-  const { ptrace, processVmReadv } = await probeChild();
+  const { ptrace, processVmReadv, pidfdGetfd } = await probeChild();
   add('ptrace', 'ptrace for this user', ptrace);
+  add('pidfd-getfd', "taking over another process's descriptor", pidfdGetfd);
   add('process-vm-readv', "reading other processes' memory", processVmReadv);
   add('hugetlb', 'hugetlb pages', guarded(probeHugetlb));
   return found;

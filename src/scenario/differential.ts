@@ -11,6 +11,11 @@ export interface Difference {
   /** What the other backend answered: the truth. */
   readonly answers: readonly Answer[];
   readonly mismatch: Mismatch;
+  /**
+   * Whether it differed again in the repetition. If not, chance had a part in it (reclaim that met a busy page, say): the
+   * scenario is then as it was generated.
+   */
+  readonly repeats: boolean;
 }
 
 /**
@@ -35,9 +40,11 @@ export async function compareBackends(
     const [mismatch] = mismatchesOf(expected, simulator.run(candidate));
     return mismatch === undefined ? undefined : { expected, answers, mismatch };
   };
-  if ((await difference(scenario, truth)) === undefined) return undefined;
+  const first = await difference(scenario, truth);
+  if (first === undefined) return undefined;
   const confirmed = await difference(scenario, confirm);
-  if (confirmed === undefined) return undefined;
+  if (confirmed === undefined)
+    return { scenario: first.expected, answers: first.answers, mismatch: first.mismatch, repeats: false };
   const cut = { ...scenario, steps: scenario.steps.slice(0, confirmed.mismatch.step + 1) };
   const shortest = await shrinkScenario(
     cut,
@@ -46,5 +53,5 @@ export async function compareBackends(
   const last = await difference(shortest, confirm);
   const { expected, answers, mismatch } = last ?? confirmed;
   const pages = simulator.describe(expected, mismatch.step);
-  return { scenario: expected, answers, mismatch: { ...mismatch, pages } };
+  return { scenario: expected, answers, mismatch: { ...mismatch, pages }, repeats: true };
 }

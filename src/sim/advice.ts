@@ -289,15 +289,18 @@ function pageOut(mm: Mm, vma: Vma, start: number, end: number, reclaim: boolean)
     const pmd = tables.findPmd(block);
     if (pmd < 0 || !isHugeEntry(tables.words[pmd]!)) continue;
     const frame = mm.frameAt(pmd);
-    if (frame === HUGE_ZERO_FRAME || memory.mappings(frame) !== 1) continue;
+    if (frame === HUGE_ZERO_FRAME) continue;
     const whole = start <= block * ENTRIES && end >= (block + 1) * ENTRIES;
     if (whole && !reclaim) continue;
     if (vma.file !== null) {
+      const first = vma.fileIndex(block * ENTRIES);
+      if (isMappedElsewhere(mm, vma.file, first)) continue;
       // As a whole it stays one huge page, in memory or in swap; a part of it cannot be taken without a split.
-      if (whole) mm.splitHuge(vma, block);
-      else splitFileHuge(mm, vma.file, vma.fileIndex(block * ENTRIES));
+      if (whole) unmapFile(mm, vma.file, first);
+      else splitFileHuge(mm, vma.file, first);
       continue;
     }
+    if (memory.mappings(frame) !== 1) continue;
     mm.splitHuge(vma, block);
     if (!whole) mm.splitLarge(block, frame);
   }
@@ -326,11 +329,35 @@ function pageOutFileHuge(
     const slot = table + (page - block * ENTRIES) * 2;
     if ((mm.tables.words[slot]! & PRESENT_ANY) === 0) continue;
     const frame = mm.frameAt(slot);
-    if (!mm.memory.isFile(frame) || mm.memory.mappings(frame) !== 1) continue;
+    if (!mm.memory.isFile(frame)) continue;
+    const first = index - (index % HUGE_PAGES);
     const whole = page % ENTRIES === 0 && page + ENTRIES <= end && isWholeLarge(mm, table);
-    if (!whole) splitFileHuge(mm, file, index - (index % HUGE_PAGES));
-    else if (reclaim) unmapFile(mm, file, index - (index % HUGE_PAGES));
+    if (whole) {
+      if (reclaim && mm.memory.mappings(frame) === 1) unmapFile(mm, file, first);
+    } else if (!isMappedElsewhere(mm, file, first)) splitFileHuge(mm, file, first);
   }
+}
+
+/** Whether another address space maps pages of a huge page of the page cache. */
+function isMappedElsewhere(mm: Mm, file: MemoryFile, first: number): boolean {
+  const { memory, tables } = mm;
+  let others = 0;
+  for (let index = first; index < first + HUGE_PAGES; index++)
+    others += memory.mappings(file.entries[index]!);
+  forEachMappingOf(mm, file, first, HUGE_PAGES, (vma, start, end) => {
+    for (let page = start; page < end; page++) {
+      const block = Math.floor(page / ENTRIES);
+      const pmd = tables.findPmd(block);
+      if (pmd < 0) continue;
+      const huge = isHugeEntry(tables.words[pmd]!);
+      const slot = huge ? pmd : tables.pteTable(pmd) + (page - block * ENTRIES) * 2;
+      if (!huge && tables.pteTable(pmd) < 0) continue;
+      if ((tables.words[slot]! & PRESENT_ANY) === 0) continue;
+      const frame = mm.frameAt(slot) + (huge ? page - block * ENTRIES : 0);
+      if (frame === file.entries[vma.fileIndex(page)]) others--;
+    }
+  });
+  return others > 0;
 }
 
 /** Makes a huge page of the page cache small ones, which nobody maps then. */

@@ -37,6 +37,8 @@ export interface World extends Disposable {
 /** A provider under test. */
 export interface Platform {
   readonly name: string;
+  /** A scan protects what is there, and no holes: these are not WRITTEN in the first releases. */
+  readonly scanLeavesHoles?: boolean;
   /** Why this kind of memory cannot be had here; undefined when it can. */
   lacks(kind: MemoryKind): string | undefined;
   /** The categories that it can tell; all that every kernel with the ioctl knows by default. */

@@ -1,6 +1,6 @@
 /** The simulator as a platform. */
 import { HUGE_PAGE_SIZE, mman, PAGE_SIZE, type Pagemap } from '../../src/abi/index.js';
-import { AddressSpace, type KernelProfileName } from '../../src/sim/index.js';
+import { AddressSpace, KERNEL_PROFILES, type KernelProfileName } from '../../src/sim/index.js';
 import type { MapRequest, Platform, World } from './platform.js';
 
 class SimulatedWorld implements World {
@@ -79,6 +79,7 @@ class SimulatedWorld implements World {
 export function simulatorPlatform(profile: KernelProfileName): Platform {
   return {
     name: `simulator, Linux ${profile}`,
+    scanLeavesHoles: !KERNEL_PROFILES[profile].holeIsWritten,
     lacks: () => undefined,
     create: () => new SimulatedWorld(profile),
   };

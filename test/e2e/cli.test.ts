@@ -441,6 +441,7 @@ describe('doctor', () => {
       'userfaultfd',
       'wp-async',
       'ptrace',
+      'pidfd-getfd',
       'process-vm-readv',
       'hugetlb',
     ]);

@@ -12,6 +12,8 @@ import { startWrites } from '../support/writes.js';
 
 const live = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler');
 
+const withHugetlb = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler', 'hugetlb');
+
 interface Line {
   schema: string;
   elapsedMs: number;
@@ -98,6 +100,49 @@ describe('exactly what was written', () => {
     expect(code).toBe(130);
     expect(stderr).toMatch(/pmscan: \d+ intervals in .*\npmscan: written .*\npmscan: distinct pages/);
   });
+
+  withHugetlb(
+    'hugetlb, a grown heap, a moved mapping, a new one in a hole: all in their intervals',
+    async () => {
+      await using target = await startWrites();
+      const hugetlb = await target.order('map 1 hugetlb 2048');
+      await target.order('write 1 0 2048 1');
+      const heap = await target.order('brk 100');
+      await target.order('write 0 0 100 1');
+      const before = await target.order('map 2 anon 300');
+      await target.order('write 2 0 300 1');
+      const watch = watching(target.pid, '--interval', '50ms');
+      await watch.next();
+      /** The next `count` pages of the range that are reported, however many intervals that takes. */
+      const next = async (range: { start: number; end: number }, count: number) => {
+        const found: number[] = [];
+        while (found.length < count) found.push(...pagesIn((await watch.next())!, range));
+        return found.sort((a, b) => a - b);
+      };
+      const pages = (count: number, first: number) =>
+        Array.from({ length: count }, (_, index) => first + index);
+
+      await target.order('write 1 700 1 1');
+      expect(await next(hugetlb, 512)).toEqual(pages(512, 512));
+      await target.order('write 0 20 3 1');
+      expect(await next(heap, 3)).toEqual([20, 21, 22]);
+      const grown = await target.order('brk 200');
+      await target.order('write 0 50 3 1');
+      expect(await next(grown, 3)).toEqual([50, 51, 52]);
+      const moved = await target.order('move 2 300');
+      expect(await next(moved, 300)).toEqual(pages(300, 0));
+      await target.order('write 2 7 2 1');
+      expect(await next(moved, 2)).toEqual([7, 8]);
+      const fresh = await target.order('map 3 shared 64');
+      await target.order('write 3 60 4 1');
+      expect(await next(fresh, 4)).toEqual([60, 61, 62, 63]);
+      const { rest, code } = await watch.interrupt();
+      for (const range of [hugetlb, heap, grown, before, moved, fresh]) {
+        expect(rest.flatMap((line) => pagesIn(line, range))).toEqual([]);
+      }
+      expect(code).toBe(130);
+    },
+  );
 
   live('new mappings count from birth', async () => {
     await using target = await startWrites();

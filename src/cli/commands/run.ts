@@ -87,9 +87,10 @@ class Backends implements Disposable {
 
 async function shrink(backends: Backends, failing: Scenario, file: string): Promise<void> {
   const difference = await backends.shortest(failing);
-  if (difference === undefined) {
+  if (!difference?.repeats) {
+    const found = difference ? 'did not differ again on' : 'agree on';
     process.stderr.write(
-      `pmscan: nothing was written to ${printable(file)}: the simulator and this kernel agree on ${printable(failing.name)}\n`,
+      `pmscan: nothing was written to ${printable(file)}: the simulator and this kernel ${found} ${printable(failing.name)}\n`,
     );
     return;
   }
