@@ -167,8 +167,7 @@ export class SoftDirtyTracker implements ProcessTracker {
     this.#runs.clear();
     const candidates: Mapping[] = [];
     const others: Mapping[] = [];
-    /** Where the runs of each candidate end. */
-    const ends: number[] = [];
+    const candidateRuns: { end: number; grown: boolean }[] = [];
     let stopMs: number;
     {
       using stopped = this.#stopper.stop();
@@ -181,9 +180,9 @@ export class SoftDirtyTracker implements ProcessTracker {
           others.push(mapping);
           continue;
         }
-        this.#read(mapping.start / PAGE_SIZE, mapping.end / PAGE_SIZE);
+        const grown = this.#read(mapping.start / PAGE_SIZE, mapping.end / PAGE_SIZE);
         candidates.push(mapping);
-        ends.push(this.#runs.length);
+        candidateRuns.push({ end: this.#runs.length, grown });
       }
       this.#clear();
       stopMs = stopped.elapsedMs;
@@ -199,16 +198,23 @@ export class SoftDirtyTracker implements ProcessTracker {
     let run = 0;
     candidates.forEach((mapping, index) => {
       const { start, end, name, inode } = mapping;
+      const { end: lastRun, grown } = candidateRuns[index]!;
       const offset = mapping.offset - start;
       if (hugetlb.has(mapping)) {
         skipped.push({ start, end, name, reason: 'hugetlb' });
-        run = ends[index]!;
+        run = lastRun;
         return;
       }
       earlier.push({ start, end, inode, offset });
-      const row: MappingWrites = { start, end, name, writtenPages: 0, isNew: !this.#isKnown(mapping) };
+      const row: MappingWrites = {
+        start,
+        end,
+        name,
+        writtenPages: 0,
+        isNew: grown || !this.#isKnown(mapping),
+      };
       rows.push(row);
-      for (; run < ends[index]!; run++) {
+      for (; run < lastRun; run++) {
         const [from, to] = [this.#runs.start(run), this.#runs.end(run)];
         row.writtenPages += to - from;
         visit?.(from * PAGE_SIZE, to * PAGE_SIZE, PAGE_IS_WRITTEN);
@@ -220,19 +226,27 @@ export class SoftDirtyTracker implements ProcessTracker {
     return { rows, writtenPages, stopMs };
   }
 
-  /** Notes the pages from `page` to `end` that exist and were written. */
-  #read(page: number, end: number): void {
+  /**
+   * Notes the pages from `page` to `end` that exist and were written. True when the kernel takes all of the mapping for written,
+   * as it does when it is new, has grown, or grown together with another: it shows in pages that do not exist.
+   */
+  #read(page: number, end: number): boolean {
     const words = this.#words;
     const zeroFrame = this.#zeroFrame;
     const runs = this.#runs;
     // A run ends with its mapping.
     runs.close();
+    let grown = false;
     for (; page < end; page += AT_ONCE) {
       const wanted = Math.min(AT_ONCE, end - page);
       const pages = this.#pagemap.readWords(page * PAGE_SIZE, words.subarray(0, wanted * 2));
       for (let index = 0; index < pages; index++) {
         const high = words[index * 2 + 1]!;
-        if ((high & SOFT_DIRTY) === 0 || (high & PRESENT_OR_SWAPPED) === 0 || (high & GUARD) !== 0) continue;
+        if ((high & SOFT_DIRTY) === 0 || (high & GUARD) !== 0) continue;
+        if ((high & PRESENT_OR_SWAPPED) === 0) {
+          grown = true;
+          continue;
+        }
         if ((high & PRESENT) !== 0) {
           // Of private memory that is the file's own page, or the huge zero page: nobody has written it.
           if ((high & FILE) !== 0) continue;
@@ -241,6 +255,7 @@ export class SoftDirtyTracker implements ProcessTracker {
         runs.add(page + index, page + index + 1);
       }
     }
+    return grown;
   }
 
   #clear(): void {
