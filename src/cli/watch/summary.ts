@@ -16,6 +16,8 @@ export class WatchSummary {
   peakRate = 0;
   /** Time that the tool itself took, milliseconds. */
   ownMs = 0;
+  peakStopMs = 0;
+  #stopMs = 0;
   readonly #mappings = new Map<string, { start: number; name: string; pages: number }>();
 
   /** Takes an interval; its regions went to `workingSet.add`. */
@@ -23,6 +25,8 @@ export class WatchSummary {
     this.intervals++;
     this.writtenPages += collected.writtenPages;
     this.elapsedMs = collected.elapsedMs;
+    this.#stopMs += collected.stopMs ?? 0;
+    this.peakStopMs = Math.max(this.peakStopMs, collected.stopMs ?? 0);
     if (collected.intervalMs > 0) {
       this.peakRate = Math.max(this.peakRate, (collected.writtenPages / collected.intervalMs) * 1000);
     }
@@ -34,6 +38,10 @@ export class WatchSummary {
       else known.pages += writtenPages;
     }
     this.workingSet.endInterval();
+  }
+
+  get meanStopMs(): number {
+    return this.intervals === 0 ? 0 : this.#stopMs / this.intervals;
   }
 
   /** As lines for people. */
