@@ -8,6 +8,7 @@ import { closeSync, readFileSync } from 'node:fs';
 import {
   CATEGORIES,
   type CategoryName,
+  categoryNames,
   errnoName,
   HUGE_PAGE_SIZE,
   mman,
@@ -27,6 +28,7 @@ import {
   RegionBuffer,
 } from '../abi/index.js';
 import { PTRACE_SEIZE } from '../abi/syscalls.js';
+import { fallbackKnowledge } from './fallback/knowledge.js';
 import { libc } from './libc.js';
 import { createMemoryFile, type MappedMemory, mapMemory, SafeAccess } from './memory.js';
 import { IoctlPagemap, kernelCategories, openPagemap } from './pagemap.js';
@@ -213,6 +215,22 @@ function probePagemapScan(): Finding {
   }
 }
 
+function probeFallback(): Finding {
+  const { categories, refusals } = fallbackKnowledge();
+  const told = `told from pagemap, maps and smaps: ${categoryNames(categories).join(', ')}`;
+  const advice = [...refusals].map(([bit, { hint }]) => `${categoryNames(bit).join()}: ${hint}`);
+  return { ...yes(told), advice: advice.length === 0 ? undefined : advice.join('; ') };
+}
+
+function probeSoftDirty(): Finding {
+  return fallbackKnowledge().softDirty
+    ? yes('a page of a new mapping that was written is soft-dirty')
+    : no(
+        'a page of a new mapping that was written is not soft-dirty',
+        'only kernels built with CONFIG_MEM_SOFT_DIRTY have them; asynchronous write protection needs nothing of the kind',
+      );
+}
+
 function probeUserfaultfd(): Finding {
   try {
     using faults = Userfaultfd.open({ features: 0 });
@@ -394,6 +412,8 @@ export async function probeCapabilities(): Promise<Capability[]> {
     }
   }
 
+  add('fallback', 'answers without PAGEMAP_SCAN', guarded(probeFallback));
+  add('soft-dirty', 'soft-dirty bits (write tracking without PAGEMAP_SCAN)', guarded(probeSoftDirty));
   add('userfaultfd', 'userfaultfd for this user', guarded(probeUserfaultfd));
   add('wp-async', 'asynchronous write protection (write tracking)', guarded(probeWpAsync));
   const { ptrace, processVmReadv, pidfdGetfd } = await probeChild();

@@ -1,7 +1,13 @@
 export { Attacher, type Attachment, type AttachOptions, attachUserfaultfd } from './attach.js';
 export { type Answer, type Capability, probeCapabilities } from './capabilities.js';
 
-export { fallbackKnowledge, type Knowledge, type Refusal, softDirtyMissing } from './fallback/knowledge.js';
+export {
+  fallbackKnowledge,
+  type Knowledge,
+  type Refusal,
+  softDirtyMissing,
+  UnknownCategoryError,
+} from './fallback/knowledge.js';
 export { FallbackPagemap } from './fallback/pagemap.js';
 export { lockFile } from './lock.js';
 

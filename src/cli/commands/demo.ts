@@ -73,7 +73,7 @@ async function processStage(): Promise<Stage> {
     const pagemap = openPagemap(pid);
     return {
       title: `A sample process (${pid}) on Linux ${release()}, with a mapping of each kind, by ${
-        pagemap.provider === 'ioctl' ? 'PAGEMAP_SCAN' : 'pagemap and smaps (this kernel has no PAGEMAP_SCAN)'
+        pagemap.provider === 'ioctl' ? 'PAGEMAP_SCAN' : 'pagemap and smaps, without PAGEMAP_SCAN'
       }:`,
       sample,
       pagemap,

@@ -5,10 +5,9 @@ import {
   PAGE_IS_HUGE,
   PAGE_SIZE,
   type Pagemap,
-  PagemapError,
   RegionBuffer,
 } from '../../abi/index.js';
-import { kernelCategories } from '../../live/index.js';
+import { kernelCategories, UnknownCategoryError } from '../../live/index.js';
 import {
   type AddressRange,
   legRanges,
@@ -86,7 +85,7 @@ export async function countRows(
       const missing = SUMMARY_RETURN & ~returned & ~(options.partial ? 0 : PAGE_IS_GUARD);
       return counted && { ...counted, unknown: categoryNames(missing) };
     } catch (error) {
-      if (!(error instanceof PagemapError) || error.code !== 'EOPNOTSUPP' || returned !== known) throw error;
+      if (!(error instanceof UnknownCategoryError) || returned !== known) throw error;
     }
   }
   return undefined;

@@ -1,13 +1,6 @@
 import type { Command } from 'commander';
-import {
-  CATEGORIES,
-  categoryNames,
-  PAGE_IS_HUGE,
-  PAGE_SIZE,
-  PagemapError,
-  RegionBuffer,
-} from '../../abi/index.js';
-import type { LivePagemap, ProcessError } from '../../live/index.js';
+import { CATEGORIES, categoryNames, PAGE_IS_HUGE, PAGE_SIZE, RegionBuffer } from '../../abi/index.js';
+import { type LivePagemap, type ProcessError, UnknownCategoryError } from '../../live/index.js';
 import type { Mapping } from '../../proc/index.js';
 import {
   type AddressRange,
@@ -153,8 +146,8 @@ function* legs(
       at = end;
     }
   } catch (error) {
-    const refused = error instanceof PagemapError && error.code === 'EOPNOTSUPP';
-    if (!refused || !mayLeaveOut || !(query.returnMask & PAGE_IS_HUGE) || query.maxPages) throw error;
+    const isHuge = error instanceof UnknownCategoryError && error.categories === PAGE_IS_HUGE;
+    if (!isHuge || !mayLeaveOut || query.maxPages) throw error;
     process.stderr.write(
       `pmscan: from ${hex(at)} to ${hex(query.end)} huge pages are shown as others: ${error.hint}\n`,
     );

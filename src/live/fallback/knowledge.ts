@@ -2,6 +2,7 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import {
   ALL_CATEGORIES,
+  categoryNames,
   errnoNumber,
   mman,
   PAGE_IS_GUARD,
@@ -129,7 +130,28 @@ export function fallbackKnowledge(): Knowledge {
   return known;
 }
 
-export const errnoOf = (refusal: Refusal): number => errnoNumber(refusal.code)!;
+/** A scan asked for what cannot be known without PAGEMAP_SCAN, or not here. */
+export class UnknownCategoryError extends PagemapError {
+  override readonly name = 'UnknownCategoryError';
+  /** The categories that cannot be told, as a bit set. */
+  readonly categories: number;
+
+  constructor(
+    pid: number,
+    categories: number,
+    { code, hint }: Refusal,
+    range: { start: number | bigint; end: number | bigint },
+  ) {
+    super(`tell ${categoryNames(categories).join(' and ')} pages of process ${pid}`, {
+      errno: errnoNumber(code)!,
+      syscall: 'read(pagemap)',
+      pid,
+      ...range,
+      hint,
+    });
+    this.categories = categories;
+  }
+}
 
 /** The error for write tracking where the kernel notes no writes. */
 export function softDirtyMissing(pid: number): PagemapError {
@@ -137,6 +159,6 @@ export function softDirtyMissing(pid: number): PagemapError {
     errno: errnoNumber('EOPNOTSUPP')!,
     syscall: 'write(clear_refs)',
     pid,
-    hint: 'this kernel has no asynchronous write protection (Linux 6.7), and keeps no soft-dirty bits either (CONFIG_MEM_SOFT_DIRTY)',
+    hint: 'without PAGEMAP_SCAN (Linux 6.7) it takes soft-dirty bits, and this kernel keeps none: it is built without CONFIG_MEM_SOFT_DIRTY',
   });
 }

@@ -3,7 +3,6 @@
 import { closeSync, readSync } from 'node:fs';
 import {
   ALL_CATEGORIES,
-  categoryNames,
   errnoNumber,
   HUGE_PAGE_SIZE,
   PAGE_IS_FILE,
@@ -35,7 +34,7 @@ import type { LivePagemap } from '../pagemap.js';
 import { checkAddressSpace, type ProcessHandle } from '../process.js';
 import { CleanPages } from './clean.js';
 import { HugeVerdicts, isHugetlb } from './huge.js';
-import { errnoOf, fallbackKnowledge, type Knowledge, type Refusal, softDirtyMissing } from './knowledge.js';
+import { fallbackKnowledge, type Knowledge, softDirtyMissing, UnknownCategoryError } from './knowledge.js';
 import {
   BLOCK_PAGES,
   BLOCK_SLOTS,
@@ -227,7 +226,7 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
     const { mask, anyof, returned, flags } = this.#checked;
     const asked = (mask | anyof | returned) & ~this.categories;
     for (const [bit, refusal] of this.#knowledge.refusals) {
-      if ((asked & bit) !== 0) throw this.#refused(bit, refusal, request);
+      if ((asked & bit) !== 0) throw new UnknownCategoryError(this.pid, bit, refusal, request);
     }
     if (flags !== 0 && this.#clean === undefined) {
       throw new PagemapError(
@@ -242,17 +241,6 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
         },
       );
     }
-  }
-
-  #refused(bit: number, refusal: Refusal, { start, end }: ScanRequest): PagemapError {
-    return new PagemapError(`tell ${categoryNames(bit).join(' and ')} pages of process ${this.pid}`, {
-      errno: errnoOf(refusal),
-      syscall: 'read(pagemap)',
-      pid: this.pid,
-      start,
-      end,
-      hint: refusal.hint,
-    });
   }
 
   /** Takes the list of mappings for a scan. */
@@ -493,7 +481,8 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
       (unknown & PAGE_IS_SWAPPED) === 0
         ? 'smaps says how many there are, and here it cannot be told which; root sees more, and without this category the rest is told'
         : 'a userfaultfd may have put markers into hugetlb memory, which pagemap does not show';
-    throw this.#refused(
+    throw new UnknownCategoryError(
+      this.pid,
       unknown,
       { code: 'EOPNOTSUPP', hint },
       { start: start * PAGE_SIZE, end: end * PAGE_SIZE },
