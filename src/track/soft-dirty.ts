@@ -175,7 +175,8 @@ export class SoftDirtyTracker implements ProcessTracker {
       // Asked after the list was taken: had it been another program's by then, this would tell.
       this.#pagemap.checkAlive();
       for (const mapping of mappings) {
-        if (isSpecial(mapping.name) || !(isWritable(mapping) || this.#wasTracked(mapping))) continue;
+        // One that was writable at the last look may hold writes from before that was taken from it.
+        if (isSpecial(mapping.name) || !(isWritable(mapping) || this.#wasWritable(mapping))) continue;
         if (isDevice(mapping) || mapping.perms[3] !== 'p') {
           others.push(mapping);
           continue;
@@ -266,8 +267,10 @@ export class SoftDirtyTracker implements ProcessTracker {
     }
   }
 
-  #wasTracked({ start, end }: Mapping): boolean {
-    return this.#earlier.some((earlier) => earlier.start < end && earlier.end > start);
+  #wasWritable({ start, end }: Mapping): boolean {
+    const overlaps = (earlier: { readonly start: number; readonly end: number }) =>
+      earlier.start < end && earlier.end > start;
+    return this.#earlier.some(overlaps) || this.#skipped.some(overlaps);
   }
 
   /** Whether all of it was there when the bits were cleared. */

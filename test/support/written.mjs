@@ -9,6 +9,7 @@ import {
   forEachRegion,
   IoctlPagemap,
   PAGE_IS_FILE,
+  PAGE_IS_HUGE,
   PAGE_IS_PFNZERO,
   PAGE_IS_PRESENT,
   PAGE_IS_SWAPPED,
@@ -56,19 +57,22 @@ function collect(tracker, scenario) {
   };
 }
 
+/** The pages of an arena that match. */
+function matching(pagemap, scenario, masks) {
+  const runs = [];
+  const query = { start: scenario.arena, end: scenario.arena + scenario.arenaPages * 4096, ...masks };
+  forEachRegion(pagemap, query, (start, end) => runs.push({ start, end }));
+  return mark(scenario, runs);
+}
+
 /** The pages that exist, and are not a file's own or the zero page: those that can count. */
 function existing(pagemap, scenario) {
-  const runs = [];
   const without = PAGE_IS_FILE | PAGE_IS_PFNZERO;
-  const query = {
-    start: scenario.arena,
-    end: scenario.arena + scenario.arenaPages * 4096,
+  return matching(pagemap, scenario, {
     categoryInverted: without,
     categoryMask: without,
     categoryAnyofMask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-  };
-  forEachRegion(pagemap, query, (start, end) => runs.push({ start, end }));
-  return mark(scenario, runs);
+  });
 }
 
 const [first = '1', count = '10', profile] = process.argv.slice(2);
@@ -89,6 +93,11 @@ const result = {
   written: 0,
   /** Pages that count only because the mapping has grown, or grown together with another: then all count that exist in it. */
   whole: 0,
+  /**
+   * Pages that count only because they are parts of a huge page, whose bit is one for all, or were until it was split, by which
+   * the kernel makes all of its pages soft-dirty.
+   */
+  huge: 0,
   lost: 0,
   surplus: 0,
   example: undefined,
@@ -99,11 +108,13 @@ for (let seed = Number(first); seed < Number(first) + Number(count); seed++) {
   const random = randomOf(seed);
   const ops = scenario.steps.map(({ op }) => op).filter(({ op }) => !LEFT_OUT.has(op));
   await tell({ scenario: { ...scenario, steps: [] } });
+  let before = new Int32Array(scenario.arenaPages);
   for (let at = 0; at < ops.length; ) {
     const batch = ops.slice(at, at + 1 + Math.floor(random() * 8));
     at += batch.length;
     await tell({ ops: batch });
     const there = existing(pagemap, scenario);
+    const huge = matching(pagemap, scenario, { categoryMask: PAGE_IS_HUGE });
     const one = collect(byProtection, scenario);
     const other = collect(bySoftDirty, scenario);
     result.collects++;
@@ -120,6 +131,13 @@ for (let seed = Number(first); seed < Number(first) + Number(count); seed++) {
         result.whole++;
         continue;
       }
+      const block = page - (page % 512);
+      const inBlock = (holds) =>
+        there.subarray(block, block + 512).every((exists, index) => !exists || holds(block + index));
+      if (other.pages[page] && (huge[page] || before[page]) && inBlock((index) => other.pages[index])) {
+        result.huge++;
+        continue;
+      }
       if (one.pages[page]) result.lost++;
       else result.surplus++;
       result.example ??= {
@@ -130,6 +148,7 @@ for (let seed = Number(first); seed < Number(first) + Number(count); seed++) {
         batch,
       };
     }
+    before = huge;
   }
   await tell({ end: true });
   result.scenarios++;
