@@ -240,7 +240,7 @@ export async function mapsCommand(target: string, options: MapsOptions): Promise
     const document = {
       schema: MAPS_SCHEMA,
       pid: pagemap.pid,
-      provider: pagemap.provider,
+      ...(pagemap.provider === 'ioctl' ? {} : { provider: pagemap.provider }),
       pageSize: PAGE_SIZE,
       mappings: shown.map(({ kinds: _kinds, mapping, ...counts }) => ({
         start: hex(mapping.start),

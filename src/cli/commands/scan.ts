@@ -51,7 +51,8 @@ export interface RegionSink {
 
 function jsonSink(output: Output, { pid, provider }: LivePagemap): RegionSink {
   let separator = '';
-  const begin = JSON.stringify({ schema: SCAN_SCHEMA, pid, provider, pageSize: PAGE_SIZE }).slice(0, -1);
+  const by = provider === 'ioctl' ? {} : { provider };
+  const begin = JSON.stringify({ schema: SCAN_SCHEMA, pid, ...by, pageSize: PAGE_SIZE }).slice(0, -1);
   const open = () => {
     if (separator === '') output.write(`${begin},"regions":[`);
   };
