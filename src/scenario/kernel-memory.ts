@@ -1,7 +1,7 @@
 /** Memory operations of scenarios, done to this very process. */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { errnoName, mman, PAGE_SIZE, PagemapError, RegionBuffer, uffd } from '../abi/index.js';
-import { createMemoryFile, openPagemap, Userfaultfd } from '../live/index.js';
+import { createMemoryFile, IoctlPagemap, ProcessHandle, Userfaultfd } from '../live/index.js';
 import { libc } from '../live/libc.js';
 import { ADVICE, hex, protectionBits, RecordedErrno, u64 } from './backend.js';
 import type { AccessOp, Answer, FeatureName, Op, ScanOp, Scenario } from './format.js';
@@ -73,7 +73,7 @@ class PageToucher {
 
 const toucher = new PageToucher();
 const output = new RegionBuffer(OUTPUT_REGIONS);
-const pagemap = openPagemap('self');
+const pagemap = new IoctlPagemap(new ProcessHandle(process.pid));
 
 function check(result: number, syscall: string): Answer {
   if (result < 0) throw new PagemapError('run an operation', { errno: libc().errno(), syscall });

@@ -6,7 +6,13 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, describe, expect, test } from 'vitest';
 import { categoryNames, PAGE_IS_PFNZERO, PAGE_IS_WRITTEN, USER_SPACE_END } from '../../src/abi/index.js';
-import { FallbackPagemap, IoctlPagemap, type LivePagemap, ProcessHandle } from '../../src/live/index.js';
+import {
+  FallbackPagemap,
+  fallbackKnowledge,
+  IoctlPagemap,
+  type LivePagemap,
+  ProcessHandle,
+} from '../../src/live/index.js';
 import { forEachRegion } from '../../src/query/index.js';
 import { pmscan } from '../support/cli.js';
 import { testWhere } from '../support/needs.js';
@@ -104,6 +110,21 @@ describe('the command', () => {
     });
     expect([code, stdout]).toEqual([5, '']);
     expect(stderr).toContain('Cannot tell written pages');
+  });
+
+  const unkept = fallbackKnowledge().softDirty ? (test.skip as unknown as typeof here) : here;
+  unkept('watch is exit code 5 where the kernel keeps no soft-dirty bits', async () => {
+    await using target = await startTarget('target', [4]);
+    const { code, stdout, stderr } = await pmscan(['watch', target.pid], { env: FALLBACK });
+    expect([code, stdout]).toEqual([5, '']);
+    expect(stderr).toContain('CONFIG_MEM_SOFT_DIRTY');
+  });
+
+  here('doctor says who answers', async () => {
+    const { code, stdout } = await pmscan(['doctor', '--json'], { env: FALLBACK });
+    expect(code).toBe(0);
+    const { conclusions } = JSON.parse(stdout);
+    expect(conclusions[0]).toEqual({ what: expect.stringContaining('without PAGEMAP_SCAN'), answer: 'yes' });
   });
 
   asRoot('root is told of the zero page', async () => {
