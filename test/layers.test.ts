@@ -24,7 +24,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   x86: ['abi'],
   sim: ['engine', 'x86', 'abi'],
   proc: ['abi'],
-  live: ['proc', 'abi', 'node', 'koffi'],
+  live: ['engine', 'proc', 'abi', 'node', 'koffi'],
   query: ['abi'],
   track: ['query', 'live', 'proc', 'abi', 'node'],
   elf: [],

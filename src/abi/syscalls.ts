@@ -8,6 +8,7 @@ export interface SyscallNumbers {
   readonly linkat: number;
   readonly fallocate: number;
   readonly wait4: number;
+  readonly flock: number;
   readonly ptrace: number;
   readonly prctl: number;
   readonly process_vm_readv: number;
@@ -24,6 +25,7 @@ export const SYSCALLS: Readonly<Record<string, SyscallNumbers>> = {
     linkat: 265,
     fallocate: 285,
     wait4: 61,
+    flock: 73,
     ptrace: 101,
     prctl: 157,
     process_vm_readv: 310,

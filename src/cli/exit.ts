@@ -45,7 +45,8 @@ export function exitCodeOf(error: unknown): ExitCode {
   if (error instanceof ProcessError) return PROBLEM_EXIT[error.reason];
   if (error instanceof PagemapError) {
     if (error.code === 'EPERM' || error.code === 'EACCES') return EXIT.notPermitted;
-    if (error.code === 'ENOTTY' || error.code === 'ENOSYS') return EXIT.unsupported;
+    if (error.code === 'ENOTTY' || error.code === 'ENOSYS' || error.code === 'EOPNOTSUPP')
+      return EXIT.unsupported;
   }
   return EXIT.failed;
 }

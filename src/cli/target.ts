@@ -1,6 +1,14 @@
 /** The process that a command is about: a number, or a name that matches one process. */
-import { errnoNumber, PagemapError } from '../abi/index.js';
-import { findProcesses, hiddenHint, kernelCategories, type LivePagemap, openPagemap } from '../live/index.js';
+import { ALL_CATEGORIES, categoryNames, errnoNumber, PagemapError } from '../abi/index.js';
+import {
+  chooseProvider,
+  findProcesses,
+  hiddenHint,
+  kernelCategories,
+  type LivePagemap,
+  openPagemap,
+  PROVIDER_VARIABLE,
+} from '../live/index.js';
 import { CliError, EXIT } from './exit.js';
 import { printable, shorten } from './text.js';
 
@@ -38,25 +46,28 @@ export function resolveTarget(target: string): number {
  * Opens the target's address space; the caller disposes it.
  *
  * @throws CliError for a name that matches none or several
- * @throws ProcessError as `openPagemap`; PagemapError ENOTTY when this kernel has no PAGEMAP_SCAN
+ * @throws ProcessError as `openPagemap`; PagemapError ENOTTY when only PAGEMAP_SCAN will do and this kernel has none
  */
 export function openTarget(target: string): LivePagemap {
-  const pagemap = openPagemap(resolveTarget(target));
-  try {
-    requireIoctl();
-    return pagemap;
-  } catch (error) {
-    pagemap[Symbol.dispose]();
-    throw error;
-  }
+  const pid = resolveTarget(target);
+  requireProvider();
+  return openPagemap(pid);
 }
 
-/** @throws PagemapError ENOTTY when this kernel has no PAGEMAP_SCAN */
-export function requireIoctl(): void {
-  if (kernelCategories() !== 0) return;
+/** @throws PagemapError ENOTTY when only PAGEMAP_SCAN will do, and this kernel has none */
+export function requireProvider(): void {
+  if (chooseProvider() === 'fallback' || kernelCategories() !== 0) return;
   throw new PagemapError('scan pages', {
     errno: errnoNumber('ENOTTY')!,
     syscall: 'ioctl(PAGEMAP_SCAN)',
-    hint: 'this kernel has no PAGEMAP_SCAN; Linux 6.7 brought it',
+    hint: `this kernel has no PAGEMAP_SCAN (Linux 6.7 brought it), and ${PROVIDER_VARIABLE} forbids the fallback`,
   });
+}
+
+/** For people, on standard error, that it is not the kernel's ioctl that answers. */
+export function tellProvider(categories: number): void {
+  const unknown = categoryNames(ALL_CATEGORIES & ~categories);
+  process.stderr.write(
+    `pmscan: told from pagemap and smaps, without PAGEMAP_SCAN; not known: ${unknown.join(', ')}\n`,
+  );
 }

@@ -1,2 +1,3 @@
+export { CheckedRequest } from './request.js';
 export { defineScanner, type ScannerClass } from './scanner.js';
 export * from './target.js';

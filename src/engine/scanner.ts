@@ -84,10 +84,12 @@ export function defineScanner(format: EntryFormat): ScannerClass {
   const {
     MARKER_GUARD,
     P,
+    PART_OF_HUGE,
     PRESENT_ANY,
     SOFT_DIRTY,
     SWP_SOFT_DIRTY,
     UFFD_WP,
+    VOID,
     isHugeEntry,
     isMarker,
     isProtected,
@@ -97,7 +99,7 @@ export function defineScanner(format: EntryFormat): ScannerClass {
   } = format;
   const PROTECTED_PRESENT = P | UFFD_WP;
   /** The bits of a present entry's low word that categories depend on. */
-  const KEY = PRESENT_ANY | UFFD_WP | SOFT_DIRTY;
+  const KEY = PRESENT_ANY | UFFD_WP | SOFT_DIRTY | PART_OF_HUGE;
 
   /**
    * The first slot from `slot` on, in steps of eight entries, where not all eight are present and protected. Eight at a
@@ -129,7 +131,8 @@ export function defineScanner(format: EntryFormat): ScannerClass {
   }
 
   function nonPresentCategories(low: number, high: number, profile: ScanProfile): number {
-    let categories = PAGE_IS_SWAPPED;
+    let categories = (low & VOID) === 0 ? PAGE_IS_SWAPPED : 0;
+    if ((low & PART_OF_HUGE) !== 0) categories |= PAGE_IS_HUGE;
     if (!isProtected(low, high)) categories |= PAGE_IS_WRITTEN;
     if ((low & SWP_SOFT_DIRTY) !== 0 && profile.reportsSoftDirty) categories |= PAGE_IS_SOFT_DIRTY;
     if (profile.reportsGuard && isMarker(low, high) && (markerBits(low) & MARKER_GUARD) !== 0) {
@@ -493,6 +496,7 @@ export function defineScanner(format: EntryFormat): ScannerClass {
       let categories = PAGE_IS_PRESENT;
       if ((low & UFFD_WP) === 0) categories |= PAGE_IS_WRITTEN;
       if ((low & SOFT_DIRTY) !== 0 && profile.reportsSoftDirty) categories |= PAGE_IS_SOFT_DIRTY;
+      if ((low & PART_OF_HUGE) !== 0) categories |= PAGE_IS_HUGE;
       if (this.#needsPage) {
         const flip = (low & P) === 0 ? -1 : 0;
         const kind = frameKinds[frameNumber(low ^ flip, high ^ flip) - frameBase];

@@ -28,6 +28,13 @@ export interface ScanProfile {
  * is one, and says what each name means.
  */
 export interface EntryFormat {
+  /**
+   * In a non-present entry: it stands for nothing, and is not empty only for its other bits, so that it is not SWAPPED. 0 in
+   * formats of real page tables.
+   */
+  readonly VOID: number;
+  /** In an entry of a last-level table: the page is a part of a huge one. 0 in formats of real page tables. */
+  readonly PART_OF_HUGE: number;
   readonly MARKER_GUARD: number;
   readonly P: number;
   readonly PRESENT_ANY: number;

@@ -8,6 +8,7 @@ import { closeSync } from 'node:fs';
 import {
   CATEGORIES,
   type CategoryName,
+  categoryNames,
   errnoName,
   HUGE_PAGE_SIZE,
   mman,
@@ -27,10 +28,12 @@ import {
   RegionBuffer,
 } from '../abi/index.js';
 import { PTRACE_SEIZE } from '../abi/syscalls.js';
+import { fallbackKnowledge } from './fallback/knowledge.js';
 import { libc } from './libc.js';
 import { createMemoryFile, type MappedMemory, mapMemory, SafeAccess } from './memory.js';
-import { type LivePagemap, openPagemap } from './pagemap.js';
+import { IoctlPagemap, kernelCategories, openPagemap } from './pagemap.js';
 import { inUserNamespace, mayTraceAll, ownStatus, ptraceScope } from './permission.js';
+import { ProcessHandle } from './process.js';
 import { Userfaultfd } from './userfaultfd.js';
 
 /** `unknown` means that it could not be told here, and `how` says why. */
@@ -61,42 +64,9 @@ function describe(error: unknown): string {
   return error instanceof PagemapError ? `${error.syscall} gave ${error.code}` : String(error);
 }
 
-let knownCategories: number | undefined;
-
-/**
- * The categories that this kernel's ioctl accepts in its masks, as a bit set: newer bits make older kernels answer
- * EINVAL. 0 when the kernel has no PAGEMAP_SCAN.
- *
- * @throws PagemapError when it cannot be asked, for another reason than that
- * @example
- * ```ts
- * import { kernelCategories, PAGE_IS_WRITTEN } from 'pagemap-scan';
- * console.assert(kernelCategories() === 0 || kernelCategories() & PAGE_IS_WRITTEN);
- * ```
- */
-export function kernelCategories(): number {
-  if (knownCategories !== undefined) return knownCategories;
-  using pagemap = openPagemap('self');
-  const output = new RegionBuffer(1);
-  let accepted = 0;
-  for (const { bit } of CATEGORIES) {
-    try {
-      // An empty range: the arguments are checked, and nothing is walked.
-      pagemap.scan({ start: 0, end: 0, returnMask: bit }, output);
-      accepted |= bit;
-    } catch (error) {
-      if (!(error instanceof PagemapError)) throw error;
-      if (error.code === 'ENOTTY') return 0;
-      if (error.code !== 'EINVAL') throw error;
-    }
-  }
-  knownCategories = accepted;
-  return accepted;
-}
-
 /** Memory of each kind is made, one page of it is looked at. */
 class Probe implements Disposable {
-  readonly pagemap: LivePagemap = openPagemap('self');
+  readonly pagemap = new IoctlPagemap(new ProcessHandle(process.pid));
   readonly access = new SafeAccess();
   readonly accepted = kernelCategories();
   readonly #output = new RegionBuffer(16);
@@ -244,6 +214,22 @@ function probePagemapScan(): Finding {
   } catch (error) {
     return unknown(describe(error));
   }
+}
+
+function probeFallback(): Finding {
+  const { categories, refusals } = fallbackKnowledge();
+  const told = `told from pagemap, maps and smaps: ${categoryNames(categories).join(', ')}`;
+  const advice = [...refusals].map(([bit, { hint }]) => `${categoryNames(bit).join()}: ${hint}`);
+  return { ...yes(told), advice: advice.length === 0 ? undefined : advice.join('; ') };
+}
+
+function probeSoftDirty(): Finding {
+  return fallbackKnowledge().softDirty
+    ? yes('a page of a new mapping that was written is soft-dirty')
+    : no(
+        'a page of a new mapping that was written is not soft-dirty',
+        'only kernels built with CONFIG_MEM_SOFT_DIRTY have them; asynchronous write protection needs nothing of the kind',
+      );
 }
 
 function probeUserfaultfd(): Finding {
@@ -427,6 +413,8 @@ export async function probeCapabilities(): Promise<Capability[]> {
     }
   }
 
+  add('fallback', 'answers without PAGEMAP_SCAN', guarded(probeFallback));
+  add('soft-dirty', 'soft-dirty bits (write tracking without PAGEMAP_SCAN)', guarded(probeSoftDirty));
   add('userfaultfd', 'userfaultfd for this user', guarded(probeUserfaultfd));
   add('wp-async', 'asynchronous write protection (write tracking)', guarded(probeWpAsync));
   const { ptrace, processVmReadv, pidfdGetfd } = await probeChild();

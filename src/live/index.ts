@@ -5,8 +5,18 @@ export {
   attachProblem,
   attachUserfaultfd,
 } from './attach.js';
-export { type Answer, type Capability, kernelCategories, probeCapabilities } from './capabilities.js';
+export { type Answer, type Capability, probeCapabilities } from './capabilities.js';
+export {
+  fallbackKnowledge,
+  type Knowledge,
+  type Refusal,
+  softDirtyMissing,
+  UnknownCategoryError,
+} from './fallback/knowledge.js';
+export { FallbackPagemap } from './fallback/pagemap.js';
 export { linkDescriptor, punchHole } from './files.js';
+export { lockFile } from './lock.js';
+
 export {
   bufferAddress,
   createMemoryFile,
@@ -15,7 +25,17 @@ export {
   mapMemory,
   SafeAccess,
 } from './memory.js';
-export { DISABLE_VARIABLE, ioctlDisabled, LivePagemap, openPagemap } from './pagemap.js';
+export {
+  chooseProvider,
+  DISABLE_VARIABLE,
+  IoctlPagemap,
+  ioctlDisabled,
+  kernelCategories,
+  type LivePagemap,
+  openPagemap,
+  PROVIDER_VARIABLE,
+  type Provider,
+} from './pagemap.js';
 export { allowTracing, hiddenHint, onlyAncestorsTrace, replaceProgram } from './permission.js';
 export {
   findProcesses,

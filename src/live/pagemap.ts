@@ -1,13 +1,15 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { closeSync, readSync } from 'node:fs';
 import {
+  CATEGORIES,
   errnoNumber,
   loadU64,
   PAGE_REGION,
   PAGEMAP_SCAN,
   type Pagemap,
+  PagemapError,
   PM_SCAN_ARG,
-  type RegionBuffer,
+  RegionBuffer,
   type ScanRequest,
   type ScanResult,
   scanError,
@@ -15,8 +17,9 @@ import {
   USER_SPACE_END,
 } from '../abi/index.js';
 import type { Mapping } from '../proc/index.js';
+import { FallbackPagemap } from './fallback/pagemap.js';
 import { type Libc, libc } from './libc.js';
-import { ProcessError, ProcessHandle } from './process.js';
+import { checkAddressSpace, ProcessHandle } from './process.js';
 
 const AT = Object.fromEntries(
   PM_SCAN_ARG.fields.map((field) => [field, PM_SCAN_ARG.offset[field] / 4]),
@@ -25,12 +28,47 @@ const AT = Object.fromEntries(
 /** No address that a walk can end at: page-aligned, and outside user space. */
 const NOT_WRITTEN = 0xfffffffffffff000;
 
-/** Set in the environment, makes the live kernel answer as one without the ioctl does (ENOTTY). */
+/** Set in the environment, makes the live kernel be taken for one without the ioctl. */
 export const DISABLE_VARIABLE = 'PMSCAN_DISABLE_IOCTL';
 
 export function ioctlDisabled(): boolean {
   const value = process.env[DISABLE_VARIABLE];
   return value !== undefined && value !== '' && value !== '0';
+}
+
+/** Set in the environment to `ioctl` or `fallback`, decides how pages are asked for. */
+export const PROVIDER_VARIABLE = 'PMSCAN_PROVIDER';
+
+/** Who answers scans: the PAGEMAP_SCAN ioctl, or this library from what /proc/PID tells. */
+export type Provider = 'ioctl' | 'fallback';
+
+/** A process's address space, whoever answers. */
+export interface LivePagemap extends Pagemap, Disposable {
+  readonly provider: Provider;
+  readonly process: ProcessHandle;
+  /** The process's number. */
+  readonly pid: number;
+  /**
+   * The categories that can be told of its pages, as a bit set. The ioctl refuses others with EINVAL; the fallback with
+   * EPERM or EOPNOTSUPP, and says in `hint` what stands in the way.
+   */
+  readonly categories: number;
+  /**
+   * Reads words of /proc/PID/pagemap, one u64 a page, into `words` (two 32-bit words a page, low first).
+   *
+   * @param start address of the first page, bytes
+   * @returns how many pages were read: fewer at the end of the address space, 0 when the process has ended
+   */
+  readWords(start: number, words: Uint32Array): number;
+  /** The process's mappings, in address order. A snapshot: the process may change them at any moment. */
+  mappings(): Mapping[];
+  /**
+   * True when the address space is gone: the process has ended, or has replaced it by exec. A scan then finds nothing and
+   * says so without an error, which is why whoever reports a scan asks here afterwards.
+   */
+  readonly ended: boolean;
+  /** @throws ProcessError 'ended' when the address space is gone */
+  checkAlive(): void;
 }
 
 const isInteger = (value: number | bigint) => typeof value === 'bigint' || Number.isInteger(value);
@@ -44,7 +82,8 @@ const addresses = new WeakMap<ArrayBuffer | SharedArrayBuffer, number>();
  * Holds two descriptors, both for reading only: the target is neither stopped nor changed, unless a scan
  * asks for write protection. Dispose it to close them.
  */
-export class LivePagemap implements Pagemap, Disposable {
+export class IoctlPagemap implements LivePagemap {
+  readonly provider = 'ioctl';
   readonly process: ProcessHandle;
   readonly #fd: number;
   readonly #libc: Libc;
@@ -66,9 +105,12 @@ export class LivePagemap implements Pagemap, Disposable {
     this.#fd = process.open('pagemap');
   }
 
-  /** The process's number. */
   get pid(): number {
     return this.process.pid;
+  }
+
+  get categories(): number {
+    return kernelCategories();
   }
 
   scan(request: ScanRequest, output: RegionBuffer | null): ScanResult {
@@ -142,43 +184,23 @@ export class LivePagemap implements Pagemap, Disposable {
     return this.#lastAddress;
   }
 
-  /**
-   * Reads words of /proc/PID/pagemap, one u64 a page, into `words` (two 32-bit words a page, low first).
-   *
-   * @param start address of the first page, bytes
-   * @returns how many pages were read: fewer at the end of the address space, 0 when the process has ended
-   */
   readWords(start: number, words: Uint32Array): number {
     if (!this.#open) throw scanError(errnoNumber('EBADF')!, { start, end: start }, undefined, this.pid);
     const bytes = readSync(this.#fd, words, 0, words.byteLength, (start / 4096) * 8);
     return bytes / 8;
   }
 
-  /** The process's mappings, in address order. A snapshot: the process may change them at any moment. */
   mappings(): Mapping[] {
     return this.process.mappings();
   }
 
-  /**
-   * True when the address space is gone: the process has ended, or has replaced it by exec. The ioctl itself then
-   * finds nothing and says so without an error, which is why whoever reports a scan asks here afterwards.
-   */
   get ended(): boolean {
     // Reading the word of page 0 works in every address space, mapped or not, and gives nothing without one.
     return this.readWords(0, new Uint32Array(2)) === 0;
   }
 
-  /** @throws ProcessError 'ended' when the address space is gone */
   checkAlive(): void {
-    if (!this.ended) return;
-    let hint = 'the process has ended';
-    try {
-      this.process.read('stat');
-      if (this.process.mappings().length > 0) hint = 'the process has replaced its program (exec)';
-    } catch {
-      // Gone for good: the first hint holds.
-    }
-    throw new ProcessError('ended', this.pid, hint, `scan process ${this.pid} to the end`);
+    if (this.ended) checkAddressSpace(this.process);
   }
 
   [Symbol.dispose](): void {
@@ -189,8 +211,61 @@ export class LivePagemap implements Pagemap, Disposable {
   }
 }
 
+let knownCategories: number | undefined;
+
 /**
- * Opens a process's address space for scans.
+ * The categories that this kernel's ioctl accepts in its masks, as a bit set: newer bits make older kernels answer
+ * EINVAL. 0 when the kernel has no PAGEMAP_SCAN.
+ *
+ * @throws PagemapError when it cannot be asked, for another reason than that
+ * @example
+ * ```ts
+ * import { kernelCategories, PAGE_IS_WRITTEN } from 'pagemap-scan';
+ * console.assert(kernelCategories() === 0 || kernelCategories() & PAGE_IS_WRITTEN);
+ * ```
+ */
+export function kernelCategories(): number {
+  if (ioctlDisabled()) return 0;
+  if (knownCategories !== undefined) return knownCategories;
+  using pagemap = new IoctlPagemap(new ProcessHandle(process.pid));
+  const output = new RegionBuffer(1);
+  let accepted = 0;
+  for (const { bit } of CATEGORIES) {
+    try {
+      // An empty range: the arguments are checked, and nothing is walked.
+      pagemap.scan({ start: 0, end: 0, returnMask: bit }, output);
+      accepted |= bit;
+    } catch (error) {
+      if (!(error instanceof PagemapError)) throw error;
+      if (error.code === 'ENOTTY') break;
+      if (error.code !== 'EINVAL') throw error;
+    }
+  }
+  knownCategories = accepted;
+  return accepted;
+}
+
+/**
+ * Who answers scans here: the ioctl where the kernel has it, unless the environment says otherwise.
+ *
+ * @throws PagemapError EINVAL when the environment says something that is neither
+ */
+export function chooseProvider(): Provider {
+  const wanted = process.env[PROVIDER_VARIABLE] ?? '';
+  if (wanted === 'ioctl' || wanted === 'fallback') return wanted;
+  if (wanted !== '') {
+    throw new PagemapError(`use the provider "${wanted}"`, {
+      errno: errnoNumber('EINVAL')!,
+      syscall: 'check',
+      hint: `${PROVIDER_VARIABLE} is to be ioctl or fallback`,
+    });
+  }
+  return kernelCategories() === 0 ? 'fallback' : 'ioctl';
+}
+
+/**
+ * Opens a process's address space for scans, by the ioctl where the kernel has it (Linux 6.7), and by the fallback, which cannot
+ * tell all, elsewhere: `provider` and `categories` of the result say which and what.
  *
  * Needs what reading /proc/PID/maps needs: to be the process's user (and the process dumpable), or CAP_SYS_PTRACE.
  *
@@ -205,9 +280,10 @@ export class LivePagemap implements Pagemap, Disposable {
  * ```
  */
 export function openPagemap(pid: number | 'self'): LivePagemap {
+  const provider = chooseProvider();
   const handle = new ProcessHandle(pid === 'self' ? process.pid : pid);
   try {
-    return new LivePagemap(handle);
+    return provider === 'ioctl' ? new IoctlPagemap(handle) : new FallbackPagemap(handle);
   } catch (error) {
     handle[Symbol.dispose]();
     throw error;

@@ -185,6 +185,18 @@ export class ProcessHandle implements Disposable {
   }
 }
 
+/** @throws ProcessError 'ended' for a process whose address space was found to be gone */
+export function checkAddressSpace(handle: ProcessHandle): never {
+  let hint = 'the process has ended';
+  try {
+    handle.read('stat');
+    if (handle.mappings().length > 0) hint = 'the process has replaced its program (exec)';
+  } catch {
+    // Gone for good: the first hint holds.
+  }
+  throw new ProcessError('ended', handle.pid, hint, `scan process ${handle.pid} to the end`);
+}
+
 /** A process as a search result. */
 export interface ProcessMatch {
   readonly pid: number;

@@ -10,12 +10,16 @@ export {
 export {
   type Interval,
   type MappingWrites,
-  ProcessTracker,
+  type ProcessTracker,
   type SkippedMapping,
   type SkipReason,
   type TrackedKind,
   type TrackedPart,
+  trackByProtection,
+  trackBySoftDirty,
   trackProcess,
+  WriteProtectTracker,
 } from './process.js';
+export { SoftDirtyTracker } from './soft-dirty.js';
 export { type WorkingSetSize, WriteWorkingSet } from './working-set.js';
 export { getWriteWatch, resetWriteWatch, type WriteWatch, type WriteWatchOptions } from './write-watch.js';

@@ -13,15 +13,21 @@ import {
 import {
   type AttachOptions,
   attachUserfaultfd,
+  chooseProvider,
+  FallbackPagemap,
+  IoctlPagemap,
   kernelCategories,
   type LivePagemap,
   mappingPageSize,
-  openPagemap,
+  ProcessHandle,
+  type Provider,
   Userfaultfd,
 } from '../live/index.js';
 import type { Mapping } from '../proc/index.js';
 import { RegionDealer, type RegionVisitor, scanLegs } from '../query/index.js';
+import { isDevice, isSpecial, isWritable } from './mappings.js';
 import { ALL_WRITTEN, collectRange, existingWritten, type Masks, Unregistered } from './protected-scan.js';
+import { SoftDirtyTracker } from './soft-dirty.js';
 
 /** How a mapping is tracked. */
 export type TrackedKind =
@@ -41,7 +47,11 @@ export type SkipReason =
   /** Memory of a device, or rings that the kernel writes by its own ways. */
   | 'device'
   /** The kernel refuses it. */
-  | 'refused';
+  | 'refused'
+  /** Shared memory or a shared file, by soft-dirty bits: the kernel may forget writes to them. */
+  | 'shared'
+  /** hugetlb memory, by soft-dirty bits, which it has not. */
+  | 'hugetlb';
 
 /** A writable mapping that is not tracked. */
 export interface SkippedMapping {
@@ -71,6 +81,8 @@ export interface Interval {
   readonly intervalMs: number;
   /** How long collecting took, milliseconds. */
   readonly scanMs: number;
+  /** For how long the process was stopped to collect, milliseconds: by soft-dirty bits it has to be, each time. */
+  readonly stopMs?: number;
   readonly writtenPages: number;
   /** All tracked mappings, in address order, those without writes included. */
   readonly mappings: readonly MappingWrites[];
@@ -113,33 +125,43 @@ const MOST_MARKED_BYTES = 64 * 2 ** 30;
 /** After so many surprises in one collect, mappings are taken one by one. */
 const PATIENCE = 64;
 
-const SPECIAL = new Set(['[heap]', '[stack]']);
-
-function isSpecial(name: string): boolean {
-  return (
-    name[0] === '[' && !SPECIAL.has(name) && !name.startsWith('[anon:') && !name.startsWith('[anon_shmem:')
-  );
-}
-
-/** Memory that is not made of ordinary pages, or that the kernel writes without faults. */
-function isDevice({ name }: Mapping): boolean {
-  if (name.startsWith('/dev/')) return !/^\/dev\/(zero|shm\/|hugepages\/)/.test(name);
-  return name.startsWith('anon_inode:') || name === '/[aio]';
-}
-
-/** Whether a mapping may be written, now or after a change of its protection. */
-function isWritable({ perms, inode }: Mapping): boolean {
-  return perms[1] === 'w' || (perms[3] === 'p' && inode === 0);
-}
-
 const ESRCH = errnoNumber('ESRCH')!;
 
 /**
  * Tracks which pages another process writes. Made by {@link trackProcess}; dispose it to end the tracking, of which then
  * nothing is left in the process.
  */
-export class ProcessTracker implements Disposable {
-  /** For how long the process was stopped, milliseconds. */
+export interface ProcessTracker extends Disposable {
+  /** By asynchronous write protection and PAGEMAP_SCAN, or by soft-dirty bits. */
+  readonly provider: Provider;
+  readonly pid: number;
+  /** For how long the process was stopped to begin with, milliseconds. */
+  readonly stopMs: number;
+  /** Whether the process has ended, or replaced its program: `collect` throws from then on. */
+  readonly ended: boolean;
+  /** Writable mappings that could not be tracked, as of the last collect. */
+  readonly skipped: readonly SkippedMapping[];
+  /**
+   * The pages that were written since the last call (or since the attach), each once, and from here on the next interval
+   * begins. No write falls between two intervals.
+   *
+   * Pages are of 4,096 bytes. Written means: a thread of the process, or the kernel for it, wrote to the page. Of a mapping
+   * that is new, all pages that exist count; a page that the process has discarded does not exist. A transparent or hugetlb
+   * page that comes into being counts with all of its 4,096-byte pages. By soft-dirty bits, of a mapping that has grown (as
+   * the heap does) all pages that exist count, too.
+   *
+   * @param visit gets each run of written pages, in address order, cut at the borders of mappings; may be left out
+   * @throws ProcessError 'ended' when the process has ended or replaced its program; by soft-dirty bits also 'busy', when it
+   *   could not be stopped: nothing is lost then, call again
+   */
+  collect(visit?: RegionVisitor): Interval;
+  /** Ends the tracking; the process is not touched. The same as disposing. */
+  dispose(): void;
+}
+
+/** Tracks by asynchronous write protection. Made by {@link trackByProtection}. */
+export class WriteProtectTracker implements ProcessTracker {
+  readonly provider = 'ioctl';
   readonly stopMs: number;
   readonly #pagemap: LivePagemap;
   readonly #faults: Userfaultfd;
@@ -151,7 +173,7 @@ export class ProcessTracker implements Disposable {
   #skipped: readonly SkippedMapping[] = [];
   #open = true;
 
-  /** Use {@link trackProcess}. Takes over both. */
+  /** Use {@link trackByProtection}. Takes over both. */
   constructor(pagemap: LivePagemap, faults: Userfaultfd, stopMs: number) {
     this.#pagemap = pagemap;
     this.#faults = faults;
@@ -170,7 +192,6 @@ export class ProcessTracker implements Disposable {
     return this.#pagemap.pid;
   }
 
-  /** Whether the process has ended, or replaced its program: `collect` throws from then on. */
   get ended(): boolean {
     return !this.#open || this.#pagemap.ended;
   }
@@ -200,22 +221,10 @@ export class ProcessTracker implements Disposable {
     return parts;
   }
 
-  /** Writable mappings that could not be tracked, as of the last collect. */
   get skipped(): readonly SkippedMapping[] {
     return this.#skipped;
   }
 
-  /**
-   * The pages that were written since the last call (or since the attach), each once, and from here on the next interval
-   * begins. No write falls between two intervals.
-   *
-   * Pages are of 4,096 bytes. Written means: a thread of the process, or the kernel for it, wrote to the page. Of a mapping
-   * that is new, all pages that exist count; a page that the process has discarded does not exist. A transparent or hugetlb
-   * page that comes into being counts with all of its 4,096-byte pages.
-   *
-   * @param visit gets each run of written pages, in address order, cut at the borders of mappings; may be left out
-   * @throws ProcessError 'ended' when the process has ended or replaced its program
-   */
   collect(visit?: RegionVisitor): Interval {
     if (!this.#open) {
       const details = {
@@ -462,7 +471,6 @@ export class ProcessTracker implements Disposable {
     this.#pagemap[Symbol.dispose]();
   }
 
-  /** Ends the tracking; the process is not touched. The same as disposing. */
   dispose(): void {
     this[Symbol.dispose]();
   }
@@ -515,14 +523,17 @@ function* groups(pieces: readonly Piece[], join: boolean): Generator<Piece[], vo
 }
 
 /**
- * Tracks which pages a process writes, while it runs. To begin, one of its threads is stopped for about half a
- * millisecond, in which two system calls are run in it; from then on everything is done from here, and when this process
- * ends, for whatever reason, the kernel undoes it all.
+ * Tracks which pages a process writes, while it runs.
  *
- * Needs what a debugger needs: to be the process's user (and the process dumpable), or CAP_SYS_PTRACE. x86-64, Linux 6.7.
+ * On Linux 6.7 and later one of its threads is stopped to begin, for about half a millisecond, in which two system calls are
+ * run in it; from then on everything is done from here, and when this process ends, for whatever reason, the kernel undoes it
+ * all. On older kernels it is done by soft-dirty bits, where the kernel keeps them: then all threads are stopped for each
+ * collect, and shared memory is not tracked. `provider` of the result says which.
+ *
+ * Needs what a debugger needs: to be the process's user (and the process dumpable), or CAP_SYS_PTRACE. x86-64.
  *
  * @throws ProcessError for a process that cannot, or had better not, be attached to; `reason` and `hint` say why
- * @throws PagemapError EINVAL or ENOTTY where the kernel lacks asynchronous write protection or PAGEMAP_SCAN
+ * @throws PagemapError EINVAL, ENOTTY or EOPNOTSUPP where the kernel has neither
  * @example
  * ```ts
  * import { spawn } from 'node:child_process';
@@ -540,7 +551,28 @@ function* groups(pieces: readonly Piece[], join: boolean): Generator<Piece[], vo
  * ```
  */
 export async function trackProcess(pid: number, options: AttachOptions = {}): Promise<ProcessTracker> {
-  const pagemap = openPagemap(pid);
+  return chooseProvider() === 'ioctl'
+    ? await trackByProtection(pid, options)
+    : trackBySoftDirty(pid, options);
+}
+
+/** As {@link trackProcess}, by soft-dirty bits. */
+export function trackBySoftDirty(pid: number, options: AttachOptions = {}): SoftDirtyTracker {
+  const pagemap = new FallbackPagemap(new ProcessHandle(pid));
+  try {
+    return new SoftDirtyTracker(pagemap, options);
+  } catch (error) {
+    pagemap[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** As {@link trackProcess}, by asynchronous write protection and PAGEMAP_SCAN: Linux 6.7. */
+export async function trackByProtection(
+  pid: number,
+  options: AttachOptions = {},
+): Promise<WriteProtectTracker> {
+  const pagemap = new IoctlPagemap(new ProcessHandle(pid));
   try {
     const { fd, stopMs } = await attachUserfaultfd(pagemap.process, options);
     let faults: Userfaultfd;
@@ -551,7 +583,7 @@ export async function trackProcess(pid: number, options: AttachOptions = {}): Pr
       throw error;
     }
     try {
-      return new ProcessTracker(pagemap, faults, stopMs);
+      return new WriteProtectTracker(pagemap, faults, stopMs);
     } catch (error) {
       faults[Symbol.dispose]();
       throw error;

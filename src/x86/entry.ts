@@ -50,6 +50,10 @@ export const UFFD_WP = 1 << 10;
 export const SOFT_DIRTY = 1 << 11;
 /** Low word: a present or PROT_NONE entry has one of these. */
 export const PRESENT_ANY = P | PROTNONE;
+/** Every entry that is not empty stands for something. */
+export const VOID = 0;
+/** What is a part of a huge page has an entry of its own only once that is split. */
+export const PART_OF_HUGE = 0;
 
 /** Low word of a non-present entry: soft-dirty. */
 export const SWP_SOFT_DIRTY = 1 << 1;

@@ -5,10 +5,12 @@ import { join } from 'node:path';
 import { HUGE_PAGE_SIZE, mman, PAGE_SIZE } from '../../src/abi/index.js';
 import {
   createMemoryFile,
+  IoctlPagemap,
   kernelCategories,
+  type LivePagemap,
   type MapOptions,
   mapMemory,
-  openPagemap,
+  ProcessHandle,
   probeCapabilities,
   SafeAccess,
   Userfaultfd,
@@ -34,7 +36,7 @@ function mapSharedHuge(lengthBytes: number): number {
 }
 
 /** System V huge pages need CAP_IPC_LOCK or a group of their own (vm.hugetlb_shm_group). */
-function sharedHugeProblem(): string | undefined {
+export function sharedHugeProblem(): string | undefined {
   try {
     libc().munmap(mapSharedHuge(HUGE_PAGE_SIZE), HUGE_PAGE_SIZE);
     return undefined;
@@ -43,12 +45,18 @@ function sharedHugeProblem(): string | undefined {
   }
 }
 
-class LiveWorld implements World {
-  readonly pagemap = openPagemap('self');
-  readonly #faults = Userfaultfd.open();
+/** Memory of this process. Without a userfaultfd, registering and protecting is left to the pagemap's own scans. */
+export class LiveWorld implements World {
+  readonly pagemap: LivePagemap;
+  readonly #faults: Userfaultfd | undefined;
   readonly #access = new SafeAccess();
   readonly #folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-'));
   readonly #mapped: [number, number][] = [];
+
+  constructor(pagemap: LivePagemap, faults: Userfaultfd | undefined) {
+    this.pagemap = pagemap;
+    this.#faults = faults;
+  }
 
   map({ pages, kind = 'anonymous', prot, address }: MapRequest): number {
     const lengthBytes = pages * PAGE_SIZE;
@@ -118,15 +126,15 @@ class LiveWorld implements World {
   }
 
   register(address: number, pages: number): void {
-    this.#faults.register(address, pages * PAGE_SIZE);
+    this.#faults?.register(address, pages * PAGE_SIZE);
   }
 
   writeProtect(address: number, pages: number, protect = true): void {
-    this.#faults.writeProtect(address, pages * PAGE_SIZE, protect);
+    this.#faults?.writeProtect(address, pages * PAGE_SIZE, protect);
   }
 
   [Symbol.dispose](): void {
-    this.#faults[Symbol.dispose]();
+    this.#faults?.[Symbol.dispose]();
     for (const [address, lengthBytes] of this.#mapped) libc().munmap(address, lengthBytes);
     this.#access[Symbol.dispose]();
     this.pagemap[Symbol.dispose]();
@@ -155,6 +163,6 @@ export async function livePlatform(): Promise<Platform | string> {
           : kind === 'transparent huge'
             ? need('category-huge')
             : undefined,
-    create: () => new LiveWorld(),
+    create: () => new LiveWorld(new IoctlPagemap(new ProcessHandle(process.pid)), Userfaultfd.open()),
   };
 }

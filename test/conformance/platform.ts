@@ -41,5 +41,13 @@ export interface Platform {
   readonly scanLeavesHoles?: boolean;
   /** Why this kind of memory cannot be had here; undefined when it can. */
   lacks(kind: MemoryKind): string | undefined;
+  /** The categories that it can tell; all that every kernel with the ioctl knows by default. */
+  readonly categories?: number;
+  /** Why writes cannot be tracked: then WRITTEN, and all that protects, is refused. Undefined when they can. */
+  readonly cannotTrack?: string | undefined;
+  /** The kinds of memory in which it cannot track writes. */
+  readonly untracked?: readonly MemoryKind[];
+  /** Mappings that are not registered are tracked, too: nothing is ever EPERM. */
+  readonly tracksUnregistered?: boolean;
   create(): World;
 }

@@ -272,7 +272,7 @@ describe('what goes wrong says what, and what to do', () => {
   });
 
   live('a kernel without the ioctl', async () => {
-    const env = { PMSCAN_DISABLE_IOCTL: '1' };
+    const env = { PMSCAN_DISABLE_IOCTL: '1', PMSCAN_PROVIDER: 'ioctl' };
     for (const args of [
       ['scan', target.pid],
       ['maps', target.pid],
@@ -280,6 +280,7 @@ describe('what goes wrong says what, and what to do', () => {
       const { code, stdout, stderr } = await pmscan(args, { env });
       expect([code, stdout]).toEqual([5, '']);
       expect(stderr).toContain('Linux 6.7 brought it');
+      expect(stderr).toContain('PMSCAN_PROVIDER forbids the fallback');
       expect(stderr).toContain('pmscan doctor');
     }
     const { code, stdout } = await pmscan(['doctor', '--json'], { env });
@@ -438,6 +439,8 @@ describe('doctor', () => {
       'category-huge',
       'category-softdirty',
       'category-guard',
+      'fallback',
+      'soft-dirty',
       'userfaultfd',
       'wp-async',
       'ptrace',
@@ -478,7 +481,9 @@ describe('demo', () => {
   });
 
   test('shows the same on the simulator where the kernel cannot, and says so', async () => {
-    const { code, stdout, stderr } = await pmscan(['demo'], { env: { PMSCAN_DISABLE_IOCTL: '1' } });
+    const { code, stdout, stderr } = await pmscan(['demo'], {
+      env: { PMSCAN_DISABLE_IOCTL: '1', PMSCAN_PROVIDER: 'ioctl' },
+    });
     expect([code, stderr]).toEqual([0, '']);
     expect(stdout).toMatch(/^A sample, SIMULATED because this kernel has no PAGEMAP_SCAN/);
     shows(stdout);

@@ -319,11 +319,16 @@ describe('errors', () => {
   live('the switch makes this kernel one without the ioctl', () => {
     process.env['PMSCAN_DISABLE_IOCTL'] = '1';
     try {
+      expect(kernelCategories()).toBe(0);
       using pagemap = openPagemap('self');
-      expect(() => pagemap.scan({ start: 0, end: 0 }, null)).toThrow(
+      expect(pagemap.provider).toBe('fallback');
+      process.env['PMSCAN_PROVIDER'] = 'ioctl';
+      using unable = openPagemap('self');
+      expect(() => unable.scan({ start: 0, end: 0 }, null)).toThrow(
         /ENOTTY \(this kernel has no PAGEMAP_SCAN/,
       );
     } finally {
+      delete process.env['PMSCAN_PROVIDER'];
       delete process.env['PMSCAN_DISABLE_IOCTL'];
     }
   });

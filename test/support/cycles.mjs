@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Attacher, openPagemap, ProcessHandle, Userfaultfd } from '../../dist/live/index.js';
-import { ProcessTracker } from '../../dist/track/index.js';
+import { WriteProtectTracker } from '../../dist/track/index.js';
 
 export const MODES = [
   ...['nanosleep', 'absolute', 'epoll', 'epoll_pwait2', 'poll', 'ppoll', 'select', 'futex', 'sigtimedwait'],
@@ -41,7 +41,7 @@ export async function attachCycles(program, mode, threads, cycles, pauseMs = 12)
     for (let cycle = 0; cycle < cycles; cycle++) {
       const { fd, stopMs } = await attacher.attach();
       stops.push(stopMs);
-      const tracker = new ProcessTracker(openPagemap(child.pid), Userfaultfd.adopt(fd), stopMs);
+      const tracker = new WriteProtectTracker(openPagemap(child.pid), Userfaultfd.adopt(fd), stopMs);
       if (cycle % 3 === 0) tracker.collect();
       await new Promise((resolve) => setTimeout(resolve, Math.random() * pauseMs));
       if (cycle % 3 === 1) tracker.collect();

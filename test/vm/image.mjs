@@ -111,6 +111,8 @@ export function writeImage(path, { busybox, folder: built }, kernel, settings) {
   };
   for (const folder of ['/proc', '/sys', '/dev', '/root', '/run']) archive.directory(folder);
   archive.directory('/tmp', 0o1777);
+  archive.directory('/var');
+  archive.directory('/var/tmp', 0o1777);
   archive.copy(join(import.meta.dirname, 'guest/init.sh'), '/init');
   archive.copy(busybox, '/bin/busybox');
   for (const name of run(busybox, ['--list']).trim().split('\n')) {

@@ -7,6 +7,7 @@ import {
   ALL_CATEGORIES,
   errnoNumber,
   mman,
+  PAGE_IS_PFNZERO,
   PAGE_IS_WRITTEN,
   PAGE_SIZE,
   type Pagemap,
@@ -14,7 +15,7 @@ import {
   PM_SCAN_WP_MATCHING,
   uffd,
 } from '../../abi/index.js';
-import { kernelCategories, openPagemap } from '../../live/index.js';
+import { chooseProvider, kernelCategories, openPagemap } from '../../live/index.js';
 import { compileWhere, forEachRegion, RegionDealer } from '../../query/index.js';
 import { AddressSpace } from '../../sim/index.js';
 import { type ProcessTracker, trackProcess } from '../../track/index.js';
@@ -35,7 +36,9 @@ import type { Collected, WatchTracker } from '../watch/tracker.js';
 import { countRows, mapsTable } from './maps.js';
 import { textSink } from './scan.js';
 
-const FILTER = 'present & !file & !pfnzero';
+/** Without the zero page where it can be told. */
+const filterFor = (categories: number) =>
+  categories & PAGE_IS_PFNZERO ? 'present & !file & !pfnzero' : 'present & !file';
 const INTERVAL_MS = 500;
 const WATCH_MS = 3000;
 
@@ -45,6 +48,8 @@ interface Stage extends AsyncDisposable {
   readonly sample: Sample;
   readonly pagemap: Pagemap;
   readonly categories: number;
+  /** What it does not know may be there nevertheless. */
+  readonly partial: boolean;
   /** Begins to track; a text says why that cannot be. */
   track(): Promise<(WatchTracker & Disposable) | string>;
 }
@@ -67,10 +72,13 @@ async function processStage(): Promise<Stage> {
     const pid = child.pid!;
     const pagemap = openPagemap(pid);
     return {
-      title: `A sample process (${pid}) on Linux ${release()}, with a mapping of each kind, by PAGEMAP_SCAN:`,
+      title: `A sample process (${pid}) on Linux ${release()}, with a mapping of each kind, by ${
+        pagemap.provider === 'ioctl' ? 'PAGEMAP_SCAN' : 'pagemap and smaps, without PAGEMAP_SCAN'
+      }:`,
       sample,
       pagemap,
-      categories: kernelCategories(),
+      categories: pagemap.categories,
+      partial: pagemap.provider === 'fallback',
       async track(): Promise<ProcessTracker | string> {
         try {
           return await trackProcess(pid);
@@ -128,6 +136,7 @@ function simulatedStage(why: string): Stage {
     sample,
     pagemap: space.pagemap,
     categories: ALL_CATEGORIES,
+    partial: false,
     track: async () => new SimulatedTracker(space, sample.written, memory.write),
     async [Symbol.asyncDispose]() {},
   };
@@ -192,17 +201,18 @@ class SimulatedTracker implements WatchTracker, Disposable {
 }
 
 async function showPages(stage: Stage, output: Output, style: Style): Promise<void> {
-  const { sample, pagemap, categories } = stage;
+  const { sample, pagemap, categories, partial } = stage;
+  const expression = filterFor(categories);
   const { colors } = style;
   output.line(stage.title);
   output.line('');
-  const counted = (await countRows(pagemap, sample.parts, { categories }))!;
+  const counted = (await countRows(pagemap, sample.parts, { categories, partial }))!;
   for (const line of mapsTable(counted.rows, counted, style)) output.line(line);
   output.line(legend(style));
   for (const reason of sample.missing) output.line(`Not shown: ${reason}`);
   output.line('');
 
-  output.line(colors.bold(`What a fork would have to copy, by a filter: '${FILTER}'`));
+  output.line(colors.bold(`What a fork would have to copy, by a filter: '${expression}'`));
   const sink = textSink(output, style);
   const totals = { regions: 0, pages: 0 };
   const dealer = new RegionDealer(sample.parts, (index, start, end, found) => {
@@ -210,9 +220,14 @@ async function showPages(stage: Stage, output: Output, style: Style): Promise<vo
     totals.pages += (end - start) / PAGE_SIZE;
     sink.region(start, end, found, sample.parts[index]);
   });
-  const filter = compileWhere(FILTER);
+  const filter = compileWhere(expression);
   for (const { start, end } of sample.parts) {
-    const query = { start, end, ...filter, returnMask: 0x7f };
+    const query = {
+      start,
+      end,
+      ...filter,
+      returnMask: categories & (counted.unknown.includes('huge') ? 0x3f : 0x7f),
+    };
     forEachRegion(pagemap, query, (from, to, found) => dealer.add(from, to, found));
   }
   sink.end(totals, undefined);
@@ -326,7 +341,7 @@ export async function demoCommand(options: { color?: boolean }): Promise<ExitCod
 /** The kernel if it can, the simulator otherwise. */
 async function chooseStage(): Promise<Stage> {
   try {
-    if (kernelCategories() === 0)
+    if (chooseProvider() === 'ioctl' && kernelCategories() === 0)
       return simulatedStage('this kernel has no PAGEMAP_SCAN (Linux 6.7 brought it)');
   } catch (error) {
     // No Linux, or no native module: the message says which.

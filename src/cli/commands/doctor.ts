@@ -5,8 +5,11 @@ import { errnoNumber, PagemapError } from '../../abi/index.js';
 import {
   type Answer,
   type Capability,
+  chooseProvider,
   DISABLE_VARIABLE,
   ioctlDisabled,
+  PROVIDER_VARIABLE,
+  type Provider,
   probeCapabilities,
 } from '../../live/index.js';
 import { EXIT, type ExitCode } from '../exit.js';
@@ -55,7 +58,18 @@ function facts(): Record<string, string> {
   for (const { name, path } of SETTINGS) list[name] = setting(path);
   if (ioctlDisabled())
     list[DISABLE_VARIABLE] = `${process.env[DISABLE_VARIABLE]} (the ioctl is switched off)`;
+  if (process.env[PROVIDER_VARIABLE]) list[PROVIDER_VARIABLE] = process.env[PROVIDER_VARIABLE];
   return list;
+}
+
+/** Who would answer the other commands. */
+function usedProvider(): Provider {
+  try {
+    return chooseProvider();
+  } catch {
+    // No Linux, or no native module: nobody would.
+    return 'ioctl';
+  }
 }
 
 /** What the answers mean for the things that people want to do. */
@@ -66,16 +80,33 @@ function verdicts(capabilities: readonly Capability[]): { what: string; answer: 
     );
     return answers.includes('no') ? 'no' : answers.includes('unknown') ? 'unknown' : 'yes';
   };
+  const either = (one: Answer, other: Answer): Answer =>
+    one === 'yes' || other === 'yes' ? 'yes' : one === 'no' && other === 'no' ? 'no' : 'unknown';
+  const provider = usedProvider();
+  const byIoctl = (...ids: string[]): Answer =>
+    provider === 'ioctl' ? answer('pagemap-scan', ...ids) : 'no';
+  const without = (...ids: string[]): Answer => (provider === 'fallback' ? answer(...ids) : 'no');
+  const how = provider === 'ioctl' ? '' : '; without PAGEMAP_SCAN, so not all categories';
+  const stops = provider === 'ioctl' ? '' : '; by soft-dirty bits: it is stopped at each look';
   return [
-    { what: 'scan and maps of processes (pmscan scan, pmscan maps)', answer: answer('pagemap-scan') },
-    { what: 'tracking writes to own memory', answer: answer('pagemap-scan', 'userfaultfd', 'wp-async') },
     {
-      what: 'tracking writes of commands that it starts (pmscan watch -- CMD)',
-      answer: answer('pagemap-scan', 'userfaultfd', 'wp-async', 'ptrace', 'pidfd-getfd'),
+      what: `scan and maps of processes (pmscan scan, pmscan maps)${how}`,
+      answer: either(byIoctl(), without('fallback')),
+    },
+    { what: 'tracking writes to own memory', answer: byIoctl('userfaultfd', 'wp-async') },
+    {
+      what: `tracking writes of commands that it starts (pmscan watch -- CMD)${stops}`,
+      answer: either(
+        byIoctl('userfaultfd', 'wp-async', 'ptrace', 'pidfd-getfd'),
+        without('soft-dirty', 'ptrace'),
+      ),
     },
     {
-      what: 'tracking writes of other processes (pmscan watch)',
-      answer: answer('pagemap-scan', 'userfaultfd', 'wp-async', 'ptrace', 'ptrace-others', 'pidfd-getfd'),
+      what: `tracking writes of other processes (pmscan watch)${stops}`,
+      answer: either(
+        byIoctl('userfaultfd', 'wp-async', 'ptrace', 'ptrace-others', 'pidfd-getfd'),
+        without('soft-dirty', 'ptrace', 'ptrace-others'),
+      ),
     },
   ];
 }

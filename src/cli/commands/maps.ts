@@ -1,6 +1,13 @@
 import { type Command, Option } from 'commander';
-import { PAGE_SIZE, type Pagemap, RegionBuffer } from '../../abi/index.js';
-import { kernelCategories } from '../../live/index.js';
+import {
+  categoryNames,
+  PAGE_IS_GUARD,
+  PAGE_IS_HUGE,
+  PAGE_SIZE,
+  type Pagemap,
+  RegionBuffer,
+} from '../../abi/index.js';
+import { kernelCategories, UnknownCategoryError } from '../../live/index.js';
 import {
   type AddressRange,
   legRanges,
@@ -17,7 +24,7 @@ import { EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
 import { parseCount } from '../options.js';
 import { Output } from '../output.js';
-import { openTarget } from '../target.js';
+import { openTarget, tellProvider } from '../target.js';
 import { hex, humanBytes, outputStyle, plural, printable, type Style, shorten, tableLines } from '../text.js';
 
 export const MAPS_SCHEMA = 'pagemap-scan/maps@1';
@@ -49,6 +56,8 @@ export interface MapsRows {
   readonly rows: MapsRow[];
   readonly totals: PageCounts;
   readonly kinds: number[];
+  /** The categories with a count that could not be told. */
+  readonly unknown: readonly string[];
 }
 
 /**
@@ -56,22 +65,49 @@ export interface MapsRows {
  *
  * @param options.step is called between calls into the kernel; false ends the work early
  * @param options.categories those that the provider knows; the kernel's by default
+ * @param options.partial whether what it does not know may be there nevertheless
  */
 export async function countRows(
   pagemap: Pagemap,
   mappings: readonly RowSource[],
-  options: { step?: () => Promise<boolean>; categories?: number } = {},
+  options: { step?: () => Promise<boolean>; categories?: number; partial?: boolean } = {},
+): Promise<MapsRows | undefined> {
+  const known = SUMMARY_RETURN & (options.categories ?? kernelCategories());
+  // Which pages are huge the fallback cannot always tell: of those that do not exist least, and sometimes of none.
+  const attempts = [
+    [SUMMARY_ANYOF, known],
+    [SUMMARY_ANYOF & ~PAGE_IS_HUGE, known],
+    [SUMMARY_ANYOF & ~PAGE_IS_HUGE, known & ~PAGE_IS_HUGE],
+  ] as const;
+  for (const [anyof, returned] of attempts) {
+    try {
+      const counted = await countOnce(pagemap, mappings, anyof, returned, options.step);
+      // A kernel that does not know guard pages has none.
+      const missing = SUMMARY_RETURN & ~returned & ~(options.partial ? 0 : PAGE_IS_GUARD);
+      return counted && { ...counted, unknown: categoryNames(missing) };
+    } catch (error) {
+      if (!(error instanceof UnknownCategoryError) || returned !== known) throw error;
+    }
+  }
+  return undefined;
+}
+
+async function countOnce(
+  pagemap: Pagemap,
+  mappings: readonly RowSource[],
+  categoryAnyofMask: number,
+  returnMask: number,
+  step: (() => Promise<boolean>) | undefined,
 ): Promise<MapsRows | undefined> {
   const kinds = mappings.map(() => KINDS.map(() => 0));
   const summarizer = new MappingSummarizer(mappings, (index, pages, categories) => {
     kinds[index]![kindIndex(categories)]! += pages;
   });
   const buffer = new RegionBuffer(8192);
-  const returnMask = SUMMARY_RETURN & (options.categories ?? kernelCategories());
   for (const range of legRanges(mappings)) {
-    const query = { ...range, categoryAnyofMask: SUMMARY_ANYOF, returnMask };
+    const query = { ...range, categoryAnyofMask, returnMask };
     for (const found of scanLegs(pagemap, query, { buffer })) summarizer.addAll(found);
-    if (options.step !== undefined && !(await options.step())) return undefined;
+    if (step !== undefined && !(await step())) return undefined;
   }
   const all = KINDS.map(() => 0);
   const untouched = KINDS.indexOf('untouched');
@@ -83,7 +119,7 @@ export async function countRows(
     });
     return { ...summary, kinds: own };
   });
-  return { rows, totals: summarizer.totals(), kinds: all };
+  return { rows, totals: summarizer.totals(), kinds: all, unknown: [] };
 }
 
 function compare(key: SortKey): (a: MapsRow, b: MapsRow) => number {
@@ -113,15 +149,12 @@ function size(pages: number): string {
   return pages === 0 ? '' : humanBytes(pages * PAGE_SIZE);
 }
 
-function sizes(counts: PageCounts): string[] {
+const COUNTED = ['present', 'swapped', 'file', 'pfnzero', 'huge', 'guard'] as const;
+
+function sizes(counts: PageCounts, unknown: readonly string[]): string[] {
   return [
     humanBytes(counts.pages * PAGE_SIZE),
-    size(counts.present),
-    size(counts.swapped),
-    size(counts.file),
-    size(counts.pfnzero),
-    size(counts.huge),
-    size(counts.guard),
+    ...COUNTED.map((name) => (unknown.includes(name) ? '?' : size(counts[name]))),
   ];
 }
 
@@ -148,9 +181,10 @@ export function mappingLabel({ name, deleted }: { name: string; deleted?: boolea
 
 /** The table of `shown`, some of the rows of `all`, as lines; the last is that of the totals. */
 export function mapsTable(shown: readonly MapsRow[], all: MapsRows, style: Style): string[] {
+  const unknown = all.unknown;
   const numbers = [
-    ...shown.map((row) => [hex(row.mapping.start), row.mapping.perms, ...sizes(row)]),
-    ['total', '', ...sizes(all.totals)],
+    ...shown.map((row) => [hex(row.mapping.start), row.mapping.perms, ...sizes(row, unknown)]),
+    ['total', '', ...sizes(all.totals, unknown)],
   ];
   // Names take what room is left; where that is too little, the bar shrinks first, then columns go.
   const widths = COLUMNS.map(({ title }, index) => {
@@ -187,6 +221,8 @@ export async function mapsCommand(target: string, options: MapsOptions): Promise
   using interrupt = new Interrupt();
   const counted = await countRows(pagemap, pagemap.mappings(), {
     step: async () => !(await interrupt.check()),
+    categories: pagemap.categories,
+    partial: pagemap.provider === 'fallback',
   });
   // Half of a table would be a wrong table: of a scan that was cut short nothing is shown.
   if (counted === undefined) {
@@ -200,9 +236,12 @@ export async function mapsCommand(target: string, options: MapsOptions): Promise
   const shown = rows.slice(0, options.top ?? rows.length);
   const output = new Output();
   if (options.json) {
+    // What could not be told is null: a 0 would be an answer.
+    const nulls = Object.fromEntries(counted.unknown.map((name) => [name, null]));
     const document = {
       schema: MAPS_SCHEMA,
       pid: pagemap.pid,
+      ...(pagemap.provider === 'ioctl' ? {} : { provider: pagemap.provider }),
       pageSize: PAGE_SIZE,
       mappings: shown.map(({ kinds: _kinds, mapping, ...counts }) => ({
         start: hex(mapping.start),
@@ -210,13 +249,15 @@ export async function mapsCommand(target: string, options: MapsOptions): Promise
         prot: mapping.perms,
         name: mapping.name,
         ...counts,
+        ...nulls,
         ...(mapping.deleted ? { deleted: true } : {}),
       })),
-      totals: { mappings: rows.length, ...totals },
+      totals: { mappings: rows.length, ...totals, ...nulls },
     };
     output.line(JSON.stringify(document, null, 2));
   } else {
     const style = outputStyle(options.color !== false);
+    if (pagemap.provider === 'fallback') tellProvider(pagemap.categories);
     const title = `Process ${pagemap.pid}, ${printable(pagemap.process.name())}`;
     output.line(
       `${style.colors.bold(title)}: ${plural(rows.length, 'mapping')} by ${options.sort ?? 'size'}`,

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { CATEGORIES, categoryNames, PAGE_SIZE, RegionBuffer } from '../../abi/index.js';
-import { kernelCategories, type LivePagemap, type ProcessError } from '../../live/index.js';
+import { CATEGORIES, categoryNames, PAGE_IS_HUGE, PAGE_SIZE, RegionBuffer } from '../../abi/index.js';
+import { type LivePagemap, type ProcessError, UnknownCategoryError } from '../../live/index.js';
 import type { Mapping } from '../../proc/index.js';
 import {
   type AddressRange,
@@ -22,7 +22,7 @@ import {
   parseRange,
 } from '../options.js';
 import { Output } from '../output.js';
-import { openTarget } from '../target.js';
+import { openTarget, tellProvider } from '../target.js';
 import { hex, humanBytes, humanCount, outputStyle, plural, printable, type Style, shorten } from '../text.js';
 import { mappingLabel } from './maps.js';
 
@@ -49,9 +49,10 @@ export interface RegionSink {
   end(totals: { regions: number; pages: number }, incomplete: string | undefined): void;
 }
 
-function jsonSink(output: Output, pid: number): RegionSink {
+function jsonSink(output: Output, { pid, provider }: LivePagemap): RegionSink {
   let separator = '';
-  const begin = JSON.stringify({ schema: SCAN_SCHEMA, pid, pageSize: PAGE_SIZE }).slice(0, -1);
+  const by = provider === 'ioctl' ? {} : { provider };
+  const begin = JSON.stringify({ schema: SCAN_SCHEMA, pid, ...by, pageSize: PAGE_SIZE }).slice(0, -1);
   const open = () => {
     if (separator === '') output.write(`${begin},"regions":[`);
   };
@@ -117,14 +118,46 @@ export function textSink(output: Output, style: Style): RegionSink {
   };
 }
 
-function checkKernelKnows(categories: number): void {
-  const missing = categories & ~kernelCategories();
-  if (missing === 0) return;
+/** The fallback says by itself what it cannot tell, and why. */
+function checkKernelKnows({ provider, categories: known }: LivePagemap, categories: number): void {
+  const missing = categories & ~known;
+  if (missing === 0 || provider === 'fallback') return;
   throw new CliError(
     EXIT.unsupported,
     `Cannot use the category ${categoryNames(missing).join(', ')}: this kernel does not know it\n` +
       'softdirty came after Linux 6.7, guard with 6.15; `pmscan doctor` says what this kernel has',
   );
+}
+
+/**
+ * As `scanLegs`. Where it cannot be told which pages are huge, and nobody has asked for just that, the rest is told and a message
+ * says so.
+ */
+function* legs(
+  pagemap: LivePagemap,
+  query: Query & { returnMask: number },
+  buffer: RegionBuffer,
+  mayLeaveOut: boolean,
+): Generator<RegionBuffer> {
+  let at = query.start;
+  try {
+    for (const found of scanLegs(pagemap, query, { buffer })) {
+      const end = found.end(found.length - 1);
+      yield found;
+      at = end;
+    }
+  } catch (error) {
+    const isHuge = error instanceof UnknownCategoryError && error.categories === PAGE_IS_HUGE;
+    if (!isHuge || !mayLeaveOut || query.maxPages) throw error;
+    process.stderr.write(
+      `pmscan: from ${hex(at)} to ${hex(query.end)} huge pages are shown as others: ${error.hint}\n`,
+    );
+    yield* scanLegs(
+      pagemap,
+      { ...query, start: at, returnMask: query.returnMask & ~PAGE_IS_HUGE },
+      { buffer },
+    );
+  }
 }
 
 function* chooseRanges(mappings: readonly Mapping[], options: ScanOptions): Generator<AddressRange> {
@@ -154,13 +187,14 @@ export async function scanCommand(target: string, options: ScanOptions): Promise
   const filter = options.where === undefined ? {} : compileWhere(options.where);
   using pagemap: LivePagemap = openTarget(target);
   const { categoryInverted = 0, categoryMask = 0, categoryAnyofMask = 0 } = filter as Partial<Query>;
-  const returnMask = options.return ?? kernelCategories();
-  checkKernelKnows(categoryInverted | categoryMask | categoryAnyofMask | returnMask);
+  const returnMask = options.return ?? pagemap.categories;
+  checkKernelKnows(pagemap, categoryInverted | categoryMask | categoryAnyofMask | returnMask);
 
   const mappings = pagemap.mappings();
   const output = new Output();
+  if (pagemap.provider === 'fallback' && !options.json) tellProvider(pagemap.categories);
   const sink = options.json
-    ? jsonSink(output, pagemap.pid)
+    ? jsonSink(output, pagemap)
     : textSink(output, outputStyle(options.color !== false));
   const totals = { regions: 0, pages: 0 };
   const dealer = new RegionDealer(mappings, (index, start, end, categories) => {
@@ -183,7 +217,7 @@ export async function scanCommand(target: string, options: ScanOptions): Promise
       returnMask,
       maxPages: Number.isFinite(pagesLeft) ? pagesLeft : 0,
     };
-    for (const found of scanLegs(pagemap, query, { buffer })) {
+    for (const found of legs(pagemap, query, buffer, options.return === undefined)) {
       pagesLeft -= found.totalPages();
       joiner.addAll(found);
       await output.drain();

@@ -8,7 +8,7 @@ import { type ProcessTracker, trackProcess } from '../../track/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { parseDuration } from '../options.js';
 import { Output } from '../output.js';
-import { requireIoctl, resolveTarget } from '../target.js';
+import { requireProvider, resolveTarget } from '../target.js';
 import { outputStyle, plural, printable } from '../text.js';
 import {
   exitCodeOf,
@@ -28,6 +28,9 @@ export interface WatchCommandOptions {
   readonly json?: boolean;
   readonly color?: boolean;
 }
+
+const SOFT_DIRTY_NOTE =
+  'by soft-dirty bits, without PAGEMAP_SCAN: the process is stopped at each look, and shared memory is not tracked';
 
 /** The text that a command under watch writes while the view has the screen: its end is shown afterwards. */
 const MOST_KEPT = 1 << 16;
@@ -138,6 +141,11 @@ function chooseSink(
 export function conclude(end: WatchEnd, summary: WatchSummary, tracker: ProcessTracker): void {
   const lines = summary.intervals === 0 ? [] : summary.lines();
   if (end === 'process ended') lines.unshift(`process ${tracker.pid} has ended, or replaced its program`);
+  if (tracker.provider === 'fallback' && summary.intervals > 0) {
+    lines.push(
+      `stopped at each look: ${summary.meanStopMs.toFixed(1)} ms on average, ${summary.peakStopMs.toFixed(1)} ms at most`,
+    );
+  }
   const { skipped } = tracker;
   if (skipped.length > 0) {
     const some = skipped.slice(0, 3).map(({ name, reason }) => `${printable(name) || '[anon]'} (${reason})`);
@@ -166,8 +174,9 @@ export async function watchCommand(
   await using watched = commandLine === undefined ? undefined : new Watched(commandLine, live);
   const pid = watched === undefined ? resolveTarget(target!) : await watched.started();
 
-  requireIoctl();
+  requireProvider();
   using tracker = await trackProcess(pid);
+  if (tracker.provider === 'fallback' && !live) process.stderr.write(`pmscan: ${SOFT_DIRTY_NOTE}\n`);
   const output = new Output();
   let result: Awaited<ReturnType<typeof watchLoop>>;
   {
@@ -201,7 +210,7 @@ export function addWatchCommand(
       `
 On a terminal: a live view; s sorts, / filters, p pauses, ? helps, q ends. Elsewhere, and with --regions: a line an interval.
 The process is stopped for about a millisecond to begin with, and never again; nothing of it is changed, and nothing is
-left behind, however the watch ends. It ends with a summary on standard error.
+left behind, however the watch ends. It ends with a summary on standard error. Before Linux 6.7 it is stopped at each look.
 
 Times take units: 100ms, 1s, 5m.
 

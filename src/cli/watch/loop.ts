@@ -115,7 +115,7 @@ export class JsonSink implements WatchSink {
   }
 
   async interval(collected: Collected): Promise<void> {
-    const { elapsedMs, intervalMs, scanMs, writtenPages, mappings } = collected;
+    const { elapsedMs, intervalMs, scanMs, stopMs, writtenPages, mappings } = collected;
     // Clocks here tell microseconds; more digits would only look exact.
     const round = (milliseconds: number) => Math.round(milliseconds * 1000) / 1000;
     const line = {
@@ -123,6 +123,7 @@ export class JsonSink implements WatchSink {
       elapsedMs: round(elapsedMs),
       intervalMs: round(intervalMs),
       scanMs: round(scanMs),
+      ...(stopMs === undefined ? {} : { stopMs: round(stopMs) }),
       writtenPages,
       writtenBytes: writtenPages * PAGE_SIZE,
       mappings: mappings

@@ -18,6 +18,8 @@ export class WatchSummary {
   peakRate = 0;
   /** Time that the tool itself took, milliseconds. */
   ownMs = 0;
+  peakStopMs = 0;
+  #stopMs = 0;
   readonly #mappings = new Map<string, { start: number; name: string; pages: number }>();
 
   /** @param windows of the working set, in intervals */
@@ -30,6 +32,8 @@ export class WatchSummary {
     this.intervals++;
     this.writtenPages += collected.writtenPages;
     this.elapsedMs = collected.elapsedMs;
+    this.#stopMs += collected.stopMs ?? 0;
+    this.peakStopMs = Math.max(this.peakStopMs, collected.stopMs ?? 0);
     if (collected.intervalMs > 0) {
       this.peakRate = Math.max(this.peakRate, (collected.writtenPages / collected.intervalMs) * 1000);
     }
@@ -48,6 +52,10 @@ export class WatchSummary {
   #forget(): void {
     const sorted = [...this.#mappings].sort(([, a], [, b]) => a.pages - b.pages);
     for (const [key] of sorted.slice(0, sorted.length / 2)) this.#mappings.delete(key);
+  }
+
+  get meanStopMs(): number {
+    return this.intervals === 0 ? 0 : this.#stopMs / this.intervals;
   }
 
   /** As lines for people. */

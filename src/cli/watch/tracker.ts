@@ -9,6 +9,8 @@ export interface Collected {
   readonly intervalMs: number;
   /** What collecting took. */
   readonly scanMs: number;
+  /** For how long the process was stopped for it, where it has to be. */
+  readonly stopMs?: number;
   readonly writtenPages: number;
   /** All tracked mappings, in address order. */
   readonly mappings: readonly WrittenMapping[];

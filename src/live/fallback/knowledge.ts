@@ -1,0 +1,164 @@
+/** What /proc/PID/pagemap tells on this kernel and to this user: found out on memory of our own. */
+import { closeSync, openSync, readSync } from 'node:fs';
+import {
+  ALL_CATEGORIES,
+  categoryNames,
+  errnoNumber,
+  mman,
+  PAGE_IS_GUARD,
+  PAGE_IS_PFNZERO,
+  PAGE_IS_WPALLOWED,
+  PAGE_IS_WRITTEN,
+  PAGE_SIZE,
+  PagemapError,
+} from '../../abi/index.js';
+import { isPagemapGuard, isPagemapPresent, isPagemapSoftDirty, pagemapPfn } from '../../proc/index.js';
+import { mapMemory, SafeAccess } from '../memory.js';
+import { Userfaultfd } from '../userfaultfd.js';
+
+/** Why a category cannot be known. */
+export interface Refusal {
+  /** EPERM when more permission would help, EOPNOTSUPP otherwise. */
+  readonly code: 'EPERM' | 'EOPNOTSUPP';
+  readonly hint: string;
+}
+
+/** What can be known without PAGEMAP_SCAN. */
+export interface Knowledge {
+  /** The categories that can be told of any process that may be read. */
+  readonly categories: number;
+  /** Why not, for the others, by bit. */
+  readonly refusals: ReadonlyMap<number, Refusal>;
+  /** The frame number of the zero page; -1 when frame numbers are hidden from this user. */
+  readonly zeroFrame: number;
+  /** The kernel notes in the page tables which pages are written (CONFIG_MEM_SOFT_DIRTY). */
+  readonly softDirty: boolean;
+}
+
+export const WRITTEN_REFUSAL: Refusal = {
+  code: 'EOPNOTSUPP',
+  hint: 'without PAGEMAP_SCAN, written pages are known only to who has tracked them: `pmscan watch`, trackProcess',
+};
+
+/** The words of the first pages at an address of our own memory. */
+function ownWord(address: number): [low: number, high: number] {
+  const words = new Uint32Array(2);
+  const fd = openSync('/proc/self/pagemap', 'r');
+  try {
+    readSync(fd, words, 0, 8, (address / PAGE_SIZE) * 8);
+  } finally {
+    closeSync(fd);
+  }
+  return [words[0]!, words[1]!];
+}
+
+/** The zero page's frame: that of pages that were only read. A page that was written has another. */
+function findZeroFrame(access: SafeAccess): number {
+  using memory = mapMemory({ lengthBytes: 3 * PAGE_SIZE });
+  // Huge pages would show the huge zero page, or all three in one.
+  memory.advise(mman.MADV_NOHUGEPAGE);
+  access.read(memory.address);
+  access.read(memory.address + PAGE_SIZE);
+  access.write(memory.address + 2 * PAGE_SIZE, 1);
+  const frames = [0, 1, 2].map((page) => {
+    const [low, high] = ownWord(memory.address + page * PAGE_SIZE);
+    return isPagemapPresent(high) ? pagemapPfn(low, high) : 0;
+  });
+  return frames[0] !== 0 && frames[0] === frames[1] && frames[0] !== frames[2] ? frames[0]! : -1;
+}
+
+/** Guard pages are in a word's bit 58 (Linux 6.15), or there can be none (before 6.13): no in between. */
+function canTellGuards(): boolean {
+  using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+  try {
+    memory.advise(mman.MADV_GUARD_INSTALL);
+  } catch (error) {
+    return error instanceof PagemapError && error.code === 'EINVAL';
+  }
+  return isPagemapGuard(ownWord(memory.address)[1]);
+}
+
+/**
+ * Whether a new mapping's pages are soft-dirty, which all are where the kernel keeps those bits. That clear_refs takes the
+ * value for it says nothing: kernels built without them take it, too.
+ */
+function keepsSoftDirty(access: SafeAccess): boolean {
+  using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+  access.write(memory.address, 1);
+  return isPagemapSoftDirty(ownWord(memory.address)[1]);
+}
+
+/** Asynchronous write protection, and WPALLOWED with it, came with Linux 6.7: what has it not allows it nowhere. */
+function allowsNowhere(): boolean {
+  try {
+    using _faults = Userfaultfd.open();
+    return false;
+  } catch (error) {
+    return error instanceof PagemapError && (error.code === 'EINVAL' || error.code === 'ENOSYS');
+  }
+}
+
+let known: Knowledge | undefined;
+
+/** Asks once. */
+export function fallbackKnowledge(): Knowledge {
+  if (known !== undefined) return known;
+  using access = new SafeAccess();
+  const zeroFrame = findZeroFrame(access);
+  const refusals = new Map<number, Refusal>([[PAGE_IS_WRITTEN, WRITTEN_REFUSAL]]);
+  if (zeroFrame < 0) {
+    refusals.set(PAGE_IS_PFNZERO, {
+      code: 'EPERM',
+      hint: 'the zero page is told by its frame number, which takes CAP_SYS_ADMIN to see: run as root',
+    });
+  }
+  if (!canTellGuards()) {
+    refusals.set(PAGE_IS_GUARD, {
+      code: 'EOPNOTSUPP',
+      hint: 'this kernel has guard pages but does not show them in pagemap; Linux 6.15 does',
+    });
+  }
+  if (!allowsNowhere()) {
+    refusals.set(PAGE_IS_WPALLOWED, {
+      code: 'EOPNOTSUPP',
+      hint: 'which mappings are registered for asynchronous write protection is shown by PAGEMAP_SCAN only',
+    });
+  }
+  let categories = ALL_CATEGORIES;
+  for (const bit of refusals.keys()) categories &= ~bit;
+  known = { categories, refusals, zeroFrame, softDirty: keepsSoftDirty(access) };
+  return known;
+}
+
+/** A scan asked for what cannot be known without PAGEMAP_SCAN, or not here. */
+export class UnknownCategoryError extends PagemapError {
+  override readonly name = 'UnknownCategoryError';
+  /** The categories that cannot be told, as a bit set. */
+  readonly categories: number;
+
+  constructor(
+    pid: number,
+    categories: number,
+    { code, hint }: Refusal,
+    range: { start: number | bigint; end: number | bigint },
+  ) {
+    super(`tell ${categoryNames(categories).join(' and ')} pages of process ${pid}`, {
+      errno: errnoNumber(code)!,
+      syscall: 'read(pagemap)',
+      pid,
+      ...range,
+      hint,
+    });
+    this.categories = categories;
+  }
+}
+
+/** The error for write tracking where the kernel notes no writes. */
+export function softDirtyMissing(pid: number): PagemapError {
+  return new PagemapError(`track the writes of process ${pid}`, {
+    errno: errnoNumber('EOPNOTSUPP')!,
+    syscall: 'write(clear_refs)',
+    pid,
+    hint: 'without PAGEMAP_SCAN (Linux 6.7) it takes soft-dirty bits, and this kernel keeps none: it is built without CONFIG_MEM_SOFT_DIRTY',
+  });
+}

@@ -1,0 +1,567 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+/** PAGEMAP_SCAN where the kernel has none: the engine over what /proc/PID tells. */
+import { closeSync, readSync } from 'node:fs';
+import {
+  ALL_CATEGORIES,
+  errnoNumber,
+  HUGE_PAGE_SIZE,
+  PAGE_IS_FILE,
+  PAGE_IS_GUARD,
+  PAGE_IS_HUGE,
+  PAGE_IS_PFNZERO,
+  PAGE_IS_PRESENT,
+  PAGE_IS_SOFT_DIRTY,
+  PAGE_IS_SWAPPED,
+  PAGE_IS_WPALLOWED,
+  PAGE_IS_WRITTEN,
+  PAGE_SIZE,
+  PagemapError,
+  PM_SCAN_WP_MATCHING,
+  type RegionBuffer,
+  type ScanRequest,
+  type ScanResult,
+  scanError,
+} from '../../abi/index.js';
+import {
+  CheckedRequest,
+  defineScanner,
+  type ScanMapping,
+  type ScanProfile,
+  type ScanTarget,
+} from '../../engine/index.js';
+import { type Mapping, parseSmaps, type SmapsMapping } from '../../proc/index.js';
+import type { LivePagemap } from '../pagemap.js';
+import { checkAddressSpace, type ProcessHandle } from '../process.js';
+import { CleanPages } from './clean.js';
+import { HugeVerdicts, isHugetlb } from './huge.js';
+import { fallbackKnowledge, type Knowledge, softDirtyMissing, UnknownCategoryError } from './knowledge.js';
+import {
+  BLOCK_PAGES,
+  BLOCK_SLOTS,
+  type BlockSource,
+  CLEAN,
+  GUARD,
+  HUGE,
+  KINDS,
+  looksHuge,
+  P,
+  SOFT_DIRTY,
+  SWAP,
+  translateWords,
+  VOID,
+  WORD_FORMAT,
+  WordTables,
+  wordIsFile,
+} from './words.js';
+
+const Scanner = defineScanner(WORD_FORMAT);
+
+const PROFILE: ScanProfile = {
+  knownCategories: ALL_CATEGORIES,
+  reportsSoftDirty: true,
+  reportsGuard: true,
+  emptyIsWritten: false,
+  holeIsWritten: false,
+  hugeZeroIsPfnZero: true,
+};
+
+/** A mapping as the walk needs it. */
+interface Part extends ScanMapping {
+  readonly mapping: Mapping;
+  readonly anonymous: boolean;
+  readonly isHugetlb: boolean;
+  /** Whether pages that are not there may have markers, which are not shown for hugetlb. */
+  readonly marked: boolean;
+  /** Whether writes to it can be tracked. */
+  readonly trackable: boolean;
+  /** Block behind the last of a run of mappings with no more than a block between them. */
+  runEnd: number;
+}
+
+/** Private memory without a file: what looks like a file's page in it is the huge zero page. */
+export function isAnonymous({ perms, inode, name }: Mapping): boolean {
+  if (perms[3] !== 'p') return false;
+  if (inode !== 0) return name === '/dev/zero';
+  return name === '' || name === '[heap]' || name === '[stack]' || name.startsWith('[anon:');
+}
+
+/** What may be device memory, by its name: the kernel's own, drivers' and nameless files'. */
+function mayBeDevice({ name, device, inode }: Mapping): boolean {
+  if (name[0] === '[') return name !== '[heap]' && name !== '[stack]' && !name.startsWith('[anon');
+  return name.startsWith('/dev/') || name.startsWith('anon_inode:') || (inode !== 0 && device.major === 0);
+}
+
+function mayBeHugetlb({ start, end, inode }: Mapping): boolean {
+  return inode !== 0 && start % HUGE_PAGE_SIZE === 0 && end % HUGE_PAGE_SIZE === 0;
+}
+
+/**
+ * Private memory keeps its soft-dirty bits whatever becomes of its pages. Of shared memory and files the kernel drops entries, with
+ * these bits, when it reclaims pages or makes huge ones.
+ */
+export function isTrackable({ perms }: Mapping): boolean {
+  return perms[3] === 'p';
+}
+
+/** What a mapping is made of; it cannot change while the mapping is there. */
+interface Facts {
+  readonly device: boolean;
+  readonly hugetlb: boolean;
+  /** Registered with a userfaultfd at the time it was looked at, which alone may change. */
+  readonly userfault: boolean;
+}
+
+const DEVICE: Facts = { device: true, hugetlb: false, userfault: false };
+const ORDINARY: Facts = { device: false, hugetlb: false, userfault: false };
+
+function identity({ start, end, offset, inode, device, name }: Mapping): string {
+  return `${start} ${end} ${offset} ${inode} ${device.major}:${device.minor} ${name}`;
+}
+
+/**
+ * A process's pages by /proc/PID/pagemap, maps and smaps, for kernels before 6.7. Answers as the ioctl does, in its own order of
+ * checks, with its limits and its quirks; what the files do not tell, it refuses by name.
+ */
+export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
+  readonly provider = 'fallback';
+  readonly process: ProcessHandle;
+  readonly #fd: number;
+  readonly #knowledge: Knowledge;
+  readonly #checked = new CheckedRequest();
+  readonly #tables = new WordTables(this);
+  readonly #target: { -readonly [K in keyof ScanTarget]: ScanTarget[K] };
+  readonly #scanner: InstanceType<typeof Scanner>;
+  readonly #huge: HugeVerdicts;
+  readonly #facts = new Map<string, Facts>();
+  #parts: readonly Part[] = [];
+  #clean: CleanPages | undefined;
+  #wantsHuge = false;
+  #wantsHugetlb = false;
+  /** The facts are those of this scan. */
+  #looked = false;
+  #lastEnd = -1;
+  #open = true;
+
+  /** Use {@link openPagemap}. Takes over `process`: disposing this disposes it. */
+  constructor(process: ProcessHandle) {
+    this.process = process;
+    this.#knowledge = fallbackKnowledge();
+    this.#target = {
+      profile: PROFILE,
+      tables: this.#tables,
+      mappings: [],
+      frameKinds: KINDS,
+      frameBase: 0,
+      splitHuge: () => undefined,
+    };
+    this.#scanner = new Scanner(this.#target);
+    this.#huge = new HugeVerdicts({
+      readSmaps: () => this.#smaps(),
+      readRaw: (words, page) => this.#readRaw(words, page),
+    });
+    this.#fd = process.open('pagemap');
+  }
+
+  get pid(): number {
+    return this.process.pid;
+  }
+
+  /** The categories that can be told here. */
+  get categories(): number {
+    return this.#knowledge.categories | (this.#clean === undefined ? 0 : PAGE_IS_WRITTEN | PAGE_IS_WPALLOWED);
+  }
+
+  /**
+   * From here on WRITTEN is known, and scans can protect: a page is WRITTEN when it was written since it was last protected by
+   * a scan of this object, or never was. WPALLOWED are private mappings that are not hugetlb; of the others the kernel forgets
+   * writes, for instance when it takes a page of a file out of memory, and all their pages stay WRITTEN.
+   *
+   * Each protecting scan clears the soft-dirty bits of the whole address space (`/proc/PID/clear_refs`): there must be no other
+   * who uses them.
+   *
+   * @param pause runs `work` while nobody else writes to the address space: a write between the reading of the bits and their
+   *   clearing would be lost
+   * @throws PagemapError EOPNOTSUPP where the kernel keeps no such bits
+   */
+  trackWrites(pause: (work: () => void) => void): void {
+    if (!this.#knowledge.softDirty) throw softDirtyMissing(this.pid);
+    this.#clean = new CleanPages(this.process, this.#fd, pause);
+  }
+
+  scan(request: ScanRequest, output: RegionBuffer | null): ScanResult {
+    if (!this.#open) throw scanError(errnoNumber('EBADF')!, request, undefined, this.pid);
+    const checked = this.#checked;
+    if (!Number.isInteger(Number(request.start)) || !Number.isInteger(Number(request.end))) {
+      throw scanError(errnoNumber('EINVAL')!, request, undefined, this.pid);
+    }
+    if (output !== null) output.length = 0;
+    const invalid = checked.check(request, output, ALL_CATEGORIES);
+    if (invalid !== 0) throw scanError(invalid, request, undefined, this.pid);
+    this.#refuseUnknowable(request);
+    const clean = (checked.flags & PM_SCAN_WP_MATCHING) === 0 ? undefined : this.#clean;
+    clean?.harvest((mappings) => this.#trackableOf(mappings));
+    this.#begin();
+    try {
+      const result = this.#scanner.scan(request, output);
+      this.#tables.flush();
+      clean?.commit();
+      this.#lastEnd = checked.end * PAGE_SIZE;
+      return result;
+    } catch (error) {
+      if (output !== null && !(error instanceof PagemapError && error.walkEnd !== undefined))
+        output.length = 0;
+      if (!(error instanceof PagemapError) || error.pid !== undefined) throw error;
+      // As the ioctl does: what lies before the mapping that stopped it is protected.
+      this.#tables.flush();
+      clean?.commit();
+      throw scanError(error.errno, request, error.walkEnd, this.pid);
+    } finally {
+      clean?.forget();
+      this.#tables.reset();
+    }
+  }
+
+  /** @throws PagemapError for categories that decide about the answer and cannot be known */
+  #refuseUnknowable(request: ScanRequest): void {
+    const { mask, anyof, returned, flags } = this.#checked;
+    const asked = (mask | anyof | returned) & ~this.categories;
+    for (const [bit, refusal] of this.#knowledge.refusals) {
+      if ((asked & bit) !== 0) throw new UnknownCategoryError(this.pid, bit, refusal, request);
+    }
+    if (flags !== 0 && this.#clean === undefined) {
+      throw new PagemapError(
+        (flags & PM_SCAN_WP_MATCHING) !== 0 ? 'protect pages' : 'check for write protection',
+        {
+          errno: errnoNumber('EOPNOTSUPP')!,
+          syscall: 'read(pagemap)',
+          pid: this.pid,
+          start: request.start,
+          end: request.end,
+          hint: 'without PAGEMAP_SCAN, writes are tracked by trackProcess only',
+        },
+      );
+    }
+  }
+
+  /** Takes the list of mappings for a scan. */
+  #begin(): void {
+    const { start, end, mask, anyof, returned } = this.#checked;
+    const [from, to] = [start * PAGE_SIZE, end * PAGE_SIZE];
+    this.#wantsHuge = ((mask | anyof | returned) & PAGE_IS_HUGE) !== 0;
+    this.#wantsHugetlb =
+      this.#clean !== undefined || ((mask | anyof | returned) & (PAGE_IS_HUGE | PAGE_IS_SWAPPED)) !== 0;
+    this.#looked = false;
+    let all: Mapping[] = [];
+    try {
+      all = this.mappings();
+    } catch (error) {
+      // Of an address space that is gone the ioctl tells nothing, and no error: so it is here.
+      if (!this.ended) throw error;
+    }
+    // More than the range: of blocks that it cuts, too, all is to be known.
+    const mappings = all.filter(
+      ({ start, end }) => start < to + HUGE_PAGE_SIZE && end > from - HUGE_PAGE_SIZE,
+    );
+    // A scan that goes on where the last one ended is a part of the same look at the process.
+    const last = this.#lastEnd;
+    const goesOn =
+      last >= 0 &&
+      from >= last &&
+      (from === last || !all.some(({ start, end }) => end > last && start < from));
+    if (!goesOn) this.#huge.reset();
+    this.#lastEnd = -1;
+    this.#nearGiB = -1;
+    const parts = mappings.map((mapping): Part => {
+      const facts = this.#factsOf(mapping, mappings);
+      const trackable = this.#clean !== undefined && isTrackable(mapping) && !facts.device && !facts.hugetlb;
+      return {
+        mapping,
+        start: mapping.start / PAGE_SIZE,
+        end: mapping.end / PAGE_SIZE,
+        anonymous: isAnonymous(mapping),
+        isHugetlb: facts.hugetlb,
+        marked: facts.userfault,
+        trackable,
+        uffdWp: false,
+        wpAllowed: trackable,
+        softDirty: false,
+        hugetlb: false,
+        pfnMap: facts.device,
+        runEnd: 0,
+      };
+    });
+    for (let index = parts.length - 1; index >= 0; index--) {
+      const part = parts[index]!;
+      const next = parts[index + 1];
+      part.runEnd =
+        next !== undefined && next.start - part.end <= BLOCK_PAGES
+          ? next.runEnd
+          : Math.ceil(part.end / BLOCK_PAGES);
+    }
+    this.#parts = parts;
+    this.#target.mappings = parts;
+  }
+
+  /** @param all the mappings that are looked at: when one has to be looked up, all of them are */
+  #factsOf(mapping: Mapping, all: readonly Mapping[]): Facts {
+    const isCandidate = (candidate: Mapping) =>
+      mayBeDevice(candidate) || (this.#wantsHugetlb && mayBeHugetlb(candidate));
+    if (!isCandidate(mapping)) return ORDINARY;
+    // Special mappings that are on every process's list.
+    if (mapping.name === '[vvar]' || mapping.name === '[vvar_vclock]') return DEVICE;
+    if (mapping.name === '[vdso]') return ORDINARY;
+    const key = identity(mapping);
+    const known = this.#facts.get(key);
+    if (known !== undefined && (this.#looked || !known.hugetlb)) return known;
+    this.#looked = true;
+    // Those of mappings that are gone would pile up.
+    this.#facts.clear();
+    const candidates = new Set(all.filter(isCandidate).map(identity));
+    for (const entry of this.#smaps()) {
+      const entryKey = identity(entry);
+      if (!candidates.has(entryKey)) continue;
+      this.#facts.set(entryKey, {
+        device: entry.vmFlags.includes('pf'),
+        hugetlb: isHugetlb(entry),
+        userfault: entry.vmFlags.includes('uw') || entry.vmFlags.includes('um'),
+      });
+    }
+    return this.#facts.get(key) ?? ORDINARY;
+  }
+
+  #smaps(): SmapsMapping[] {
+    try {
+      return parseSmaps(this.process.read('smaps'));
+    } catch (error) {
+      if (this.ended) return [];
+      throw error;
+    }
+  }
+
+  #readRaw(words: Uint32Array, page: number): void {
+    const bytes = readSync(this.#fd, words, 0, words.byteLength, page * 8);
+    // Behind the end of the address space, or of one that is gone.
+    if (bytes < words.byteLength) words.fill(0, bytes / 4);
+  }
+
+  /** Index of the first mapping that ends behind `page`. */
+  #firstPartAfter(page: number): number {
+    const parts = this.#parts;
+    let low = 0;
+    let high = parts.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (parts[middle]!.end <= page) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  reach(block: number): number {
+    const end = Math.ceil(this.#checked.end / BLOCK_PAGES);
+    const part = this.#parts[this.#firstPartAfter(block * BLOCK_PAGES)];
+    return Math.min(end, part?.runEnd ?? end);
+  }
+
+  load(words: Uint32Array, slot: number, block: number, count: number): void {
+    const first = block * BLOCK_PAGES;
+    const last = first + count * BLOCK_PAGES;
+    this.#readRaw(words.subarray(slot, slot + count * BLOCK_SLOTS), first);
+    const { zeroFrame } = this.#knowledge;
+    let page = first;
+    for (let index = this.#firstPartAfter(first); index < this.#parts.length; index++) {
+      const part = this.#parts[index]!;
+      if (part.start >= last) break;
+      const from = Math.max(part.start, first);
+      const to = Math.min(part.end, last);
+      words.fill(0, slot + (page - first) * 2, slot + (from - first) * 2);
+      const at = slot + (from - first) * 2;
+      const marks =
+        this.#wantsHuge && !part.isHugetlb ? this.#findHuge(words, slot, first, part, from, to) : [];
+      translateWords(words, at, to - from, { anonymous: part.anonymous, zeroFrame });
+      for (const [start, known] of marks) this.#markHuge(words, start, BLOCK_PAGES, known);
+      if (part.isHugetlb) this.#markHugetlb(words, at, from, to, part.marked);
+      if (part.trackable) this.#clean!.mark(words, at, from, to);
+      else if (this.#clean !== undefined) markWritten(words, at, to - from);
+      page = to;
+    }
+    words.fill(0, slot + (page - first) * 2, slot + count * BLOCK_SLOTS);
+  }
+
+  /** The slots of blocks that are, or may be, mapped by a huge entry; `known` is false for those that only may be. */
+  #findHuge(
+    words: Uint32Array,
+    slot: number,
+    first: number,
+    part: Part,
+    from: number,
+    to: number,
+  ): [slot: number, known: boolean][] {
+    const found: [number, boolean][] = [];
+    for (
+      let page = Math.ceil(from / BLOCK_PAGES) * BLOCK_PAGES;
+      page + BLOCK_PAGES <= to;
+      page += BLOCK_PAGES
+    ) {
+      const at = slot + (page - first) * 2;
+      if (!looksHuge(words, at)) continue;
+      if (part.anonymous && wordIsFile(words[at + 1]!)) {
+        found.push([at, true]);
+        continue;
+      }
+      const verdict = this.#huge.verdict(part.mapping, part.anonymous);
+      if (verdict === 'none' || (verdict === 'by frame' && this.#huge.hasHugeFrame(words, at) !== true))
+        continue;
+      found.push([at, verdict !== 'unknown']);
+    }
+    return found;
+  }
+
+  #markHuge(words: Uint32Array, slot: number, pages: number, known: boolean): void {
+    for (const end = slot + pages * 2; slot < end; slot += 2) {
+      if (!known) this.#mustNotMatter(words[slot]!, PAGE_IS_HUGE);
+      else words[slot] = words[slot]! | HUGE;
+    }
+  }
+
+  /**
+   * Pages [from, to) of a hugetlb mapping. One that is not there is HUGE nevertheless where the kernel has a table for its
+   * entry, which shows only when something else in the same GiB is there.
+   */
+  #markHugetlb(words: Uint32Array, slot: number, from: number, to: number, marked: boolean): void {
+    const markers = marked ? PAGE_IS_SWAPPED : 0;
+    for (let page = from; page < to; page++, slot += 2) {
+      const entry = words[slot]!;
+      if ((entry & (P | SWAP)) !== 0) words[slot] = entry | HUGE;
+      else {
+        const near = !this.#wantsHuge || this.#anythingNear(page);
+        if (near) words[slot] = entry | VOID | HUGE;
+        if (marked || !near) this.#mustNotMatter(words[slot]!, markers | (near ? 0 : PAGE_IS_HUGE));
+      }
+    }
+  }
+
+  #nearGiB = -1;
+  #nearAnswer = false;
+  readonly #near = new Uint32Array(2);
+
+  #anythingNear(page: number): boolean {
+    const gib = Math.floor(page / (BLOCK_PAGES * 512));
+    if (gib === this.#nearGiB) return this.#nearAnswer;
+    this.#nearGiB = gib;
+    this.#nearAnswer = false;
+    for (const part of this.#parts) {
+      const step = part.isHugetlb ? BLOCK_PAGES : 1;
+      const end = Math.min(part.end, (gib + 1) * BLOCK_PAGES * 512);
+      for (let at = Math.max(part.start, gib * BLOCK_PAGES * 512); at < end; at += step) {
+        this.#readRaw(this.#near, at);
+        if ((this.#near[1]! & 0xc0000000) === 0) continue;
+        this.#nearAnswer = true;
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** Refuses what cannot be told of a page, unless the answer is the same either way. */
+  #mustNotMatter(entry: number, unknown: number): void {
+    const { returned, mask, anyof, inverted, start, end } = this.#checked;
+    const matches = (categories: number) => {
+      const judged = categories ^ inverted;
+      return (judged & mask) === mask && (anyof === 0 || (judged & anyof) !== 0);
+    };
+    const categories = categoriesOf(entry);
+    const first = matches(categories);
+    let matters = first && (returned & unknown) !== 0;
+    for (const bits of [PAGE_IS_HUGE, PAGE_IS_SWAPPED, PAGE_IS_HUGE | PAGE_IS_SWAPPED]) {
+      if ((bits & ~unknown) === 0 && matches(categories | bits) !== first) matters = true;
+    }
+    if (!matters) return;
+    const hint =
+      (unknown & PAGE_IS_SWAPPED) === 0
+        ? 'smaps says how many there are, and here it cannot be told which; root sees more, and without this category the rest is told'
+        : 'a userfaultfd may have put markers into hugetlb memory, which pagemap does not show';
+    throw new UnknownCategoryError(
+      this.pid,
+      unknown,
+      { code: 'EOPNOTSUPP', hint },
+      { start: start * PAGE_SIZE, end: end * PAGE_SIZE },
+    );
+  }
+
+  isEmpty(words: Uint32Array, slot: number): boolean {
+    for (const end = slot + BLOCK_SLOTS; slot < end; slot += 2) if (words[slot] !== 0) return false;
+    return true;
+  }
+
+  leave(words: Uint32Array, slot: number, block: number, count: number): void {
+    if ((this.#checked.flags & PM_SCAN_WP_MATCHING) !== 0) this.#clean?.stage(words, slot, block, count);
+  }
+
+  /** Those of the mappings that are hugetlb memory. */
+  hugetlbMappings(mappings: readonly Mapping[]): Set<Mapping> {
+    this.#wantsHugetlb = true;
+    // That they are does not change; only what is new has to be looked at.
+    this.#looked = true;
+    return new Set(
+      mappings.filter((mapping) => mayBeHugetlb(mapping) && this.#factsOf(mapping, mappings).hugetlb),
+    );
+  }
+
+  /** Those of the mappings in which writes can be tracked. */
+  #trackableOf(mappings: readonly Mapping[]): Mapping[] {
+    this.#wantsHugetlb = true;
+    this.#looked = false;
+    return mappings.filter((mapping) => {
+      if (!isTrackable(mapping)) return false;
+      const { device, hugetlb } = this.#factsOf(mapping, mappings);
+      return !device && !hugetlb;
+    });
+  }
+
+  readWords(start: number, words: Uint32Array): number {
+    if (!this.#open) throw scanError(errnoNumber('EBADF')!, { start, end: start }, undefined, this.pid);
+    return readSync(this.#fd, words, 0, words.byteLength, (start / PAGE_SIZE) * 8) / 8;
+  }
+
+  mappings(): Mapping[] {
+    return this.process.mappings();
+  }
+
+  get ended(): boolean {
+    return this.readWords(0, new Uint32Array(2)) === 0;
+  }
+
+  checkAlive(): void {
+    if (this.ended) checkAddressSpace(this.process);
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#open) return;
+    this.#open = false;
+    closeSync(this.#fd);
+    this.#huge[Symbol.dispose]();
+    this.process[Symbol.dispose]();
+  }
+}
+
+/** In memory that is not tracked all pages are WRITTEN: not known to be unchanged. */
+function markWritten(words: Uint32Array, slot: number, pages: number): void {
+  for (const end = slot + pages * 2; slot < end; slot += 2) if (words[slot] === 0) words[slot] = VOID;
+}
+
+/** The categories of a translated entry. */
+function categoriesOf(entry: number): number {
+  let categories = 0;
+  if ((entry & P) !== 0) {
+    categories = PAGE_IS_PRESENT;
+    const kind = entry >>> 12;
+    if (kind === 1) categories |= PAGE_IS_FILE;
+    else if (kind === 2) categories |= PAGE_IS_PFNZERO;
+  } else if ((entry & SWAP) !== 0) {
+    categories = PAGE_IS_SWAPPED | ((entry & GUARD) !== 0 ? PAGE_IS_GUARD : 0);
+  }
+  if ((entry & HUGE) !== 0) categories |= PAGE_IS_HUGE;
+  if ((entry & SOFT_DIRTY) !== 0) categories |= PAGE_IS_SOFT_DIRTY;
+  return (entry & CLEAN) === 0 ? categories | PAGE_IS_WRITTEN : categories;
+}

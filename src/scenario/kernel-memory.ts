@@ -1,0 +1,213 @@
+/** Memory operations of scenarios, done to this very process. */
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { errnoName, mman, PAGE_SIZE, PagemapError, RegionBuffer, uffd } from '../abi/index.js';
+import { createMemoryFile, IoctlPagemap, ProcessHandle, Userfaultfd } from '../live/index.js';
+import { libc } from '../live/libc.js';
+import { ADVICE, hex, protectionBits, RecordedErrno, u64 } from './backend.js';
+import type { AccessOp, Answer, FeatureName, Op, ScanOp, Scenario } from './format.js';
+
+const FEATURES: Readonly<Record<FeatureName, number>> = {
+  wp_async: uffd.UFFD_FEATURE_WP_ASYNC,
+  wp_unpopulated: uffd.UFFD_FEATURE_WP_UNPOPULATED,
+  wp_hugetlbfs_shmem: uffd.UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
+};
+
+const EBADF = 9;
+/** System calls of x86-64. */
+const PREADV = 295;
+const PWRITEV = 296;
+/** How many pages one call touches: the kernel's limit on vectors. */
+const MAX_VECTORS = 1024;
+/** No scan of an arena gives more regions, whatever length it claims for its vector. */
+const OUTPUT_REGIONS = 65536;
+
+/**
+ * Touches memory by system calls, which answer EFAULT where the CPU would have got a signal. One call touches many
+ * pages: each is a vector of one byte, and a fault ends the call before its vector.
+ */
+class PageToucher {
+  /** Where written bytes come from. */
+  readonly #source: number;
+  /** Where read bytes go. */
+  readonly #sink: number;
+  readonly #vectors = new ArrayBuffer(MAX_VECTORS * 16);
+  readonly #words = new Uint32Array(this.#vectors);
+  readonly #address: number;
+
+  constructor() {
+    this.#sink = createMemoryFile('pagemap-scan read', PAGE_SIZE);
+    this.#source = createMemoryFile('pagemap-scan written', PAGE_SIZE);
+    // What is written must not be zero: pages of zeros are treated differently when a huge page is split.
+    writeSync(this.#source, new Uint8Array(PAGE_SIZE).fill(1));
+    this.#address = libc().address(this.#vectors);
+  }
+
+  touch(first: number, op: AccessOp): Answer {
+    const [number, fd] = op.op === 'write' ? [PREADV, this.#source] : [PWRITEV, this.#sink];
+    const touches = Math.ceil(op.pages / op.step);
+    let ok = 0;
+    let done = 0;
+    while (done < touches) {
+      const count = Math.min(MAX_VECTORS, touches - done);
+      for (let index = 0; index < count; index++) {
+        const address = first + (done + index) * op.step * PAGE_SIZE;
+        this.#words[index * 4] = address;
+        this.#words[index * 4 + 1] = Math.floor(address / 2 ** 32);
+        this.#words[index * 4 + 2] = 1;
+        this.#words[index * 4 + 3] = 0;
+      }
+      const touched = Math.max(0, libc().syscall(number, fd, this.#address, count, 0, 0, 0));
+      ok += touched;
+      done += touched;
+      // The one after those that went through is the one that faulted.
+      if (touched < count) done++;
+    }
+    return { ok, fault: touches - ok };
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.#source);
+    closeSync(this.#sink);
+  }
+}
+
+const toucher = new PageToucher();
+const output = new RegionBuffer(OUTPUT_REGIONS);
+const pagemap = new IoctlPagemap(new ProcessHandle(process.pid));
+
+function check(result: number, syscall: string): Answer {
+  if (result < 0) throw new PagemapError('run an operation', { errno: libc().errno(), syscall });
+  return { ret: 0 };
+}
+
+/** A scenario's arena in this process's own memory; dispose it to unmap it. */
+export class KernelMemory {
+  readonly #arena: number;
+  readonly #lengthBytes: number;
+  readonly #files = new Map<string, number>();
+  readonly #uffds = new Map<string, Userfaultfd>();
+  readonly #errno = new RecordedErrno();
+
+  constructor(scenario: Scenario) {
+    this.#arena = scenario.arena;
+    this.#lengthBytes = scenario.arenaPages * PAGE_SIZE;
+  }
+
+  /** Does one operation. */
+  apply(op: Op): Answer {
+    let answer: Answer;
+    try {
+      answer = this.#apply(op);
+    } catch (error) {
+      if (!(error instanceof PagemapError)) throw error;
+      const walkEnd = error.walkEnd === undefined ? {} : { walk_end: hex(error.walkEnd) };
+      answer = { errno: errnoName(error.errno), ...walkEnd };
+    }
+    return this.#errno.record(op, answer);
+  }
+
+  #apply(op: Op): Answer {
+    const at = 'at' in op ? this.#arena + op.at * PAGE_SIZE : 0;
+    const length = 'pages' in op ? op.pages * PAGE_SIZE : 0;
+    const { mmap, munmap, mprotect, madvise } = libc();
+    switch (op.op) {
+      case 'file': {
+        const fd = createMemoryFile(op.file, length);
+        writeSync(fd, new Uint8Array(length).fill(1));
+        this.#files.set(op.file, fd);
+        return { ret: 0 };
+      }
+      case 'mmap': {
+        let flags = mman.MAP_FIXED | (op.sharing === 'shared' ? mman.MAP_SHARED : mman.MAP_PRIVATE);
+        if (op.type !== 'file') flags |= mman.MAP_ANONYMOUS;
+        if (op.type === 'hugetlb') flags |= mman.MAP_HUGETLB;
+        const fd = op.file === undefined ? -1 : (this.#files.get(op.file) ?? -1);
+        const offset = (op.offset ?? 0) * PAGE_SIZE;
+        return check(mmap(at, length, protectionBits(op.prot), flags, fd, offset), 'mmap');
+      }
+      case 'munmap':
+        return check(munmap(at, length), 'munmap');
+      case 'mprotect':
+        return check(mprotect(at, length, protectionBits(op.prot)), 'mprotect');
+      case 'madvise':
+        return check(madvise(at, length, ADVICE[op.advice]), 'madvise');
+      case 'read':
+      case 'write':
+        return toucher.touch(at, op);
+      case 'uffd': {
+        this.#uffds.get(op.uffd)?.[Symbol.dispose]();
+        const features = op.features.reduce((bits, name) => bits | FEATURES[name], 0);
+        this.#uffds.set(op.uffd, Userfaultfd.open({ features }));
+        return { ret: 0 };
+      }
+      case 'register':
+        this.#uffd(op.uffd).register(at, length);
+        return { ret: 0 };
+      case 'unregister':
+        this.#uffd(op.uffd).unregister(at, length);
+        return { ret: 0 };
+      case 'writeprotect':
+        this.#uffd(op.uffd).writeProtect(at, length, op.wp);
+        return { ret: 0 };
+      case 'close':
+        this.#uffd(op.uffd)[Symbol.dispose]();
+        return { ret: 0 };
+      case 'clear_refs': {
+        const fd = openSync('/proc/self/clear_refs', 'w');
+        try {
+          writeSync(fd, String(op.value));
+        } catch (error) {
+          throw new PagemapError('write to clear_refs', {
+            errno: -(error as NodeJS.ErrnoException).errno!,
+            syscall: 'write',
+          });
+        } finally {
+          closeSync(fd);
+        }
+        return { ret: 0 };
+      }
+      case 'scan':
+        return this.#scan(op);
+    }
+  }
+
+  #uffd(name: string): Userfaultfd {
+    const found = this.#uffds.get(name);
+    if (found === undefined) {
+      throw new PagemapError(`use userfaultfd ${name}`, { errno: EBADF, syscall: 'ioctl' });
+    }
+    return found;
+  }
+
+  #scan(op: ScanOp): Answer {
+    const { regions, walkEnd } = pagemap.scan(
+      {
+        start: u64(op.start),
+        end: u64(op.end),
+        flags: u64(op.flags),
+        maxPages: u64(op.max_pages),
+        categoryInverted: u64(op.inverted),
+        categoryMask: u64(op.mask),
+        categoryAnyofMask: u64(op.anyof),
+        returnMask: u64(op.return),
+        override: { size: u64(op.size), vecLen: u64(op.vec_len) },
+      },
+      op.vec ? output : null,
+    );
+    const answer = { ret: regions, walk_end: hex(walkEnd) };
+    if (regions === 0) return answer;
+    const list = Array.from({ length: regions }, (_, index): [string, string, number] => [
+      hex(output.start(index)),
+      hex(output.end(index)),
+      output.categories(index),
+    ]);
+    return { ...answer, regions: list };
+  }
+
+  /** Leaves nothing behind: the arena is unmapped, descriptors are closed. */
+  [Symbol.dispose](): void {
+    for (const fault of this.#uffds.values()) fault[Symbol.dispose]();
+    for (const fd of this.#files.values()) closeSync(fd);
+    libc().munmap(this.#arena, this.#lengthBytes);
+  }
+}

@@ -1,0 +1,59 @@
+/** The fallback for kernels without PAGEMAP_SCAN as platforms: memory of this process. */
+import { readFileSync } from 'node:fs';
+import { PAGE_IS_WRITTEN } from '../../src/abi/index.js';
+import { fallbackKnowledge } from '../../src/live/fallback/knowledge.js';
+import { FallbackPagemap, ProcessHandle } from '../../src/live/index.js';
+import { LiveWorld, sharedHugeProblem } from './live.js';
+import { isHugetlb, type MemoryKind, type Platform } from './platform.js';
+
+const open = () => new FallbackPagemap(new ProcessHandle(process.pid));
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+/** Why a kind of memory cannot be had here. */
+function lacking(): (kind: MemoryKind) => string | undefined {
+  const noSharedHuge = sharedHugeProblem();
+  const free = Number(/HugePages_Free:\s+(\d+)/.exec(read('/proc/meminfo'))?.[1] ?? 0);
+  const thp = read('/sys/kernel/mm/transparent_hugepage/enabled');
+  return (kind) => {
+    if (kind === 'hugetlb, shared memory' && noSharedHuge !== undefined) return noSharedHuge;
+    if (isHugetlb(kind) && free < 4) return `${free} free 2 MiB pages`;
+    if (kind === 'transparent huge' && !/\[(madvise|always)\]/.test(thp)) return 'no transparent huge pages';
+    return undefined;
+  };
+}
+
+/** What /proc tells of a process that nobody tracks. */
+export function fallbackPlatform(): Platform | string {
+  if (process.platform !== 'linux') return 'this is no Linux';
+  return {
+    name: 'fallback',
+    categories: fallbackKnowledge().categories & ~PAGE_IS_WRITTEN,
+    cannotTrack: 'nobody tracks it',
+    lacks: lacking(),
+    create: () => new LiveWorld(open(), undefined),
+  };
+}
+
+/** The same with write tracking by soft-dirty bits; the memory is written by this thread alone, so nobody has to be stopped. */
+export function softDirtyPlatform(): Platform | string {
+  if (process.platform !== 'linux') return 'this is no Linux';
+  if (!fallbackKnowledge().softDirty) return 'this kernel keeps no soft-dirty bits';
+  return {
+    name: 'fallback, soft-dirty',
+    lacks: lacking(),
+    untracked: ['shared memory file', 'hugetlb, anonymous', 'hugetlb, memory file', 'hugetlb, shared memory'],
+    tracksUnregistered: true,
+    create: () => {
+      const pagemap = open();
+      pagemap.trackWrites((work) => work());
+      return new LiveWorld(pagemap, undefined);
+    },
+  };
+}

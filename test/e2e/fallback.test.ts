@@ -1,0 +1,181 @@
+/** The fallback on processes of real programs, against the ioctl; and the command by it. */
+import { execFile } from 'node:child_process';
+import { chmodSync, cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, describe, expect, test } from 'vitest';
+import { categoryNames, PAGE_IS_PFNZERO, PAGE_IS_WRITTEN, USER_SPACE_END } from '../../src/abi/index.js';
+import {
+  FallbackPagemap,
+  fallbackKnowledge,
+  IoctlPagemap,
+  type LivePagemap,
+  ProcessHandle,
+} from '../../src/live/index.js';
+import { forEachRegion } from '../../src/query/index.js';
+import { pmscan } from '../support/cli.js';
+import { testWhere } from '../support/needs.js';
+import { freeze, startPostgres, startRedis, stopServers, testWithServer } from '../support/servers.js';
+import { startTarget } from '../support/target.js';
+
+const TIMEOUT_MS = 120_000;
+const FALLBACK = { PMSCAN_PROVIDER: 'fallback' };
+
+afterAll(stopServers);
+
+function regionsOf(pagemap: LivePagemap, categories: number): string[] {
+  const lines: string[] = [];
+  forEachRegion(pagemap, { start: 0, end: USER_SPACE_END, returnMask: categories }, (start, end, found) => {
+    lines.push(`${start.toString(16)}-${end.toString(16)} ${categoryNames(found).join(' ')}`);
+  });
+  return lines;
+}
+
+/** A process that stands still, by both: between two equal answers of the ioctl, what the fallback says is equal to them. */
+async function expectAgreement(pid: number): Promise<void> {
+  using _still = await freeze(pid);
+  using ioctl = new IoctlPagemap(new ProcessHandle(pid));
+  using fallback = new FallbackPagemap(new ProcessHandle(pid));
+  const categories = fallback.categories & ioctl.categories;
+  for (let attempt = 0; ; attempt++) {
+    const before = regionsOf(ioctl, categories);
+    const seen = regionsOf(fallback, categories);
+    const after = regionsOf(ioctl, categories);
+    // The kernel itself does not stand still: it reclaims and moves pages.
+    if (before.join() !== after.join() && attempt < 20) continue;
+    expect(seen).toEqual(before);
+    expect(seen.length).toBeGreaterThan(50);
+    return;
+  }
+}
+
+describe('agrees with the ioctl on every page', () => {
+  testWithServer('redis-server', 'pagemap-scan')(
+    'of a Redis with data in it',
+    async () => {
+      await using redis = await startRedis();
+      await redis.commands('DEBUG POPULATE 50000 key 500\n');
+      await expectAgreement(redis.pid);
+    },
+    TIMEOUT_MS,
+  );
+
+  testWithServer('postgresql', 'pagemap-scan')(
+    'of a Postgres with shared memory',
+    async () => {
+      await using postgres = await startPostgres('64MB');
+      await expectAgreement(postgres.pid);
+    },
+    TIMEOUT_MS,
+  );
+});
+
+describe('the command', () => {
+  const here = testWhere('compiler');
+  const asRoot = testWhere('compiler', 'root');
+
+  here('scan and maps answer, and say what they do not know', async () => {
+    await using target = await startTarget('target', [64]);
+    const scan = await pmscan(
+      [
+        'scan',
+        target.pid,
+        '--where',
+        'present',
+        '--return',
+        'present',
+        '--range',
+        `${target.start.toString(16)}+256K`,
+        '--json',
+      ],
+      { env: FALLBACK },
+    );
+    expect(scan.code).toBe(0);
+    const document = JSON.parse(scan.stdout);
+    expect(document).toMatchObject({ provider: 'fallback', totals: { regions: 32, pages: 32 } });
+    const text = await pmscan(['scan', target.pid], { env: FALLBACK });
+    expect(text.stderr).toMatch(
+      /^pmscan: told from pagemap and smaps, without PAGEMAP_SCAN; not known: .*written/,
+    );
+    const maps = await pmscan(['maps', target.pid, '--json'], { env: FALLBACK });
+    expect([maps.code, maps.stderr]).toEqual([0, '']);
+    expect(JSON.parse(maps.stdout).totals.present).toBeGreaterThan(32);
+  });
+
+  here('what cannot be known is exit code 5, and the message names it', async () => {
+    await using target = await startTarget('target', [4]);
+    const { code, stdout, stderr } = await pmscan(['scan', target.pid, '--where', 'written'], {
+      env: FALLBACK,
+    });
+    expect([code, stdout]).toEqual([5, '']);
+    expect(stderr).toContain('Cannot tell written pages');
+  });
+
+  const unkept = fallbackKnowledge().softDirty ? (test.skip as unknown as typeof here) : here;
+  unkept('watch is exit code 5 where the kernel keeps no soft-dirty bits', async () => {
+    await using target = await startTarget('target', [4]);
+    const { code, stdout, stderr } = await pmscan(['watch', target.pid], { env: FALLBACK });
+    expect([code, stdout]).toEqual([5, '']);
+    expect(stderr).toContain('CONFIG_MEM_SOFT_DIRTY');
+  });
+
+  here('doctor says who answers', async () => {
+    const { code, stdout } = await pmscan(['doctor', '--json'], { env: FALLBACK });
+    expect(code).toBe(0);
+    const { conclusions } = JSON.parse(stdout);
+    expect(conclusions[0]).toEqual({ what: expect.stringContaining('without PAGEMAP_SCAN'), answer: 'yes' });
+  });
+
+  asRoot('root is told of the zero page', async () => {
+    await using target = await startTarget('target', [4]);
+    using pagemap = new FallbackPagemap(new ProcessHandle(target.pid));
+    expect(pagemap.categories & PAGE_IS_PFNZERO).toBe(PAGE_IS_PFNZERO);
+    expect(pagemap.categories & PAGE_IS_WRITTEN).toBe(0);
+  });
+
+  asRoot('an ordinary user is told what takes root for it', async () => {
+    // The package must be readable for that user, wherever this checkout lies.
+    const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-fallback-'));
+    try {
+      chmodSync(folder, 0o755);
+      const root = join(import.meta.dirname, '../..');
+      for (const part of ['dist', 'node_modules/koffi', 'node_modules/@koromix']) {
+        cpSync(join(root, part), join(folder, part), { recursive: true });
+      }
+      writeFileSync(join(folder, 'package.json'), '{ "type": "module" }');
+      writeFileSync(
+        join(folder, 'ask.mjs'),
+        `import { openPagemap, RegionBuffer, USER_SPACE_END } from './dist/index.js';
+        const pagemap = openPagemap('self');
+        const told = (returnMask) => {
+          try {
+            return pagemap.scan({ start: 0, end: USER_SPACE_END, returnMask }, new RegionBuffer(8)).regions;
+          } catch ({ code, hint }) {
+            return { code, hint };
+          }
+        };
+        console.log(JSON.stringify({ present: told(8), zero: told(32), written: told(2), all: told(pagemap.categories) }));`,
+      );
+      const { stdout } = await promisify(execFile)(process.execPath, [join(folder, 'ask.mjs')], {
+        uid: 65534,
+        gid: 65534,
+        env: { ...process.env, ...FALLBACK },
+      });
+      expect(JSON.parse(stdout)).toEqual({
+        present: 8,
+        zero: { code: 'EPERM', hint: expect.stringContaining('CAP_SYS_ADMIN') },
+        written: { code: 'EOPNOTSUPP', hint: expect.stringContaining('tracked') },
+        all: 8,
+      });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  test('a provider that there is not is refused', async () => {
+    const { code, stderr } = await pmscan(['maps', process.pid], { env: { PMSCAN_PROVIDER: 'magic' } });
+    expect(code).toBe(1);
+    expect(stderr).toContain('PMSCAN_PROVIDER is to be ioctl or fallback');
+  });
+});
