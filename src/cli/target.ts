@@ -64,6 +64,16 @@ export function requireProvider(): void {
   });
 }
 
+/** @throws PagemapError ENOTTY when PAGEMAP_SCAN is not there, or not to be used: for what no fallback can do */
+export function requireIoctl(): void {
+  if (chooseProvider() === 'ioctl' && kernelCategories() !== 0) return;
+  throw new PagemapError('track writes while the process runs', {
+    errno: errnoNumber('ENOTTY')!,
+    syscall: 'ioctl(PAGEMAP_SCAN)',
+    hint: 'this kernel has no PAGEMAP_SCAN; Linux 6.7 brought it',
+  });
+}
+
 /** For people, on standard error, that it is not the kernel's ioctl that answers. */
 export function tellProvider(categories: number): void {
   const unknown = categoryNames(ALL_CATEGORIES & ~categories);

@@ -34,7 +34,7 @@ import {
 } from '../live/index.js';
 import { findMappingIndex, type Mapping, parseSmaps } from '../proc/index.js';
 import { scanLegs } from '../query/index.js';
-import { type ProcessTracker, type TrackedPart, trackProcess } from '../track/index.js';
+import { type TrackedPart, trackByProtection, type WriteProtectTracker } from '../track/index.js';
 import { Copier, forEachPiece, placeWindows, readFully } from './copier.js';
 import { CoreFile } from './file.js';
 import { isVdso, traitsOf } from './filter.js';
@@ -167,7 +167,7 @@ class Dump implements Disposable {
   readonly #options: CoreOptions;
   readonly #arch: CoreArchitecture;
   readonly #pagemap: LivePagemap;
-  readonly #tracker: ProcessTracker | undefined;
+  readonly #tracker: WriteProtectTracker | undefined;
   readonly #memory: ProcessMemory;
   readonly #file: CoreFile;
   readonly #layout = new Layout(FIRST_DATA_OFFSET);
@@ -199,7 +199,7 @@ class Dump implements Disposable {
 
   constructor(
     pagemap: LivePagemap,
-    tracker: ProcessTracker | undefined,
+    tracker: WriteProtectTracker | undefined,
     file: CoreFile,
     options: CoreOptions,
     started: number,
@@ -311,7 +311,7 @@ class Dump implements Disposable {
   }
 
   /** Copies what the last round left, or all there is. Afterwards `#left` pages are left. */
-  async #copyRound(tracker: ProcessTracker): Promise<void> {
+  async #copyRound(tracker: WriteProtectTracker): Promise<void> {
     const begin = performance.now();
     this.#round = this.#rounds.length + 1;
     this.#roundBytes = 0;
@@ -346,7 +346,7 @@ class Dump implements Disposable {
   }
 
   /** Copies rounds as long as that helps; `most` at most in all. */
-  async #copyRounds(tracker: ProcessTracker, most: number, mostVain: number): Promise<void> {
+  async #copyRounds(tracker: WriteProtectTracker, most: number, mostVain: number): Promise<void> {
     let least = Number.POSITIVE_INFINITY;
     for (let vain = 0; vain < mostVain && this.#rounds.length < most; ) {
       await this.#copyRound(tracker);
@@ -938,7 +938,7 @@ export async function dumpCore(pid: number, options: CoreOptions): Promise<CoreR
       using dump = new Dump(pagemap, undefined, file, options, started);
       return await dump.run();
     }
-    using tracker = await trackProcess(pid);
+    using tracker = await trackByProtection(pid);
     using dump = new Dump(tracker.pagemap, tracker, file, options, started);
     return await dump.run();
   } catch (error) {

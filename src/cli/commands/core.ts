@@ -13,7 +13,7 @@ import { ProcessError } from '../../live/index.js';
 import { CliError, EXIT, type ExitCode, exitCodeOf } from '../exit.js';
 import { parseCount, parseDuration } from '../options.js';
 import { Output } from '../output.js';
-import { requireIoctl, resolveTarget } from '../target.js';
+import { requireIoctl, requireProvider, resolveTarget } from '../target.js';
 import { humanBytes, outputStyle, plural, printable } from '../text.js';
 
 export interface CoreCommandOptions {
@@ -148,7 +148,8 @@ export async function coreCommand(target: string, options: CoreCommandOptions): 
   let result: CoreResult;
   try {
     using progress = new ProgressLine();
-    if (!options.stop) requireIoctl();
+    if (options.stop) requireProvider();
+    else requireIoctl();
     result = await dumpCore(pid, {
       file,
       compress: options.compress,

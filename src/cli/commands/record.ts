@@ -7,7 +7,7 @@ import { type ProcessTracker, trackProcess } from '../../track/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { parseDuration, parseSize } from '../options.js';
 import { Output } from '../output.js';
-import { requireIoctl, resolveTarget } from '../target.js';
+import { requireProvider, resolveTarget } from '../target.js';
 import { humanBytes, humanCount, plural, printable } from '../text.js';
 import { version } from '../version.js';
 import { exitCodeOf, type WatchEnd, type WatchSink, watchLoop } from '../watch/loop.js';
@@ -252,7 +252,7 @@ export async function recordCommand(
   using stop = new Stop();
   await using watched = commandLine === undefined ? undefined : new Watched(commandLine, false);
   const pid = watched === undefined ? resolveTarget(target!) : await watched.started();
-  requireIoctl();
+  requireProvider();
   using pagemap = openPagemap(pid);
   const about = describe(pagemap);
   let metrics: Metrics | undefined;
