@@ -18,7 +18,7 @@ import { HeatView } from './heat.js';
 import { MapView } from './map.js';
 import { Picker, type ProcessList } from './picker.js';
 import { RatesView } from './rates.js';
-import { bytesPerSecond, NO_FILTER, passes, Store, sumPages } from './store.js';
+import { bytesPerSecond, isFiltered, NO_FILTER, passes, Store, sumPages } from './store.js';
 import { THEMES, ThemeSwitch } from './theme.js';
 import { FileTiles, LiveTiles } from './tiles.js';
 import type { View } from './view.js';
@@ -417,7 +417,7 @@ class Page {
         chip(KIND_TITLES[KINDS[kind]!], () => store.togglePageKind(kind)),
       ),
     ];
-    if (chips.length + (filter.text === '' ? 0 : 1) > 0) {
+    if (isFiltered(filter)) {
       const clear = el('button', { type: 'button', className: 'chip clear', textContent: 'Show all' });
       clear.addEventListener('click', () => {
         this.#search.value = '';
