@@ -155,6 +155,9 @@ describe('the live page', () => {
 
   testPage('shows single pages at their addresses', async () => {
     const { page, problems } = await open();
+    await until('the known mapping', async () =>
+      (await rows(page, 'Mappings')).some(([address]) => address === knownStart()),
+    );
     await page.click('#tab-map');
     await page.fill('input[placeholder="Go to address"]', knownStart());
     await page.press('input[placeholder="Go to address"]', 'Enter');
