@@ -147,6 +147,12 @@ function makeInstruments(provider: InstanceType<Packages['sdk']['MeterProvider']
   };
 }
 
+/** A time from the environment. What is no time is passed over, as OpenTelemetry wants it. */
+function milliseconds(variable: string, otherwise: number): number {
+  const value = Number(process.env[variable]);
+  return Number.isFinite(value) && value >= 1 ? value : otherwise;
+}
+
 /** A name from the process as an attribute: no control characters. */
 function harmless(text: string): string {
   return text.replace(/[^\x20-\x7e]/g, '?').slice(0, 100);
@@ -222,8 +228,8 @@ export class Metrics {
         const logger = { error: onError, warn: silent, info: silent, debug: silent, verbose: silent };
         api.diag.setLogger(logger, { logLevel: api.DiagLogLevel.ERROR, suppressOverrideMessage: true });
       }
-      const everyMs = Number(process.env['OTEL_METRIC_EXPORT_INTERVAL'] || 60_000);
-      const timeoutMs = Number(process.env['OTEL_METRIC_EXPORT_TIMEOUT'] || 30_000);
+      const everyMs = milliseconds('OTEL_METRIC_EXPORT_INTERVAL', 60_000);
+      const timeoutMs = milliseconds('OTEL_METRIC_EXPORT_TIMEOUT', 30_000);
       readers.push(
         new sdk.PeriodicExportingMetricReader({
           exporter: new otlp.OTLPMetricExporter(),

@@ -170,8 +170,10 @@ async function readBands(recording: Recording, most: number, step: (rows: number
     step(group.rows);
   }
   const sorted = [...bands].sort(([, a], [, b]) => b.writtenPages - a.writtenPages);
-  for (const [, band] of sorted.slice(most)) rest = join(rest, band);
-  return { kept: sorted.slice(0, most), rest, count: sorted.length + dropped };
+  // The rest, if there is one, is a band, too.
+  const own = rest === undefined && sorted.length <= most ? most : most - 1;
+  for (const [, band] of sorted.slice(own)) rest = join(rest, band);
+  return { kept: sorted.slice(0, own), rest, count: sorted.length + dropped };
 }
 
 /** A band while its cells are collected. */
@@ -258,6 +260,8 @@ async function readHeat(
   step: (rows: number) => void,
 ): Promise<boolean> {
   const list = [...heats.values()];
+  // The rest has a cell in each column.
+  const most = limits.heatCells - (rest === undefined ? 0 : columns.models.length);
   let coarser = false;
   const wanted = [
     'elapsed_ms',
@@ -285,10 +289,10 @@ async function readHeat(
       if (heat === rest) rest?.add(column, 0, 0, written[row]!);
       else heat?.add(column, start + offsets[row]! - heat.band.start, buckets[row]!, written[row]!);
     }
-    if (cellsOf(list) > limits.heatCells * SLACK) coarser = keepWithin(list, limits.heatCells) || coarser;
+    if (cellsOf(list) > most * SLACK) coarser = keepWithin(list, most) || coarser;
     step(group.rows);
   }
-  return keepWithin(list, limits.heatCells) || coarser;
+  return keepWithin(list, most) || coarser;
 }
 
 const LAYOUT_COLUMNS = [
@@ -477,7 +481,7 @@ async function makeHeat(
   if (rest !== undefined) {
     const all = kept.reduce((sum, [, band]) => sum + band.writtenPages, rest.writtenPages);
     notes.push(
-      `Of ${count.toLocaleString('en-US')} mappings that were written, the ${limits.bands} with most writes are told apart: ${(100 - (rest.writtenPages / all) * 100).toFixed(1)} % of all.`,
+      `Of ${count.toLocaleString('en-US')} mappings that were written, the ${kept.length} with most writes are told apart: ${(100 - (rest.writtenPages / all) * 100).toFixed(1)} % of all.`,
     );
   }
   if (await readHeat(recording, columns, heats, others, limits, step)) {
