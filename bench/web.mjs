@@ -124,29 +124,43 @@ console.log('\nPanning over 100 GiB of address space');
         }
         await sleep(500);
       }
-      // A frame is late when it takes more than one and a half of the sixtieths that it has.
-      const frames = await canvas.evaluate(async (element) => {
+      const { lengths, drawing } = await canvas.evaluate(async (element) => {
         const lengths = [];
+        const drawing = [];
         let last = performance.now();
         for (let frame = 0; frame < 240; frame++) {
+          let began = 0;
+          requestAnimationFrame(() => {
+            began = performance.now();
+          });
+          // Asks for a picture, which is drawn between the one call back and the other.
           const deltaY = frame % 120 < 60 ? 37 : -37;
           element.dispatchEvent(new WheelEvent('wheel', { deltaY, bubbles: true, cancelable: true }));
           await new Promise((resolve) => requestAnimationFrame(resolve));
           const now = performance.now();
+          drawing.push(now - began);
           lengths.push(now - last);
           last = now;
         }
-        return lengths;
+        return { lengths, drawing };
       });
-      const mean = frames.reduce((sum, length) => sum + length, 0) / frames.length;
-      const late = frames.filter((length) => length > 25).length;
+      const slow = drawing.toSorted((a, b) => a - b)[Math.floor(drawing.length * 0.95)];
+      const late = lengths.filter((length) => length > 25).length;
+      const size = `${width} × ${height}, ${zoom}`;
       record({
-        name: `pictures a second while panning, ${width} × ${height}, ${zoom}`,
-        value: 1000 / mean,
+        name: `drawing a picture while panning, ${size}, median`,
+        value: median(drawing),
+        unit: 'ms',
+        limit: 8,
+        detail: `19 of 20 take at most ${slow.toFixed(1)} ms; a sixtieth of a second is 16.7`,
+      });
+      record({
+        name: `pictures a second while panning, ${size}, median`,
+        value: 1000 / median(lengths),
         unit: '/s',
         limit: 58,
         better: 'higher',
-        detail: `${frames.length} pictures, ${late} of them late; the median took ${median(frames).toFixed(1)} ms`,
+        detail: `${late} of ${lengths.length} came late: what the machine's other work takes counts here`,
       });
     }
     await page.close();

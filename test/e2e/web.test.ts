@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startChromium } from '../support/browser.js';
-import { MAIN, pmscan } from '../support/cli.js';
+import { MAIN, pmscan, startPmscan } from '../support/cli.js';
 import { available, testWhere } from '../support/needs.js';
 import { startTarget, type Target } from '../support/target.js';
 
@@ -155,6 +155,9 @@ describe('the live page', () => {
 
   testPage('shows single pages at their addresses', async () => {
     const { page, problems } = await open();
+    await until('the known mapping', async () =>
+      (await rows(page, 'Mappings')).some(([address]) => address === knownStart()),
+    );
     await page.click('#tab-map');
     await page.fill('input[placeholder="Go to address"]', knownStart());
     await page.press('input[placeholder="Go to address"]', 'Enter');
@@ -446,6 +449,18 @@ describe('pmscan serve', () => {
     const answer = await fetch(line.trim());
     expect(await answer.text()).toContain('<title>pmscan</title>');
     child.kill('SIGINT');
+    expect(await once(child, 'exit')).toEqual([0, null]);
+  });
+
+  testWhere('root')('as a user, tells which processes are not to be looked at, and why', async () => {
+    const child = startPmscan(['serve'], { uid: 65_534 });
+    const [line] = (await once(child.stdout.setEncoding('utf8'), 'data')) as [string];
+    const answer = await fetch(`${line.trim()}processes`);
+    const { processes } = (await answer.json()) as { processes: { pid: number; hidden?: string }[] };
+    expect(processes.find(({ pid }) => pid === process.pid)?.hidden).toMatch(/another user's/);
+    const refused = await fetch(`${line.trim()}stream?pid=${process.pid}`);
+    expect([refused.status, await refused.text()]).toEqual([409, expect.stringMatching(/another user's/)]);
+    child.kill('SIGTERM');
     expect(await once(child, 'exit')).toEqual([0, null]);
   });
 

@@ -234,6 +234,26 @@ describe('what is left', () => {
     stream.close();
   });
 
+  testWhere('pagemap-scan', 'compiler')('what there is can be saved as a report', async () => {
+    await using target = await startScene();
+    const { port } = await startServer();
+    expect((await ask(port, `/${TOKEN}/report?pid=${target.pid}`)).status).toBe(409);
+    const stream = await openStream(port, target.pid);
+    await until('a layout', () => stream.messages.some(({ type }) => type === 'layout'));
+    const { status, headers, body } = await ask(port, `/${TOKEN}/report?pid=${target.pid}`);
+    expect([status, headers['content-disposition']]).toEqual([
+      200,
+      `attachment; filename="pmscan-${target.pid}.html"`,
+    ]);
+    const [, json] = /<script type="application\/json" id="model">(.*)<\/script>/.exec(body.toString())!;
+    const model = JSON.parse(json!) as PageModel;
+    const known = model.layout!.mappings.find(({ start }) => start === target.start)!;
+    expect(known.pages![1]).toBe(16);
+    expect(known.grid!.cellBytes).toBe(4096);
+    expect(body.toString()).not.toContain(TOKEN);
+    stream.close();
+  });
+
   testWhere(
     'pagemap-scan',
     'wp-async',

@@ -4,7 +4,7 @@ import { KINDS } from '../../query/kinds.js';
 import { cellCategories, cellKind, cellShare, type MappingModel, UNTOUCHED } from '../model.js';
 import { el, onFrame, pixelRatio, setText } from './dom.js';
 import { categoriesText, hex, humanBytes, humanCount, KIND_TITLES, label, shortLabel } from './format.js';
-import { passes, type Store } from './store.js';
+import { isFiltered, passes, type Store } from './store.js';
 import { Table } from './table.js';
 import type { ThemeSwitch } from './theme.js';
 import { TILE_CELLS, type TileSource } from './tiles.js';
@@ -372,7 +372,9 @@ export class MapView implements View {
       context.fillStyle = palette.dim;
       context.font = FONT;
       context.textAlign = 'right';
-      context.fillText(`${humanBytes(gap)} unmapped`, GUTTER - 12, middle);
+      // With a filter, mappings that it keeps out lie there as well.
+      const what = isFiltered(this.#store.filter) ? 'left out' : 'unmapped';
+      context.fillText(`${humanBytes(gap)} ${what}`, GUTTER - 12, middle);
     }
     const { from, to } = this.#visible(band);
     const rowBytes = this.#cellBytes * this.#cellsPerRow;

@@ -18,7 +18,7 @@ import { HeatView } from './heat.js';
 import { MapView } from './map.js';
 import { Picker, type ProcessList } from './picker.js';
 import { RatesView } from './rates.js';
-import { bytesPerSecond, NO_FILTER, passes, Store, sumPages } from './store.js';
+import { bytesPerSecond, isFiltered, NO_FILTER, passes, Store, sumPages } from './store.js';
 import { THEMES, ThemeSwitch } from './theme.js';
 import { FileTiles, LiveTiles } from './tiles.js';
 import type { View } from './view.js';
@@ -94,7 +94,8 @@ class Page {
   #pid: number | undefined;
   #paused = false;
   #held: StreamMessage[] = [];
-  #lost = false;
+  /** Why nothing comes any more. */
+  #lost: string | undefined;
 
   constructor(live: boolean) {
     const tiles = live ? new LiveTiles(0, () => store.generation) : new FileTiles();
@@ -255,13 +256,13 @@ class Page {
     this.#stream?.close();
     this.#pid = pid;
     this.#held = [];
-    this.#lost = false;
+    this.#lost = undefined;
     this.#save.href = `report?pid=${pid}`;
     if (store.about?.pid !== pid) this.#map.setSource(new LiveTiles(pid, () => store.generation));
     const stream = new EventSource(`stream?pid=${pid}`);
     this.#stream = stream;
     stream.onmessage = ({ data }) => {
-      this.#lost = false;
+      this.#lost = undefined;
       this.#take(JSON.parse(data as string) as StreamMessage);
     };
     stream.onerror = () => void this.#failed(stream, pid);
@@ -274,21 +275,21 @@ class Page {
       this.#setLost();
       return;
     }
-    let why = 'pmscan serve does not answer';
+    let why: string | undefined;
     try {
       const answer = await fetch(`stream?pid=${pid}`);
-      why = answer.ok ? 'The connection was lost' : await answer.text();
+      why = answer.ok ? undefined : (await answer.text()).trim();
       await answer.body?.cancel();
     } catch {
-      this.#setLost();
+      // As it seems.
     }
     if (store.about === undefined || store.about.pid !== pid) {
-      this.#picker.open(`Process ${pid} cannot be looked at: ${why.trim()}`);
-    } else this.#setLost();
+      this.#picker.open(`Process ${pid} cannot be looked at: ${why ?? 'pmscan serve does not answer'}`);
+    } else this.#setLost(why);
   }
 
-  #setLost(): void {
-    this.#lost = true;
+  #setLost(why = 'pmscan serve does not answer'): void {
+    this.#lost = why;
     this.#drawHead();
   }
 
@@ -320,12 +321,7 @@ class Page {
 
   #statusText(): { text: string; state: string; help: string } {
     const { tracking, about } = store;
-    if (this.#lost)
-      return {
-        text: 'No answer from pmscan serve',
-        state: 'bad',
-        help: 'It has ended, or cannot be reached',
-      };
+    if (this.#lost !== undefined) return { text: this.#lost, state: 'bad', help: this.#lost };
     if (about === undefined) return { text: 'No process chosen', state: 'idle', help: '' };
     if (about.source !== 'live' && tracking.state !== 'off') {
       const { timeRange } = store;
@@ -417,7 +413,7 @@ class Page {
         chip(KIND_TITLES[KINDS[kind]!], () => store.togglePageKind(kind)),
       ),
     ];
-    if (chips.length + (filter.text === '' ? 0 : 1) > 0) {
+    if (isFiltered(filter)) {
       const clear = el('button', { type: 'button', className: 'chip clear', textContent: 'Show all' });
       clear.addEventListener('click', () => {
         this.#search.value = '';

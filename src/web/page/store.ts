@@ -41,6 +41,10 @@ export interface Filter {
 
 export const NO_FILTER: Filter = { mappingKinds: new Set(), pageKinds: new Set(), text: '' };
 
+export function isFiltered({ mappingKinds, pageKinds, text }: Filter): boolean {
+  return mappingKinds.size + pageKinds.size + text.length > 0;
+}
+
 export function passes(filter: Filter, { name, kind }: { name: string; kind: MappingKind }): boolean {
   return (
     (filter.mappingKinds.size === 0 || filter.mappingKinds.has(kind)) &&
