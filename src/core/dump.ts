@@ -312,6 +312,7 @@ class Dump implements Disposable {
 
   #place({ mapping }: Planned, start: number, end: number): void {
     placeWindows(this.#layout, mapping, start, end);
+    this.#layout.place(start, end);
   }
 
   /** Copies what the last round left, or all there is. Afterwards `#left` pages are left. */
@@ -377,11 +378,16 @@ class Dump implements Disposable {
       }
       bytes += end - start;
     };
+    // A list of mappings that changed while it was read may show one twice, with other borders: the second is left to later.
+    const plannedOf = ({ start, mapping }: TrackedPart) => {
+      const planned = this.#plan[findMappingIndex(mappings, start)];
+      return planned?.mapping === mapping && this.#isEarly(planned) ? planned : undefined;
+    };
     let index = 0;
     for (const part of parts) {
-      const planned = this.#plan[findMappingIndex(mappings, part.start)];
+      const planned = plannedOf(part);
       while (index < written.length && written[index + 1]! <= part.start) index += 2;
-      if (planned === undefined || !this.#isEarly(planned)) continue;
+      if (planned === undefined) continue;
       this.#baseline.parts(part.start, part.end, (start, end, inside) => {
         if (!inside) {
           if (this.#isShared(planned)) add(planned, start, end);
@@ -397,10 +403,7 @@ class Dump implements Disposable {
         }
       });
     }
-    for (const part of parts) {
-      const planned = this.#plan[findMappingIndex(mappings, part.start)];
-      if (planned !== undefined && this.#isEarly(planned)) this.#baseline.add(part.start, part.end);
-    }
+    for (const part of parts) if (plannedOf(part) !== undefined) this.#baseline.add(part.start, part.end);
     return { ranges, shared, bytes };
   }
 
