@@ -138,6 +138,8 @@ interface Suspect {
   readonly start: number;
   readonly end: number;
   readonly planned: Planned;
+  /** The tracker and earlier copies tell everything of it. */
+  readonly trusted?: boolean;
 }
 
 /** What was found at the stop. */
@@ -148,6 +150,8 @@ export interface FinalState {
   readonly checked: readonly Suspect[];
   /** Of it, what has pages. */
   readonly present: readonly Suspect[];
+  /** What was copied. */
+  readonly taken: readonly Suspect[];
   /** Shared memory that was read from its file. */
   readonly shared: readonly Suspect[];
   readonly kept: Kept | undefined;
@@ -308,6 +312,7 @@ class Dump implements Disposable {
 
   #place({ mapping }: Planned, start: number, end: number): void {
     placeWindows(this.#layout, mapping, start, end);
+    this.#layout.place(start, end);
   }
 
   /** Copies what the last round left, or all there is. Afterwards `#left` pages are left. */
@@ -373,14 +378,21 @@ class Dump implements Disposable {
       }
       bytes += end - start;
     };
+    // A list of mappings that changed while it was read may show one twice, with other borders: the second is left to later.
+    const plannedOf = ({ start, mapping }: TrackedPart) => {
+      const planned = this.#plan[findMappingIndex(mappings, start)];
+      return planned?.mapping === mapping && this.#isEarly(planned) ? planned : undefined;
+    };
     let index = 0;
     for (const part of parts) {
-      const planned = this.#plan[findMappingIndex(mappings, part.start)];
+      const planned = plannedOf(part);
       while (index < written.length && written[index + 1]! <= part.start) index += 2;
-      if (planned === undefined || !this.#isEarly(planned)) continue;
+      if (planned === undefined) continue;
       this.#baseline.parts(part.start, part.end, (start, end, inside) => {
         if (!inside) {
           if (this.#isShared(planned)) add(planned, start, end);
+          else if (planned.traits.huge)
+            this.#presence.visitHuge(start, end, (from, to) => add(planned, from, to));
           else this.#presence.visit(start, end, this.#hasFile(planned), (from, to) => add(planned, from, to));
           return;
         }
@@ -391,10 +403,7 @@ class Dump implements Disposable {
         }
       });
     }
-    for (const part of parts) {
-      const planned = this.#plan[findMappingIndex(mappings, part.start)];
-      if (planned !== undefined && this.#isEarly(planned)) this.#baseline.add(part.start, part.end);
-    }
+    for (const part of parts) if (plannedOf(part) !== undefined) this.#baseline.add(part.start, part.end);
     return { ranges, shared, bytes };
   }
 
@@ -423,10 +432,7 @@ class Dump implements Disposable {
   // --- While it is stopped -----------------------------------------------------------------------------------------
 
   /** All mappings in parts: those of which the tracker and earlier copies tell everything, and the others. */
-  *#items(
-    plan: readonly Planned[],
-    parts: readonly TrackedPart[],
-  ): Generator<Suspect & { trusted: boolean }> {
+  *#items(plan: readonly Planned[], parts: readonly TrackedPart[]): Generator<Suspect> {
     let index = 0;
     for (const planned of plan) {
       const { mapping, share } = planned;
@@ -434,7 +440,7 @@ class Dump implements Disposable {
       if (share === 'none' || share === 'header' || isVdso(mapping.name)) continue;
       const early = this.#isEarly(planned);
       let at = mapping.start;
-      const found: (Suspect & { trusted: boolean })[] = [];
+      const found: Suspect[] = [];
       for (let next = index; early && next < parts.length && parts[next]!.start < mapping.end; next++) {
         const part = parts[next]!;
         if (part.start > at) found.push({ start: at, end: part.start, planned, trusted: false });
@@ -518,13 +524,14 @@ class Dump implements Disposable {
       while (
         last + 1 < checked.length &&
         checked[last + 1]!.start - checked[last]!.end <= NEAR_BYTES &&
-        this.#hasFile(checked[last + 1]!.planned) === ownOnly
+        this.#hasFile(checked[last + 1]!.planned) === ownOnly &&
+        checked[last + 1]!.planned.traits.huge === first.planned.traits.huge
       ) {
         last++;
       }
       let at = index;
       const end = last;
-      this.#presence.visit(first.start, checked[last]!.end, ownOnly, (from, to) => {
+      const visit = (from: number, to: number) => {
         while (at < end && checked[at]!.end <= from) at++;
         for (let next = at; next <= end && checked[next]!.start < to; next++) {
           const suspect = checked[next]!;
@@ -532,7 +539,9 @@ class Dump implements Disposable {
           const stop = Math.min(to, suspect.end);
           if (start < stop) present.push({ start, end: stop, planned: suspect.planned });
         }
-      });
+      };
+      if (first.planned.traits.huge) this.#presence.visitHuge(first.start, checked[last]!.end, visit);
+      else this.#presence.visit(first.start, checked[last]!.end, ownOnly, visit);
       index = last + 1;
     }
     return present;
@@ -549,11 +558,19 @@ class Dump implements Disposable {
     const checked: Suspect[] = [];
     const changed: Suspect[] = [];
     const shared: Suspect[] = [];
+    // Otherwise what was discarded does not show among the changes, and all has to be looked at.
     const exact = this.#tracker === undefined || holesAreWritten();
-    const add = ({ planned }: Suspect, start: number, end: number) => {
-      const file = this.#isShared(planned) && this.#fileOf(planned.mapping) !== undefined;
-      (file ? shared : changed).push({ start, end, planned });
+    const add = (item: Suspect, start: number, end: number) => {
+      const { planned } = item;
+      if (this.#isShared(planned) && this.#fileOf(planned.mapping) !== undefined) {
+        shared.push({ start, end, planned });
+        return;
+      }
+      changed.push({ start, end, planned });
+      if (item.trusted && (!exact || planned.traits.huge)) return;
+      checked.push({ start, end, planned });
     };
+    let narrowed = false;
     // Neighbours together, for a call costs more than many small mappings.
     let group: Suspect[] = [];
     const flush = () => {
@@ -561,36 +578,47 @@ class Dump implements Disposable {
       group = [];
     };
     for (const item of this.#items(plan, parts)) {
-      if (!item.trusted || group[group.length - 1]?.end !== item.start) flush();
+      const { planned } = item;
+      const all = item.trusted && (!exact || planned.traits.huge) && !this.#isShared(planned);
+      if (!item.trusted || all || group[group.length - 1]?.end !== item.start) flush();
       if (item.trusted) group.push(item);
       else add(item, item.start, item.end);
-      if (!exact && !this.#isShared(item.planned)) checked.push(item);
+      if (item.trusted && this.#hasFile(planned)) {
+        flush();
+        // A protected page that is discarded in a mapping of a file leaves a mark, which shows as swapped out.
+        this.#presence.visitSwapped(item.start, item.end, (start, end) => add(item, start, end));
+      }
+      if (!all) continue;
+      flush();
+      narrowed = true;
+      checked.push({ start: item.start, end: item.end, planned });
     }
     flush();
-    const looked = exact ? changed : checked;
-    let present = this.#findPresent(looked.filter(({ planned }) => !this.#isShared(planned)));
-    if (!exact) present = intersect(present, changed);
+    if (this.#tracker !== undefined) inOrder(changed, checked);
+    const present = this.#findPresent(checked.filter(({ planned }) => !this.#isShared(planned)));
+    let taken = narrowed ? intersect(present, changed) : present;
     // Without its file, all of it is read by way of the process, which may have to make page tables for that.
     for (const { start, end, planned } of changed) {
       const { mapping, share } = planned;
-      if (this.#isShared(planned)) present.push({ start, end, planned });
-      else if (
+      if (this.#isShared(planned)) {
+        taken.push({ start, end, planned });
+      } else if (
         this.#hasFile(planned) &&
         this.#fileOf(mapping) === undefined &&
-        (share === 'all' || present.some((other) => other.planned === planned))
+        (share === 'all' || taken.some((other) => other.planned === planned))
       ) {
-        present = present.filter((other) => other.planned !== planned);
-        present.push({ start, end, planned });
+        taken = taken.filter((other) => other.planned !== planned);
+        taken.push({ start, end, planned });
       }
     }
-    present.sort((a, b) => a.start - b.start);
+    taken.sort((a, b) => a.start - b.start);
 
-    const ranges = present.flatMap(({ start, end }) => [start, end]);
+    const ranges = taken.flatMap(({ start, end }) => [start, end]);
     const sharedData = this.#sharedData(shared);
     let bytes = 0;
-    for (const { start, end } of present) bytes += end - start;
+    for (const { start, end } of taken) bytes += end - start;
     for (const { start, end } of sharedData) bytes += end - start;
-    for (const { start, end } of present) this.#unreadable.delete(start, end);
+    for (const { start, end } of taken) this.#unreadable.delete(start, end);
     if (stopped !== undefined) this.#checkPause(stopped.elapsedMs, bytes);
     if (this.#tracker === undefined) this.#checkSpace(bytes);
     let kept: Kept | undefined;
@@ -599,7 +627,7 @@ class Dump implements Disposable {
     } else if (stopped !== undefined) {
       this.#roundTotal = bytes;
       this.#roundBytes = 0;
-      for (const { start, end, planned } of present) this.#place(planned, start, end);
+      for (const { start, end, planned } of taken) this.#place(planned, start, end);
       await this.#copier.copy(ranges);
       for (const { start, end, planned } of sharedData) {
         this.#layout.place(planned.mapping.start, planned.mapping.end);
@@ -615,7 +643,7 @@ class Dump implements Disposable {
     }
     // Whatever was read of a process that was killed meanwhile is worth nothing.
     this.#pagemap.checkAlive();
-    return { plan, threads, checked: looked, present, shared, kept, special, pages: bytes / PAGE_SIZE };
+    return { plan, threads, checked, present, taken, shared, kept, special, pages: bytes / PAGE_SIZE };
   }
 
   #takeSpecial(mapping: Mapping, special: Map<number, Uint8Array>): void {
@@ -762,11 +790,11 @@ class Dump implements Disposable {
   /** Writes what was kept, clears what is gone, and puts the headers and notes to it. */
   async #finish(facts: ProcessFacts, final: FinalState): Promise<{ bytes: number; storedBytes: number }> {
     const plan = this.#withoutSecrets(final.plan);
-    for (const { start, end, planned } of final.present) this.#place(planned, start, end);
+    for (const { start, end, planned } of final.taken) this.#place(planned, start, end);
     for (const { mapping } of new Set(final.shared.map(({ planned }) => planned)))
       this.#layout.place(mapping.start, mapping.end);
     this.#clear(final);
-    for (const { start, end } of final.present) this.#copied.add(start, end);
+    for (const { start, end } of final.taken) this.#copied.add(start, end);
     await this.#fill(plan);
     if (final.kept !== undefined) {
       const { bytes, ranges } = final.kept;
@@ -867,6 +895,22 @@ class Dump implements Disposable {
     for (const fd of this.#files.values()) if (fd >= 0) closeSync(fd);
     this.#files.clear();
     this.#memory[Symbol.dispose]();
+  }
+}
+
+/** Sorts lists by address, and cuts what overlaps. */
+function inOrder(...lists: Suspect[][]): void {
+  for (const list of lists) {
+    list.sort((a, b) => a.start - b.start || a.end - b.end);
+    let kept = 0;
+    let end = 0;
+    for (const suspect of list) {
+      const start = Math.max(suspect.start, end);
+      if (start >= suspect.end) continue;
+      list[kept++] = start === suspect.start ? suspect : { ...suspect, start };
+      end = suspect.end;
+    }
+    list.length = kept;
   }
 }
 

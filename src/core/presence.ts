@@ -15,6 +15,14 @@ import { forEachRegion } from '../query/index.js';
 /** Runs of pages, in address order. */
 export type RunVisitor = (start: number, end: number) => void;
 
+/** Much longer than the kernel takes to move a page, milliseconds. */
+const MOVING_MS = 2;
+
+const WORD = new Int32Array(new SharedArrayBuffer(4));
+function sleep(milliseconds: number): void {
+  Atomics.wait(WORD, 0, 0, milliseconds);
+}
+
 const WORDS_AT_A_TIME = 65536;
 
 export class Presence {
@@ -45,6 +53,30 @@ export class Presence {
       categoryMask: without,
       categoryAnyofMask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
     };
+    forEachRegion(this.#pagemap, query, visit, { buffer: this.#buffer });
+  }
+
+  /** Pages between `start` and `end` that are swapped out, or were discarded although they were protected. */
+  visitSwapped(start: number, end: number, visit: RunVisitor): void {
+    const query = { start, end, categoryMask: PAGE_IS_SWAPPED };
+    forEachRegion(this.#pagemap, query, visit, { buffer: this.#buffer });
+  }
+
+  /**
+   * As `visit`, for hugetlb memory, which is never swapped out: what looks like it is a mark where a protected page was
+   * discarded, or a page that the kernel moves just now.
+   */
+  visitHuge(start: number, end: number, visit: RunVisitor): void {
+    if (this.#accepted === 0) {
+      this.#visitWords(start, end, false, visit);
+      return;
+    }
+    let moved = false;
+    this.visitSwapped(start, end, () => {
+      moved = true;
+    });
+    if (moved) sleep(MOVING_MS);
+    const query = { start, end, categoryMask: PAGE_IS_PRESENT };
     forEachRegion(this.#pagemap, query, visit, { buffer: this.#buffer });
   }
 
