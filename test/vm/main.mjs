@@ -1,6 +1,6 @@
 // `npm run test:vm`: tests on kernels of other releases, in virtual machines.
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -233,6 +233,8 @@ async function main() {
   if (options.list) return void process.stdout.write(`${availableKernels().join('\n')}\n`);
   const started = performance.now();
   const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-vm-'));
+  // A part of what is measured here is measured as another user.
+  chmodSync(folder, 0o755);
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(name, () => stopped.abort());
   try {
     await runAll(folder);
