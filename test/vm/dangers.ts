@@ -1,6 +1,6 @@
 /**
  * What hangs kernels, for a machine that is thrown away: `node dangers.js WHAT plain` does it by the bare interface,
- * `node dangers.js WHAT library` does the same job with this library. Prints "returned" when it comes back.
+ * `node dangers.js WHAT library` does the same job with this library. Prints "begins", and "returned" when it comes back.
  */
 
 import { fork } from 'node:child_process';
@@ -113,5 +113,6 @@ const works: Record<string, () => void | Promise<void>> = {
   'guard-library': async () => void (await probeCapabilities()),
 };
 
+if (process.argv[2] !== 'hold-holes') console.log('begins');
 await works[process.argv[2]!]!();
 if (process.argv[2] !== 'hold-holes') console.log('returned');

@@ -139,8 +139,9 @@ class Judge {
       .map((kind) => `${job[kind]} ${kind}`);
     const facts = factsOf(this.#kernel.name, this.#kernel.release);
     if (plan.name === 'features' && code === 0) Object.assign(facts, JSON.parse(job.stdout).facts);
-    if (plan.fact !== undefined) facts[plan.fact] = this.#dangerFact(job, { timedOut, stuck });
-    if (plan.mayHang && (timedOut || code === 0)) {
+    const begun = job.stdout.includes('begins');
+    if (plan.fact !== undefined && begun) facts[plan.fact] = this.#dangerFact(job, { timedOut, stuck });
+    if (plan.mayHang && begun && (timedOut || code === 0)) {
       say(
         `${where}: ${timedOut ? `hung${stuck ? ', and cannot be killed' : ''}` : job.stdout.trim().replaceAll('\n', ', ')} (${seconds})`,
       );
@@ -241,7 +242,10 @@ async function main() {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-  if (stopped.signal.aborted) process.exitCode = 130;
+  if (stopped.signal.aborted) {
+    process.exitCode = 130;
+    return;
+  }
   if (failures > 0) process.exitCode = 1;
   if (command.length > 0 || options.shell) return;
   say(
