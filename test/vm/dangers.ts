@@ -1,6 +1,6 @@
 /**
  * What hangs kernels, for a machine that is thrown away: `node dangers.js WHAT plain` does it by the bare interface,
- * `node dangers.js WHAT library` does the same job with this library. Prints "returned" when it comes back.
+ * `node dangers.js WHAT library` does the same job with this library. Prints "begins", and "returned" when it comes back.
  */
 
 import { fork } from 'node:child_process';
@@ -28,10 +28,20 @@ import {
 import { trackProcess } from '../../src/track/index.js';
 
 const PAGES = 4;
+/** Far from all other mappings: none shares a page table with it, so that it has none. */
+const FAR = 0x600000000000;
 
-/** Scans that protect, over hugetlb memory that nobody has touched: by masks that holes match. */
+/** hugetlb memory that nobody has touched; only the kind that can be shared is of those that are locked twice. */
+function holes() {
+  const fd = createMemoryFile('dangers', PAGES * HUGE_PAGE_SIZE, { huge: true });
+  const memory = mapMemory({ lengthBytes: PAGES * HUGE_PAGE_SIZE, fd, shared: true, address: FAR });
+  closeSync(fd);
+  return memory;
+}
+
+/** A scan that protects, over such memory, by masks that holes match. */
 function protectHoles(masks: { categoryMask: number; returnMask: number }): void {
-  using memory = mapMemory({ lengthBytes: PAGES * HUGE_PAGE_SIZE, hugetlb: true });
+  using memory = holes();
   using faults = Userfaultfd.open();
   using pagemap = openPagemap('self');
   faults.register(memory.address, memory.lengthBytes);
@@ -45,7 +55,7 @@ function protectHoles(masks: { categoryMask: number; returnMask: number }): void
 
 /** A process with such memory: it tells where, waits for an order, writes a page of it, tells so. */
 function holdHoles(): void {
-  const memory = mapMemory({ lengthBytes: PAGES * HUGE_PAGE_SIZE, hugetlb: true });
+  const memory = holes();
   const access = new SafeAccess();
   process.on('message', () => {
     access.write(memory.address + HUGE_PAGE_SIZE, 1);
@@ -103,5 +113,6 @@ const works: Record<string, () => void | Promise<void>> = {
   'guard-library': async () => void (await probeCapabilities()),
 };
 
+if (process.argv[2] !== 'hold-holes') console.log('begins');
 await works[process.argv[2]!]!();
 if (process.argv[2] !== 'hold-holes') console.log('returned');

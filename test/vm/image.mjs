@@ -10,6 +10,9 @@ const ROOT = join(import.meta.dirname, '../..');
 export const GUEST_ROOT = '/pagemap-scan';
 const BUSYBOX = ['/bin/busybox', '/usr/bin/busybox', '/usr/lib/busybox/busybox'];
 
+/** Of util-linux, which can do more than busybox. */
+const OWN_TOOLS = ['setpriv', 'unshare'];
+
 function run(program, args, options = {}) {
   return execFileSync(program, args, {
     encoding: 'utf8',
@@ -116,8 +119,9 @@ export function writeImage(path, { busybox, folder: built }, kernel, settings) {
   archive.copy(join(import.meta.dirname, 'guest/init.sh'), '/init');
   archive.copy(busybox, '/bin/busybox');
   for (const name of run(busybox, ['--list']).trim().split('\n')) {
-    if (name !== 'busybox') archive.link(`/bin/${name}`, 'busybox');
+    if (name !== 'busybox' && !OWN_TOOLS.includes(name)) archive.link(`/bin/${name}`, 'busybox');
   }
+  for (const name of OWN_TOOLS) withLibraries(`/usr/bin/${name}`, `/usr/bin/${name}`);
   archive.link('/usr/bin/env', '/bin/busybox');
   // Tests that ask for a compiler want the programs; those are here.
   archive.file(

@@ -8,6 +8,8 @@ import { basename, join } from 'node:path';
 /** Where Debian has which release: suites in the order of preference, and the package's name. */
 const RELEASES = {
   6.1: { package: 'linux-image-cloud-amd64', suites: ['bookworm-security', 'bookworm'] },
+  // Before the fix of a hang, which the tests show here.
+  '6.12.43': { exactly: 'linux-image-6.12.43+deb12-cloud-amd64' },
   6.12: { package: 'linux-image-6.12-cloud-amd64', suites: ['bookworm-security'] },
 };
 
@@ -195,7 +197,7 @@ export function getKernel(name, { fresh = false } = {}) {
     );
   }
   const apt = makeApt();
-  let chosen = known === undefined ? name : undefined;
+  let chosen = known === undefined ? name : known.exactly;
   for (const suite of known?.suites ?? []) {
     try {
       chosen ??= apt.dependency(known.package, suite);

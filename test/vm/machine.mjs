@@ -7,6 +7,8 @@ import { createInterface } from 'node:readline';
 
 const QEMU = process.env.PMSCAN_QEMU ?? 'qemu-system-x86_64';
 const MEMORY = '2G';
+/** For switching itself off. */
+const OFF_MS = 5000;
 
 function machineArguments(kernel, initrd, { append = '', display }) {
   const commandLine = `console=ttyS0 panic=-1 quiet mitigations=off ${append}`.trim();
@@ -64,11 +66,15 @@ export async function runMachine(kernel, initrd, { console, append, silenceMs, o
     for await (const line of createInterface({ input: child.stdout })) {
       timer.refresh();
       const message = JSON.parse(line);
-      if (message.done) done = true;
+      if (message.done) {
+        done = true;
+        // A guest in which something hangs may not get to switch itself off.
+        setTimeout(end, OFF_MS).unref();
+      }
       onMessage(message);
     }
     const [code] = await closed;
-    if (code !== 0 && !silent && !signal?.aborted)
+    if (code !== 0 && !done && !silent && !signal?.aborted)
       throw new Error(`${QEMU} ended with ${code}: ${trouble.trim()}`);
     return {
       done,

@@ -1,11 +1,14 @@
 // `npm run test:vm`: tests on kernels of other releases, in virtual machines.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { prepareImage, writeImage } from './image.mjs';
 import { availableKernels, getKernel, KERNELS } from './kernels.mjs';
 import { runMachine, runShell } from './machine.mjs';
+import { FACTS, MACHINES } from './matrix.mjs';
+import { differences, writeTable } from './table.mjs';
 
 const USAGE = `npm run test:vm -- [OPTIONS] [TEST FILE]...   tests on other kernels; without files, all that is meant for them
 npm run test:vm -- --kernel 6.1 --shell       a shell on that kernel
@@ -17,6 +20,8 @@ npm run test:vm -- --kernel 6.1 -- CMD ARGS   a command on that kernel: -- pmsca
   --append TEXT      for the kernel's command line
   --user             commands and test files run as an ordinary user
   --pattern REGEXP   only tests whose name matches
+  --write-docs       writes what was measured into docs/reference/kernels.md instead of comparing it
+  --facts            only what is measured for that table
   --verbose          each test, and what the tests print
 `;
 
@@ -33,79 +38,219 @@ const { values: options, positionals: files } = parseArgs({
     append: { type: 'string', default: '' },
     user: { type: 'boolean', default: false },
     pattern: { type: 'string' },
+    facts: { type: 'boolean', default: false },
+    'write-docs': { type: 'boolean', default: false },
     verbose: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
 });
 
 /** A silent guest is a hung one: nothing that it does takes so long without a word. */
-const SILENCE_MS = 300_000;
+const SILENCE_MS = 11 * 60_000;
+/** Each has two processors of its own; the tests in them mostly use one. */
+const AT_ONCE = 2;
 
 const user = options.user ? { uid: 1000, gid: 1000 } : {};
+const stopped = new AbortController();
+/** What was measured: column of the table → { release, facts }. */
+const measured = new Map();
+let failures = 0;
 
-function jobsFor() {
-  if (command.length > 0) return [{ name: 'command', argv: command, timeoutMs: 600_000, ...user }];
-  return files.map((file) => ({
-    name: file,
-    argv: [
-      'node',
-      'run-tests.mjs',
-      file.replace(/\.ts$/, '.js'),
-      ...(options.pattern === undefined ? [] : [options.pattern]),
-    ],
-    timeoutMs: 600_000,
-    ...user,
-  }));
+function say(text) {
+  process.stdout.write(`${text}\n`);
 }
 
-async function runOn(kernel, parts, folder) {
-  const initrd = join(folder, `${kernel.name.replaceAll('/', '_')}.cpio`);
-  const boot = options.shell ? { shell: 1 } : {};
-  writeImage(initrd, parts, kernel, { boot, jobs: jobsFor() });
-  if (options.shell) {
-    await runShell(kernel, initrd, options);
-    return true;
+function fail(text) {
+  failures++;
+  say(`FAILED ${text}`);
+}
+
+/** What is asked for on the command line, or all that there is. */
+function machines() {
+  const kernels = options.kernel ?? KERNELS;
+  const pattern = options.pattern === undefined ? [] : [options.pattern];
+  if (command.length > 0) {
+    const job = { name: 'command', argv: command, timeoutMs: 600_000, ...user };
+    return kernels.map((kernel) => ({ kernel, jobs: [job] }));
   }
-  let good = true;
-  const outcome = await runMachine(kernel, initrd, {
-    console: join(folder, `${kernel.name.replaceAll('/', '_')}.log`),
-    append: options.append,
-    silenceMs: SILENCE_MS,
-    onMessage(message) {
-      if (message.stdout !== undefined) process.stdout.write(message.stdout);
-      if (message.stderr !== undefined) process.stderr.write(message.stderr);
-      if (message.test !== undefined && (options.verbose || message.result === 'failed')) {
-        process.stdout.write(
-          `${message.result} ${message.test} ${message.ms ?? ''}\n${message.message ? `${message.message}\n` : ''}`,
-        );
-      }
-      if (message.end !== undefined) {
-        if (message.end.code !== 0) good = false;
-        if (command.length > 0) process.exitCode = message.end.code ?? 1;
-        process.stderr.write(`${kernel.release}: ${message.job}: ${JSON.stringify(message.end)}\n`);
-      }
-    },
+  if (files.length > 0) {
+    const jobs = files.map((file) => {
+      const argv = ['node', 'run-tests.mjs', file.replace(/\.ts$/, '.js'), ...pattern];
+      return { name: file, argv, timeoutMs: 600_000, ...user };
+    });
+    return kernels.map((kernel) => ({ kernel, jobs }));
+  }
+  return (options.facts ? FACTS : MACHINES).filter(({ kernel }) => kernels.includes(kernel));
+}
+
+function factsOf(column, release) {
+  if (!measured.has(column)) measured.set(column, { release, facts: {} });
+  return measured.get(column).facts;
+}
+
+/** What one job has said so far. */
+class Job {
+  passed = 0;
+  failed = 0;
+  skipped = 0;
+  stdout = '';
+  stderr = '';
+  ended = false;
+}
+
+/** Takes the messages of one machine and judges its jobs. */
+class Judge {
+  #kernel;
+  #jobs;
+
+  constructor(kernel, jobs) {
+    this.#kernel = kernel;
+    this.#jobs = new Map(jobs.map((job) => [job.name, Object.assign(new Job(), { plan: job })]));
+  }
+
+  take(message) {
+    const job = this.#jobs.get(message.job);
+    if (job === undefined) return;
+    if (message.stdout !== undefined) job.stdout += message.stdout;
+    if (message.stderr !== undefined) job.stderr += message.stderr;
+    if (command.length > 0 && message.stdout !== undefined) process.stdout.write(message.stdout);
+    if (command.length > 0 && message.stderr !== undefined) process.stderr.write(message.stderr);
+    if (message.test !== undefined) this.#test(job, message);
+    if (message.end !== undefined) this.#end(job, message.end);
+  }
+
+  #test(job, { test, result, ms, message }) {
+    job[result]++;
+    const where = `${this.#kernel.release}: ${job.plan.name}`;
+    if (result === 'failed') fail(`${where} > ${test}\n${message}`);
+    else if (options.verbose)
+      say(`${result} ${where} > ${test}${ms === undefined ? '' : ` (${ms} ms)`} ${message ?? ''}`);
+    // Here every test is one that the kernel can run.
+    else if (result === 'skipped' && process.env.CI) fail(`${where} > ${test} was skipped: ${message ?? ''}`);
+  }
+
+  #end(job, { code, timedOut, stuck, ms }) {
+    job.ended = true;
+    const { plan } = job;
+    const seconds = `${(ms / 1000).toFixed(0)} s`;
+    const where = `${this.#kernel.release}: ${plan.name}`;
+    const counts = ['passed', 'failed', 'skipped']
+      .filter((kind) => job[kind] > 0)
+      .map((kind) => `${job[kind]} ${kind}`);
+    const facts = factsOf(this.#kernel.name, this.#kernel.release);
+    if (plan.name === 'features' && code === 0) Object.assign(facts, JSON.parse(job.stdout).facts);
+    const begun = job.stdout.includes('begins');
+    if (plan.fact !== undefined && begun) facts[plan.fact] = this.#dangerFact(job, { timedOut, stuck });
+    if (plan.mayHang && begun && (timedOut || code === 0)) {
+      say(
+        `${where}: ${timedOut ? `hung${stuck ? ', and cannot be killed' : ''}` : job.stdout.trim().replaceAll('\n', ', ')} (${seconds})`,
+      );
+    } else if (timedOut) fail(`${where}: no end after ${seconds}\n${job.stdout}${job.stderr}`);
+    else if (command.length > 0) process.exitCode = code ?? 1;
+    else if (code !== 0)
+      fail(`${where}: exit code ${code} (${seconds})\n${(job.stdout + job.stderr).slice(-4000)}`);
+    else
+      say(
+        `${where}: ${counts.join(', ') || job.stdout.trim().split('\n').at(-1).slice(0, 100)} (${seconds})`,
+      );
+  }
+
+  #dangerFact(job, { timedOut, stuck }) {
+    if (timedOut) return stuck ? 'yes, unkillably' : 'yes, until killed';
+    return job.stdout.includes('no such advice') ? 'there is no such advice' : 'no';
+  }
+
+  /** Jobs that the machine did not come to an end with. */
+  finish() {
+    for (const { ended, plan } of this.#jobs.values()) {
+      if (!ended) fail(`${this.#kernel.release}: ${plan.name}: the machine ended before it`);
+    }
+  }
+}
+
+let number = 0;
+
+async function runMachineOf({ kernel: name, jobs }, kernels, parts, folder) {
+  const kernel = kernels.get(name);
+  const file = join(folder, `machine-${++number}`);
+  writeImage(`${file}.cpio`, parts, kernel, { boot: {}, jobs });
+  const judge = new Judge(kernel, jobs);
+  try {
+    const outcome = await runMachine(kernel, `${file}.cpio`, {
+      console: `${file}.log`,
+      append: options.append,
+      silenceMs: SILENCE_MS,
+      onMessage: (message) => judge.take(message),
+      signal: stopped.signal,
+    });
+    if (stopped.signal.aborted) return;
+    judge.finish();
+    if (!outcome.done) say(`The console's end:\n${outcome.console.slice(-4000)}`);
+  } finally {
+    rmSync(`${file}.cpio`, { force: true });
+  }
+}
+
+async function runAll(folder) {
+  const plan = machines();
+  const kernels = new Map();
+  for (const { kernel } of plan) if (!kernels.has(kernel)) kernels.set(kernel, getKernel(kernel, options));
+  const parts = prepareImage(folder);
+  if (options.shell) {
+    const kernel = [...kernels.values()][0];
+    writeImage(join(folder, 'shell.cpio'), parts, kernel, { boot: { shell: 1 }, jobs: [] });
+    return runShell(kernel, join(folder, 'shell.cpio'), options);
+  }
+  const whole = command.length === 0 && files.length === 0;
+  const work = [...plan];
+  const worker = async () => {
+    for (let next = work.shift(); next !== undefined && !stopped.signal.aborted; next = work.shift()) {
+      await runMachineOf(next, kernels, parts, folder);
+    }
+  };
+  // This kernel, too: it has a column of its own.
+  if (whole && options.kernel === undefined) measureHere(parts.folder);
+  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+  if (!whole || stopped.signal.aborted) return;
+  if (options['write-docs']) writeTable(measured);
+  else for (const difference of differences(measured)) fail(`docs/reference/kernels.md: ${difference}`);
+}
+
+function measureHere(folder) {
+  const root = join(import.meta.dirname, '../..');
+  for (const name of ['node_modules', 'dist', 'package.json'])
+    symlinkSync(join(root, name), join(folder, 'js', name));
+  const { stdout } = spawnSync(process.execPath, [join(folder, 'js/test/vm/features.js')], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
   });
-  rmSync(initrd);
-  if (!outcome.done)
-    process.stderr.write(`${kernel.release}: the machine ended early\n${outcome.console.slice(-4000)}\n`);
-  process.stderr.write(`${kernel.release}: ${(outcome.ms / 1000).toFixed(1)} s\n`);
-  return good && outcome.done;
+  const { release, facts } = JSON.parse(stdout);
+  Object.assign(factsOf(release.split('.').slice(0, 2).join('.'), release), facts);
+  say(`${release}: features, here`);
 }
 
 async function main() {
   if (options.help) return void process.stdout.write(USAGE);
   if (options.list) return void process.stdout.write(`${availableKernels().join('\n')}\n`);
+  const started = performance.now();
   const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-vm-'));
+  // A part of what is measured here is measured as another user.
+  chmodSync(folder, 0o755);
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(name, () => stopped.abort());
   try {
-    const kernels = (options.kernel ?? KERNELS).map((name) => getKernel(name, options));
-    const parts = prepareImage(folder);
-    for (const kernel of kernels) {
-      if (!(await runOn(kernel, parts, folder))) process.exitCode ||= 1;
-    }
+    await runAll(folder);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+  if (stopped.signal.aborted) {
+    process.exitCode = 130;
+    return;
+  }
+  if (failures > 0) process.exitCode = 1;
+  if (command.length > 0 || options.shell) return;
+  say(
+    `${failures === 0 ? 'All good' : `${failures} failed`}, ${((performance.now() - started) / 1000).toFixed(0)} s`,
+  );
 }
 
 try {

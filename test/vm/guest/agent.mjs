@@ -3,6 +3,9 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { openSync, readFileSync, writeSync } from 'node:fs';
 
+/** For ending when killed. */
+const STUCK_MS = 20_000;
+
 const port = openSync(process.argv[2], 'w');
 
 function report(message) {
@@ -38,7 +41,7 @@ function runJob(job) {
         // It has just ended.
       }
       // One that the kernel holds does not end by being killed.
-      setTimeout(() => resolve({ code: null, signal: 'SIGKILL', timedOut, stuck: true }), 5000).unref();
+      setTimeout(() => resolve({ code: null, signal: 'SIGKILL', timedOut, stuck: true }), STUCK_MS).unref();
     }, job.timeoutMs ?? 120_000);
     child.on('error', (error) => report({ job: job.name, stderr: `${error.message}\n` }));
     child.on('close', (code, signal) => {

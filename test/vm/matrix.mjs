@@ -1,0 +1,110 @@
+// What runs where: machines, each a kernel with its jobs. A machine for each thing that can hang one.
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+
+const ROOT = join(import.meta.dirname, '../..');
+const MINUTE = 60_000;
+
+const testJob = (file) => ({
+  name: file,
+  argv: ['node', 'run-tests.mjs', file.replace(/\.ts$/, '.js')],
+  timeoutMs: 10 * MINUTE,
+});
+const features = { name: 'features', argv: ['node', 'test/vm/features.js'], timeoutMs: 5 * MINUTE };
+
+/** What the kernel answers now against what was recorded on its release. */
+const traces = (release) =>
+  readdirSync(join(ROOT, 'test/traces', release)).map((file) => ({
+    name: `traces/${release}/${file}`,
+    argv: ['pmscan', 'run', `test/traces/${release}/${file}`, '--on', 'kernel', '--check'],
+    timeoutMs: 10 * MINUTE,
+  }));
+
+/** `fact`: the row of the table that the outcome belongs to. `mayHang`: it tells something if it does. */
+const danger = (what, options) => ({
+  name: `dangers ${what}`,
+  argv: ['node', 'test/vm/dangers.js', what],
+  // Far more than it takes where it does not hang, on a busy machine too.
+  timeoutMs: 2 * MINUTE,
+  ...options,
+});
+
+/** The heaviest first. */
+export const MACHINES = [
+  { kernel: '6.12', jobs: traces('6.12') },
+  { kernel: '6.12', jobs: ['test/vm/yama.ts'].map(testJob) },
+  {
+    kernel: '6.12',
+    jobs: [
+      features,
+      ...['test/conformance/live.test.ts', 'test/vm/soft-dirty.ts', 'test/vm/commands.ts'].map(testJob),
+    ],
+  },
+  {
+    kernel: '6.12',
+    jobs: ['test/e2e/contained.test.ts', 'test/track/protected-scan.test.ts'].map(testJob),
+  },
+  { kernel: '6.1', jobs: [features, testJob('test/vm/commands.ts')] },
+  { kernel: '6.12.43', jobs: [features] },
+  ...['6.12.43', '6.12'].flatMap((kernel) => [
+    { kernel, jobs: [danger('hole-any', { fact: 'hugetlb-hole-hangs', mayHang: true })] },
+    {
+      kernel,
+      jobs: [
+        danger('hole-library'),
+        danger('guard-library'),
+        danger('guard', { fact: 'guard-hangs', mayHang: true }),
+      ],
+    },
+  ]),
+];
+
+/** Only what fills the table. */
+export const FACTS = MACHINES.map(({ kernel, jobs }) => ({
+  kernel,
+  jobs: jobs.filter((job) => job === features || job.fact !== undefined),
+})).filter(({ jobs }) => jobs.length > 0);
+
+/** The rows of docs/reference/kernels.md: facts by their ids, in groups. */
+export const ROWS = [
+  ['The interface'],
+  ['pagemap-scan', 'PAGEMAP_SCAN'],
+  ['wp-async', 'asynchronous write protection (what tracking takes)'],
+  ['category-wpallowed', '`wpallowed`'],
+  ['category-written', '`written`'],
+  ['category-file', '`file`'],
+  ['category-present', '`present`'],
+  ['category-swapped', '`swapped`'],
+  ['category-pfnzero', '`pfnzero`'],
+  ['category-huge', '`huge`'],
+  ['category-softdirty', '`softdirty`'],
+  ['category-guard', '`guard`'],
+  ['soft-dirty-words', 'soft-dirty bits in /proc/PID/pagemap'],
+  ['guard-install', 'MADV_GUARD_INSTALL'],
+  ['procmap-query', 'PROCMAP_QUERY'],
+  ['pidfd-getfd', 'pidfd_getfd'],
+  ['userfaultfd-features', 'userfaultfd write-protects'],
+  ['What scans say'],
+  ['empty-entry-written', 'an empty entry of a page table is written'],
+  ['hole-written-registered', 'a hole in a registered mapping is written'],
+  ['hole-written', 'a hole elsewhere is written'],
+  ['dontneed-frees-table', 'MADV_DONTNEED of a whole page table leaves a hole'],
+  ['huge-zero-pfnzero', 'the huge zero page is `pfnzero`'],
+  ['mremap-keeps', 'a moved mapping stays registered and protected'],
+  ['The command, as root'],
+  ...['scan', 'maps', 'watch', 'core', 'run', 'demo', 'doctor'].map((name) => [
+    `command-${name}`,
+    name === 'run' ? '`pmscan run --on kernel`' : `\`pmscan ${name}\``,
+  ]),
+  ['An ordinary user'],
+  ['unprivileged-userfaultfd', 'vm.unprivileged_userfaultfd, as booted'],
+  ['user-userfaultfd', 'userfaultfd, the unrestricted kind'],
+  ['user-mode-only', 'userfaultfd, the kind for user mode only (enough for tracking)'],
+  ['userfaultfd-device', '/dev/userfaultfd'],
+  ['yama', 'Yama (kernel.yama.ptrace_scope)'],
+  ['Dangers of the bare ioctl'],
+  ['stale-walk-end', '`walk_end` is behind after many regions'],
+  ['half-done-eperm', 'EPERM comes after a part was protected'],
+  ['hugetlb-hole-hangs', 'protecting a hugetlb hole by a scan hangs for ever'],
+  ['guard-hangs', 'MADV_GUARD_INSTALL over protected pages of a file does not return'],
+];

@@ -1,0 +1,76 @@
+// The table of docs/reference/kernels.md: written from what was measured, or compared with it.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ROWS } from './matrix.mjs';
+
+const FILE = join(import.meta.dirname, '../../docs/reference/kernels.md');
+const BEGIN = '<!-- measured: npm run test:vm -- --write-docs -->';
+const END = '<!-- end of what is measured -->';
+const NOTHING = '–';
+
+const byRelease = (a, b) => a.localeCompare(b, 'en', { numeric: true });
+
+function cellsOf(line) {
+  return line
+    .split('|')
+    .slice(1, -1)
+    .map((cell) => cell.trim());
+}
+
+/** The committed table: column → row's title → cell. */
+function readTable(text) {
+  const part = text.slice(text.indexOf(BEGIN), text.indexOf(END));
+  const columns = new Map();
+  let names = [];
+  for (const line of part.split('\n').filter((line) => line.startsWith('|'))) {
+    const [title, ...cells] = cellsOf(line);
+    if (title === 'Linux') names = cells;
+    names.forEach((name, index) => {
+      if (!columns.has(name)) columns.set(name, new Map());
+      columns.get(name).set(title, cells[index]);
+    });
+  }
+  return columns;
+}
+
+/** @param measured column → { release, facts } */
+function formatTable(measured) {
+  const columns = [...measured.keys()].sort(byRelease);
+  const line = (cells) => `| ${cells.join(' | ')} |`;
+  const releases = columns.map((column) => measured.get(column).release);
+  const rows = ROWS.map(([id, title]) =>
+    title === undefined
+      ? line([`**${id}**`, ...columns.map(() => '')])
+      : line([title, ...columns.map((column) => measured.get(column).facts[id] ?? NOTHING)]),
+  );
+  const head = [line(['Linux', ...columns]), line(['---', ...columns.map(() => '---')])];
+  return [BEGIN, '', ...head, line(['release', ...releases]), ...rows, '', END].join('\n');
+}
+
+export function writeTable(measured) {
+  const text = readFileSync(FILE, 'utf8');
+  const [before, after] = [text.slice(0, text.indexOf(BEGIN)), text.slice(text.indexOf(END) + END.length)];
+  writeFileSync(FILE, before + formatTable(measured) + after);
+}
+
+/** Cells that are not what was measured, in words. A column that was not measured now is left alone. */
+export function differences(measured) {
+  const committed = readTable(readFileSync(FILE, 'utf8'));
+  const found = [];
+  for (const [column, { release, facts }] of measured) {
+    const cells = committed.get(column);
+    if (cells === undefined) {
+      found.push(`there is no column for Linux ${column} (${release})`);
+      continue;
+    }
+    for (const [id, title] of ROWS) {
+      if (title === undefined || facts[id] === undefined) continue;
+      if (cells.get(title) !== facts[id]) {
+        found.push(
+          `Linux ${column} (${release}), ${title}: the table says ${cells.get(title)}, measured: ${facts[id]}`,
+        );
+      }
+    }
+  }
+  return found;
+}
