@@ -84,8 +84,10 @@ const tell = async (message) => {
 };
 await tell({});
 const pagemap = new IoctlPagemap(new ProcessHandle(child.pid));
-const byProtection = await trackByProtection(child.pid);
-const bySoftDirty = trackBySoftDirty(child.pid);
+const byProtection = await trackByProtection(child.pid, { patienceMs: 30_000 });
+// An emulated machine under load takes its time.
+const patient = { patienceMs: 30_000 };
+const bySoftDirty = trackBySoftDirty(child.pid, patient);
 
 const result = {
   scenarios: 0,
