@@ -84,8 +84,10 @@ const tell = async (message) => {
 };
 await tell({});
 const pagemap = new IoctlPagemap(new ProcessHandle(child.pid));
-const byProtection = await trackByProtection(child.pid);
-const bySoftDirty = trackBySoftDirty(child.pid);
+const byProtection = await trackByProtection(child.pid, { patienceMs: 30_000 });
+// An emulated machine under load takes its time.
+const patient = { patienceMs: 30_000 };
+const bySoftDirty = trackBySoftDirty(child.pid, patient);
 
 const result = {
   scenarios: 0,
@@ -151,7 +153,9 @@ for (let seed = Number(first); seed < Number(first) + Number(count); seed++) {
     before = huge;
   }
   await tell({ end: true });
-  result.scenarios++;
+  // A word now and then, for whoever waits for a sign of life.
+  if (++result.scenarios % 10 === 0)
+    process.stderr.write(`${result.scenarios} scenarios, ${result.lost} lost\n`);
 }
 pagemap[Symbol.dispose]();
 byProtection.dispose();
