@@ -453,7 +453,7 @@ export class Mm implements ScanTarget {
       const to = Math.min(ENTRIES, end - base);
       if (isHugeEntry(tables.words[pmd]!)) {
         if (vma.hugetlb || (from === 0 && to === ENTRIES)) {
-          this.#changeEntry(pmd, flags);
+          this.#changeEntry(vma, pmd, flags);
           continue;
         }
         this.splitHuge(vma, block);
@@ -461,15 +461,24 @@ export class Mm implements ScanTarget {
       const table = tables.pteTable(pmd);
       if (table < 0) continue;
       for (let slot = table + from * 2, stop = table + to * 2; slot < stop; slot += 2) {
-        this.#changeEntry(slot, flags);
+        this.#changeEntry(vma, slot, flags);
       }
     }
   }
 
-  #changeEntry(slot: number, flags: number): void {
+  #changeEntry(vma: Vma, slot: number, flags: number): void {
     const low = this.tables.words[slot]!;
     if ((low & PRESENT_ANY) === 0) return;
-    this.setEntry(slot, this.frameAt(slot), (low & KEPT) | flags);
+    const frame = this.frameAt(slot);
+    // What is the mapping's own becomes writable at once, without waiting for a fault.
+    const own =
+      vma.writable &&
+      !vma.shared &&
+      (low & (UFFD_WP | SOFT_DIRTY | D)) === (SOFT_DIRTY | D) &&
+      this.memory.isAnonymous(frame) &&
+      this.memory.mappings(frame) === 1 &&
+      !this.memory.isLazyFree(frame);
+    this.setEntry(slot, frame, (low & KEPT) | flags | (own ? RW : 0));
   }
 
   // ---- whole ranges ----
