@@ -294,9 +294,9 @@ function pageOut(mm: Mm, vma: Vma, start: number, end: number, reclaim: boolean)
     if (whole && !reclaim) continue;
     if (vma.file !== null) {
       const first = vma.fileIndex(block * ENTRIES);
-      if (isMappedElsewhere(mm, vma.file, first)) continue;
-      // As a whole it stays one huge page, in memory or in swap; a part of it cannot be taken without a split.
-      if (whole) unmapFile(mm, vma.file, first);
+      if (isShared(mm, vma.file, first)) continue;
+      // A part of it cannot be taken without a split.
+      if (whole) reclaimHugeFile(mm, vma.file, first);
       else splitFileHuge(mm, vma.file, first);
       continue;
     }
@@ -333,17 +333,31 @@ function pageOutFileHuge(
     const first = index - (index % HUGE_PAGES);
     const whole = page % ENTRIES === 0 && page + ENTRIES <= end && isWholeLarge(mm, table);
     if (whole) {
-      if (reclaim && mm.memory.mappings(frame) === 1) unmapFile(mm, file, first);
-    } else if (!isMappedElsewhere(mm, file, first)) splitFileHuge(mm, file, first);
+      if (reclaim && mm.memory.mappings(frame) === 1) reclaimHugeFile(mm, file, first);
+    } else if (!isShared(mm, file, first)) splitFileHuge(mm, file, first);
   }
 }
 
-/** Whether another address space maps pages of a huge page of the page cache. */
-function isMappedElsewhere(mm: Mm, file: MemoryFile, first: number): boolean {
+/** Takes a whole huge page of the page cache out of memory. */
+function reclaimHugeFile(mm: Mm, file: MemoryFile, first: number): void {
+  const { memory } = mm;
+  unmapFile(mm, file, first);
+  if (mm.profile.hugeFileSwapsWhole) return;
+  file.hugeStretches.delete(first / HUGE_PAGES);
+  for (let index = first; index < first + HUGE_PAGES; index++) {
+    const frame = file.entries[index]!;
+    file.entries[index] = memory.isZeroFilled(frame) ? 0 : -memory.swapOut(frame);
+    memory.uncache(frame);
+  }
+}
+
+/** Whether a huge page of the page cache counts as mapped by others, too. */
+function isShared(mm: Mm, file: MemoryFile, first: number): boolean {
   const { memory, tables } = mm;
   let others = 0;
   for (let index = first; index < first + HUGE_PAGES; index++)
     others += memory.mappings(file.entries[index]!);
+  if (mm.profile.mappedTwiceIsShared) return others > HUGE_PAGES || memory.mappings(file.entries[first]!) > 1;
   forEachMappingOf(mm, file, first, HUGE_PAGES, (vma, start, end) => {
     for (let page = start; page < end; page++) {
       const block = Math.floor(page / ENTRIES);
@@ -431,6 +445,12 @@ function collapse(mm: Mm, vma: Vma, start: number, end: number): number {
 const COLLAPSED = 0;
 const UNFIT = -1;
 
+/** MADV_FREE leaves an entry writable; here it is not, so that the next write is noticed. */
+function isGivenUp({ memory }: Mm, low: number, high: number): boolean {
+  const frame = frameOf(low, high);
+  return (low & SOFT_DIRTY) !== 0 && memory.isLazyFree(frame) && memory.mappings(frame) === 1;
+}
+
 function suitsAnyHuge(vma: Vma): boolean {
   return vma.suitsHuge(Math.ceil(vma.start / ENTRIES));
 }
@@ -456,7 +476,7 @@ function collapseAnonymous(mm: Mm, vma: Vma, block: number): number {
       continue;
     }
     if ((low & UFFD_WP) !== 0) return UNFIT;
-    if ((low & RW) !== 0) writable = true;
+    if ((low & RW) !== 0 || (vma.writable && isGivenUp(mm, low, high))) writable = true;
   }
   if (mm.profile.collapseNeedsWritable && !writable) return UNFIT;
   for (let index = 0; index < ENTRIES; index++) {
@@ -557,6 +577,7 @@ function mapCollapsed(mm: Mm, vma: Vma, file: MemoryFile, first: number, block: 
   if (vma.uffdWp) return UNFIT;
   const { tables, memory } = mm;
   const head = file.entries[first]!;
+  if (mm.profile.collapseNeedsTables && tables.findPmd(block) < 0) return UNFIT;
   const pmd = tables.ensurePmd(block);
   if (isHugeEntry(tables.words[pmd]!)) return COLLAPSED;
   const table = tables.pteTable(pmd);

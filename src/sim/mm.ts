@@ -133,8 +133,10 @@ export class Mm implements ScanTarget {
     const index = mappings.indexOf(vma);
     const previous = mappings[index - 1];
     const next = mappings[index + 1];
-    const takesNext = next !== undefined && vma.canMerge(next);
-    const joinsPrevious = previous?.canMerge(vma) === true;
+    const suits = (neighbour: Vma) =>
+      this.profile.untouchedNeighboursMerge || vma.anonVma === null || neighbour.anonVma !== null;
+    const takesNext = next !== undefined && vma.canMerge(next) && suits(next);
+    const joinsPrevious = previous?.canMerge(vma) === true && suits(previous);
     if (joinsPrevious) {
       const both =
         takesNext &&

@@ -18,9 +18,20 @@ export interface KernelProfile extends ScanProfile {
   readonly mremapClearsProtection: boolean;
   /** Whether MADV_COLLAPSE needs at least one writable entry. */
   readonly collapseNeedsWritable: boolean;
+  /** Whether a mapping that has had anonymous pages, when it changes, merges with a like neighbour that never had any. */
+  readonly untouchedNeighboursMerge: boolean;
+  /** Whether reclaim keeps a huge page of a file whole in swap, instead of splitting it. */
+  readonly hugeFileSwapsWhole: boolean;
+  /** Whether a huge page that one address space maps more than once counts as shared, which advice leaves alone. */
+  readonly mappedTwiceIsShared: boolean;
+  /**
+   * Whether MADV_COLLAPSE of a file where there are no page tables yet, down to the PMD level, makes its pages one huge
+   * page but does not map it, and fails with EINVAL.
+   */
+  readonly collapseNeedsTables: boolean;
   /**
    * Whether a read fault maps all of a huge page of a file by small entries, where the mapping holds all of it but a huge
-   * entry cannot be (a page table is there, or MADV_NOHUGEPAGE). Measured on 6.18.44; on 6.12 nobody has looked.
+   * entry cannot be (a page table is there, or MADV_NOHUGEPAGE). Measured on 6.18.44 (so) and 6.12.117 (not).
    */
   readonly readFaultMapsHugeFile: boolean;
 }
@@ -39,6 +50,10 @@ const LINUX_6_18: KernelProfile = {
   hugeZeroWriteStaysHuge: true,
   mremapClearsProtection: true,
   collapseNeedsWritable: false,
+  untouchedNeighboursMerge: true,
+  hugeFileSwapsWhole: true,
+  mappedTwiceIsShared: false,
+  collapseNeedsTables: false,
   readFaultMapsHugeFile: true,
 };
 
@@ -53,6 +68,10 @@ const LINUX_6_12: KernelProfile = {
   dontneedFreesTables: false,
   hugeZeroWriteStaysHuge: false,
   collapseNeedsWritable: true,
+  untouchedNeighboursMerge: false,
+  hugeFileSwapsWhole: false,
+  mappedTwiceIsShared: true,
+  collapseNeedsTables: true,
   readFaultMapsHugeFile: false,
 };
 
