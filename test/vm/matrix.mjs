@@ -45,7 +45,10 @@ export const MACHINES = [
     jobs: ['test/e2e/contained.test.ts', 'test/track/protected-scan.test.ts'].map(testJob),
   },
   { kernel: '6.1', jobs: [features, testJob('test/vm/commands.ts')] },
-  { kernel: '6.12.43', jobs: [features] },
+  {
+    kernel: '6.12.43',
+    jobs: [features, ...['test/conformance/live.test.ts', 'test/track/own.test.ts'].map(testJob)],
+  },
   ...['6.12.43', '6.12'].flatMap((kernel) => [
     { kernel, jobs: [danger('hole-any', { fact: 'hugetlb-hole-hangs', mayHang: true })] },
     {
