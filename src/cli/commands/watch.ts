@@ -86,7 +86,7 @@ function interruption(): { promise: Promise<void> } & Disposable {
   return { promise, [Symbol.dispose]: () => void process.off('SIGINT', handler) };
 }
 
-export function nameOf(pid: number): string {
+function nameOf(pid: number): string {
   try {
     using handle = new ProcessHandle(pid);
     return handle.name();
