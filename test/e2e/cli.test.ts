@@ -297,8 +297,8 @@ describe('what goes wrong says what, and what to do', () => {
     for (const part of ['dist', 'node_modules/commander', 'node_modules/koffi', 'node_modules/@koromix']) {
       cpSync(join(root, part), join(copy, part), { recursive: true });
     }
-    const parts = ['picocolors', 'string-width', 'strip-ansi', 'ansi-regex', 'get-east-asian-width'];
-    for (const part of [...parts, 'hyparquet', 'hyparquet-writer']) {
+    const plain = ['picocolors', 'string-width', 'strip-ansi', 'ansi-regex', 'get-east-asian-width'];
+    for (const part of [...plain, 'hyparquet', 'hyparquet-writer']) {
       cpSync(join(root, 'node_modules', part), join(copy, 'node_modules', part), { recursive: true });
     }
     cpSync(join(root, 'package.json'), join(copy, 'package.json'));

@@ -1,7 +1,6 @@
 import { statSync, writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { aggregateRecording, openRecording } from '../../record/index.js';
-import { type PageModel, reportHtml, Session, sampleNotes } from '../../web/index.js';
+import type { PageModel } from '../../web/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { parseDuration } from '../options.js';
 import { resolveTarget } from '../target.js';
@@ -35,6 +34,7 @@ function interruption(): { promise: Promise<void> } & Disposable {
 
 /** Looks at a process for a while. */
 async function sample(pid: number, options: ReportOptions): Promise<PageModel> {
+  const { Session, sampleNotes } = await import('../../web/index.js');
   using interrupted = interruption();
   const session = new Session(pid, {
     intervalMs: options.interval,
@@ -54,6 +54,7 @@ async function sample(pid: number, options: ReportOptions): Promise<PageModel> {
 }
 
 async function recorded(path: string, recording: string | undefined): Promise<PageModel> {
+  const { aggregateRecording, openRecording } = await import('../../record/index.js');
   const progress = process.stderr.isTTY
     ? (done: number, all: number) =>
         void process.stderr.write(`\rpmscan: reading ${Math.floor((done / Math.max(all, 1)) * 100)} %`)
@@ -93,6 +94,7 @@ export async function reportCommand(target: string, options: ReportOptions): Pro
   const model = isPath(target)
     ? await recorded(target, options.recording)
     : await sample(resolveTarget(target), options);
+  const { reportHtml } = await import('../../web/index.js');
   const html = reportHtml(model);
   write(options, html);
   const { columns } = model.heat ?? { columns: [] };

@@ -1,5 +1,4 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import { PageServer } from '../../web/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { parseDuration } from '../options.js';
 import { resolveTarget } from '../target.js';
@@ -56,6 +55,8 @@ function listenError(error: unknown, { host, port }: ServeOptions): Error {
 export async function serveCommand(targets: readonly string[], options: ServeOptions): Promise<ExitCode> {
   const { host, port, interval: intervalMs } = options;
   const pids = targets.map(resolveTarget);
+  // Other commands do without the server.
+  const { PageServer } = await import('../../web/index.js');
   using end = ending();
   const server = new PageServer({ host: host === 'localhost' ? '127.0.0.1' : host, port, intervalMs, pids });
   try {
