@@ -146,7 +146,7 @@ export class LiveWorld implements World {
 function scanLeavesHoles(): boolean {
   using memory = mapMemory({ lengthBytes: HUGE_PAGE_SIZE, alignBytes: HUGE_PAGE_SIZE });
   using faults = Userfaultfd.open();
-  using pagemap = new IoctlPagemap(new ProcessHandle('self'));
+  using pagemap = new IoctlPagemap(new ProcessHandle(process.pid));
   faults.register(memory.address, memory.lengthBytes);
   const masks = { categoryMask: PAGE_IS_WRITTEN, returnMask: PAGE_IS_WRITTEN };
   return (
