@@ -1,15 +1,5 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
-import { addCoreCommand } from './commands/core.js';
-import { addDemoCommand } from './commands/demo.js';
-import { addDoctorCommand } from './commands/doctor.js';
-import { addMapsCommand } from './commands/maps.js';
-import { addRecordCommand } from './commands/record.js';
-import { addReportCommand } from './commands/report.js';
-import { addRunCommand } from './commands/run.js';
-import { addScanCommand } from './commands/scan.js';
-import { addServeCommand } from './commands/serve.js';
-import { addWatchCommand } from './commands/watch.js';
 import { EXIT, type ExitCode, report } from './exit.js';
 import { handleWriteErrors } from './output.js';
 import { printable } from './text.js';
@@ -63,24 +53,33 @@ Examples:
   pmscan doctor                           what this kernel and this user can do`,
   );
 
+type Run = typeof run;
+type Add = (program: Command, run: Run, commandLine: readonly string[] | undefined) => void;
+
+/** In the order of the help text. */
+const COMMANDS: Readonly<Record<string, () => Promise<Add>>> = {
+  scan: async () => (await import('./commands/scan.js')).addScanCommand,
+  maps: async () => (await import('./commands/maps.js')).addMapsCommand,
+  watch: async () => (await import('./commands/watch.js')).addWatchCommand,
+  core: async () => (await import('./commands/core.js')).addCoreCommand,
+  serve: async () => (await import('./commands/serve.js')).addServeCommand,
+  record: async () => (await import('./commands/record.js')).addRecordCommand,
+  report: async () => (await import('./commands/report.js')).addReportCommand,
+  run: async () => (await import('./commands/run.js')).addRunCommand,
+  doctor: async () => (await import('./commands/doctor.js')).addDoctorCommand,
+  demo: async () => (await import('./commands/demo.js')).addDemoCommand,
+};
+
+const name = process.argv.slice(2).find((argument) => !argument.startsWith('-')) ?? '';
 // `pmscan watch -- CMD ARGS`: what stands behind the dashes is not ours to parse.
 const dashes = process.argv.indexOf('--');
-const runs = ['watch', 'record'].includes(
-  process.argv.slice(2).find((argument) => !argument.startsWith('-')) ?? '',
-);
-const commandLine = runs && dashes >= 0 ? process.argv.slice(dashes + 1) : undefined;
+const commandLine =
+  (name === 'watch' || name === 'record') && dashes >= 0 ? process.argv.slice(dashes + 1) : undefined;
 const own = commandLine === undefined ? process.argv : process.argv.slice(0, dashes);
 
-addScanCommand(program, run);
-addMapsCommand(program, run);
-addWatchCommand(program, run, commandLine);
-addServeCommand(program, run);
-addRecordCommand(program, run, commandLine);
-addReportCommand(program, run);
-addCoreCommand(program, run);
-addRunCommand(program, run);
-addDoctorCommand(program, run);
-addDemoCommand(program, run);
+// Loading all of them would take a quarter of a second; help and errors list all.
+const wanted = Object.hasOwn(COMMANDS, name) ? [COMMANDS[name]!] : Object.values(COMMANDS);
+for (const add of await Promise.all(wanted.map((load) => load()))) add(program, run, commandLine);
 
 try {
   await program.parseAsync(own);

@@ -990,5 +990,7 @@ export async function dumpCore(pid: number, options: CoreOptions): Promise<CoreR
     if (error instanceof PagemapError || !['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code ?? '')) throw error;
     const hint = `${folder} has no room for it any more, or a limit does not let it grow; give another place`;
     throw failure(`write the core file of process ${pid}`, code!, hint, pid);
+  } finally {
+    await file.settle();
   }
 }

@@ -29,6 +29,7 @@ export class CoreFile implements Disposable {
   /** Where it has a name already, because the file system has no files without. */
   #part: string | undefined;
   #open = true;
+  readonly #writing = new Set<Promise<void>>();
 
   /**
    * @param path what it is to be called in the end; undefined for never
@@ -68,8 +69,23 @@ export class CoreFile implements Disposable {
   }
 
   async write(bytes: Uint8Array, from: number, length: number, offset: number): Promise<void> {
+    const work = this.#writeAll(bytes, from, length, offset);
+    this.#writing.add(work);
+    try {
+      await work;
+    } finally {
+      this.#writing.delete(work);
+    }
+  }
+
+  async #writeAll(bytes: Uint8Array, from: number, length: number, offset: number): Promise<void> {
     for (let done = 0; done < length; )
       done += (await writeAsync(this.fd, bytes, from + done, length - done, offset + done)).bytesWritten;
+  }
+
+  /** Waits until nothing is being written. To be done before it is disposed: the number of its descriptor may be reused. */
+  async settle(): Promise<void> {
+    while (this.#writing.size > 0) await Promise.allSettled(this.#writing);
   }
 
   /** Makes a part of it a hole again, which reads as zeros. */

@@ -264,8 +264,7 @@ export class ProcessStopper {
         if (news === 0) break;
         begun = true;
         for (const tid of waiting) {
-          if (!this.#attempt(() => this.#requests.request('PTRACE_INTERRUPT', PTRACE_INTERRUPT, tid, 0, 0)))
-            waiting.delete(tid);
+          if (!this.#attempt(() => this.#interrupt(tid))) waiting.delete(tid);
         }
         this.#await(waiting, stopped, since);
       }
@@ -298,6 +297,11 @@ export class ProcessStopper {
     }
   }
 
+  /** @throws TraceeGone, TraceError */
+  #interrupt(tid: number): void {
+    this.#requests.request('PTRACE_INTERRUPT', PTRACE_INTERRUPT, tid, 0, 0);
+  }
+
   /** Begins to trace a thread, which runs on. False for one that has ended. */
   #seize(tid: number, first: boolean): boolean {
     try {
@@ -327,9 +331,14 @@ export class ProcessStopper {
         if (status.kind === 'event-stop') {
           stopped.add(tid);
         } else if (status.kind !== 'exited' && status.kind !== 'killed') {
-          // Signals that come first are passed on; the stop comes next.
+          // Signals that come first are passed on. Any stop takes the place of the one that was asked for: ask again.
           const signal = status.kind === 'signal-stop' ? status.signal : 0;
-          if (this.#attempt(() => this.#requests.request('PTRACE_CONT', PTRACE_CONT, tid, 0, signal)))
+          if (
+            this.#attempt(() => {
+              this.#requests.request('PTRACE_CONT', PTRACE_CONT, tid, 0, signal);
+              this.#interrupt(tid);
+            })
+          )
             continue;
         }
         waiting.delete(tid);
@@ -350,20 +359,48 @@ export class ProcessStopper {
     }
   }
 
-  /** Lets go of threads as soon as they stop; the end of this process does, too. */
+  /**
+   * Lets go of threads as soon as they stop, which only stopped ones can be let go; the end of this process does, too.
+   * Those that they have made meanwhile are traced from birth.
+   */
   #linger(waiting: Set<number>): void {
-    if (waiting.size === 0) return;
-    const timer = setInterval(() => {
+    const look = () => {
+      this.#addTraced(waiting);
       for (const tid of waiting) {
         const status = this.#requests.look(tid);
-        if (status === undefined) continue;
+        if (status === undefined) {
+          if (!this.#attempt(() => this.#interrupt(tid))) waiting.delete(tid);
+          continue;
+        }
         waiting.delete(tid);
         if (status.kind === 'exited' || status.kind === 'killed') continue;
         this.#requests.release(tid, status.kind === 'signal-stop' ? status.signal : 0);
       }
-      if (waiting.size === 0) clearInterval(timer);
+      return waiting.size === 0;
+    };
+    if (look() && look()) return;
+    const timer = setInterval(() => {
+      if (look()) clearInterval(timer);
     }, LINGER_MS);
     timer.unref();
+  }
+
+  /** Adds the threads that this process traces. */
+  #addTraced(tids: Set<number>): void {
+    let list: number[];
+    try {
+      list = this.#list();
+    } catch {
+      return;
+    }
+    for (const tid of list) {
+      try {
+        const status = parseStatus(readFileSync(this.#handle.path(`task/${tid}/status`)));
+        if (status.tracerPid === process.pid) tids.add(tid);
+      } catch {
+        // It has ended.
+      }
+    }
   }
 }
 
