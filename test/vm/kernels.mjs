@@ -37,10 +37,10 @@ function archives() {
       .find((line) => pattern.test(line))
       ?.split(' ')
       .at(-1);
-  return {
-    main: uri(/^bookworm /) ?? 'http://deb.debian.org/debian/',
-    security: uri(/^bookworm-security /) ?? 'http://deb.debian.org/debian-security/',
-  };
+  const main = uri(/^bookworm /);
+  if (main === undefined)
+    throw new Error('Cannot fetch kernels: this system gets no packages of Debian 12 (bookworm)');
+  return { main, security: uri(/^bookworm-security /) };
 }
 
 /** apt with lists, sources and cache of its own. */
@@ -55,7 +55,11 @@ class Apt {
     const from = (archive, suite) => `deb [signed-by=${KEYRING}] ${archive} ${suite} main\n`;
     writeFileSync(
       join(folder, 'sources.list'),
-      from(main, 'bookworm') + from(security, 'bookworm-security') + from(main, 'bookworm-backports'),
+      [
+        from(main, 'bookworm'),
+        security === undefined ? '' : from(security, 'bookworm-security'),
+        from(main, 'bookworm-backports'),
+      ].join(''),
     );
     const settings = {
       'Dir::Etc::SourceList': join(folder, 'sources.list'),
