@@ -10,9 +10,17 @@ import {
   PROVIDER_VARIABLE,
 } from '../live/index.js';
 import { CliError, EXIT } from './exit.js';
-import { printable, shorten } from './text.js';
+import { printable } from './text.js';
 
 const MOST_LISTED = 10;
+const MOST_CHARACTERS = 80;
+
+function cut(text: string): string {
+  const characters = [...text];
+  return characters.length <= MOST_CHARACTERS
+    ? text
+    : `${characters.slice(0, MOST_CHARACTERS - 1).join('')}…`;
+}
 
 /**
  * The number of the process that `target`, a number or a name, stands for.
@@ -34,7 +42,7 @@ export function resolveTarget(target: string): number {
   }
   const lines = found
     .slice(0, MOST_LISTED)
-    .map(({ pid, commandLine }) => `  ${String(pid).padStart(8)}  ${shorten(printable(commandLine), 80)}`);
+    .map(({ pid, commandLine }) => `  ${String(pid).padStart(8)}  ${cut(printable(commandLine))}`);
   if (found.length > MOST_LISTED) lines.push(`  … and ${found.length - MOST_LISTED} more`);
   throw new CliError(
     EXIT.usage,

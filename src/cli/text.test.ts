@@ -2,9 +2,10 @@ import { describe, expect, test } from 'vitest';
 import { PAGE_SIZE, type Pagemap } from '../abi/index.js';
 import { KINDS } from '../query/kinds.js';
 import { bar, shares } from './bar.js';
+import { columnsOf, shorten, tableLines } from './columns.js';
 import { countRows, mapsTable } from './commands/maps.js';
 import { intersectRanges, matchesGlob, mergeRanges, parseSize } from './options.js';
-import { columnsOf, humanBytes, outputStyle, printable, type Style, shorten, tableLines } from './text.js';
+import { humanBytes, outputStyle, printable, type Style } from './text.js';
 
 const style = (columns: number, unicode = true): Style => ({ ...outputStyle(false), columns, unicode });
 

@@ -1,13 +1,14 @@
 /** Copies memory to the core file: reads here, while the system's threads write what was read before. */
 import { readSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
+import { PAGE_SIZE } from '../abi/index.js';
 import { bufferAddress, dataRanges, type ProcessMemory } from '../live/index.js';
 import type { CoreFile } from './file.js';
 import type { Layout } from './layout.js';
 
-/** Bytes of each buffer. 4 MiB: larger ones fall out of the processor's caches between reading and writing. */
-const BUFFER_BYTES = 4 << 20;
-const BUFFERS = 3;
+/** Bytes of each buffer, of which a disk wants several at a time. Smaller ones keep it waiting; larger ones bring nothing. */
+const BUFFER_BYTES = 8 << 20;
+const BUFFERS = 4;
 /** Shorter pieces are written at once: handing one to another thread costs more. */
 const LEAST_ASYNCHRONOUS = 128 << 10;
 /** For how long nothing else gets a turn, milliseconds. */
@@ -42,8 +43,10 @@ export class Copier {
     this.#layout = layout;
     this.#hooks = hooks;
     for (let count = 0; count < BUFFERS; count++) {
-      const bytes = new Uint8Array(new ArrayBuffer(BUFFER_BYTES));
-      this.#free.push({ bytes, address: bufferAddress(bytes.buffer) });
+      const buffer = new ArrayBuffer(BUFFER_BYTES + PAGE_SIZE);
+      const address = bufferAddress(buffer);
+      const aligned = Math.ceil(address / PAGE_SIZE) * PAGE_SIZE;
+      this.#free.push({ bytes: new Uint8Array(buffer, aligned - address, BUFFER_BYTES), address: aligned });
     }
   }
 

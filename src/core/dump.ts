@@ -28,6 +28,7 @@ import {
   type LivePagemap,
   openMappedFile,
   openPagemap,
+  type ProcessHandle,
   ProcessMemory,
   ProcessStopper,
   type StoppedProcess,
@@ -166,6 +167,22 @@ interface Kept {
   readonly ranges: readonly number[];
 }
 
+/** What is found out before anything else. */
+interface Beginning {
+  readonly facts: ProcessFacts;
+  readonly filter: number;
+  readonly plan: readonly Planned[];
+}
+
+function begin(handle: ProcessHandle, options: CoreOptions): Beginning {
+  const ownFilter = () =>
+    Number.parseInt(new TextDecoder().decode(handle.read('coredump_filter')).trim(), 16);
+  const filter = options.filter ?? ownFilter();
+  // So that it is known when it is asked for.
+  if (!options.stop) holesAreWritten();
+  return { facts: takeFacts(handle), filter, plan: readPlan(handle, filter) };
+}
+
 class Dump implements Disposable {
   readonly #pid: number;
   readonly #options: CoreOptions;
@@ -177,6 +194,7 @@ class Dump implements Disposable {
   readonly #layout = new Layout(FIRST_DATA_OFFSET);
   readonly #copier: Copier;
   readonly #presence: Presence;
+  readonly #facts: ProcessFacts;
   readonly #filter: number;
   readonly #started: number;
   readonly #rounds: { pages: number; ms: number }[] = [];
@@ -193,7 +211,7 @@ class Dump implements Disposable {
   readonly #unreadable = new PageSet();
   #unreadableCount = 0;
   #exclusive: ReadonlySet<string> = new Set();
-  #plan: readonly Planned[] = [];
+  #plan: readonly Planned[];
   /** What the last round left to copy, ranges and their pages. */
   #written: readonly number[] = [];
   #left = 0;
@@ -205,6 +223,7 @@ class Dump implements Disposable {
     pagemap: LivePagemap,
     tracker: WriteProtectTracker | undefined,
     file: CoreFile,
+    beginning: Beginning,
     options: CoreOptions,
     started: number,
   ) {
@@ -217,7 +236,9 @@ class Dump implements Disposable {
     this.#arch = coreArchitecture()!;
     this.#presence = new Presence(pagemap);
     this.#memory = new ProcessMemory(pagemap.process);
-    this.#filter = options.filter ?? this.#ownFilter();
+    this.#facts = beginning.facts;
+    this.#filter = beginning.filter;
+    this.#plan = beginning.plan;
     this.#copier = new Copier(this.#memory, file, this.#layout, {
       progress: (bytes) => {
         this.#roundBytes += bytes;
@@ -231,11 +252,6 @@ class Dump implements Disposable {
         this.#unreadable.add(page, page + PAGE_SIZE);
       },
     });
-  }
-
-  #ownFilter(): number {
-    const text = new TextDecoder().decode(this.#pagemap.process.read('coredump_filter')).trim();
-    return Number.parseInt(text, 16);
   }
 
   #tell(): void {
@@ -285,7 +301,7 @@ class Dump implements Disposable {
 
   #refreshPlan(): void {
     let plan: readonly Planned[] = updatePlan(this.#pagemap.mappings(), this.#plan, this.#filter);
-    if (plan.some(({ known }) => !known)) plan = readPlan(this.#pagemap, this.#filter);
+    if (plan.some(({ known }) => !known)) plan = readPlan(this.#pagemap.process, this.#filter);
     this.#plan = plan;
     this.#findExclusive();
     for (const { mapping, share } of plan) {
@@ -701,7 +717,6 @@ class Dump implements Disposable {
   async run(): Promise<CoreResult> {
     const { signal, whileStopped } = this.#options;
     signal?.throwIfAborted();
-    const facts: ProcessFacts = takeFacts(this.#pagemap.process);
     const most = this.#options.maxRounds ?? DEFAULT_ROUNDS;
     if (this.#tracker === undefined) this.#refreshPlan();
     else await this.#copyRounds(this.#tracker, most, MOST_VAIN_ROUNDS);
@@ -711,7 +726,6 @@ class Dump implements Disposable {
     const bytes = Math.min(expected, MOST_KEPT_BYTES, Math.floor(freemem() / 4));
     const room = new Uint8Array(new ArrayBuffer(bytes)).fill(1);
     if (this.#tracker !== undefined) {
-      holesAreWritten();
       // In earnest, but with nobody stopped and nothing kept: so that it is compiled when it matters.
       if (this.#lateBytes() < LEAST_KEPT_BYTES) await this.#take(undefined, room);
       // Of what was written meanwhile, as much as can be had without a stop.
@@ -730,7 +744,7 @@ class Dump implements Disposable {
     this.#tracker?.releaseInPieces();
     this.#plan = final.plan;
     await this.#copier.drain();
-    const { bytes: length, storedBytes } = await this.#finish(facts, final);
+    const { bytes: length, storedBytes } = await this.#finish(final);
     return {
       pid: this.#pid,
       file: typeof this.#options.file === 'string' ? this.#options.file : undefined,
@@ -788,7 +802,7 @@ class Dump implements Disposable {
   }
 
   /** Writes what was kept, clears what is gone, and puts the headers and notes to it. */
-  async #finish(facts: ProcessFacts, final: FinalState): Promise<{ bytes: number; storedBytes: number }> {
+  async #finish(final: FinalState): Promise<{ bytes: number; storedBytes: number }> {
     const plan = this.#withoutSecrets(final.plan);
     for (const { start, end, planned } of final.taken) this.#place(planned, start, end);
     for (const { mapping } of new Set(final.shared.map(({ planned }) => planned)))
@@ -811,7 +825,7 @@ class Dump implements Disposable {
       layout: this.#layout,
       arch: this.#arch,
       handle: this.#pagemap.process,
-      facts,
+      facts: this.#facts,
       threads: final.threads,
       plan,
       special: final.special,
@@ -979,11 +993,17 @@ export async function dumpCore(pid: number, options: CoreOptions): Promise<CoreR
   try {
     if (options.stop) {
       using pagemap = openPagemap(pid);
-      using dump = new Dump(pagemap, undefined, file, options, started);
+      const beginning = begin(pagemap.process, options);
+      using dump = new Dump(pagemap, undefined, file, beginning, options, started);
       return await dump.run();
     }
-    using tracker = await trackByProtection(pid);
-    using dump = new Dump(tracker.pagemap, tracker, file, options, started);
+    let beginning: Beginning;
+    using tracker = await trackByProtection(pid, {
+      meanwhile: (handle) => {
+        beginning = begin(handle, options);
+      },
+    });
+    using dump = new Dump(tracker.pagemap, tracker, file, beginning!, options, started);
     return await dump.run();
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;

@@ -16,11 +16,15 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { PAGE_SIZE } from '../abi/index.js';
 import { linkDescriptor, punchHole } from '../live/index.js';
 
 const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
 
 const writeAsync = promisify(write);
+
+/** What O_DIRECT asks for of places, lengths and buffers: a page's size satisfies all disks that are known. */
+const isAligned = (value: number): boolean => value % PAGE_SIZE === 0;
 
 export class CoreFile implements Disposable {
   readonly fd: number;
@@ -29,6 +33,9 @@ export class CoreFile implements Disposable {
   /** Where it has a name already, because the file system has no files without. */
   #part: string | undefined;
   #open = true;
+  /** Past the page cache; -1 where the file system does not do that. */
+  #directFd = -1;
+  #refused = -1;
   readonly #writing = new Set<Promise<void>>();
 
   /**
@@ -50,6 +57,13 @@ export class CoreFile implements Disposable {
       else this.#part = part;
     }
     this.fd = fd;
+    // What is going to be read again at once has to come by the page cache.
+    if (path === undefined) return;
+    try {
+      this.#directFd = openSync(`/proc/self/fd/${fd}`, constants.O_WRONLY | constants.O_DIRECT);
+    } catch {
+      // Then as all others write.
+    }
   }
 
   #temporaryName(): string {
@@ -68,6 +82,11 @@ export class CoreFile implements Disposable {
       done += writeSync(this.fd, bytes, from + done, length - done, offset + done);
   }
 
+  /**
+   * Writes while other things go on. Whole pages from a buffer that begins at one go straight to the disk: the page cache,
+   * which is the other processes', keeps what it has, there is nothing left to wait for in the end, and nobody competes with
+   * the writing back when the process is stopped.
+   */
   async write(bytes: Uint8Array, from: number, length: number, offset: number): Promise<void> {
     const work = this.#writeAll(bytes, from, length, offset);
     this.#writing.add(work);
@@ -79,8 +98,19 @@ export class CoreFile implements Disposable {
   }
 
   async #writeAll(bytes: Uint8Array, from: number, length: number, offset: number): Promise<void> {
-    for (let done = 0; done < length; )
-      done += (await writeAsync(this.fd, bytes, from + done, length - done, offset + done)).bytesWritten;
+    for (let done = 0; done < length; ) {
+      const direct =
+        this.#directFd >= 0 && isAligned(from + done) && isAligned(length) && isAligned(offset + done);
+      const fd = direct ? this.#directFd : this.fd;
+      try {
+        done += (await writeAsync(fd, bytes, from + done, length - done, offset + done)).bytesWritten;
+      } catch (error) {
+        if (!direct || (error as NodeJS.ErrnoException).code !== 'EINVAL') throw error;
+        // A buffer that is not aligned, or a disk with larger blocks. Closed in the end: others may be writing to it.
+        this.#refused = this.#directFd;
+        this.#directFd = -1;
+      }
+    }
   }
 
   /** Waits until nothing is being written. To be done before it is disposed: the number of its descriptor may be reused. */
@@ -123,6 +153,6 @@ export class CoreFile implements Disposable {
     if (!this.#open) return;
     this.#open = false;
     if (this.#part !== undefined) unlinkSync(this.#part);
-    closeSync(this.fd);
+    for (const fd of [this.fd, this.#directFd, this.#refused]) if (fd >= 0) closeSync(fd);
   }
 }

@@ -29,7 +29,8 @@ export class PageSet {
       }
       if (chunk !== undefined) {
         if (to - at === CHUNK_BYTES) {
-          chunk.fill(value ? 0xffffffff : 0);
+          if (value) chunk.fill(0xffffffff);
+          else this.#chunks.delete(number);
         } else {
           for (let page = (at - base) / PAGE_SIZE; page < (to - base) / PAGE_SIZE; page++) {
             if (value) chunk[page >> 5]! |= 1 << (page & 31);
@@ -44,42 +45,64 @@ export class PageSet {
   /** Calls `visit` for each run of pages between `start` and `end` that are in the set, or with `value` false, that are not. */
   runs(start: number, end: number, value: boolean, visit: (start: number, end: number) => void): void {
     let from = -1;
-    const flush = (at: number) => {
-      if (from >= 0) visit(from, at);
-      from = -1;
-    };
     for (let at = start; at < end; ) {
       const number = Math.floor(at / CHUNK_BYTES);
       const base = number * CHUNK_BYTES;
       const to = Math.min(end, base + CHUNK_BYTES);
       const chunk = this.#chunks.get(number);
       if (chunk === undefined) {
-        if (value) flush(at);
-        else if (from < 0) from = at;
-      } else {
-        for (let page = (at - base) / PAGE_SIZE; page < (to - base) / PAGE_SIZE; page++) {
-          const is = ((chunk[page >> 5]! >>> (page & 31)) & 1) === 1;
-          if (is !== value) flush(base + page * PAGE_SIZE);
-          else if (from < 0) from = base + page * PAGE_SIZE;
+        if (!value) from = from < 0 ? at : from;
+        else if (from >= 0) {
+          visit(from, at);
+          from = -1;
+        }
+        at = to;
+        continue;
+      }
+      const last = (to - base) / PAGE_SIZE;
+      for (let page = (at - base) / PAGE_SIZE; page < last; ) {
+        // Bits from this page on that are as sought, seen as ones; a word at a time.
+        const word = chunk[page >> 5]!;
+        const sought = (value ? word : ~word) >>> (page & 31);
+        const rest = 32 - (page & 31);
+        if (from < 0) {
+          // The lowest one.
+          const skip = sought === 0 ? rest : 31 - Math.clz32(sought & -sought);
+          page += skip;
+          if (skip < rest && page < last) from = base + page * PAGE_SIZE;
+        } else {
+          // The lowest zero. What was shifted in at the top is none of them.
+          const zeros = ~sought & (rest === 32 ? -1 : (1 << rest) - 1);
+          const skip = zeros === 0 ? rest : 31 - Math.clz32(zeros & -zeros);
+          page += skip;
+          if (skip < rest && page < last) {
+            visit(from, base + page * PAGE_SIZE);
+            from = -1;
+          }
         }
       }
       at = to;
     }
-    flush(end);
+    if (from >= 0) visit(from, end);
   }
 
   /** Whether any page between `start` and `end` is in the set. */
   some(start: number, end: number): boolean {
-    let found = false;
-    for (let at = start; at < end && !found; ) {
-      const to = Math.min(end, (Math.floor(at / CHUNK_BYTES) + 1) * CHUNK_BYTES);
-      if (this.#chunks.has(Math.floor(at / CHUNK_BYTES))) {
-        this.runs(at, to, true, () => {
-          found = true;
-        });
+    for (let at = start; at < end; ) {
+      const number = Math.floor(at / CHUNK_BYTES);
+      const base = number * CHUNK_BYTES;
+      const to = Math.min(end, base + CHUNK_BYTES);
+      const chunk = this.#chunks.get(number);
+      if (chunk !== undefined) {
+        const last = (to - base) / PAGE_SIZE;
+        for (let page = (at - base) / PAGE_SIZE; page < last; page = (page | 31) + 1) {
+          let word = chunk[page >> 5]! >>> (page & 31);
+          if (last - page < 32) word &= 2 ** (last - page) - 1;
+          if (word !== 0) return true;
+        }
       }
       at = to;
     }
-    return found;
+    return false;
   }
 }

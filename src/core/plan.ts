@@ -1,5 +1,5 @@
 /** Which mappings there are, and what is to become of each. */
-import type { LivePagemap } from '../live/index.js';
+import type { ProcessHandle } from '../live/index.js';
 import { type Mapping, parseSmaps } from '../proc/index.js';
 import { type MappingTraits, NO_TRAITS, type Share, shareOf, traitsOf } from './filter.js';
 
@@ -15,8 +15,8 @@ export interface Planned {
 const HIGHEST_ADDRESS = 2 ** 56;
 
 /** Reads all that can be known. Takes the kernel a look at every page table: not for while the process is stopped. */
-export function readPlan(pagemap: LivePagemap, filter: number): Planned[] {
-  return parseSmaps(pagemap.process.read('smaps'))
+export function readPlan(handle: ProcessHandle, filter: number): Planned[] {
+  return parseSmaps(handle.read('smaps'))
     .filter(({ start }) => start < HIGHEST_ADDRESS)
     .map((mapping) => {
       const traits = traitsOf(mapping);

@@ -30,8 +30,10 @@ describe('sets of pages, against one bit per page', () => {
     const random = randomNumbers(SEED);
     const set = new PageSet();
     const bits = new Uint8Array(PAGES);
-    for (let step = 0; step < 300; step++) {
-      const [from, to] = randomRange(random);
+    for (let step = 0; step < 2000; step++) {
+      // Many ranges of a few pages, some that cover all of a chunk.
+      const [from, most] = randomRange(random);
+      const to = random(3) > 0 ? Math.min(most, from + random(40)) : most;
       const value = random(2);
       bits.fill(value, from, to);
       if (value) set.add(BASE + from * PAGE_SIZE, BASE + to * PAGE_SIZE);

@@ -165,6 +165,8 @@ const DEFAULT_PATIENCE_MS = 1000;
 export interface AttachOptions {
   /** How long to wait for the thread to stop, milliseconds; 1,000 by default. */
   readonly patienceMs?: number | undefined;
+  /** Called once the program that attaches is starting, which takes it about a tenth of a second. What it throws ends that. */
+  readonly meanwhile?: ((handle: ProcessHandle) => void) | undefined;
 }
 
 /** The program that attaches, started for one process. {@link attachUserfaultfd} is all that most need. */
@@ -281,5 +283,6 @@ export async function attachUserfaultfd(
   options: AttachOptions = {},
 ): Promise<Attachment> {
   await using attacher = await Attacher.start(handle, options);
+  options.meanwhile?.(handle);
   return await attacher.attach();
 }

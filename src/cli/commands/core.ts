@@ -202,7 +202,7 @@ export function addCoreCommand(
     .argument('<pid>', 'process number, or the name of one process')
     .option('-o, --output <file>', 'where to write it; - is standard output (default: core.PID)')
     .option('--filter <mask>', "which mappings, as in man core(5); the process's own by default", parseFilter)
-    .option('--max-rounds <n>', 'most rounds of copying while it runs (default: 10)', parseCount)
+    .option('--max-rounds <n>', 'most rounds of copying while it runs (default: 30)', parseCount)
     .option('--max-pause <time>', 'the longest time that it may be stopped for', parseDuration)
     .addOption(
       new Option('--over-pause <what>', 'when that does not suffice: fail, or accept a longer one')

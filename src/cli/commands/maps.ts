@@ -20,12 +20,13 @@ import {
 } from '../../query/index.js';
 import { KINDS, kindIndex } from '../../query/kinds.js';
 import { bar, legend } from '../bar.js';
+import { shorten, tableLines } from '../columns.js';
 import { EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
 import { parseCount } from '../options.js';
 import { Output } from '../output.js';
 import { openTarget, tellProvider } from '../target.js';
-import { hex, humanBytes, outputStyle, plural, printable, type Style, shorten, tableLines } from '../text.js';
+import { hex, humanBytes, outputStyle, plural, printable, type Style } from '../text.js';
 
 export const MAPS_SCHEMA = 'pagemap-scan/maps@1';
 

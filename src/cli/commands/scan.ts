@@ -11,6 +11,7 @@ import {
   RegionJoiner,
   scanLegs,
 } from '../../query/index.js';
+import { shorten } from '../columns.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
 import {
@@ -23,7 +24,7 @@ import {
 } from '../options.js';
 import { Output } from '../output.js';
 import { openTarget, tellProvider } from '../target.js';
-import { hex, humanBytes, humanCount, outputStyle, plural, printable, type Style, shorten } from '../text.js';
+import { hex, humanBytes, humanCount, outputStyle, plural, printable, type Style } from '../text.js';
 import { mappingLabel } from './maps.js';
 
 export const SCAN_SCHEMA = 'pagemap-scan/scan@1';

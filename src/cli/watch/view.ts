@@ -1,6 +1,7 @@
 /** The live view as cells: pure, so that it can be tested without a terminal. */
 import { PAGE_SIZE } from '../../abi/index.js';
-import { hex, humanBytes, humanCount, printable, shorten } from '../text.js';
+import { shorten } from '../columns.js';
+import { hex, humanBytes, humanCount, printable } from '../text.js';
 import { type HeatModel, LEVELS, LogScale, type MappingHeat } from './heat.js';
 import type { CellGrid, CellStyle } from './screen.js';
 
