@@ -53,7 +53,7 @@ import { PageSet } from './page-set.js';
 import { type Planned, readPlan, updatePlan } from './plan.js';
 import { Presence } from './presence.js';
 import { holesAreWritten } from './probe.js';
-import { RangeSet } from './range-set.js';
+import { RangeSet, visitUnion } from './range-set.js';
 import { FIRST_DATA_OFFSET, writeCore } from './segments.js';
 import { type Compression, checkCompression, sendCore } from './send.js';
 import { fileId, hasNoDescriptor, mappedByNobodyElse } from './sharers.js';
@@ -122,6 +122,8 @@ const DEFAULT_ROUNDS = 30;
 const FEW_PAGES = 256;
 /** A round that leaves more than this share of what the best one left has not helped. */
 const HELPFUL = 0.9;
+/** So often it is let go again when there is more to copy at the stop than was thought: a burst. */
+const MOST_RETREATS = 3;
 /** So many rounds in a row may not help: a busy moment is not yet a busy process. */
 const MOST_VAIN_ROUNDS = 3;
 /** What is copied at the stop is kept in memory up to this, and written when the process runs again. */
@@ -487,17 +489,13 @@ class Dump implements Disposable {
     for (const item of items) {
       const { start, end } = item;
       while (index < runs.length && runs[index + 1]! <= start) index += 2;
-      let report = (from: number, to: number) => visit(item, from, to);
-      const changed = new RangeSet();
-      const dirty = this.#dirty.some(start, end);
-      if (dirty) report = (from, to) => changed.add(from, to);
+      const found: number[] = [];
       for (let next = index; next < runs.length && runs[next]! < end; next += 2)
-        report(Math.max(start, runs[next]!), Math.min(end, runs[next + 1]!));
-      if (!dirty) continue;
-      this.#dirty.runs(start, end, true, report);
-      changed.parts(start, end, (from, to, inside) => {
-        if (inside) visit(item, from, to);
-      });
+        found.push(Math.max(start, runs[next]!), Math.min(end, runs[next + 1]!));
+      const known: number[] = [];
+      if (this.#dirty.some(start, end))
+        this.#dirty.runs(start, end, true, (from, to) => known.push(from, to));
+      visitUnion(found, known, (from, to) => visit(item, from, to));
     }
   }
 
@@ -563,8 +561,16 @@ class Dump implements Disposable {
     return present;
   }
 
-  /** Takes all that is to be taken of the stopped process. */
-  async #take(stopped: StoppedProcess | undefined, room: Uint8Array<ArrayBuffer>): Promise<FinalState> {
+  /**
+   * Takes all that is to be taken of the stopped process.
+   *
+   * @param mayRetreat when it is more than there is room for, or than the pause allows, undefined is the answer
+   */
+  async #take(
+    stopped: StoppedProcess | undefined,
+    room: Uint8Array<ArrayBuffer>,
+    mayRetreat: boolean,
+  ): Promise<FinalState | undefined> {
     const buffer = new RegionBuffer(8192);
     const plan = updatePlan(this.#pagemap.mappings(), this.#plan, this.#filter);
     this.#pagemap.checkAlive();
@@ -635,7 +641,12 @@ class Dump implements Disposable {
     for (const { start, end } of taken) bytes += end - start;
     for (const { start, end } of sharedData) bytes += end - start;
     for (const { start, end } of taken) this.#unreadable.delete(start, end);
-    if (stopped !== undefined) this.#checkPause(stopped.elapsedMs, bytes);
+    if (mayRetreat && stopped !== undefined) {
+      if (bytes > room.byteLength || this.#exceedsPause(stopped.elapsedMs, bytes) !== undefined)
+        return undefined;
+    } else if (stopped !== undefined) {
+      this.#checkPause(stopped.elapsedMs, bytes);
+    }
     if (this.#tracker === undefined) this.#checkSpace(bytes);
     let kept: Kept | undefined;
     if (bytes <= room.byteLength) {
@@ -699,11 +710,17 @@ class Dump implements Disposable {
     return { bytes: room, ranges: all };
   }
 
-  /** What the pause will come to; measured: copying runs at some 2 GiB/s. */
-  #checkPause(elapsedMs: number, bytes: number): void {
+  /** What the pause will come to, milliseconds, when that is too long; measured: copying runs at some 2 GiB/s. */
+  #exceedsPause(elapsedMs: number, bytes: number): number | undefined {
     const { maxPauseMs } = this.#options;
     const estimateMs = elapsedMs + (bytes / 2 ** 31) * 1000;
-    if (maxPauseMs === undefined || estimateMs <= maxPauseMs) return;
+    return maxPauseMs === undefined || estimateMs <= maxPauseMs ? undefined : estimateMs;
+  }
+
+  #checkPause(elapsedMs: number, bytes: number): void {
+    const { maxPauseMs } = this.#options;
+    const estimateMs = this.#exceedsPause(elapsedMs, bytes);
+    if (estimateMs === undefined) return;
     throw failure(
       `dump process ${this.#pid} within the pause that was allowed`,
       'ETIMEDOUT',
@@ -721,22 +738,30 @@ class Dump implements Disposable {
     if (this.#tracker === undefined) this.#refreshPlan();
     else await this.#copyRounds(this.#tracker, most, MOST_VAIN_ROUNDS);
     const stopper = new ProcessStopper(this.#pagemap.process);
-    // More than the last round left: it goes on writing until it stands still.
-    const expected = LEAST_KEPT_BYTES + this.#lateBytes() + 2 * this.#left * PAGE_SIZE;
+    // Some more than the last round left: it goes on writing until it stands still.
+    const expected = LEAST_KEPT_BYTES + this.#lateBytes() + this.#left * PAGE_SIZE;
     const bytes = Math.min(expected, MOST_KEPT_BYTES, Math.floor(freemem() / 4));
     const room = new Uint8Array(new ArrayBuffer(bytes)).fill(1);
     if (this.#tracker !== undefined) {
       // In earnest, but with nobody stopped and nothing kept: so that it is compiled when it matters.
-      if (this.#lateBytes() < LEAST_KEPT_BYTES) await this.#take(undefined, room);
+      if (this.#lateBytes() < LEAST_KEPT_BYTES) await this.#take(undefined, room, false);
       // Of what was written meanwhile, as much as can be had without a stop.
       await this.#copyRounds(this.#tracker, most, 1);
     }
     let final: FinalState;
     let pauseMs: number;
-    for (;;) {
+    for (let retreats = 0; ; ) {
       const before = this.#exclusive;
       this.#round = 'stop';
-      ({ final, pauseMs } = await this.#pause(stopper, room, whileStopped));
+      const mayRetreat =
+        this.#tracker !== undefined && retreats < MOST_RETREATS && this.#rounds.length < most;
+      const taken = await this.#pause(stopper, room, mayRetreat, whileStopped);
+      if (taken === undefined) {
+        retreats++;
+        await this.#copyRounds(this.#tracker!, most, 1);
+        continue;
+      }
+      ({ final, pauseMs } = taken);
       this.#findExclusive();
       // Somebody else has got hold of memory that was only its own: once more.
       if ([...before].every((id) => this.#exclusive.has(id))) break;
@@ -784,15 +809,17 @@ class Dump implements Disposable {
   async #pause(
     stopper: ProcessStopper,
     room: Uint8Array<ArrayBuffer>,
+    mayRetreat: boolean,
     whileStopped: CoreOptions['whileStopped'],
-  ): Promise<{ final: FinalState; pauseMs: number }> {
+  ): Promise<{ final: FinalState; pauseMs: number } | undefined> {
     prioritise(-20);
     let since: number;
-    let final: FinalState;
+    let final: FinalState | undefined;
     try {
       using stopped = stopper.stop();
       since = stopped.since;
-      final = await this.#take(stopped, room);
+      final = await this.#take(stopped, room, mayRetreat);
+      if (final === undefined) return undefined;
       await this.#copier.drain();
       whileStopped?.(stopped);
     } finally {

@@ -38,3 +38,27 @@ export class RangeSet {
     }
   }
 }
+
+/** Visits what lies in either of two lists of ranges (start and end in turns, ascending), in order; those that touch as one. */
+export function visitUnion(
+  some: readonly number[],
+  others: readonly number[],
+  visit: (start: number, end: number) => void,
+): void {
+  let start = -1;
+  let end = -1;
+  for (let one = 0, other = 0; one < some.length || other < others.length; ) {
+    const first = other >= others.length || some[one]! <= others[other]!;
+    const from = first ? some[one]! : others[other]!;
+    const to = first ? some[one + 1]! : others[other + 1]!;
+    if (first) one += 2;
+    else other += 2;
+    if (from <= end) {
+      end = Math.max(end, to);
+      continue;
+    }
+    if (end >= 0) visit(start, end);
+    [start, end] = [from, to];
+  }
+  if (end >= 0) visit(start, end);
+}

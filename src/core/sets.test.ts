@@ -3,7 +3,7 @@ import { PAGE_SIZE } from '../abi/index.js';
 import { forEachPiece } from './copier.js';
 import { Layout } from './layout.js';
 import { PageSet } from './page-set.js';
-import { RangeSet } from './range-set.js';
+import { RangeSet, visitUnion } from './range-set.js';
 
 const SEED = 20240601;
 
@@ -30,7 +30,7 @@ describe('sets of pages, against one bit per page', () => {
     const random = randomNumbers(SEED);
     const set = new PageSet();
     const bits = new Uint8Array(PAGES);
-    for (let step = 0; step < 2000; step++) {
+    for (let step = 0; step < 800; step++) {
       // Many ranges of a few pages, some that cover all of a chunk.
       const [from, most] = randomRange(random);
       const to = random(3) > 0 ? Math.min(most, from + random(40)) : most;
@@ -53,6 +53,35 @@ describe('sets of pages, against one bit per page', () => {
       const some = bits.subarray(first, last).includes(1);
       expect(set.some(BASE + first * PAGE_SIZE, BASE + last * PAGE_SIZE)).toBe(some);
     }
+  });
+
+  test('the union of two lists of ranges', () => {
+    for (let seed = SEED; seed < SEED + 60; seed++) {
+      const random = randomNumbers(seed);
+      const bits = new Uint8Array(PAGES);
+      const lists = [0, 1].map(() => {
+        const list: number[] = [];
+        for (let at = random(9); at < PAGES - 20; at += 1 + random(12)) {
+          const end = at + 1 + random(8);
+          list.push(at, end);
+          bits.fill(1, at, end);
+          at = end;
+        }
+        return list;
+      });
+      const seen = new Uint8Array(PAGES);
+      let last = -1;
+      visitUnion(lists[0]!, lists[1]!, (start, end) => {
+        expect(start).toBeGreaterThan(last);
+        expect(end).toBeGreaterThan(start);
+        last = end;
+        seen.fill(1, start, end);
+      });
+      expect(seen, `seed ${seed}`).toEqual(bits);
+    }
+    const none: number[] = [];
+    visitUnion([], [], (start) => none.push(start));
+    expect(none).toEqual([]);
   });
 
   test('RangeSet', () => {
