@@ -92,6 +92,8 @@ export interface CoreOptions {
   readonly shared?: 'stop' | 'running' | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: CoreProgress) => void) | undefined;
+  /** Called right before the process is stopped: for tests. */
+  readonly beforeStop?: (() => void) | undefined;
   /** Called with the process still stopped, when all has been taken of it: for tests. */
   readonly whileStopped?: ((stopped: StoppedProcess) => void) | undefined;
 }
@@ -105,7 +107,10 @@ export interface CoreResult {
   readonly bytes: number;
   /** What the file takes on the disk; of a stream, what was written to it. */
   readonly storedBytes: number;
-  /** For how long the process was stopped, milliseconds; starting to track stops one thread for about half of one more. */
+  /**
+   * For how long the process was stopped at the longest, milliseconds; starting to track stops one thread for about half of
+   * one more. When it turns out to have written more than expected, it is let go after some of them, and stopped once more.
+   */
   readonly pauseMs: number;
   readonly totalMs: number;
   /** Copying while it ran. */
@@ -732,8 +737,7 @@ class Dump implements Disposable {
   // --- All of it ---------------------------------------------------------------------------------------------------
 
   async run(): Promise<CoreResult> {
-    const { signal, whileStopped } = this.#options;
-    signal?.throwIfAborted();
+    this.#options.signal?.throwIfAborted();
     const most = this.#options.maxRounds ?? DEFAULT_ROUNDS;
     if (this.#tracker === undefined) this.#refreshPlan();
     else await this.#copyRounds(this.#tracker, most, MOST_VAIN_ROUNDS);
@@ -748,20 +752,21 @@ class Dump implements Disposable {
       // Of what was written meanwhile, as much as can be had without a stop.
       await this.#copyRounds(this.#tracker, most, 1);
     }
-    let final: FinalState;
-    let pauseMs: number;
+    let final: FinalState | undefined;
+    let longestMs = 0;
     for (let retreats = 0; ; ) {
       const before = this.#exclusive;
       this.#round = 'stop';
       const mayRetreat =
         this.#tracker !== undefined && retreats < MOST_RETREATS && this.#rounds.length < most;
-      const taken = await this.#pause(stopper, room, mayRetreat, whileStopped);
+      const { taken, pauseMs } = await this.#pause(stopper, room, mayRetreat);
+      longestMs = Math.max(longestMs, pauseMs);
       if (taken === undefined) {
         retreats++;
         await this.#copyRounds(this.#tracker!, most, 1);
         continue;
       }
-      ({ final, pauseMs } = taken);
+      final = taken;
       this.#findExclusive();
       // Somebody else has got hold of memory that was only its own: once more.
       if ([...before].every((id) => this.#exclusive.has(id))) break;
@@ -775,7 +780,7 @@ class Dump implements Disposable {
       file: typeof this.#options.file === 'string' ? this.#options.file : undefined,
       bytes: length,
       storedBytes,
-      pauseMs,
+      pauseMs: longestMs,
       totalMs: performance.now() - this.#started,
       rounds: this.#rounds,
       stoppedPages: final.pages,
@@ -810,22 +815,24 @@ class Dump implements Disposable {
     stopper: ProcessStopper,
     room: Uint8Array<ArrayBuffer>,
     mayRetreat: boolean,
-    whileStopped: CoreOptions['whileStopped'],
-  ): Promise<{ final: FinalState; pauseMs: number } | undefined> {
+  ): Promise<{ taken: FinalState | undefined; pauseMs: number }> {
+    const { beforeStop, whileStopped } = this.#options;
+    beforeStop?.();
     prioritise(-20);
     let since: number;
-    let final: FinalState | undefined;
+    let taken: FinalState | undefined;
     try {
       using stopped = stopper.stop();
       since = stopped.since;
-      final = await this.#take(stopped, room, mayRetreat);
-      if (final === undefined) return undefined;
-      await this.#copier.drain();
-      whileStopped?.(stopped);
+      taken = await this.#take(stopped, room, mayRetreat);
+      if (taken !== undefined) {
+        await this.#copier.drain();
+        whileStopped?.(stopped);
+      }
     } finally {
       prioritise(0);
     }
-    return { final, pauseMs: performance.now() - since };
+    return { taken, pauseMs: performance.now() - since };
   }
 
   /** Writes what was kept, clears what is gone, and puts the headers and notes to it. */

@@ -2,14 +2,17 @@
 import { execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -31,6 +34,8 @@ import { startWrites } from '../support/writes.js';
 const live = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler');
 const asRoot = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler', 'root');
 const withGdb = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler', 'gdb');
+const withLldb = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler', 'lldb');
+const withDrgn = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler', 'drgn');
 const withElfutils = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler', 'elfutils');
 
 const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-core-'));
@@ -66,6 +71,60 @@ describe('exact', () => {
     } finally {
       await target.stop();
     }
+  });
+
+  describe('a burst of writes right before the stop', () => {
+    const bytes = 32 << 20;
+    let mark = 0;
+    let stops = 0;
+    /** As if by the process itself: each page of 32 MiB. */
+    const burst = (target: Torn) => {
+      const memory = openSync(`/proc/${target.pid}/mem`, 'r+');
+      mark++;
+      for (let at = 0; at < bytes; at += 4096)
+        writeSync(memory, Uint8Array.of(mark), 0, 1, target.start + at + 100);
+      closeSync(memory);
+    };
+    const marks = (target: Torn) => {
+      const core = new CoreReader(file);
+      const memory = core.memory(target.start, bytes)!;
+      core.close();
+      return new Set(Array.from({ length: bytes / 4096 }, (_, page) => memory[page * 4096 + 100]));
+    };
+    const dump = async (options: Partial<CoreOptions>, most: number) => {
+      const target = await startTorn(torn(), 64, 1, 1000);
+      stops = 0;
+      try {
+        await dumpCore(target.pid, {
+          file,
+          ...options,
+          beforeStop: () => {
+            if (++stops <= most) burst(target);
+          },
+        });
+        expect(marks(target)).toEqual(new Set([mark]));
+      } finally {
+        expect(leftovers(target.pid)).toBeUndefined();
+        await target.stop();
+      }
+    };
+
+    live('it is let go and copied meanwhile, then stopped once more', async () => {
+      await dump({}, 1);
+      expect(stops).toBe(2);
+    });
+
+    live('it is not let go for ever', async () => {
+      await dump({}, 100);
+      expect(stops).toBe(4);
+    });
+
+    live('a pause that is too long is tried to be avoided, then refused', async () => {
+      await dump({ maxPauseMs: 10_000 }, 1);
+      expect(stops).toBe(2);
+      await expect(dump({ maxPauseMs: 0 }, 100)).rejects.toMatchObject({ code: 'ETIMEDOUT' });
+      expect(stops).toBe(4);
+    });
   });
 
   test('a torn copy would be noticed', async () => {
@@ -266,6 +325,44 @@ describe('debuggers', () => {
       `--executable=${nativeProgram('harmless', ['-pthread'])}`,
     ]);
     expect(stdout.match(/^TID /gm)?.length).toBe(4);
+    child.stdin.end('q');
+    await once(child, 'close');
+  });
+
+  withLldb('lldb shows its threads, their stacks and its memory', async () => {
+    const child = await waiting();
+    const program = nativeProgram('harmless', ['-pthread']);
+    await dumpCore(child.pid!, { file });
+    const look = ['thread list', 'thread backtrace all', 'x/4xb $sp'];
+    const { stdout } = await run('lldb', [
+      ...['--no-lldbinit', '--batch', '--core', file, program],
+      ...look.flatMap((command) => ['-o', command]),
+    ]);
+    expect(stdout).toContain(`Process ${child.pid} stopped`);
+    expect(stdout.match(/^[ *] thread #\d+: tid = \d+/gm)?.length).toBe(4);
+    const [, backtraces] = stdout.split('(lldb) thread backtrace all');
+    expect(backtraces!.match(/frame #\d+: 0x[0-9a-f]+ harmless`main/g)?.length).toBe(1);
+    expect(backtraces!.match(/frame #0: 0x[0-9a-f]+ libc\.so\.6`/g)?.length).toBe(4);
+    expect(backtraces).toMatch(/0x[0-9a-f]+: 0x[0-9a-f]{2} 0x/);
+    child.stdin.end('q');
+    await once(child, 'close');
+  });
+
+  withDrgn('drgn shows its threads and memory', async () => {
+    const child = await waiting();
+    await dumpCore(child.pid!, { file });
+    const script = join(folder, 'look.py');
+    const read = '[m.hex() for m in [prog.read(prog.main_thread().stack_trace()[0].register("rsp"), 8)]]';
+    writeFileSync(script, `print(sorted(t.tid for t in prog.threads()), ${read})\n`);
+    const tids = readdirSync(`/proc/${child.pid}/task`)
+      .map(Number)
+      .sort((a, b) => a - b);
+    try {
+      const { stdout } = await run('drgn', ['-q', '-c', file, script]);
+      expect(stdout).toMatch(new RegExp(`^\\[${tids.join(', ')}\\] \\['[0-9a-f]{16}'\\]$`, 'm'));
+    } finally {
+      rmSync(script);
+    }
     child.stdin.end('q');
     await once(child, 'close');
   });

@@ -192,6 +192,27 @@ testWhere('pagemap-scan')(
   TIMEOUT_MS,
 );
 
+testWhere('pagemap-scan', 'wp-async', 'ptrace')(
+  'pmscan core --compress zstd, which older ones cannot',
+  async () => {
+    const child = spawn('sleep', ['600'], { stdio: 'ignore' });
+    const compressed = join(FOLDER, 'sleep.core.zst');
+    try {
+      const { bytes } = JSON.parse(
+        await pmscan('core', String(child.pid), '-o', compressed, '--compress', 'zstd', '--json'),
+      ) as { bytes: number };
+      const script = `const core = require('zlib').zstdDecompressSync(require('fs').readFileSync(process.argv[1]));
+        console.log(core.length, core.toString('latin1', 1, 4))`;
+      const { stdout } = await run(FOLDER, nodeIn(FOLDER), '-e', script, compressed);
+      expect(stdout.trim()).toBe(`${bytes} ELF`);
+    } finally {
+      child.kill();
+      rmSync(compressed, { force: true });
+    }
+  },
+  TIMEOUT_MS,
+);
+
 testWhere('pagemap-scan')(
   'unit tests and the live conformance suite',
   async () => {

@@ -25,6 +25,8 @@ const EXTRA: Readonly<Record<string, () => string | undefined>> = {
   chromium: () => (hasChromium() ? undefined : 'there is no Chromium'),
   prometheus: () => (existsSync(PROMETHEUS) ? undefined : `there is no ${PROMETHEUS}`),
   gdb: () => program('gdb'),
+  lldb: () => program('lldb'),
+  drgn: () => program('drgn'),
   elfutils: () => program('eu-stack'),
   setpriv: () => {
     const { error } = spawnSync('setpriv', ['--version'], { stdio: 'ignore' });
