@@ -16,11 +16,16 @@ export class RecentWrites {
   readonly #chunks = new Map<number, Uint32Array>();
   /** Columns in the longest window, oldest first: pages whose last write is in it. */
   readonly #columns = new Map<number, { startMs: number; pages: number }>();
+  readonly #forgets: boolean;
   #column = 1;
   #fresh = 0;
+  /** Pages written at least once since the beginning; with `forgets`, some may count again. */
+  distinctPages = 0;
 
-  constructor(windowsMs: readonly number[]) {
+  /** @param options.forgets what was written before the longest window; true by default */
+  constructor(windowsMs: readonly number[], options: { readonly forgets?: boolean } = {}) {
     this.#windowsMs = windowsMs;
+    this.#forgets = options.forgets ?? true;
   }
 
   /** Takes pages written in the current column, bytes, page-aligned. */
@@ -41,7 +46,7 @@ export class RecentWrites {
         if (before !== 0) {
           const column = this.#columns.get(before);
           if (column !== undefined) column.pages--;
-        }
+        } else this.distinctPages++;
         this.#fresh++;
         chunk[page] = now;
       }
@@ -59,7 +64,7 @@ export class RecentWrites {
       if (from + (endMs - startMs) / 2 >= longest) break;
       this.#columns.delete(column);
     }
-    if (this.#column % SWEEP_COLUMNS === 0) this.#sweep();
+    if (this.#forgets && this.#column % SWEEP_COLUMNS === 0) this.#sweep();
     this.#column++;
     const newest = this.#column - 1;
     return this.#windowsMs.map((windowMs) => {

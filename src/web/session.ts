@@ -6,6 +6,7 @@ import { kernelCategories, type LivePagemap, openPagemap } from '../live/index.j
 import { type ProcessTracker, trackProcess } from '../track/index.js';
 import { type HeatLimits, HeatStore } from './heat.js';
 import { Layout } from './layout.js';
+import type { Meter } from './meter.js';
 import {
   type AboutModel,
   MODEL_SCHEMA,
@@ -29,7 +30,13 @@ export interface SessionOptions {
   readonly durationMs?: number;
   /** How many processes are looked at: they share the budget. */
   readonly sharers?: () => number;
+  /** Asked once, when the process has been opened: who makes metrics of it. */
+  readonly meter?: (about: AboutModel) => Meter;
 }
+
+/** An interval that ends later than that share of it after its time is late. */
+const LATE_SHARE = 0.1;
+const LATE_LEAST_MS = 10;
 
 function reasonOf(error: unknown): string {
   if (error instanceof PagemapError) return error.hint ?? error.message;
@@ -45,7 +52,8 @@ export class Session {
   readonly #pagemap: LivePagemap;
   readonly #layout: Layout;
   readonly #heat: HeatStore;
-  readonly #about: AboutModel;
+  readonly about: AboutModel;
+  readonly #meter: Meter | undefined;
   readonly #listeners = new Set<(message: StreamMessage) => void>();
   readonly #began = performance.now();
   readonly #closing = new AbortController();
@@ -65,7 +73,7 @@ export class Session {
     this.#pagemap = openPagemap(pid);
     try {
       const commandLine = Buffer.from(this.#pagemap.process.read('cmdline')).toString('utf8');
-      this.#about = {
+      this.about = {
         pid,
         name: this.#pagemap.process.name(),
         commandLine: commandLine.split('\0').join(' ').trim().slice(0, 4096),
@@ -79,6 +87,7 @@ export class Session {
       this.#pagemap[Symbol.dispose]();
       throw error;
     }
+    this.#meter = options.meter?.(this.about);
     this.done = this.#run();
   }
 
@@ -108,7 +117,7 @@ export class Session {
       : { atMs: this.#layoutAtMs, mappings: this.#layout.mappings };
     return {
       schema: MODEL_SCHEMA,
-      about: this.#about,
+      about: this.about,
       tracking: this.#tracking,
       layout,
       heat: this.#heat.model(),
@@ -156,6 +165,7 @@ export class Session {
       // What was seen can still be shown; finer cells cannot be had any more.
       this.#tracker?.dispose();
       this.#pagemap[Symbol.dispose]();
+      await this.#meter?.end();
     }
   }
 
@@ -178,6 +188,7 @@ export class Session {
     if (update === undefined) return Number.POSITIVE_INFINITY;
     const { changed, gone, costMs } = update;
     this.#layoutAtMs = this.#now();
+    this.#meter?.layout(this.#layout.mappings);
     this.#tell({
       type: 'layout',
       atMs: this.#layoutAtMs,
@@ -208,17 +219,26 @@ export class Session {
     }
   }
 
+  readonly #add = (start: number, end: number): void => {
+    this.#heat.add(start, end);
+    this.#meter?.region(start, end);
+  };
+
   /** Collects what was written, if it is time; with `last`, if there is enough of an interval to tell of. */
   #column(last = false): void {
     const tracker = this.#tracker;
     if (tracker === undefined) return;
     const due = last ? this.#columnEndMs + this.#options.intervalMs / 4 : this.#nextColumn;
-    if (this.#now() < due) return;
+    const lateMs = this.#now() - due;
+    if (lateMs < 0) return;
     const before = performance.now();
-    const { mappings } = tracker.collect(this.#heat.add);
+    const interval = tracker.collect(this.#add);
     const startMs = this.#columnEndMs;
-    this.#columnEndMs = this.#now();
-    const update = this.#heat.endInterval(mappings, startMs, this.#columnEndMs, this.#layout.permsOf);
+    const endMs = this.#now();
+    this.#columnEndMs = endMs;
+    const update = this.#heat.endInterval(interval.mappings, startMs, endMs, this.#layout.permsOf);
+    const late = !last && lateMs > Math.max(LATE_LEAST_MS, this.#options.intervalMs * LATE_SHARE);
+    this.#meter?.interval(interval, { startMs, endMs, late }, tracker.skipped.length);
     this.#tell({ type: 'column', ...update, ownShare: this.#ownShare() });
     const skipped = tracker.skipped.slice(0, MOST_SKIPPED);
     if (JSON.stringify(skipped) !== JSON.stringify(this.#tracking.skipped ?? [])) {
@@ -268,16 +288,21 @@ export class SessionPool {
   /**
    * The session of a process; `release` it when done.
    *
+   * @param meter for a session that is begun
    * @throws ProcessError for a process that cannot be looked at
    */
-  take(pid: number): { session: Session; release: () => void } {
+  take(pid: number, meter?: SessionOptions['meter']): { session: Session; release: () => void } {
     let entry = this.#sessions.get(pid);
     if (entry?.session.ended && entry.users === 0) {
       this.#end(pid);
       entry = undefined;
     }
     if (entry === undefined) {
-      const session = new Session(pid, { ...this.#options, sharers: () => this.#sessions.size });
+      const session = new Session(pid, {
+        ...this.#options,
+        sharers: () => this.#sessions.size,
+        ...(meter === undefined ? {} : { meter }),
+      });
       entry = { session, users: 0 };
       this.#sessions.set(pid, entry);
     }

@@ -1,10 +1,11 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import { PAGE_SIZE } from '../../abi/index.js';
 import { type LivePagemap, openPagemap, ProcessError } from '../../live/index.js';
-import { Metrics, MetricsError, pushesMetrics } from '../../metrics/index.js';
+import type { Metrics } from '../../metrics/index.js';
 import { Recorder, RecordingError, takeLayout, WORKING_SET_WINDOWS_MS } from '../../record/index.js';
 import { type ProcessTracker, trackProcess } from '../../track/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
+import { addMetricsOption, type MetricsTarget, metricsOption, startMetrics } from '../metrics.js';
 import { parseDuration, parseSize } from '../options.js';
 import { Output } from '../output.js';
 import { requireProvider, resolveTarget } from '../target.js';
@@ -19,7 +20,7 @@ export const RECORD_SCHEMA = 'pagemap-scan/record@1';
 
 export interface RecordCommandOptions {
   readonly output?: string;
-  readonly metrics?: MetricsTarget;
+  readonly metrics?: MetricsTarget | true;
   readonly interval: number;
   readonly duration?: number;
   readonly layout?: number;
@@ -29,24 +30,6 @@ export interface RecordCommandOptions {
   readonly host?: string;
   readonly force?: boolean;
   readonly json?: boolean;
-}
-
-/** An address to listen at, or `push`: only to a collector. */
-export type MetricsTarget = { readonly host: string; readonly port: number } | 'push';
-
-/** On this machine only; the port that OpenTelemetry has registered for it. */
-const DEFAULT_METRICS = { host: '127.0.0.1', port: 9464 } as const;
-
-function parseMetrics(text: string): MetricsTarget {
-  if (text === 'push') return text;
-  const match = /^(?:\[([0-9a-f:.]+)\]|([^:[\]\s]*)):(\d{1,5})$/i.exec(text);
-  const port = Number(match?.[3]);
-  if (match === null || port > 65_535) {
-    throw new InvalidArgumentError(
-      'Give an address to listen at, 127.0.0.1:9464, or `push`; the process goes before it: pmscan record 1234 --metrics.',
-    );
-  }
-  return { host: match[1] ?? (match[2] || DEFAULT_METRICS.host), port };
 }
 
 /** How often all pages are looked at, by default: more mappings, less often, so that the rows stay in bounds. */
@@ -234,12 +217,6 @@ function checkUsage(
       'Cannot tell where to record to: give a file or folder, `-o FILE.parquet`, or --metrics, or both',
     );
   }
-  if (metrics === 'push' && !pushesMetrics()) {
-    throw new CliError(
-      EXIT.usage,
-      'Cannot tell where to push metrics to: set OTEL_EXPORTER_OTLP_ENDPOINT, http://localhost:4318 for example',
-    );
-  }
 }
 
 /** The work of `pmscan record`. */
@@ -249,6 +226,7 @@ export async function recordCommand(
   options: RecordCommandOptions,
 ): Promise<ExitCode> {
   checkUsage(target, commandLine, options);
+  const metricsTarget = metricsOption(options.metrics);
   using stop = new Stop();
   await using watched = commandLine === undefined ? undefined : new Watched(commandLine, false);
   const pid = watched === undefined ? resolveTarget(target!) : await watched.started();
@@ -258,7 +236,9 @@ export async function recordCommand(
   let metrics: Metrics | undefined;
   let recorder: Recorder | undefined;
   try {
-    metrics = await startMetrics(about, options);
+    if (metricsTarget !== undefined) {
+      metrics = (await startMetrics(metricsTarget)).add({ ...about, host: options.host }, true);
+    }
     using tracker = await trackProcess(pid);
     // Only now: of a process that cannot be tracked no empty file is left.
     recorder = await createRecorder(about, options);
@@ -288,26 +268,6 @@ export async function recordCommand(
 
 type About = ReturnType<typeof describe>;
 
-async function startMetrics(about: About, options: RecordCommandOptions): Promise<Metrics | undefined> {
-  const { metrics: target, host } = options;
-  if (target === undefined) return undefined;
-  try {
-    const metrics = await Metrics.start(
-      { ...about, host },
-      {
-        listen: target === 'push' ? undefined : target,
-        toolVersion: version,
-        onError: (message) => process.stderr.write(`pmscan: metrics: ${printable(message)}\n`),
-      },
-    );
-    if (metrics.url !== undefined) process.stderr.write(`pmscan: metrics at ${metrics.url}\n`);
-    return metrics;
-  } catch (error) {
-    if (error instanceof MetricsError) throw new CliError(EXIT.failed, error.message, { cause: error });
-    throw error;
-  }
-}
-
 async function createRecorder(about: About, options: RecordCommandOptions): Promise<Recorder | undefined> {
   const { output, interval, flush, rotate, rotateSize, host, force } = options;
   if (output === undefined) return undefined;
@@ -335,7 +295,7 @@ export function addRecordCommand(
   run: (work: () => Promise<ExitCode>) => Promise<void>,
   commandLine: readonly string[] | undefined,
 ): void {
-  program
+  const command = program
     .command('record')
     .description('record which pages a running process writes, and what they are, as Parquet')
     .usage('[options] <pid> -o <path>\n       pmscan record [options] -o <path> -- <command> [args...]')
@@ -350,12 +310,8 @@ export function addRecordCommand(
     )
     .option('--flush <time>', 'what is older is safe, whatever happens', parseDuration, 30_000)
     .option('--rotate <time>', 'folder: begin a new file after this long', parseDuration, 3_600_000)
-    .option('--rotate-size <size>', 'folder: begin a new file when it is larger', parseSize, 64 * 2 ** 20)
-    .option(
-      '--metrics [address]',
-      `metrics for Prometheus at HOST:PORT, ${DEFAULT_METRICS.host}:${DEFAULT_METRICS.port} by default; \`push\`: only to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names`,
-      parseMetrics,
-    )
+    .option('--rotate-size <size>', 'folder: begin a new file when it is larger', parseSize, 64 * 2 ** 20);
+  addMetricsOption(command)
     .option('--host <name>', "what to call this machine (default: the system's name for it)")
     .option('--force', 'replace a file that is there')
     .option('--json', 'say at the end what was recorded, as one JSON document')
@@ -375,10 +331,6 @@ Examples:
   duckdb -c "SELECT name, sum(written_pages) FROM 'redis.parquet' WHERE record = 'write' GROUP BY ALL ORDER BY 2 DESC LIMIT 10"`,
     )
     .action((target: string | undefined, _options: RecordCommandOptions, command: Command) =>
-      run(() => {
-        const options = command.optsWithGlobals();
-        const metrics = options['metrics'] === true ? DEFAULT_METRICS : options['metrics'];
-        return recordCommand(target, commandLine, { ...options, metrics } as RecordCommandOptions);
-      }),
+      run(() => recordCommand(target, commandLine, command.optsWithGlobals() as RecordCommandOptions)),
     );
 }
