@@ -4,12 +4,14 @@ import {
   type BandHeat,
   type ColumnModel,
   type HeatModel,
+  kindsText,
   type LayoutModel,
   type MappingModel,
   MODEL_SCHEMA,
   mappingKind,
   type PageModel,
   REPORT_LIMITS,
+  unknownKinds,
 } from '../web/model.js';
 import type { Recording } from './read.js';
 import type { ColumnName } from './schema.js';
@@ -312,6 +314,11 @@ const LAYOUT_COLUMNS = [
   'cells',
 ] as const satisfies readonly ColumnName[];
 
+/** What cannot be told adds nothing. */
+function touchedPages(pages: readonly (number | null)[]): number {
+  return pages.reduce<number>((sum, count) => sum + (count ?? 0), 0);
+}
+
 interface Grid {
   readonly cellBytes: number;
   readonly cells: Uint8Array;
@@ -344,8 +351,8 @@ async function readLayout(recording: Recording, until: number): Promise<LayoutMo
       const end = start + sizes[row]!;
       const name = String(names[row] ?? '');
       const perms = String(prots[row] ?? '');
-      const pages = numbers.map((column) => column[row]!);
-      pages.push(sizes[row]! / PAGE_SIZE - pages.reduce((sum, count) => sum + count, 0));
+      const pages = numbers.map((column) => (Number.isNaN(column[row]!) ? null : column[row]!));
+      pages.push(sizes[row]! / PAGE_SIZE - touchedPages(pages));
       const kind = mappingKind(name, perms);
       mappings.push({
         start,
@@ -380,8 +387,7 @@ async function readLayout(recording: Recording, until: number): Promise<LayoutMo
 function limitLayout(layout: LayoutModel, limits: AggregateLimits, notes: string[]): LayoutModel {
   let { mappings } = layout;
   if (mappings.length > limits.mappings) {
-    const touched = ({ pages }: MappingModel) =>
-      (pages ?? []).slice(0, -1).reduce((sum, count) => sum + count, 0);
+    const touched = ({ pages }: MappingModel) => touchedPages((pages ?? []).slice(0, -1));
     const kept = new Set([...mappings].sort((a, b) => touched(b) - touched(a)).slice(0, limits.mappings));
     notes.push(
       `Of ${mappings.length.toLocaleString('en-US')} mappings those ${limits.mappings.toLocaleString('en-US')} with most pages are shown.`,
@@ -436,6 +442,8 @@ export async function aggregateRecording(
   const layout = found === null ? null : limitLayout(found, limits, notes);
   const heat =
     intervals.elapsed.length === 0 ? null : await makeHeat(recording, intervals, found, limits, notes, step);
+  const unknown = unknownKinds(layout?.mappings ?? []);
+  if (unknown.size > 0) notes.push(`Not known on the kernel that was recorded: ${kindsText(unknown)}.`);
   if (intervals.late > 0) {
     notes.push(
       `${intervals.late.toLocaleString('en-US')} of ${intervals.elapsed.length.toLocaleString('en-US')} intervals began late; no write is lost by that, but times are less exact.`,
@@ -454,7 +462,9 @@ export async function aggregateRecording(
       beganAt: Date.parse(info.startedAt),
       intervalMs: info.intervalMs,
     },
-    tracking: { state: 'ended', skipped: info.skipped },
+    tracking: info.layoutOnly
+      ? { state: 'off', why: 'it was recorded with --layout-only' }
+      : { state: 'ended', skipped: info.skipped },
     layout,
     heat,
     notes,

@@ -31,8 +31,11 @@ export interface MappingModel {
   readonly name: string;
   readonly deleted?: boolean;
   readonly kind: MappingKind;
-  /** Pages by `KINDS`, together all of the mapping's; left out where the pages were not looked at. */
-  readonly pages?: readonly number[];
+  /**
+   * Pages by `KINDS`, together all of the mapping's; null for kinds that cannot be told, which count as what else they are.
+   * Left out where the pages were not looked at.
+   */
+  readonly pages?: readonly (number | null)[];
   /** For files only: what the pages are, in equal cells. The live page asks for cells as it needs them. */
   readonly grid?: GridModel;
 }
@@ -99,6 +102,8 @@ export interface HeatModel {
 export interface TrackingModel {
   readonly state: 'starting' | 'on' | 'off' | 'ended';
   readonly why?: string;
+  /** By soft-dirty bits: the process is stopped at each interval, and only private memory is tracked. */
+  readonly stops?: boolean;
   /** Writable mappings that are not tracked. */
   readonly skipped?: readonly { readonly name: string; readonly start: number; readonly reason: string }[];
 }
@@ -178,6 +183,22 @@ export function mappingKind(name: string, perms: string): MappingKind {
   if (/^(\/dev\/|anon_inode:|socket:|\/\[aio\])/.test(name)) return 'device';
   if (perms[2] === 'x') return 'code';
   return 'file';
+}
+
+/** The kinds, by index, that cannot be told of these mappings' pages. */
+export function unknownKinds(mappings: readonly MappingModel[]): ReadonlySet<number> {
+  const unknown = new Set<number>();
+  // As one mapping, so all.
+  const pages = mappings.find((mapping) => mapping.pages !== undefined)?.pages ?? [];
+  pages.forEach((count, kind) => {
+    if (count === null) unknown.add(kind);
+  });
+  return unknown;
+}
+
+/** Kinds of pages in words: `huge, guard`. */
+export function kindsText(kinds: ReadonlySet<number>): string {
+  return [...kinds].map((kind) => KINDS[kind]).join(', ');
 }
 
 /**

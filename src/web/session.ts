@@ -2,7 +2,7 @@
 /** One process that is looked at: its layout now and then, its writes every interval, within a budget. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PagemapError } from '../abi/index.js';
-import { kernelCategories, type LivePagemap, openPagemap } from '../live/index.js';
+import { type LivePagemap, openPagemap } from '../live/index.js';
 import { type ProcessTracker, trackProcess } from '../track/index.js';
 import { type HeatLimits, HeatStore } from './heat.js';
 import { Layout } from './layout.js';
@@ -110,6 +110,14 @@ export class Session {
     this.#tell({ type: 'tracking', tracking });
   }
 
+  #on(skipped: NonNullable<TrackingModel['skipped']>): TrackingModel {
+    return {
+      state: 'on',
+      ...(this.#tracker?.provider === 'fallback' ? { stops: true } : {}),
+      ...(skipped.length === 0 ? {} : { skipped }),
+    };
+  }
+
   /** Everything, as of now. With `cells`, as a file needs it, what the pages are as well. */
   model(cells = false): PageModel {
     const layout = cells
@@ -127,7 +135,7 @@ export class Session {
 
   /** As `Layout.tile`. */
   tile(start: number, cellBytes: number, index: number, kinds: number): Uint16Array | undefined {
-    if (kernelCategories() === 0) return undefined;
+    if (this.#pagemap.categories === 0) return undefined;
     try {
       return this.#layout.tile(start, cellBytes, index, kinds);
     } catch (error) {
@@ -143,11 +151,13 @@ export class Session {
 
   async #run(): Promise<void> {
     try {
-      if (kernelCategories() === 0) {
+      // Whoever made it can listen before the first word.
+      await Promise.resolve();
+      if (this.#pagemap.categories === 0) {
         this.#setTracking({ state: 'off', why: 'this kernel has no PAGEMAP_SCAN; Linux 6.7 brought it' });
       }
       let nextLook = await this.#look();
-      if (kernelCategories() !== 0 && !this.#closing.signal.aborted) await this.#attach();
+      if (this.#pagemap.categories !== 0 && !this.#closing.signal.aborted) await this.#attach();
       const end = this.#now() + (this.#options.durationMs ?? Number.POSITIVE_INFINITY);
       while (!this.#closing.signal.aborted && !this.#isOver(end)) {
         if (this.#now() >= nextLook) nextLook = await this.#look();
@@ -176,7 +186,7 @@ export class Session {
 
   /** Looks at the pages, and says when to do so again. */
   async #look(): Promise<number> {
-    if (kernelCategories() === 0) {
+    if (this.#pagemap.categories === 0) {
       const update = this.#layout.list();
       this.#tell({ type: 'layout', atMs: this.#now(), generation: this.#layout.generation, ...update });
       return this.#now() + LOOK_MS;
@@ -210,7 +220,7 @@ export class Session {
       this.#pagemap.checkAlive();
       this.#columnEndMs = this.#now();
       this.#nextColumn = this.#columnEndMs + this.#options.intervalMs;
-      this.#setTracking({ state: 'on' });
+      this.#setTracking(this.#on([]));
     } catch (error) {
       this.#tracker?.dispose();
       this.#tracker = undefined;
@@ -242,7 +252,7 @@ export class Session {
     this.#tell({ type: 'column', ...update, ownShare: this.#ownShare() });
     const skipped = tracker.skipped.slice(0, MOST_SKIPPED);
     if (JSON.stringify(skipped) !== JSON.stringify(this.#tracking.skipped ?? [])) {
-      this.#setTracking({ state: 'on', skipped });
+      this.#setTracking(this.#on(skipped));
     }
     const costMs = performance.now() - before;
     const { intervalMs } = this.#options;

@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
-import { PAGE_SIZE } from '../../abi/index.js';
+import { PAGE_SIZE, PagemapError } from '../../abi/index.js';
 import { type LivePagemap, openPagemap, ProcessError } from '../../live/index.js';
 import type { Metrics } from '../../metrics/index.js';
 import { Recorder, RecordingError, takeLayout, WORKING_SET_WINDOWS_MS } from '../../record/index.js';
 import { type ProcessTracker, trackProcess } from '../../track/index.js';
-import { CliError, EXIT, type ExitCode } from '../exit.js';
+import { CliError, EXIT, type ExitCode, exitCodeOf as errorExit } from '../exit.js';
 import { addMetricsOption, type MetricsTarget, metricsOption, startMetrics } from '../metrics.js';
 import { parseDuration, parseSize } from '../options.js';
 import { Output } from '../output.js';
@@ -24,6 +24,7 @@ export interface RecordCommandOptions {
   readonly interval: number;
   readonly duration?: number;
   readonly layout?: number;
+  readonly layoutOnly?: boolean;
   readonly flush: number;
   readonly rotate: number;
   readonly rotateSize: number;
@@ -39,6 +40,9 @@ function layoutEvery(mappings: number): number {
 
 /** The cells of the address map are for a picture, and the most expensive part of a layout to keep. */
 const CELLS_EVERY_MS = 600_000;
+
+/** Between two layouts it is seen within this time that a process has ended. */
+const MOST_BLIND_MS = 1000;
 
 /** Where what was seen goes. */
 interface Outlets {
@@ -60,6 +64,11 @@ class LayoutTaker {
     this.#every = every;
   }
 
+  /** When it is time again, in elapsed milliseconds. */
+  get dueMs(): number {
+    return this.#due;
+  }
+
   async take(elapsedMs: number, last = false): Promise<void> {
     if (elapsedMs < this.#due && !last) return;
     const withCells = last || elapsedMs >= this.#cellsDue;
@@ -73,6 +82,30 @@ class LayoutTaker {
       // Then the next collect says so.
       if (!(error instanceof ProcessError)) throw error;
     }
+  }
+}
+
+/** What pages are, without their writes: nothing is attached to, and the process not touched. */
+async function takeLayouts(
+  pagemap: LivePagemap,
+  layouts: LayoutTaker,
+  durationMs = Number.POSITIVE_INFINITY,
+  stop: Stop,
+): Promise<{ end: WatchEnd; elapsedMs: number }> {
+  const began = performance.now();
+  for (;;) {
+    const elapsedMs = performance.now() - began;
+    if (stop.signal !== undefined) return { end: 'interrupt', elapsedMs };
+    if (pagemap.ended) return { end: 'process ended', elapsedMs };
+    if (elapsedMs >= durationMs) return { end: 'duration', elapsedMs };
+    await layouts.take(elapsedMs);
+    let timer: NodeJS.Timeout | undefined;
+    const wait = Math.min(MOST_BLIND_MS, Math.min(layouts.dueMs, durationMs) - performance.now() + began);
+    const time = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, Math.max(1, wait));
+    });
+    await Promise.race([time, stop.requested]);
+    clearTimeout(timer);
   }
 }
 
@@ -169,13 +202,12 @@ function describe(pagemap: LivePagemap) {
 async function tell(
   recorder: Recorder | undefined,
   end: WatchEnd,
-  tracker: ProcessTracker,
-  summary: WatchSummary,
+  pid: number,
+  summary: WatchSummary | undefined,
   json: boolean | undefined,
 ): Promise<void> {
   const totals = recorder?.totals ?? { files: [], rows: 0, bytes: 0 };
   const { files, rows, bytes } = totals;
-  conclude(end, summary, tracker);
   if (recorder !== undefined) {
     const where = files.length === 1 ? printable(files[0]!) : `${humanCount(files.length)} files`;
     process.stderr.write(`pmscan: recorded ${plural(rows, 'row')}, ${humanBytes(bytes)}, in ${where}\n`);
@@ -185,13 +217,14 @@ async function tell(
   output.line(
     JSON.stringify({
       schema: RECORD_SCHEMA,
-      pid: tracker.pid,
+      pid,
       recording: recorder?.recording ?? null,
       end,
-      intervals: summary.intervals,
-      lateIntervals: summary.lateIntervals,
-      writtenPages: summary.writtenPages,
-      writtenBytes: summary.writtenPages * PAGE_SIZE,
+      intervals: summary?.intervals ?? 0,
+      lateIntervals: summary?.lateIntervals ?? 0,
+      // Without tracking it is not known: a 0 would be an answer.
+      writtenPages: summary?.writtenPages ?? null,
+      writtenBytes: summary === undefined ? null : summary.writtenPages * PAGE_SIZE,
       rows,
       bytes,
       files,
@@ -239,12 +272,20 @@ export async function recordCommand(
     if (metricsTarget !== undefined) {
       metrics = (await startMetrics(metricsTarget)).add({ ...about, host: options.host }, true);
     }
-    using tracker = await trackProcess(pid);
+    using tracker = options.layoutOnly ? undefined : await track(pid);
     // Only now: of a process that cannot be tracked no empty file is left.
     recorder = await createRecorder(about, options);
     const outlets = { recorder, metrics };
     const layouts = new LayoutTaker(pagemap, outlets, options.layout);
     const { interval: intervalMs, duration: durationMs } = options;
+    if (tracker === undefined) {
+      const { end, elapsedMs } = await takeLayouts(pagemap, layouts, durationMs, stop);
+      if (end !== 'process ended') await layouts.take(elapsedMs, true);
+      else process.stderr.write(`pmscan: process ${pid} has ended, or replaced its program\n`);
+      await recorder?.close(end === 'quit' ? 'interrupt' : end);
+      await tell(recorder, end, pid, undefined, options.json);
+      return end === 'interrupt' && stop.signal === 'SIGINT' ? EXIT.interrupted : EXIT.done;
+    }
     const windows = WORKING_SET_WINDOWS_MS.map((window) => Math.max(1, Math.round(window / intervalMs)));
     let result: Awaited<ReturnType<typeof watchLoop>>;
     {
@@ -256,7 +297,8 @@ export async function recordCommand(
     const { end, summary, error } = result;
     if (end !== 'process ended') await layouts.take(summary.elapsedMs, true);
     await recorder?.close(end === 'quit' ? 'interrupt' : end);
-    await tell(recorder, end, tracker, summary, options.json);
+    conclude(end, summary, tracker);
+    await tell(recorder, end, pid, summary, options.json);
     if (error instanceof ProcessError && summary.intervals === 0) throw error;
     // Services are ended by SIGTERM: that is in order.
     return end === 'interrupt' && stop.signal !== 'SIGINT' ? EXIT.done : exitCodeOf(end, summary);
@@ -266,10 +308,21 @@ export async function recordCommand(
   }
 }
 
+/** Tracks it, or says what can be had without. */
+async function track(pid: number): Promise<ProcessTracker> {
+  try {
+    return await trackProcess(pid);
+  } catch (error) {
+    if (!(error instanceof PagemapError) || errorExit(error) === EXIT.noProcess) throw error;
+    const why = `${error.message}\n\`--layout-only\` records what the pages are, without their writes`;
+    throw new CliError(errorExit(error), why, { cause: error });
+  }
+}
+
 type About = ReturnType<typeof describe>;
 
 async function createRecorder(about: About, options: RecordCommandOptions): Promise<Recorder | undefined> {
-  const { output, interval, flush, rotate, rotateSize, host, force } = options;
+  const { output, interval, flush, rotate, rotateSize, host, force, layoutOnly } = options;
   if (output === undefined) return undefined;
   try {
     return await Recorder.create(output, about, {
@@ -279,6 +332,7 @@ async function createRecorder(about: About, options: RecordCommandOptions): Prom
       rotateBytes: rotateSize,
       host,
       force,
+      layoutOnly,
       toolVersion: version,
     });
   } catch (error) {
@@ -308,6 +362,7 @@ export function addRecordCommand(
       'how often to look what all pages are (default: 1m for each 1,000 mappings)',
       parseDuration,
     )
+    .option('--layout-only', 'only that, not what is written: the process is not stopped, nor tracked')
     .option('--flush <time>', 'what is older is safe, whatever happens', parseDuration, 30_000)
     .option('--rotate <time>', 'folder: begin a new file after this long', parseDuration, 3_600_000)
     .option('--rotate-size <size>', 'folder: begin a new file when it is larger', parseSize, 64 * 2 ** 20);

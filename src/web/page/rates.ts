@@ -339,7 +339,7 @@ export class RatesView implements View {
   draw(): void {
     if (this.element.hidden) return;
     const { columns, timeRange, tracking, windows, about } = this.#store;
-    const why = tracking.state === 'off' ? `Writes cannot be tracked: ${tracking.why}` : '';
+    const why = tracking.state === 'off' ? `Writes are not tracked: ${tracking.why}` : '';
     this.#message.hidden = why === '';
     setText(this.#message, why);
     const live = about?.source === 'live';
