@@ -62,6 +62,11 @@ export interface ColumnModel {
   readonly intervals?: number;
   /** Distinct pages written in the `windows` (see `HeatModel`) that end with this column. */
   readonly workingSet?: readonly number[];
+  /**
+   * The same of single bands: for each its id and the pages of each window; those with the most in the longest window, largest
+   * first. Where there are as many as fit (50), others have no more than the last one. Left out of recordings, which do not tell it.
+   */
+  readonly byBand?: readonly (readonly number[])[];
 }
 
 /** A mapping through time. `start` and `end` hold all that it ever was while it was looked at. */
