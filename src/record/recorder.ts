@@ -285,6 +285,7 @@ export class Recorder {
         cells: grid === undefined ? null : new Uint8Array(grid.cells.buffer),
       });
     }
+    this.#part!.table.settle('layout');
     // Where there are no intervals nobody else does.
     if (this.#options.layoutOnly) await this.#flushAt(time);
     await this.#flushing;

@@ -517,7 +517,8 @@ export class RatesView implements View {
   #lineName({ model }: Band): string {
     const same = this.#withLines().filter(({ band }) => band.model.name === model.name);
     const name = shortLabel(model.name);
-    return same.length > 1 ? `${name} ${hex(model.start)}` : name;
+    // The last digits are what differs.
+    return same.length > 1 ? `${name} …${hex(model.start).slice(-7)}` : name;
   }
 
   /** What the lines show of an interval, in words. */
