@@ -315,7 +315,14 @@ export class RatesView implements View {
         el(
           'section',
           { className: 'card', attributes: { 'aria-label': 'Write working set' } },
-          el('div', { className: 'card-head' }, this.#setTitle, this.#setKeys, this.#choices),
+          el(
+            'div',
+            { className: 'card-head' },
+            this.#setTitle,
+            el('span', { className: 'spring' }),
+            this.#choices,
+            this.#setKeys,
+          ),
           this.#set.frame,
         ),
       ),
@@ -486,9 +493,14 @@ export class RatesView implements View {
     this.#setKeys.replaceChildren(
       ...(window === undefined
         ? this.#windows.map((milliseconds, index) =>
-            el('span', { className: `line-key window-${index % 3}` }, el('i'), windowText(milliseconds)),
+            el(
+              'span',
+              { className: `line-key window window-${index % 3}` },
+              el('i'),
+              windowText(milliseconds),
+            ),
           )
-        : []),
+        : this.#lineKeys(isFiltered(this.#store.filter) ? undefined : 'All')),
     );
   }
 
@@ -499,9 +511,9 @@ export class RatesView implements View {
     });
   }
 
-  #lineKeys(all: string): HTMLElement[] {
+  #lineKeys(all: string | undefined): HTMLElement[] {
     return [
-      el('span', { className: 'line-key all' }, el('i'), all),
+      ...(all === undefined ? [] : [el('span', { className: 'line-key all' }, el('i'), all)]),
       ...this.#withLines().map(({ band, line }) =>
         el(
           'span',
