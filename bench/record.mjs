@@ -9,91 +9,17 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { Recorder } from 'pagemap-scan/record';
 import { WriteWorkingSet } from 'pagemap-scan/track';
 import { finish, header, record } from './harness.mjs';
+import { MAPPINGS, Workload } from './workload.mjs';
 
 const option = (name, otherwise) => {
   const at = process.argv.indexOf(name);
   return at < 0 ? otherwise : Number(process.argv[at + 1]);
 };
 const HOURS = option('--hours', 24);
-const MAPPINGS = 10_000;
 const PAGE = 4096;
 
-/** The same numbers every time. */
-function random(seed) {
-  let state = seed;
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32;
-  };
-}
-
-const next = random(1);
-
-/** Files, mostly, as those of a search engine or a database; some anonymous memory, from small to some GiB. */
-function makeMappings() {
-  const list = [];
-  let at = 0x7f0000000000;
-  for (let index = 0; index < MAPPINGS; index++) {
-    const isFile = next() < 0.7;
-    const pages = isFile
-      ? 4 + Math.floor(4096 * next() ** 3)
-      : index % 500 === 0
-        ? 262_144
-        : 33 + Math.floor(16_384 * next() ** 4);
-    const end = at + pages * PAGE;
-    const name = isFile
-      ? `/var/lib/search/nodes/0/indices/${(index % 97).toString(36)}/segment-${index}.dat`
-      : '';
-    list.push({ start: at, end, name, perms: isFile ? 'rw-s' : 'rw-p', isNew: false });
-    at = end + 2 ** 20;
-  }
-  return list;
-}
-
-const mappings = makeMappings();
-// Which ones are written: few of them nearly always, most of them seldom.
-const order = mappings.map((_, index) => index).sort(() => next() - 0.5);
-
-/** Writes of one second: 60 mappings or so, once a minute ten times as many; neighbouring pages for the most part. */
-function* writes(second) {
-  const count = second % 60 === 59 ? 600 : 40 + Math.floor(next() * 40);
-  const hot = new Set();
-  while (hot.size < count) hot.add(order[Math.floor(MAPPINGS * next() ** 5)]);
-  for (const index of [...hot].sort((a, b) => a - b)) {
-    const { start, end } = mappings[index];
-    const pages = (end - start) / PAGE;
-    // A log is written where it ends, a heap here and there.
-    let page = Math.floor((((index * 7919 + Math.floor(second / 20)) % 97) / 97) * pages);
-    const runs = 1 + Math.floor(next() * 6);
-    for (let run = 0; run < runs && page < pages; run++) {
-      const length = Math.min(1 + Math.floor(next() ** 3 * 12), pages - page);
-      yield [start + page * PAGE, start + (page + length) * PAGE];
-      page += length + Math.floor(next() ** 2 * (pages / 6));
-    }
-  }
-}
-
-function layout() {
-  return mappings.map(({ start, end, name, perms }, index) => {
-    const pages = (end - start) / PAGE;
-    const present = Math.floor((pages * ((index * 31) % 101)) / 101);
-    const isFile = name !== '';
-    // One in fifty changes from look to look.
-    const now = index % 50 === 0 ? Math.min(pages, present + Math.floor(next() * 8)) : present;
-    const kinds = isFile ? [0, 0, now, 0, 0, 0, pages - now] : [0, now, 0, 0, 0, 0, pages - now];
-    return {
-      mapping: { start, end, name, perms, inode: 0, offset: 0 },
-      pages,
-      present: now,
-      swapped: 0,
-      file: isFile ? now : 0,
-      pfnzero: 0,
-      huge: 0,
-      guard: 0,
-      kinds,
-    };
-  });
-}
+const workload = new Workload();
+const { mappings } = workload;
 
 const peakKiB = () => Number(/^VmHWM:\s*(\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))[1]);
 const filesIn = (path) =>
@@ -123,7 +49,7 @@ async function write(target) {
   for (let second = 1; second <= HOURS * 3600; second++) {
     clock.at += 1000;
     let writtenPages = 0;
-    const runs = [...writes(second)];
+    const runs = [...workload.writes(second)];
     for (const [start, end] of runs) {
       writtenPages += (end - start) / PAGE;
       set.add(start, end);
@@ -132,15 +58,15 @@ async function write(target) {
     for (const [start, end] of runs) recorder.region(start, end);
     await recorder.interval(
       {
-        elapsedMs: second * 1000 + next(),
-        intervalMs: 1000 + next(),
-        scanMs: 5 + next(),
+        elapsedMs: second * 1000 + workload.random(),
+        intervalMs: 1000 + workload.random(),
+        scanMs: 5 + workload.random(),
         writtenPages,
         mappings,
       },
       { late: false, distinctPages: set.distinctPages, workingSet: set.latest },
     );
-    if (second % 600 === 1) await recorder.layout(layout(), second * 1000);
+    if (second % 600 === 1) await recorder.layout(workload.layout(), second * 1000);
     await new Promise((resolve) => setImmediate(resolve));
     if (process.stderr.isTTY && second % 600 === 0) process.stderr.write(`\r${second / 3600} h `);
   }

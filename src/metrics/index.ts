@@ -5,6 +5,7 @@ export {
   type MeasuredMapping,
   Metrics,
   MetricsError,
+  MetricsHub,
   type MetricsOptions,
   type MetricsProblem,
   type MetricsSubject,

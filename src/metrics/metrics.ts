@@ -1,11 +1,12 @@
 /** What is tracked, as metrics: for Prometheus to scrape, and pushed to an OpenTelemetry collector. */
 import { once } from 'node:events';
-import { createServer, type Server } from 'node:http';
+import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { hostname } from 'node:os';
 import { PAGE_SIZE } from '../abi/index.js';
 import { KINDS } from '../query/kinds.js';
 import { mappingKind } from '../web/model.js';
+import { mergeExpositions } from './exposition.js';
 import { NameLabels } from './labels.js';
 
 /** Which process the metrics are about. Names come from it: they are made harmless here. */
@@ -47,10 +48,10 @@ export interface MeasuredDetails {
   readonly untracked?: number;
 }
 
-/** A mapping with its pages by `KINDS`. */
+/** A mapping with its pages by `KINDS`; null where they cannot be told. */
 export interface MeasuredMapping {
   readonly mapping: { readonly start: number; readonly name: string; readonly perms: string };
-  readonly kinds: readonly number[];
+  readonly kinds: readonly (number | null)[];
 }
 
 export type MetricsProblem =
@@ -163,12 +164,163 @@ function windowLabel(milliseconds: number): string {
   return seconds % 60 === 0 ? `${seconds / 60}m` : `${seconds}s`;
 }
 
+type Instruments = ReturnType<typeof makeInstruments>;
+type Exporter = InstanceType<Packages['prometheus']['PrometheusExporter']>;
+
+let makeMetrics: (instruments: Instruments, url: string | undefined, end: () => Promise<void>) => Metrics;
+
+/** What of a resource stands on each series, since scraped series are told apart by nothing else. */
+const CONSTANT_LABELS = /^(host\.name|process\.pid|process\.executable\.name)$/;
+
 /**
- * Metrics of one process. Their number is bounded: mappings are told apart by kind, and the twenty that write most by name;
- * the rest is `other`.
+ * Where the metrics of any number of processes are to be had: one address for all to be scraped at. Each process is an
+ * OpenTelemetry resource of its own.
  *
  * Pushed by OTLP as the standard environment variables say (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_METRIC_EXPORT_INTERVAL`,
  * `OTEL_RESOURCE_ATTRIBUTES` and so on), if they name a collector.
+ *
+ * @example
+ * ```ts
+ * import { MetricsHub } from 'pagemap-scan/metrics';
+ * const hub = await MetricsHub.start({ listen: { host: '127.0.0.1', port: 0 }, toolVersion: '1.0.0' });
+ * const one = hub.add({ pid: 1, name: 'init' });
+ * const two = hub.add({ pid: 2, name: 'other' });
+ * for (const metrics of [one, two]) metrics.interval({ intervalMs: 1000, scanMs: 1, writtenPages: 0, mappings: [] });
+ * const text = await (await fetch(hub.url!)).text();
+ * console.assert(text.match(/^pmscan_intervals_total\{/gm)?.length === 2);
+ * await hub.stop();
+ * ```
+ */
+export class MetricsHub {
+  readonly #packages: Packages;
+  readonly #options: MetricsOptions;
+  readonly #serializer: InstanceType<Packages['prometheus']['PrometheusSerializer']>;
+  readonly #scraped = new Set<Exporter>();
+  readonly #added = new Set<Metrics>();
+  #server: Server | undefined;
+
+  private constructor(packages: Packages, options: MetricsOptions) {
+    this.#packages = packages;
+    this.#options = options;
+    this.#serializer = new packages.prometheus.PrometheusSerializer(undefined, false, CONSTANT_LABELS);
+  }
+
+  /** @throws MetricsError where the packages are missing, or the address is taken */
+  static async start(options: MetricsOptions): Promise<MetricsHub> {
+    const hub = new MetricsHub(await loadPackages(), options);
+    const { listen, onError } = options;
+    if (pushesMetrics() && onError !== undefined) {
+      const { diag, DiagLogLevel } = hub.#packages.api;
+      const silent = () => undefined;
+      const logger = { error: onError, warn: silent, info: silent, debug: silent, verbose: silent };
+      diag.setLogger(logger, { logLevel: DiagLogLevel.ERROR, suppressOverrideMessage: true });
+    }
+    if (listen === undefined) return hub;
+    const server = createServer((request, response) => {
+      // As it came: what is no address at all must not be parsed as one.
+      const path = (request.url ?? '/').split('?', 1)[0];
+      if (request.method === 'GET' && path === '/metrics') void hub.#answer(response);
+      else response.writeHead(404, { 'content-type': 'text/plain' }).end('The metrics are at /metrics\n');
+    });
+    try {
+      server.listen(listen.port, listen.host);
+      await once(server, 'listening');
+    } catch (cause) {
+      const { code, message } = cause as NodeJS.ErrnoException;
+      const why = code === 'EADDRINUSE' ? 'it is in use; choose another port' : message;
+      throw new MetricsError('listen', `${listen.host}:${listen.port} cannot be listened at: ${why}`, {
+        cause,
+      });
+    }
+    hub.#server = server;
+    return hub;
+  }
+
+  /** Where it can be scraped. */
+  get url(): string | undefined {
+    const address = this.#server?.address() as AddressInfo | null | undefined;
+    if (address === null || address === undefined) return undefined;
+    const host = address.family === 'IPv6' ? `[${address.address}]` : address.address;
+    return `http://${host}:${address.port}/metrics`;
+  }
+
+  /**
+   * Metrics of one more process; its series are there until its `stop`.
+   *
+   * @param last whether that stops the hub as well
+   */
+  add(subject: MetricsSubject, last = false): Metrics {
+    const { sdk, resources, prometheus, otlp } = this.#packages;
+    const readers: InstanceType<Packages['sdk']['MetricReader']>[] = [];
+    const exporter =
+      this.#server === undefined
+        ? undefined
+        : new prometheus.PrometheusExporter({ preventServerStart: true });
+    if (exporter !== undefined) readers.push(exporter);
+    if (pushesMetrics()) {
+      const everyMs = milliseconds('OTEL_METRIC_EXPORT_INTERVAL', 60_000);
+      const timeoutMs = milliseconds('OTEL_METRIC_EXPORT_TIMEOUT', 30_000);
+      readers.push(
+        new sdk.PeriodicExportingMetricReader({
+          exporter: new otlp.OTLPMetricExporter(),
+          exportIntervalMillis: everyMs,
+          exportTimeoutMillis: Math.min(timeoutMs, everyMs),
+        }),
+      );
+    }
+    const own = resources.resourceFromAttributes({
+      'service.name': 'pmscan',
+      'service.version': this.#options.toolVersion,
+      'host.name': harmless(subject.host ?? hostname()),
+      'process.pid': subject.pid,
+      'process.executable.name': harmless(subject.name),
+    });
+    // What the user says of the resource goes before what we know.
+    const environment = resources.detectResources({ detectors: [resources.envDetector] });
+    const provider = new sdk.MeterProvider({
+      resource: resources.defaultResource().merge(own).merge(environment),
+      readers,
+    });
+    if (exporter !== undefined) this.#scraped.add(exporter);
+    const instruments = makeInstruments(provider, this.#options.toolVersion);
+    const metrics = makeMetrics(instruments, this.url, async () => {
+      if (exporter !== undefined) this.#scraped.delete(exporter);
+      this.#added.delete(metrics);
+      await provider.shutdown();
+      if (last) await this.stop();
+    });
+    this.#added.add(metrics);
+    return metrics;
+  }
+
+  async #answer(response: ServerResponse): Promise<void> {
+    try {
+      const texts: string[] = [];
+      for (const exporter of this.#scraped) {
+        const { resourceMetrics } = await exporter.collect();
+        texts.push(this.#serializer.serialize(resourceMetrics));
+      }
+      response.setHeader('content-type', 'text/plain; version=0.0.4; charset=utf-8');
+      response.end(mergeExpositions(texts));
+    } catch (error) {
+      // Ended in between, most likely.
+      response.writeHead(500, { 'content-type': 'text/plain' }).end(`Cannot collect: ${String(error)}\n`);
+    }
+  }
+
+  /** Pushes what has not been pushed yet, of all, and stops listening. */
+  async stop(): Promise<void> {
+    if (this.#server !== undefined) {
+      this.#server.close();
+      this.#server.closeAllConnections();
+    }
+    await Promise.all([...this.#added].map((metrics) => metrics.stop()));
+  }
+}
+
+/**
+ * Metrics of one process. Their number is bounded: mappings are told apart by kind, and the twenty that write most by name;
+ * the rest is `other`.
  *
  * @example
  * ```ts
@@ -187,92 +339,32 @@ function windowLabel(milliseconds: number): string {
 export class Metrics {
   /** Where it can be scraped. */
   readonly url: string | undefined;
-  readonly #provider: InstanceType<Packages['sdk']['MeterProvider']>;
-  readonly #server: Server | undefined;
-  readonly #instruments: ReturnType<typeof makeInstruments>;
+  readonly #end: () => Promise<void>;
+  readonly #instruments: Instruments;
   readonly #labels = new NameLabels();
   #prots = new Map<number, string>();
   #kindsSeen = new Set<string>();
+  #ended: Promise<void> | undefined;
 
-  private constructor(
-    provider: InstanceType<Packages['sdk']['MeterProvider']>,
-    server: Server | undefined,
-    version: string,
-  ) {
-    this.#provider = provider;
-    this.#server = server;
-    this.#instruments = makeInstruments(provider, version);
-    const address = server?.address() as AddressInfo | undefined;
-    if (address !== undefined) {
-      const host = address.family === 'IPv6' ? `[${address.address}]` : address.address;
-      this.url = `http://${host}:${address.port}/metrics`;
-    }
+  static {
+    // OpenTelemetry's types stand in no declaration of ours.
+    makeMetrics = (instruments, url, end) => new Metrics(instruments, url, end);
   }
 
-  /** @throws MetricsError where the packages are missing, or the address is taken */
+  private constructor(instruments: Instruments, url: string | undefined, end: () => Promise<void>) {
+    this.#instruments = instruments;
+    this.url = url;
+    this.#end = end;
+  }
+
+  /**
+   * Of one process alone.
+   *
+   * @throws MetricsError where the packages are missing, or the address is taken
+   */
   static async start(subject: MetricsSubject, options: MetricsOptions): Promise<Metrics> {
-    const { api, sdk, resources, prometheus, otlp } = await loadPackages();
-    const { listen, onError } = options;
-    const readers: InstanceType<Packages['sdk']['MetricReader']>[] = [];
-    const exporter =
-      listen === undefined
-        ? undefined
-        : new prometheus.PrometheusExporter({
-            preventServerStart: true,
-            withResourceConstantLabels: /^(host\.name|process\.pid|process\.executable\.name)$/,
-          });
-    if (exporter !== undefined) readers.push(exporter);
-    if (pushesMetrics()) {
-      if (onError !== undefined) {
-        const silent = () => undefined;
-        const logger = { error: onError, warn: silent, info: silent, debug: silent, verbose: silent };
-        api.diag.setLogger(logger, { logLevel: api.DiagLogLevel.ERROR, suppressOverrideMessage: true });
-      }
-      const everyMs = milliseconds('OTEL_METRIC_EXPORT_INTERVAL', 60_000);
-      const timeoutMs = milliseconds('OTEL_METRIC_EXPORT_TIMEOUT', 30_000);
-      readers.push(
-        new sdk.PeriodicExportingMetricReader({
-          exporter: new otlp.OTLPMetricExporter(),
-          exportIntervalMillis: everyMs,
-          exportTimeoutMillis: Math.min(timeoutMs, everyMs),
-        }),
-      );
-    }
-    const own = resources.resourceFromAttributes({
-      'service.name': 'pmscan',
-      'service.version': options.toolVersion,
-      'host.name': harmless(subject.host ?? hostname()),
-      'process.pid': subject.pid,
-      'process.executable.name': harmless(subject.name),
-    });
-    // What the user says of the resource goes before what we know.
-    const environment = resources.detectResources({ detectors: [resources.envDetector] });
-    const provider = new sdk.MeterProvider({
-      resource: resources.defaultResource().merge(own).merge(environment),
-      readers,
-    });
-    let server: Server | undefined;
-    try {
-      if (exporter !== undefined && listen !== undefined) {
-        server = createServer((request, response) => {
-          const { pathname } = new URL(request.url ?? '/', 'http://localhost');
-          if (request.method === 'GET' && pathname === '/metrics') {
-            exporter.getMetricsRequestHandler(request, response);
-          } else {
-            response.writeHead(404, { 'content-type': 'text/plain' }).end('The metrics are at /metrics\n');
-          }
-        });
-        server.listen(listen.port, listen.host);
-        await once(server, 'listening');
-      }
-    } catch (cause) {
-      await provider.shutdown();
-      const { code, message } = cause as NodeJS.ErrnoException;
-      const where = `${listen!.host}:${listen!.port}`;
-      const why = code === 'EADDRINUSE' ? 'it is in use; choose another port' : message;
-      throw new MetricsError('listen', `${where} cannot be listened at: ${why}`, { cause });
-    }
-    return new Metrics(provider, server, options.toolVersion);
+    const hub = await MetricsHub.start(options);
+    return hub.add(subject, true);
   }
 
   /** Takes what was written in an interval. */
@@ -299,6 +391,7 @@ export class Metrics {
   layout(mappings: readonly MeasuredMapping[]): void {
     this.#prots = new Map(mappings.map(({ mapping }) => [mapping.start, mapping.perms]));
     const sums = new Map<string, number[]>();
+    const unknown = new Set<number>();
     // A kind of mapping that is gone is at zero, not where it last was.
     for (const kind of this.#kindsSeen)
       sums.set(
@@ -309,13 +402,16 @@ export class Metrics {
       const kind = mappingKind(mapping.name, mapping.perms);
       const sum = sums.get(kind) ?? KINDS.map(() => 0);
       kinds.forEach((pages, index) => {
-        sum[index]! += pages;
+        if (pages === null) unknown.add(index);
+        else sum[index]! += pages;
       });
       sums.set(kind, sum);
     }
     this.#kindsSeen = new Set(sums.keys());
     for (const [kind, sum] of sums) {
       for (const [index, pages] of sum.entries()) {
+        // No series rather than a zero.
+        if (unknown.has(index)) continue;
         this.#instruments.pages.record(pages, {
           'pmscan.mapping.kind': kind,
           'pmscan.page.kind': KINDS[index]!,
@@ -325,12 +421,9 @@ export class Metrics {
     this.#instruments.mappings.record(mappings.length);
   }
 
-  /** Pushes what has not been pushed yet, and stops listening. */
-  async stop(): Promise<void> {
-    if (this.#server !== undefined) {
-      this.#server.close();
-      this.#server.closeAllConnections();
-    }
-    await this.#provider.shutdown();
+  /** Pushes what has not been pushed yet, and ends the series; of one started alone, stops listening. */
+  stop(): Promise<void> {
+    this.#ended ??= this.#end();
+    return this.#ended;
   }
 }

@@ -1,15 +1,18 @@
 /** A recording of any length as a model of bounded size, for the report's page. */
 import { PAGE_SIZE } from '../abi/index.js';
+import { humanBytes } from '../query/human.js';
 import {
   type BandHeat,
   type ColumnModel,
   type HeatModel,
+  kindsText,
   type LayoutModel,
   type MappingModel,
   MODEL_SCHEMA,
   mappingKind,
   type PageModel,
   REPORT_LIMITS,
+  unknownKinds,
 } from '../web/model.js';
 import type { Recording } from './read.js';
 import type { ColumnName } from './schema.js';
@@ -27,6 +30,8 @@ const SLACK = 2;
 
 /** Mappings that are told apart while reading: a process that maps anew all the time has any number of them. */
 const MOST_CANDIDATES = 50_000;
+
+const NEARLY_ALL = 0.9;
 
 /** Layouts within so long before the last one are looked through for the cells of the address map. */
 const CELLS_BACK_MS = 1_300_000;
@@ -95,8 +100,8 @@ interface Band {
   start: number;
   end: number;
   writtenPages: number;
-  /** Largest bucket that its writes were recorded in. */
-  bucketBytes: number;
+  /** Written pages by the size of the buckets that they were recorded in, bytes. */
+  readonly bySize: Map<number, number>;
 }
 
 /** By which rows of one mapping are known as such: heap and stack may move their start. */
@@ -108,7 +113,7 @@ function bandKey(name: string, start: number): string {
 const REST = '(all other mappings)';
 
 function newBand(name: string, start: number, end: number): Band {
-  return { name, start, end, writtenPages: 0, bucketBytes: 0 };
+  return { name, start, end, writtenPages: 0, bySize: new Map() };
 }
 
 /** Adds a band to that of the rest. */
@@ -157,7 +162,7 @@ async function readBands(recording: Recording, most: number, step: (rows: number
       band.start = Math.min(band.start, start);
       band.end = Math.max(band.end, end);
       band.writtenPages += written[row]!;
-      band.bucketBytes = Math.max(band.bucketBytes, buckets[row]!);
+      band.bySize.set(buckets[row]!, (band.bySize.get(buckets[row]!) ?? 0) + written[row]!);
     }
     if (bands.size > MOST_CANDIDATES) {
       const least = [...bands].sort(([, a], [, b]) => a.writtenPages - b.writtenPages);
@@ -176,6 +181,19 @@ async function readBands(recording: Recording, most: number, step: (rows: number
   return { kept: sorted.slice(0, own), rest, count: sorted.length + dropped };
 }
 
+/**
+ * The size of the parts in which nearly all of a band's writes were recorded: finer would be invented, and a few coarse rows, from
+ * intervals with very many, are no reason to show all as coarsely.
+ */
+function recordedSize({ bySize, writtenPages }: Band): number {
+  let pages = 0;
+  for (const [size, own] of [...bySize].sort(([a], [b]) => a - b)) {
+    pages += own;
+    if (pages >= writtenPages * NEARLY_ALL) return size;
+  }
+  return 0;
+}
+
 /** A band while its cells are collected. */
 class Heat {
   readonly band: Band;
@@ -186,9 +204,15 @@ class Heat {
   constructor(band: Band, mostBuckets: number) {
     this.band = band;
     const least = (band.end - band.start) / mostBuckets;
-    this.bucketBytes = PAGE_SIZE * 2 ** Math.ceil(Math.log2(Math.max(1, least / PAGE_SIZE)));
-    // Finer than what was recorded would be invented; a few coarse rows are no reason to be as coarse.
-    this.bucketBytes = Math.max(this.bucketBytes, Math.min(band.bucketBytes, this.bucketBytes * 4));
+    const fits = PAGE_SIZE * 2 ** Math.ceil(Math.log2(Math.max(1, least / PAGE_SIZE)));
+    this.bucketBytes = Math.max(fits, recordedSize(band));
+  }
+
+  /** Pages of which is known only that they were written somewhere in a larger part. */
+  get spreadPages(): number {
+    let pages = 0;
+    for (const [size, own] of this.band.bySize) if (size > this.bucketBytes) pages += own;
+    return pages;
   }
 
   add(column: number, offset: number, bytes: number, pages: number): void {
@@ -312,6 +336,11 @@ const LAYOUT_COLUMNS = [
   'cells',
 ] as const satisfies readonly ColumnName[];
 
+/** What cannot be told adds nothing. */
+function touchedPages(pages: readonly (number | null)[]): number {
+  return pages.reduce<number>((sum, count) => sum + (count ?? 0), 0);
+}
+
 interface Grid {
   readonly cellBytes: number;
   readonly cells: Uint8Array;
@@ -344,8 +373,8 @@ async function readLayout(recording: Recording, until: number): Promise<LayoutMo
       const end = start + sizes[row]!;
       const name = String(names[row] ?? '');
       const perms = String(prots[row] ?? '');
-      const pages = numbers.map((column) => column[row]!);
-      pages.push(sizes[row]! / PAGE_SIZE - pages.reduce((sum, count) => sum + count, 0));
+      const pages = numbers.map((column) => (Number.isNaN(column[row]!) ? null : column[row]!));
+      pages.push(sizes[row]! / PAGE_SIZE - touchedPages(pages));
       const kind = mappingKind(name, perms);
       mappings.push({
         start,
@@ -380,8 +409,7 @@ async function readLayout(recording: Recording, until: number): Promise<LayoutMo
 function limitLayout(layout: LayoutModel, limits: AggregateLimits, notes: string[]): LayoutModel {
   let { mappings } = layout;
   if (mappings.length > limits.mappings) {
-    const touched = ({ pages }: MappingModel) =>
-      (pages ?? []).slice(0, -1).reduce((sum, count) => sum + count, 0);
+    const touched = ({ pages }: MappingModel) => touchedPages((pages ?? []).slice(0, -1));
     const kept = new Set([...mappings].sort((a, b) => touched(b) - touched(a)).slice(0, limits.mappings));
     notes.push(
       `Of ${mappings.length.toLocaleString('en-US')} mappings those ${limits.mappings.toLocaleString('en-US')} with most pages are shown.`,
@@ -436,6 +464,8 @@ export async function aggregateRecording(
   const layout = found === null ? null : limitLayout(found, limits, notes);
   const heat =
     intervals.elapsed.length === 0 ? null : await makeHeat(recording, intervals, found, limits, notes, step);
+  const unknown = unknownKinds(layout?.mappings ?? []);
+  if (unknown.size > 0) notes.push(`Not known on the kernel that was recorded: ${kindsText(unknown)}.`);
   if (intervals.late > 0) {
     notes.push(
       `${intervals.late.toLocaleString('en-US')} of ${intervals.elapsed.length.toLocaleString('en-US')} intervals began late; no write is lost by that, but times are less exact.`,
@@ -454,11 +484,26 @@ export async function aggregateRecording(
       beganAt: Date.parse(info.startedAt),
       intervalMs: info.intervalMs,
     },
-    tracking: { state: 'ended', skipped: info.skipped },
+    tracking: info.layoutOnly
+      ? { state: 'off', why: 'it was recorded with --layout-only' }
+      : { state: 'ended', skipped: info.skipped },
     layout,
     heat,
     notes,
   };
+}
+
+/** In what detail addresses are known. */
+function partsNote(sizes: readonly number[], spread: number): string {
+  const least = sizes.reduce((a, b) => Math.min(a, b));
+  const most = sizes.reduce((a, b) => Math.max(a, b));
+  const parts = least === most ? humanBytes(least) : `${humanBytes(least)} to ${humanBytes(most)}`;
+  const share = spread < 0.001 ? 'less than 0.1' : (spread * 100).toFixed(1);
+  const rest =
+    spread === 0
+      ? ''
+      : `; ${share} % of the writes were recorded in larger parts, and are spread evenly over these`;
+  return `Writes by parts of ${parts}: where in a part is not known${rest}.`;
 }
 
 async function makeHeat(
@@ -489,6 +534,16 @@ async function makeHeat(
       'Addresses are shown more coarsely than they were recorded, so that it does not become too much.',
     );
   }
+  const told = [...heats.values()];
+  const pages = told.reduce((sum, { band }) => sum + band.writtenPages, 0);
+  const spread = told.reduce((sum, { spreadPages }) => sum + spreadPages, 0);
+  if (pages > 0)
+    notes.push(
+      partsNote(
+        told.map(({ bucketBytes }) => bucketBytes),
+        spread / pages,
+      ),
+    );
   const known = new Map(layout?.mappings.map((mapping) => [bandKey(mapping.name, mapping.start), mapping]));
   const models = [...heats, ...(others === undefined ? [] : [['', others] as const])]
     .sort(([, a], [, b]) => a.band.start - b.band.start)

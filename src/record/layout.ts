@@ -1,24 +1,32 @@
 /** What the pages of a process are, mapping by mapping, as it is recorded now and then. */
-import { PAGE_IS_FILE, PAGE_IS_GUARD, PAGE_IS_HUGE, PAGE_SIZE, RegionBuffer } from '../abi/index.js';
-import { kernelCategories, type LivePagemap } from '../live/index.js';
+import {
+  categoryNames,
+  PAGE_IS_FILE,
+  PAGE_IS_GUARD,
+  PAGE_IS_HUGE,
+  PAGE_SIZE,
+  RegionBuffer,
+} from '../abi/index.js';
+import type { LivePagemap } from '../live/index.js';
 import type { Mapping } from '../proc/index.js';
 import {
   legRanges,
   MappingSummarizer,
   type PageCounts,
   RegionDealer,
-  SUMMARY_ANYOF,
   SUMMARY_RETURN,
   scanLegs,
 } from '../query/index.js';
 import { KINDS, kindIndex } from '../query/kinds.js';
 import { packCell } from '../web/model.js';
+import { type LookMasks, lookMasks, lookWith, withUnknown } from './masks.js';
 
-/** A mapping with its pages. */
-export interface MappingLayout extends PageCounts {
+/** A mapping with its pages. Counts are null where they cannot be told. */
+export interface MappingLayout extends Readonly<Record<keyof PageCounts, number | null>> {
   readonly mapping: Mapping;
+  readonly pages: number;
   /** Pages by `KINDS`. */
-  readonly kinds: readonly number[];
+  readonly kinds: readonly (number | null)[];
   /** Cells of its address range, as `packCell` makes them; left out where they were not asked for. */
   readonly grid?: { readonly cellBytes: number; readonly cells: Uint16Array };
 }
@@ -90,7 +98,15 @@ class Cells {
  *
  * @throws ProcessError 'ended' when the process has ended
  */
-export async function takeLayout(pagemap: LivePagemap, withCells: boolean): Promise<MappingLayout[]> {
+export function takeLayout(pagemap: LivePagemap, withCells: boolean): Promise<MappingLayout[]> {
+  return lookWith(lookMasks(pagemap), (masks) => takeWith(pagemap, withCells, masks));
+}
+
+async function takeWith(
+  pagemap: LivePagemap,
+  withCells: boolean,
+  { categoryAnyofMask, returnMask, unknown }: LookMasks,
+): Promise<MappingLayout[]> {
   const mappings = pagemap.mappings();
   const kinds = mappings.map(() => KINDS.map(() => 0));
   const summarizer = new MappingSummarizer(mappings, (index, pages, categories) => {
@@ -101,13 +117,8 @@ export async function takeLayout(pagemap: LivePagemap, withCells: boolean): Prom
     if (index >= 0) cells?.add(index, start, end, categories);
   });
   const buffer = new RegionBuffer(8192);
-  const returnMask = SUMMARY_RETURN & kernelCategories();
   for (const range of legRanges(mappings)) {
-    for (const found of scanLegs(
-      pagemap,
-      { ...range, categoryAnyofMask: SUMMARY_ANYOF, returnMask },
-      { buffer },
-    )) {
+    for (const found of scanLegs(pagemap, { ...range, categoryAnyofMask, returnMask }, { buffer })) {
       summarizer.addAll(found);
       if (cells === undefined) continue;
       for (let index = 0; index < found.length; index++) {
@@ -119,9 +130,15 @@ export async function takeLayout(pagemap: LivePagemap, withCells: boolean): Prom
   // Of a process that is gone nothing is found, without an error.
   pagemap.checkAlive();
   cells?.end();
+  const nulls = Object.fromEntries(categoryNames(unknown).map((name) => [name, null]));
   return summarizer.summaries.map((summary, index) => {
     const own = kinds[index]!;
     own[UNTOUCHED] = summary.pages - own.reduce((sum, pages) => sum + pages, 0);
-    return { ...summary, kinds: own, ...(cells === undefined ? {} : { grid: cells.grids[index]! }) };
+    return {
+      ...summary,
+      ...nulls,
+      kinds: withUnknown(own, unknown),
+      ...(cells === undefined ? {} : { grid: cells.grids[index]! }),
+    };
   });
 }

@@ -40,6 +40,8 @@ export interface RecorderOptions {
   readonly rotateMs?: number | undefined;
   /** Only for folders: a file is ended when it is larger than this, bytes; 64 MiB by default. */
   readonly rotateBytes?: number | undefined;
+  /** No intervals will come: writes are not tracked. Told to readers. */
+  readonly layoutOnly?: boolean | undefined;
   /** Only for files: replace one that is there. */
   readonly force?: boolean | undefined;
   /** Milliseconds since 1970; the clock, unless a test has another one. */
@@ -253,7 +255,9 @@ export class Recorder {
 
   /** Takes what the pages are now. */
   async layout(mappings: readonly MappingLayout[], elapsedMs: number): Promise<void> {
-    const common = this.#common(this.#now(), elapsedMs);
+    const time = this.#now();
+    await this.#rotateAt(time);
+    const common = this.#common(time, elapsedMs);
     this.#prots = new Map(mappings.map(({ mapping }) => [mapping.start, mapping.perms]));
     for (const { mapping, kinds, grid, ...counts } of mappings) {
       const { start, end, name, perms, deleted } = mapping;
@@ -271,16 +275,19 @@ export class Recorder {
         pfnzero_pages: counts.pfnzero,
         huge_pages: counts.huge,
         guard_pages: counts.guard,
-        kind_huge_pages: huge!,
-        kind_anonymous_pages: anonymous!,
-        kind_file_pages: file!,
-        kind_zero_pages: zero!,
-        kind_swapped_pages: swapped!,
-        kind_guard_pages: guard!,
+        kind_huge_pages: huge ?? null,
+        kind_anonymous_pages: anonymous ?? null,
+        kind_file_pages: file ?? null,
+        kind_zero_pages: zero ?? null,
+        kind_swapped_pages: swapped ?? null,
+        kind_guard_pages: guard ?? null,
         cell_bytes: grid === undefined ? null : grid.cellBytes,
         cells: grid === undefined ? null : new Uint8Array(grid.cells.buffer),
       });
     }
+    this.#part!.table.settle('layout');
+    // Where there are no intervals nobody else does.
+    if (this.#options.layoutOnly) await this.#flushAt(time);
     await this.#flushing;
     this.#check();
   }
@@ -340,6 +347,7 @@ export class Recorder {
       workingSetWindowsMs: WORKING_SET_WINDOWS_MS,
       kernel: release(),
       toolVersion: this.#options.toolVersion,
+      ...(this.#options.layoutOnly ? { layoutOnly: true } : {}),
       skipped: this.#skipped.map(({ name, start, reason }) => ({ name, start, reason })),
       ...(end === undefined ? {} : { end }),
     };

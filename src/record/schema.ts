@@ -117,6 +117,8 @@ export interface RecordingInfo {
   /** Release of the kernel. */
   readonly kernel: string;
   readonly toolVersion: string;
+  /** Writes were not tracked: there are only rows of layouts. */
+  readonly layoutOnly?: boolean;
   /** Writable mappings that were not tracked, as of the last flush. */
   readonly skipped: readonly { readonly name: string; readonly start: number; readonly reason: string }[];
   /** How it ended; missing in files of a recording that goes on, and of one that was killed. */

@@ -18,7 +18,10 @@ import {
  * Rows of a row group: enough for good compression, and few enough that encoding those that are not yet complete, at each
  * flush, keeps nobody waiting.
  */
-const GROUP_ROWS: Readonly<Record<RecordKind, number>> = { interval: 4096, write: 32_768, layout: 16_384 };
+const GROUP_ROWS: Readonly<Record<RecordKind, number>> = { interval: 4096, write: 16_384, layout: 16_384 };
+
+/** With so many rows `settle` ends a row group early, so that they are not encoded anew at each flush until it is full. */
+const SETTLED_ROWS = 4096;
 
 /** More does not pay: the columns are mostly indices into dictionaries. */
 const GZIP_LEVEL = 6;
@@ -149,7 +152,16 @@ export class Table {
     const pending = this.#pending[kind];
     pending.add(common, own);
     this.rows++;
-    if (pending.rows < GROUP_ROWS[kind]) return;
+    if (pending.rows === GROUP_ROWS[kind]) this.#complete(pending);
+  }
+
+  /** For rows of which no more will come for some time. */
+  settle(kind: RecordKind): void {
+    const pending = this.#pending[kind];
+    if (pending.rows >= SETTLED_ROWS) this.#complete(pending);
+  }
+
+  #complete(pending: Pending): void {
     this.#encode(pending, this.#head);
     this.#groups = this.#writer.row_groups;
     this.#groupRows = this.#writer.num_rows;

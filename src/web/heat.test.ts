@@ -121,6 +121,66 @@ describe('heat', () => {
 });
 
 describe('the working set', () => {
+  test('of each owner: a page counts where its last write did, whoever owns it now', () => {
+    const recent = new RecentWrites(WINDOWS_MS);
+    const log: Map<number, number>[] = [];
+    let state = 11;
+    const next = () => {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      return state / 2 ** 32;
+    };
+    for (let column = 0; column < 300; column++) {
+      // Mappings move: the border between owners 1 and 2 does, and 3 comes and goes.
+      const border = 500 + Math.floor(next() * 1000);
+      const owners = new Map<number, number>();
+      for (let count = 0; count < 30; count++) {
+        const page = Math.floor(next() ** 2 * 2500);
+        if (owners.has(page)) continue;
+        const owner = page < border ? 1 : page > 2000 && column % 40 < 20 ? 3 : 2;
+        owners.set(page, owner);
+        recent.add(page * PAGE_SIZE, (page + 1) * PAGE_SIZE, owner);
+      }
+      log.push(owners);
+      const totals = recent.endColumn(column * 500, (column + 1) * 500);
+      const expected = new Map<number, number[]>();
+      WINDOWS_MS.forEach((window, index) => {
+        const last = new Map<number, number>();
+        for (const written of log.slice(-window / 500)) {
+          for (const [page, owner] of written) last.set(page, owner);
+        }
+        for (const owner of last.values()) {
+          const sizes = expected.get(owner) ?? WINDOWS_MS.map(() => 0);
+          sizes[index]!++;
+          expected.set(owner, sizes);
+        }
+        expect([column, totals[index]]).toEqual([column, last.size]);
+      });
+      const sorted = (sizes: Map<number, number[]>) => [...sizes].sort(([a], [b]) => a - b);
+      expect([column, sorted(recent.byOwner())]).toEqual([column, sorted(expected)]);
+    }
+  });
+
+  test('of mappings: the largest are told, and joined columns have the most of each', () => {
+    const store = new HeatStore({ columns: 4, numbers: 1e6, full: 'join' });
+    const mappings = Array.from({ length: 60 }, (_, index) =>
+      mapping(index * MIB, index * MIB + MIB, `${index}`),
+    );
+    let ids: number[] = [];
+    for (let interval = 0; interval < 5; interval++) {
+      for (let index = 0; index < 60; index++) {
+        store.add(index * MIB, index * MIB + (index + 1) * PAGE_SIZE);
+      }
+      const { column, bands } = store.endInterval(mappings, interval * 1000, (interval + 1) * 1000, perms);
+      if (interval === 0) ids = bands.map(({ id }) => id);
+      expect(column.byBand).toHaveLength(50);
+      expect(column.byBand![0]).toEqual([ids[59], 60, 60, 60]);
+      expect(column.byBand!.at(-1)).toEqual([ids[10], 11, 11, 11]);
+    }
+    const { columns } = store.model();
+    expect(columns.length).toBeLessThan(5);
+    expect(columns[0]!.byBand![0]).toEqual([ids[59], 60, 60, 60]);
+  });
+
   test('is the number of distinct pages in each window, as counted one by one', () => {
     const recent = new RecentWrites(WINDOWS_MS);
     const log: Set<number>[] = [];

@@ -17,6 +17,9 @@ const MOST_BUCKETS = 256;
 /** Windows of the write working set, milliseconds. */
 export const WINDOWS_MS: readonly number[] = [1000, 10_000, 60_000];
 
+/** So many mappings are told the working set of, in each column: those that have the largest in the longest window. */
+const MOST_SETS = 50;
+
 /** A mapping through time. */
 class Band {
   readonly id: number;
@@ -138,18 +141,27 @@ export class HeatStore {
     for (let at = 0; at < runs.length; at += 2) {
       const end = runs[at + 1]!;
       let start = runs[at]!;
-      this.#recent.add(start, end);
       while (start < end) {
         while (index < this.#bands.length && this.#bands[index]!.nowEnd <= start) index++;
         const band = this.#bands[index];
-        if (band === undefined) break;
+        if (band === undefined) {
+          this.#recent.add(start, end);
+          break;
+        }
         const to = Math.min(end, band.nowEnd);
+        this.#recent.add(start, to, band.id);
         band.add(start, to);
         start = to;
       }
     }
     const workingSet = this.#recent.endColumn(startMs, endMs);
-    const column: ColumnModel = { startMs: round(startMs), endMs: round(endMs), workingSet };
+    const sets = [...this.#recent.byOwner()].map(([id, sizes]) => [id, ...sizes]);
+    const column: ColumnModel = {
+      startMs: round(startMs),
+      endMs: round(endMs),
+      workingSet,
+      byBand: largestSets(sets),
+    };
     const written: Written[] = [];
     for (const band of this.#bands) {
       if (band.fresh.size === 0) continue;
@@ -244,6 +256,11 @@ export class HeatStore {
   }
 }
 
+/** The largest ones in the longest window, largest first. */
+function largestSets(sets: readonly (readonly number[])[]): (readonly number[])[] {
+  return [...sets].sort((a, b) => b.at(-1)! - a.at(-1)! || a[0]! - b[0]!).slice(0, MOST_SETS);
+}
+
 function round(milliseconds: number): number {
   return Math.round(milliseconds * 10) / 10;
 }
@@ -286,6 +303,14 @@ function joinColumns(columns: readonly Column[]): Column {
     }
     return { band, bucketBytes, pairs: [...buckets].sort((x, y) => x[0] - y[0]).flat() };
   });
+  const sets = new Map<number, readonly number[]>();
+  for (const set of columns.flatMap(({ column }) => column.byBand ?? [])) {
+    const before = sets.get(set[0]!);
+    sets.set(
+      set[0]!,
+      set.map((value, index) => Math.max(value, before?.[index] ?? 0)),
+    );
+  }
   const workingSets = columns.map(({ column }) => column.workingSet);
   const last = columns[columns.length - 1]!.column;
   const column: ColumnModel = {
@@ -296,6 +321,7 @@ function joinColumns(columns: readonly Column[]): Column {
     workingSet: WINDOWS_MS.map((_, window) =>
       Math.max(...workingSets.map((workingSet) => workingSet?.[window] ?? 0)),
     ),
+    byBand: largestSets([...sets.values()]),
   };
   return { column, written };
 }

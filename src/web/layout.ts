@@ -1,9 +1,10 @@
 /** Where a process's memory is: its mappings, and what their pages are, counted a piece at a time. */
 import { setImmediate } from 'node:timers/promises';
 import { RegionBuffer } from '../abi/index.js';
-import { kernelCategories, type LivePagemap } from '../live/index.js';
+import { type LivePagemap, UnknownCategoryError } from '../live/index.js';
 import type { Mapping } from '../proc/index.js';
-import { legRanges, SUMMARY_ANYOF, SUMMARY_RETURN, scanLegs } from '../query/index.js';
+import { legRanges, scanLegs } from '../query/index.js';
+import { type LookMasks, lookMasks, lookWith, withUnknown } from '../record/masks.js';
 import { ALL_KINDS, LayoutGrid, RangeCells, TILE_CELLS } from './grid.js';
 import { type LayoutModel, type MappingModel, mappingKind } from './model.js';
 
@@ -12,7 +13,7 @@ const GRID_CELLS = 1 << 18;
 /** Address space that is scanned at a time, bytes: others want to be served in between. */
 const LEG_BYTES = 2 ** 30;
 
-function modelOf(mapping: Mapping, pages: readonly number[] | undefined): MappingModel {
+function modelOf(mapping: Mapping, pages: MappingModel['pages']): MappingModel {
   const { start, end, perms, name, deleted } = mapping;
   return {
     start,
@@ -46,6 +47,7 @@ export interface LayoutUpdate {
 /** A process's layout, as of the last look. */
 export class Layout {
   readonly #pagemap: LivePagemap;
+  readonly #masks: readonly LookMasks[];
   readonly #buffer = new RegionBuffer(8192);
   #rows = new Map<number, MappingModel>();
   #grid: LayoutGrid | undefined;
@@ -54,6 +56,7 @@ export class Layout {
 
   constructor(pagemap: LivePagemap) {
     this.#pagemap = pagemap;
+    this.#masks = lookMasks(pagemap);
   }
 
   /** In address order. */
@@ -79,14 +82,17 @@ export class Layout {
    * @param goOn is asked between pieces of work; false ends it, and nothing has changed then
    * @returns what changed, and the time that the kernel and we took for it, milliseconds
    */
-  async look(goOn: () => boolean): Promise<(LayoutUpdate & { costMs: number }) | undefined> {
+  look(goOn: () => boolean): Promise<(LayoutUpdate & { costMs: number }) | undefined> {
+    return lookWith(this.#masks, (masks) => this.#lookWith(masks, goOn));
+  }
+
+  async #lookWith({ categoryAnyofMask, returnMask, unknown }: LookMasks, goOn: () => boolean) {
     let began = performance.now();
     let costMs = 0;
     const mappings = this.#pagemap.mappings();
     const grid = new LayoutGrid(mappings, GRID_CELLS);
-    const returnMask = SUMMARY_RETURN & kernelCategories();
     for (const range of legRanges(mappings, LEG_BYTES)) {
-      const query = { ...range, categoryAnyofMask: SUMMARY_ANYOF, returnMask };
+      const query = { ...range, categoryAnyofMask, returnMask };
       for (const found of scanLegs(this.#pagemap, query, { buffer: this.#buffer })) {
         for (let index = 0; index < found.length; index++) {
           grid.add(found.start(index), found.end(index), found.categories(index));
@@ -100,7 +106,9 @@ export class Layout {
     this.#pagemap.checkAlive();
     this.#grid = grid;
     this.generation++;
-    const update = this.#take(mappings.map((mapping, index) => modelOf(mapping, grid.pages(index))));
+    const update = this.#take(
+      mappings.map((mapping, index) => modelOf(mapping, withUnknown(grid.pages(index), unknown))),
+    );
     return { ...update, costMs: costMs + performance.now() - began };
   }
 
@@ -132,15 +140,25 @@ export class Layout {
     if (known !== undefined && cellBytes >= known && row.pages !== undefined) {
       return this.#grid!.cells(start, cellBytes, index * TILE_CELLS, TILE_CELLS, kinds);
     }
-    const cells = new RangeCells(from, to, cellBytes);
-    const query = { start: from, end: to, categoryAnyofMask: SUMMARY_ANYOF };
-    const returnMask = SUMMARY_RETURN & kernelCategories();
-    for (const found of scanLegs(this.#pagemap, { ...query, returnMask }, { buffer: this.#buffer })) {
+    for (const masks of this.#masks) {
+      try {
+        return this.#count(from, to, cellBytes, masks).pack(kinds);
+      } catch (error) {
+        if (!(error instanceof UnknownCategoryError)) throw error;
+      }
+    }
+    return undefined;
+  }
+
+  #count(start: number, end: number, cellBytes: number, { categoryAnyofMask, returnMask }: LookMasks) {
+    const cells = new RangeCells(start, end, cellBytes);
+    const query = { start, end, categoryAnyofMask, returnMask };
+    for (const found of scanLegs(this.#pagemap, query, { buffer: this.#buffer })) {
       for (let at = 0; at < found.length; at++) {
         cells.add(found.start(at), found.end(at), found.categories(at));
       }
     }
-    return cells.pack(kinds);
+    return cells;
   }
 
   /** For a file: with cells, in as much detail as there is room for. */

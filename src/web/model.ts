@@ -31,8 +31,11 @@ export interface MappingModel {
   readonly name: string;
   readonly deleted?: boolean;
   readonly kind: MappingKind;
-  /** Pages by `KINDS`, together all of the mapping's; left out where the pages were not looked at. */
-  readonly pages?: readonly number[];
+  /**
+   * Pages by `KINDS`, together all of the mapping's; null for kinds that cannot be told, which count as what else they are.
+   * Left out where the pages were not looked at.
+   */
+  readonly pages?: readonly (number | null)[];
   /** For files only: what the pages are, in equal cells. The live page asks for cells as it needs them. */
   readonly grid?: GridModel;
 }
@@ -59,6 +62,11 @@ export interface ColumnModel {
   readonly intervals?: number;
   /** Distinct pages written in the `windows` (see `HeatModel`) that end with this column. */
   readonly workingSet?: readonly number[];
+  /**
+   * The same of single bands: for each its id and the pages of each window; those with the most in the longest window, largest
+   * first. Where there are as many as fit (50), others have no more than the last one. Left out of recordings, which do not tell it.
+   */
+  readonly byBand?: readonly (readonly number[])[];
 }
 
 /** A mapping through time. `start` and `end` hold all that it ever was while it was looked at. */
@@ -99,6 +107,8 @@ export interface HeatModel {
 export interface TrackingModel {
   readonly state: 'starting' | 'on' | 'off' | 'ended';
   readonly why?: string;
+  /** By soft-dirty bits: the process is stopped at each interval, and only private memory is tracked. */
+  readonly stops?: boolean;
   /** Writable mappings that are not tracked. */
   readonly skipped?: readonly { readonly name: string; readonly start: number; readonly reason: string }[];
 }
@@ -178,6 +188,22 @@ export function mappingKind(name: string, perms: string): MappingKind {
   if (/^(\/dev\/|anon_inode:|socket:|\/\[aio\])/.test(name)) return 'device';
   if (perms[2] === 'x') return 'code';
   return 'file';
+}
+
+/** The kinds, by index, that cannot be told of these mappings' pages. */
+export function unknownKinds(mappings: readonly MappingModel[]): ReadonlySet<number> {
+  const unknown = new Set<number>();
+  // As one mapping, so all.
+  const pages = mappings.find((mapping) => mapping.pages !== undefined)?.pages ?? [];
+  pages.forEach((count, kind) => {
+    if (count === null) unknown.add(kind);
+  });
+  return unknown;
+}
+
+/** Kinds of pages in words: `huge, guard`. */
+export function kindsText(kinds: ReadonlySet<number>): string {
+  return [...kinds].map((kind) => KINDS[kind]).join(', ');
 }
 
 /**

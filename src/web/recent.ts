@@ -5,27 +5,65 @@ const CHUNK_PAGES = 512;
 const CHUNK_BYTES = CHUNK_PAGES * PAGE_SIZE;
 /** Chunks are looked through for old ones every so many columns. */
 const SWEEP_COLUMNS = 64;
+/** Numbers of slots are 32 bits. */
+const MOST_SLOTS = 2 ** 32 - 1;
+
+/** What one owner wrote in one column: pages whose last write that is. */
+interface Slot {
+  readonly owner: number;
+  pages: number;
+}
+
+interface Column {
+  readonly startMs: number;
+  /** The first of its slots' numbers; they follow each other. */
+  readonly firstSlot: number;
+  readonly slots: readonly Slot[];
+}
 
 /**
- * How many distinct pages were written in windows of time that end now, for as long as it runs: what was not written
- * for longer than the longest window is forgotten, so that memory stays that of the written pages in it, 4 bytes each.
+ * How many distinct pages were written in windows of time that end now, in all and by owner, for as long as it runs: what was
+ * not written for longer than the longest window is forgotten, so that memory stays that of the written pages in it, 4 bytes
+ * each.
+ *
+ * A page remembers not when but in which slot (an owner's part of a column) it was last written, so that it counts where it was
+ * counted then, whoever owns it now.
  */
 export class RecentWrites {
   readonly #windowsMs: readonly number[];
-  /** By chunk number: for each page the column of its last write, from 1; 0 for never. */
+  readonly #forgets: boolean;
+  /** By chunk number: for each page the slot of its last write, from 1; 0 for never. */
   readonly #chunks = new Map<number, Uint32Array>();
-  /** Columns in the longest window, oldest first: pages whose last write is in it. */
-  readonly #columns = new Map<number, { startMs: number; pages: number }>();
-  #column = 1;
-  #fresh = 0;
+  /** Those in the longest window, and the current column's, by number. */
+  readonly #slots = new Map<number, Slot>();
+  /** In the longest window, oldest first. */
+  readonly #columns: Column[] = [];
+  #owners = new Map<number, number>();
+  #firstSlot = 1;
+  #nextSlot = 1;
+  #ended = 0;
+  #newest = { endMs: 0, half: 0 };
+  /** Pages written at least once since the beginning; with `forgets`, some may count again. */
+  distinctPages = 0;
 
-  constructor(windowsMs: readonly number[]) {
+  /** @param options.forgets what was written before the longest window; true by default */
+  constructor(windowsMs: readonly number[], options: { readonly forgets?: boolean } = {}) {
     this.#windowsMs = windowsMs;
+    this.#forgets = options.forgets ?? true;
   }
 
   /** Takes pages written in the current column, bytes, page-aligned. */
-  add(start: number, end: number): void {
-    const now = this.#column;
+  add(start: number, end: number, owner = 0): void {
+    let now = this.#owners.get(owner);
+    if (now === undefined) {
+      now = this.#nextSlot++;
+      this.#owners.set(owner, now);
+      this.#slots.set(now, { owner, pages: 0 });
+    }
+    const slot = this.#slots.get(now)!;
+    // Neighbours were mostly written together.
+    let lastBefore = 0;
+    let last: Slot | undefined;
     for (let at = start; at < end; ) {
       const number = Math.floor(at / CHUNK_BYTES);
       const base = number * CHUNK_BYTES;
@@ -34,15 +72,19 @@ export class RecentWrites {
         chunk = new Uint32Array(CHUNK_PAGES);
         this.#chunks.set(number, chunk);
       }
-      const last = Math.min(end - base, CHUNK_BYTES) / PAGE_SIZE;
-      for (let page = (at - base) / PAGE_SIZE; page < last; page++) {
+      const stop = Math.min(end - base, CHUNK_BYTES) / PAGE_SIZE;
+      for (let page = (at - base) / PAGE_SIZE; page < stop; page++) {
         const before = chunk[page]!;
         if (before === now) continue;
-        if (before !== 0) {
-          const column = this.#columns.get(before);
-          if (column !== undefined) column.pages--;
+        if (before === 0) this.distinctPages++;
+        else {
+          if (before !== lastBefore) {
+            lastBefore = before;
+            last = this.#slots.get(before);
+          }
+          if (last !== undefined) last.pages--;
         }
-        this.#fresh++;
+        slot.pages++;
         chunk[page] = now;
       }
       at = base + CHUNK_BYTES;
@@ -51,32 +93,68 @@ export class RecentWrites {
 
   /** Ends the column, and gives for each window how many distinct pages were written in it. */
   endColumn(startMs: number, endMs: number): number[] {
-    this.#columns.set(this.#column, { startMs, pages: this.#fresh });
-    this.#fresh = 0;
+    const slots = [...this.#owners.values()].map((number) => this.#slots.get(number)!);
+    this.#columns.push({ startMs, firstSlot: this.#firstSlot, slots });
+    this.#owners = new Map();
+    this.#firstSlot = this.#nextSlot;
+    // A column belongs to a window that holds most of it: intervals are never to the millisecond.
+    const half = (endMs - startMs) / 2;
     const longest = endMs - Math.max(...this.#windowsMs);
-    for (const [column, { startMs: from }] of this.#columns) {
-      // A column belongs to a window that holds most of it: intervals are never to the millisecond.
-      if (from + (endMs - startMs) / 2 >= longest) break;
-      this.#columns.delete(column);
+    while (this.#columns.length > 1 && this.#columns[0]!.startMs + half < longest) {
+      const { firstSlot, slots: old } = this.#columns.shift()!;
+      for (let index = 0; index < old.length; index++) this.#slots.delete(firstSlot + index);
     }
-    if (this.#column % SWEEP_COLUMNS === 0) this.#sweep();
-    this.#column++;
-    const newest = this.#column - 1;
-    return this.#windowsMs.map((windowMs) => {
-      let pages = 0;
-      for (const [column, { startMs: from, pages: count }] of this.#columns) {
-        if (column === newest || from + (endMs - startMs) / 2 >= endMs - windowMs) pages += count;
-      }
-      return pages;
+    if (this.#forgets && ++this.#ended % SWEEP_COLUMNS === 0) this.#sweep();
+    if (this.#nextSlot > MOST_SLOTS - 2 ** 20) this.#beginAnew();
+    const totals = this.#windowsMs.map(() => 0);
+    this.#each(endMs, half, ({ pages }, window) => {
+      totals[window]! += pages;
     });
+    this.#newest = { endMs, half };
+    return totals;
+  }
+
+  /** The same by owner, as of the last `endColumn`; those that wrote nothing in the longest window are left out. */
+  byOwner(): Map<number, number[]> {
+    const owners = new Map<number, number[]>();
+    const { endMs, half } = this.#newest;
+    this.#each(endMs, half, ({ owner, pages }, window) => {
+      if (pages === 0) return;
+      let sizes = owners.get(owner);
+      if (sizes === undefined) {
+        sizes = this.#windowsMs.map(() => 0);
+        owners.set(owner, sizes);
+      }
+      sizes[window]! += pages;
+    });
+    return owners;
+  }
+
+  #each(endMs: number, half: number, visit: (slot: Slot, window: number) => void): void {
+    const newest = this.#columns.at(-1);
+    for (const column of this.#columns) {
+      this.#windowsMs.forEach((windowMs, window) => {
+        if (column !== newest && column.startMs + half < endMs - windowMs) return;
+        for (const slot of column.slots) visit(slot, window);
+      });
+    }
   }
 
   #sweep(): void {
-    const oldest = this.#columns.keys().next().value ?? this.#column;
+    const oldest = this.#columns[0]?.firstSlot ?? this.#nextSlot;
     for (const [number, chunk] of this.#chunks) {
       let newest = 0;
-      for (const column of chunk) if (column > newest) newest = column;
+      for (const slot of chunk) if (slot > newest) newest = slot;
       if (newest < oldest) this.#chunks.delete(number);
     }
+  }
+
+  /** Out of numbers, after years: windows begin at zero again. */
+  #beginAnew(): void {
+    this.#chunks.clear();
+    this.#slots.clear();
+    this.#columns.length = 0;
+    this.#firstSlot = 1;
+    this.#nextSlot = 1;
   }
 }

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { humanBytes, humanCount, plural } from '../query/human.js';
 import { loadAssets } from './assets.js';
-import { type PageModel, REPORT_LIMITS } from './model.js';
+import { kindsText, type PageModel, REPORT_LIMITS, unknownKinds } from './model.js';
 
 function sha256(text: string): string {
   return `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
@@ -46,6 +46,8 @@ export function sampleNotes({ layout, heat, tracking }: PageModel): string[] {
   const notes: string[] = [];
   const cells = (layout?.mappings ?? []).flatMap(({ grid }) => (grid === undefined ? [] : [grid.cellBytes]));
   if (cells.length > 0) notes.push(`Pages as at the end of the sample, in cells of ${between(cells)}.`);
+  const unknown = unknownKinds(layout?.mappings ?? []);
+  if (unknown.size > 0) notes.push(`Not known on this kernel, or to this user: ${kindsText(unknown)}.`);
   const columns = heat?.columns ?? [];
   if (columns.length > 0) {
     const intervals = columns.reduce((sum, column) => sum + (column.intervals ?? 1), 0);
@@ -60,7 +62,7 @@ export function sampleNotes({ layout, heat, tracking }: PageModel): string[] {
     const reasons = [...new Set(skipped.map(({ reason }) => reason))].join(', ');
     notes.push(`Not tracked: ${plural(skipped.length, 'writable mapping')} (${reasons}).`);
   }
-  if (tracking.state === 'off') notes.push(`Writes could not be tracked: ${tracking.why}.`);
+  if (tracking.state === 'off') notes.push(`Writes were not tracked: ${tracking.why}.`);
   return notes;
 }
 

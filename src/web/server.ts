@@ -15,7 +15,7 @@ import { ALL_KINDS } from './grid.js';
 import type { StreamMessage } from './model.js';
 import { listProcesses } from './processes.js';
 import { reportHtml, sampleNotes } from './report.js';
-import { type Session, SessionPool } from './session.js';
+import { type Session, type SessionOptions, SessionPool } from './session.js';
 
 export interface ServerOptions {
   readonly host: string;
@@ -160,6 +160,17 @@ export class PageServer {
   /** Where the page is, with the word. */
   get url(): string {
     return `http://${this.#authority()}/${this.token}/`;
+  }
+
+  /**
+   * Looks at a process from now on until it ends, whether a page shows it or not.
+   *
+   * @throws ProcessError for a process that cannot be looked at
+   */
+  watch(pid: number, meter: SessionOptions['meter']): Session {
+    const { session, release } = this.#pool.take(pid, meter);
+    void session.done.then(release);
+    return session;
   }
 
   /** Processes that are looked at now. */

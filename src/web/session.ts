@@ -2,10 +2,11 @@
 /** One process that is looked at: its layout now and then, its writes every interval, within a budget. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PagemapError } from '../abi/index.js';
-import { kernelCategories, type LivePagemap, openPagemap } from '../live/index.js';
+import { type LivePagemap, openPagemap } from '../live/index.js';
 import { type ProcessTracker, trackProcess } from '../track/index.js';
 import { type HeatLimits, HeatStore } from './heat.js';
 import { Layout } from './layout.js';
+import type { Meter } from './meter.js';
 import {
   type AboutModel,
   MODEL_SCHEMA,
@@ -29,7 +30,13 @@ export interface SessionOptions {
   readonly durationMs?: number;
   /** How many processes are looked at: they share the budget. */
   readonly sharers?: () => number;
+  /** Asked once, when the process has been opened: who makes metrics of it. */
+  readonly meter?: (about: AboutModel) => Meter;
 }
+
+/** An interval that ends later than that share of it after its time is late. */
+const LATE_SHARE = 0.1;
+const LATE_LEAST_MS = 10;
 
 function reasonOf(error: unknown): string {
   if (error instanceof PagemapError) return error.hint ?? error.message;
@@ -45,7 +52,8 @@ export class Session {
   readonly #pagemap: LivePagemap;
   readonly #layout: Layout;
   readonly #heat: HeatStore;
-  readonly #about: AboutModel;
+  readonly about: AboutModel;
+  readonly #meter: Meter | undefined;
   readonly #listeners = new Set<(message: StreamMessage) => void>();
   readonly #began = performance.now();
   readonly #closing = new AbortController();
@@ -65,7 +73,7 @@ export class Session {
     this.#pagemap = openPagemap(pid);
     try {
       const commandLine = Buffer.from(this.#pagemap.process.read('cmdline')).toString('utf8');
-      this.#about = {
+      this.about = {
         pid,
         name: this.#pagemap.process.name(),
         commandLine: commandLine.split('\0').join(' ').trim().slice(0, 4096),
@@ -79,6 +87,7 @@ export class Session {
       this.#pagemap[Symbol.dispose]();
       throw error;
     }
+    this.#meter = options.meter?.(this.about);
     this.done = this.#run();
   }
 
@@ -101,6 +110,14 @@ export class Session {
     this.#tell({ type: 'tracking', tracking });
   }
 
+  #on(skipped: NonNullable<TrackingModel['skipped']>): TrackingModel {
+    return {
+      state: 'on',
+      ...(this.#tracker?.provider === 'fallback' ? { stops: true } : {}),
+      ...(skipped.length === 0 ? {} : { skipped }),
+    };
+  }
+
   /** Everything, as of now. With `cells`, as a file needs it, what the pages are as well. */
   model(cells = false): PageModel {
     const layout = cells
@@ -108,7 +125,7 @@ export class Session {
       : { atMs: this.#layoutAtMs, mappings: this.#layout.mappings };
     return {
       schema: MODEL_SCHEMA,
-      about: this.#about,
+      about: this.about,
       tracking: this.#tracking,
       layout,
       heat: this.#heat.model(),
@@ -118,7 +135,7 @@ export class Session {
 
   /** As `Layout.tile`. */
   tile(start: number, cellBytes: number, index: number, kinds: number): Uint16Array | undefined {
-    if (kernelCategories() === 0) return undefined;
+    if (this.#pagemap.categories === 0) return undefined;
     try {
       return this.#layout.tile(start, cellBytes, index, kinds);
     } catch (error) {
@@ -134,11 +151,13 @@ export class Session {
 
   async #run(): Promise<void> {
     try {
-      if (kernelCategories() === 0) {
+      // Whoever made it can listen before the first word.
+      await Promise.resolve();
+      if (this.#pagemap.categories === 0) {
         this.#setTracking({ state: 'off', why: 'this kernel has no PAGEMAP_SCAN; Linux 6.7 brought it' });
       }
       let nextLook = await this.#look();
-      if (kernelCategories() !== 0 && !this.#closing.signal.aborted) await this.#attach();
+      if (this.#pagemap.categories !== 0 && !this.#closing.signal.aborted) await this.#attach();
       const end = this.#now() + (this.#options.durationMs ?? Number.POSITIVE_INFINITY);
       while (!this.#closing.signal.aborted && !this.#isOver(end)) {
         if (this.#now() >= nextLook) nextLook = await this.#look();
@@ -156,6 +175,7 @@ export class Session {
       // What was seen can still be shown; finer cells cannot be had any more.
       this.#tracker?.dispose();
       this.#pagemap[Symbol.dispose]();
+      await this.#meter?.end();
     }
   }
 
@@ -166,7 +186,7 @@ export class Session {
 
   /** Looks at the pages, and says when to do so again. */
   async #look(): Promise<number> {
-    if (kernelCategories() === 0) {
+    if (this.#pagemap.categories === 0) {
       const update = this.#layout.list();
       this.#tell({ type: 'layout', atMs: this.#now(), generation: this.#layout.generation, ...update });
       return this.#now() + LOOK_MS;
@@ -178,6 +198,7 @@ export class Session {
     if (update === undefined) return Number.POSITIVE_INFINITY;
     const { changed, gone, costMs } = update;
     this.#layoutAtMs = this.#now();
+    this.#meter?.layout(this.#layout.mappings);
     this.#tell({
       type: 'layout',
       atMs: this.#layoutAtMs,
@@ -199,7 +220,7 @@ export class Session {
       this.#pagemap.checkAlive();
       this.#columnEndMs = this.#now();
       this.#nextColumn = this.#columnEndMs + this.#options.intervalMs;
-      this.#setTracking({ state: 'on' });
+      this.#setTracking(this.#on([]));
     } catch (error) {
       this.#tracker?.dispose();
       this.#tracker = undefined;
@@ -208,21 +229,30 @@ export class Session {
     }
   }
 
+  readonly #add = (start: number, end: number): void => {
+    this.#heat.add(start, end);
+    this.#meter?.region(start, end);
+  };
+
   /** Collects what was written, if it is time; with `last`, if there is enough of an interval to tell of. */
   #column(last = false): void {
     const tracker = this.#tracker;
     if (tracker === undefined) return;
     const due = last ? this.#columnEndMs + this.#options.intervalMs / 4 : this.#nextColumn;
-    if (this.#now() < due) return;
+    const lateMs = this.#now() - due;
+    if (lateMs < 0) return;
     const before = performance.now();
-    const { mappings } = tracker.collect(this.#heat.add);
+    const interval = tracker.collect(this.#add);
     const startMs = this.#columnEndMs;
-    this.#columnEndMs = this.#now();
-    const update = this.#heat.endInterval(mappings, startMs, this.#columnEndMs, this.#layout.permsOf);
+    const endMs = this.#now();
+    this.#columnEndMs = endMs;
+    const update = this.#heat.endInterval(interval.mappings, startMs, endMs, this.#layout.permsOf);
+    const late = !last && lateMs > Math.max(LATE_LEAST_MS, this.#options.intervalMs * LATE_SHARE);
+    this.#meter?.interval(interval, { startMs, endMs, late }, tracker.skipped.length);
     this.#tell({ type: 'column', ...update, ownShare: this.#ownShare() });
     const skipped = tracker.skipped.slice(0, MOST_SKIPPED);
     if (JSON.stringify(skipped) !== JSON.stringify(this.#tracking.skipped ?? [])) {
-      this.#setTracking({ state: 'on', skipped });
+      this.#setTracking(this.#on(skipped));
     }
     const costMs = performance.now() - before;
     const { intervalMs } = this.#options;
@@ -268,16 +298,21 @@ export class SessionPool {
   /**
    * The session of a process; `release` it when done.
    *
+   * @param meter for a session that is begun
    * @throws ProcessError for a process that cannot be looked at
    */
-  take(pid: number): { session: Session; release: () => void } {
+  take(pid: number, meter?: SessionOptions['meter']): { session: Session; release: () => void } {
     let entry = this.#sessions.get(pid);
     if (entry?.session.ended && entry.users === 0) {
       this.#end(pid);
       entry = undefined;
     }
     if (entry === undefined) {
-      const session = new Session(pid, { ...this.#options, sharers: () => this.#sessions.size });
+      const session = new Session(pid, {
+        ...this.#options,
+        sharers: () => this.#sessions.size,
+        ...(meter === undefined ? {} : { meter }),
+      });
       entry = { session, users: 0 };
       this.#sessions.set(pid, entry);
     }

@@ -1,4 +1,4 @@
-/** `pmscan record --metrics`: scraped by Prometheus itself, pushed to a collector, clear where it cannot be. */
+/** `--metrics` of `pmscan record` and `pmscan serve`: scraped by Prometheus itself, pushed to a collector, clear where it cannot be. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -31,17 +31,19 @@ async function until<T>(ask: () => Promise<T | undefined>): Promise<T> {
   throw new Error('Waited in vain');
 }
 
-/** Starts `record --metrics` on a free port; where it can be scraped. */
-async function startMetrics(pid: number, env: Record<string, string> = {}) {
-  const child = startPmscan(['record', String(pid), '--metrics', '127.0.0.1:0', '--interval', '20ms'], {
-    env,
-  });
+/** Starts a command with `--metrics` on a free port; where it can be scraped. */
+async function startMetrics(command: 'record' | 'serve', ...pids: number[]) {
+  const child = startPmscan([command, ...pids.map(String), '--metrics', '127.0.0.1:0', '--interval', '20ms']);
   let stderr = '';
+  let stdout = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text;
+  });
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     stderr += text;
   });
   const url = await until(async () => /metrics at (\S+)/.exec(stderr)?.[1]);
-  return { child, url, stderr: () => stderr };
+  return { child, url, stdout: () => stdout, stderr: () => stderr };
 }
 
 /** A series' value in the exposition, by the labels that it must have. */
@@ -66,7 +68,7 @@ describe('scraped', () => {
     await using target = await startWrites();
     await target.order('map 1 memfd 512');
     await target.order('write 1 0 512 1');
-    const { child, url } = await startMetrics(target.pid);
+    const { child, url } = await startMetrics('record', target.pid);
     const shared = { pmscan_mapping_kind: 'shared' };
     const written = async () => sample(await scrape(url), 'pmscan_memory_written_total', shared) ?? 0;
     await until(async () => (sample(await scrape(url), 'pmscan_intervals_total') ?? 0) || undefined);
@@ -85,57 +87,114 @@ describe('scraped', () => {
     await expect(fetch(url)).rejects.toThrow();
   });
 
-  testWhere(...needs, 'prometheus')('by Prometheus, which answers questions about it', async () => {
-    await using target = await startWrites();
-    await target.order('map 1 memfd 512');
-    const { child, url } = await startMetrics(target.pid);
-    const home = mkdtempSync(join(folder, 'prometheus-'));
-    const config = {
-      global: { scrape_interval: '100ms', scrape_timeout: '100ms' },
-      scrape_configs: [{ job_name: 'pmscan', static_configs: [{ targets: [new URL(url).host] }] }],
-    };
-    // JSON is YAML.
-    writeFileSync(join(home, 'prometheus.yml'), JSON.stringify(config));
-    const port = await freePort();
-    const server = spawn(
-      PROMETHEUS,
-      [
-        `--config.file=${join(home, 'prometheus.yml')}`,
-        `--storage.tsdb.path=${join(home, 'data')}`,
-        `--web.listen-address=127.0.0.1:${port}`,
-      ],
-      { stdio: 'ignore' },
-    );
-    try {
-      const ask = async (
-        query: string,
-      ): Promise<{ metric: Record<string, string>; value: [number, string] }[]> => {
-        const address = `http://127.0.0.1:${port}/api/v1/query?query=${encodeURIComponent(query)}`;
-        try {
-          const { data } = (await (await fetch(address)).json()) as { data?: { result: never[] } };
-          return data?.result ?? [];
-        } catch {
-          // It is not up yet.
-          return [];
-        }
-      };
-      await until(async () => ((await ask('pmscan_intervals_total')).length > 0 ? true : undefined));
-      await target.order('write 1 0 512 1');
-      const query = 'sum by (process_pid) (pmscan_memory_written_total{pmscan_mapping_kind="shared"})';
-      const [answer] = await until(async () => {
-        const result = await ask(query);
-        return Number(result[0]?.value[1]) >= 512 * PAGE_SIZE ? result : undefined;
-      });
-      expect(answer!.metric).toEqual({ process_pid: String(target.pid) });
-      expect(await ask('topk(1, rate(pmscan_memory_written_total[1m]))')).toBeDefined();
-    } finally {
-      const gone = once(server, 'exit');
-      server.kill('SIGTERM');
-      await gone;
-      child.kill('SIGTERM');
-      await finish(child);
+  live('serve tells of the processes it was given, with no page open, until they end', async () => {
+    await using one = await startWrites();
+    await using two = await startWrites();
+    for (const { order } of [one, two]) {
+      await order('map 1 memfd 512');
+      await order('write 1 0 512 1');
     }
+    const { child, url, stdout, stderr } = await startMetrics('serve', one.pid, two.pid, one.pid);
+    const written = async ({ pid }: { pid: number }) =>
+      sample(await scrape(url), 'pmscan_memory_written_total', {
+        process_pid: String(pid),
+        pmscan_mapping_kind: 'shared',
+      }) ?? 0;
+    const begun = async ({ pid }: { pid: number }) =>
+      sample(await scrape(url), 'pmscan_intervals_total', { process_pid: String(pid) });
+    await until(async () => ((await begun(one)) && (await begun(two)) ? true : undefined));
+    const before = [await written(one), await written(two)];
+    await one.order('write 1 3 100 5');
+    await two.order('write 1 7 200 2');
+    await until(async () => ((await written(one)) - before[0]! === 100 * PAGE_SIZE ? true : undefined));
+    await until(async () => ((await written(two)) - before[1]! === 200 * PAGE_SIZE ? true : undefined));
+    const text = await scrape(url);
+    // Of two processes, and still one family.
+    expect(text.match(/^# TYPE pmscan_memory_written_total /gm)).toHaveLength(1);
+    for (const window of ['10s', '1m', '10m']) {
+      const labels = { process_pid: String(two.pid), pmscan_window: window };
+      expect(sample(text, 'pmscan_memory_write_working_set', labels)).toBeGreaterThanOrEqual(200 * PAGE_SIZE);
+    }
+    expect(
+      sample(text, 'pmscan_memory_distinct_written', { process_pid: String(two.pid) }),
+    ).toBeGreaterThanOrEqual(200 * PAGE_SIZE);
+    expect(
+      sample(text, 'pmscan_memory_pages', {
+        process_pid: String(one.pid),
+        pmscan_mapping_kind: 'shared',
+        pmscan_page_kind: 'file',
+      }),
+    ).toBe(512);
+    // The page is there as ever, and picks up what is tracked already.
+    const page = await until(async () => /^http\S+/.exec(stdout())?.[0]);
+    const stream = await fetch(`${page}stream?pid=${one.pid}`);
+    const reader = stream.body!.getReader();
+    expect(new TextDecoder().decode((await reader.read()).value)).toContain('"state":"on"');
+    await reader.cancel();
+    await two[Symbol.asyncDispose]();
+    await until(async () => ((await begun(two)) === undefined ? true : undefined));
+    expect(await begun(one)).toBeGreaterThan(0);
+    expect(stderr()).toContain(`writes ${two.pid}: its metrics end`);
+    child.kill('SIGINT');
+    const [code] = await once(child, 'exit');
+    expect(code).toBe(0);
+    await expect(fetch(url)).rejects.toThrow();
   });
+
+  testWhere(...needs, 'prometheus').each(['record', 'serve'] as const)(
+    '%s by Prometheus, which answers questions about it',
+    async (command) => {
+      await using target = await startWrites();
+      await target.order('map 1 memfd 512');
+      const { child, url } = await startMetrics(command, target.pid);
+      const home = mkdtempSync(join(folder, 'prometheus-'));
+      const config = {
+        global: { scrape_interval: '100ms', scrape_timeout: '100ms' },
+        scrape_configs: [{ job_name: 'pmscan', static_configs: [{ targets: [new URL(url).host] }] }],
+      };
+      // JSON is YAML.
+      writeFileSync(join(home, 'prometheus.yml'), JSON.stringify(config));
+      const port = await freePort();
+      const server = spawn(
+        PROMETHEUS,
+        [
+          `--config.file=${join(home, 'prometheus.yml')}`,
+          `--storage.tsdb.path=${join(home, 'data')}`,
+          `--web.listen-address=127.0.0.1:${port}`,
+        ],
+        { stdio: 'ignore' },
+      );
+      try {
+        const ask = async (
+          query: string,
+        ): Promise<{ metric: Record<string, string>; value: [number, string] }[]> => {
+          const address = `http://127.0.0.1:${port}/api/v1/query?query=${encodeURIComponent(query)}`;
+          try {
+            const { data } = (await (await fetch(address)).json()) as { data?: { result: never[] } };
+            return data?.result ?? [];
+          } catch {
+            // It is not up yet.
+            return [];
+          }
+        };
+        await until(async () => ((await ask('pmscan_intervals_total')).length > 0 ? true : undefined));
+        await target.order('write 1 0 512 1');
+        const query = 'sum by (process_pid) (pmscan_memory_written_total{pmscan_mapping_kind="shared"})';
+        const [answer] = await until(async () => {
+          const result = await ask(query);
+          return Number(result[0]?.value[1]) >= 512 * PAGE_SIZE ? result : undefined;
+        });
+        expect(answer!.metric).toEqual({ process_pid: String(target.pid) });
+        expect(await ask('topk(1, rate(pmscan_memory_written_total[1m]))')).toBeDefined();
+      } finally {
+        const gone = once(server, 'exit');
+        server.kill('SIGTERM');
+        await gone;
+        child.kill('SIGTERM');
+        await finish(child);
+      }
+    },
+  );
 });
 
 async function freePort(): Promise<number> {
@@ -217,6 +276,9 @@ describe('what goes wrong', () => {
     { args: ['record', '--metrics', '1'], says: 'the process goes before it' },
     { args: ['record', '1', '--metrics', 'push'], says: 'set OTEL_EXPORTER_OTLP_ENDPOINT' },
     { args: ['record', '1', '--metrics', 'localhost:99999'], says: 'Give an address' },
+    { args: ['serve', '--metrics', '1'], says: 'the process goes before it' },
+    { args: ['serve', '--metrics'], says: 'pmscan serve redis-server --metrics' },
+    { args: ['serve', '1', '--metrics', 'push'], says: 'set OTEL_EXPORTER_OTLP_ENDPOINT' },
   ])('$args', async ({ args, says }) => {
     const { code, stderr } = await pmscan(args, { env: { OTEL_EXPORTER_OTLP_ENDPOINT: '' } });
     expect(code).toBe(2);
@@ -256,14 +318,12 @@ describe('what goes wrong', () => {
       const from = join(ROOT, 'node_modules', name);
       if (existsSync(from)) cpSync(from, join(home, 'node_modules', name), { recursive: true });
     }
-    const child = spawn(process.execPath, [
-      join(home, 'dist/cli/main.js'),
-      'record',
-      String(process.pid),
-      '--metrics',
-    ]);
-    const { code, stderr } = await finish(child);
-    expect(code).toBe(1);
-    expect(stderr).toContain('npm install @opentelemetry/api');
+    for (const command of ['record', 'serve']) {
+      const main = join(home, 'dist/cli/main.js');
+      const child = spawn(process.execPath, [main, command, String(process.pid), '--metrics']);
+      const { code, stderr } = await finish(child);
+      expect([command, code]).toEqual([command, 1]);
+      expect(stderr).toContain('npm install @opentelemetry/api');
+    }
   });
 });

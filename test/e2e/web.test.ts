@@ -221,9 +221,21 @@ describe('the live page', () => {
     await until('a choice', async () => (await page.textContent('.hottest h2'))?.includes('(chosen)'));
     expect(await written()).toBe('32 KiB');
     await page.click('#tab-rates');
-    await until('the rates', async () =>
-      (await rows(page, 'Written by mapping')).some(([, , , pages]) => pages === '32 KiB'),
+    // Four pages, written twice: 32 KiB, and a working set of 16.
+    const rates = await until('the rates', async () =>
+      (await rows(page, 'Written by mapping')).find(([, , , pages]) => pages === '32 KiB'),
     );
+    expect(rates.slice(6)).toEqual(['16 KiB', '256 KiB', knownStart(), '[anon]']);
+    expect(await page.locator('#view-rates thead').last().textContent()).toContain(
+      'Set, 1 sSet, 10 sSet, 60 s',
+    );
+    const title = page.locator('#view-rates section[aria-label="Write working set"] h2');
+    expect(await title.textContent()).toBe('Write working set, 10 s');
+    await page.click('#view-rates button:has-text("60 s")');
+    await until('another window', async () => (await title.textContent()) === 'Write working set, 60 s');
+    await page.click('#view-rates button:has-text("As table")');
+    const lines = await rows(page, 'Written and write working set');
+    expect(lines.some((cells) => /\[anon\].*: 0 B\/s \(set in .*60 s 16 KiB\)/.test(cells[5]!))).toBe(true);
     expect(problems).toEqual([]);
     await page.close();
   });

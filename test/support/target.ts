@@ -14,9 +14,11 @@ export interface Target extends AsyncDisposable {
 export async function startTarget(
   name: string,
   args: readonly (string | number)[] = [],
-  options: { cwd?: string; flags?: readonly string[] } = {},
+  options: { cwd?: string; flags?: readonly string[]; uid?: number } = {},
 ): Promise<Target> {
-  const child = spawn(nativeProgram(name, options.flags), args.map(String), { cwd: options.cwd });
+  const { cwd, uid } = options;
+  const user = uid === undefined ? {} : { uid, gid: uid };
+  const child = spawn(nativeProgram(name, options.flags), args.map(String), { cwd, ...user });
   const exited = once(child, 'exit');
   const [line] = (await once(child.stdout.setEncoding('utf8'), 'data')) as [string];
   const [start, end] = line

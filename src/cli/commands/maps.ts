@@ -1,24 +1,16 @@
 import { type Command, Option } from 'commander';
-import {
-  categoryNames,
-  PAGE_IS_GUARD,
-  PAGE_IS_HUGE,
-  PAGE_SIZE,
-  type Pagemap,
-  RegionBuffer,
-} from '../../abi/index.js';
-import { kernelCategories, UnknownCategoryError } from '../../live/index.js';
+import { categoryNames, PAGE_SIZE, type Pagemap, RegionBuffer } from '../../abi/index.js';
+import { kernelCategories } from '../../live/index.js';
 import {
   type AddressRange,
   legRanges,
   MappingSummarizer,
   type MappingSummary,
   type PageCounts,
-  SUMMARY_ANYOF,
-  SUMMARY_RETURN,
   scanLegs,
 } from '../../query/index.js';
 import { KINDS, kindIndex } from '../../query/kinds.js';
+import { lookMasks, lookWith } from '../../record/masks.js';
 import { bar, legend } from '../bar.js';
 import { shorten, tableLines } from '../columns.js';
 import { EXIT, type ExitCode } from '../exit.js';
@@ -73,24 +65,12 @@ export async function countRows(
   mappings: readonly RowSource[],
   options: { step?: () => Promise<boolean>; categories?: number; partial?: boolean } = {},
 ): Promise<MapsRows | undefined> {
-  const known = SUMMARY_RETURN & (options.categories ?? kernelCategories());
-  // Which pages are huge the fallback cannot always tell: of those that do not exist least, and sometimes of none.
-  const attempts = [
-    [SUMMARY_ANYOF, known],
-    [SUMMARY_ANYOF & ~PAGE_IS_HUGE, known],
-    [SUMMARY_ANYOF & ~PAGE_IS_HUGE, known & ~PAGE_IS_HUGE],
-  ] as const;
-  for (const [anyof, returned] of attempts) {
-    try {
-      const counted = await countOnce(pagemap, mappings, anyof, returned, options.step);
-      // A kernel that does not know guard pages has none.
-      const missing = SUMMARY_RETURN & ~returned & ~(options.partial ? 0 : PAGE_IS_GUARD);
-      return counted && { ...counted, unknown: categoryNames(missing) };
-    } catch (error) {
-      if (!(error instanceof UnknownCategoryError) || returned !== known) throw error;
-    }
-  }
-  return undefined;
+  const { categories = kernelCategories(), partial = false, step } = options;
+  const attempts = lookMasks({ categories, provider: partial ? 'fallback' : 'ioctl' });
+  return lookWith(attempts, async ({ categoryAnyofMask, returnMask, unknown }) => {
+    const counted = await countOnce(pagemap, mappings, categoryAnyofMask, returnMask, step);
+    return counted && { ...counted, unknown: categoryNames(unknown) };
+  });
 }
 
 async function countOnce(

@@ -1,10 +1,11 @@
-import { type Command, InvalidArgumentError } from 'commander';
-import { PAGE_SIZE } from '../../abi/index.js';
+import type { Command } from 'commander';
+import { PAGE_SIZE, PagemapError } from '../../abi/index.js';
 import { type LivePagemap, openPagemap, ProcessError } from '../../live/index.js';
-import { Metrics, MetricsError, pushesMetrics } from '../../metrics/index.js';
+import type { Metrics } from '../../metrics/index.js';
 import { Recorder, RecordingError, takeLayout, WORKING_SET_WINDOWS_MS } from '../../record/index.js';
 import { type ProcessTracker, trackProcess } from '../../track/index.js';
-import { CliError, EXIT, type ExitCode } from '../exit.js';
+import { CliError, EXIT, type ExitCode, exitCodeOf as errorExit } from '../exit.js';
+import { addMetricsOption, type MetricsTarget, metricsOption, startMetrics } from '../metrics.js';
 import { parseDuration, parseSize } from '../options.js';
 import { Output } from '../output.js';
 import { requireProvider, resolveTarget } from '../target.js';
@@ -19,34 +20,17 @@ export const RECORD_SCHEMA = 'pagemap-scan/record@1';
 
 export interface RecordCommandOptions {
   readonly output?: string;
-  readonly metrics?: MetricsTarget;
+  readonly metrics?: MetricsTarget | true;
   readonly interval: number;
   readonly duration?: number;
   readonly layout?: number;
+  readonly layoutOnly?: boolean;
   readonly flush: number;
   readonly rotate: number;
   readonly rotateSize: number;
   readonly host?: string;
   readonly force?: boolean;
   readonly json?: boolean;
-}
-
-/** An address to listen at, or `push`: only to a collector. */
-export type MetricsTarget = { readonly host: string; readonly port: number } | 'push';
-
-/** On this machine only; the port that OpenTelemetry has registered for it. */
-const DEFAULT_METRICS = { host: '127.0.0.1', port: 9464 } as const;
-
-function parseMetrics(text: string): MetricsTarget {
-  if (text === 'push') return text;
-  const match = /^(?:\[([0-9a-f:.]+)\]|([^:[\]\s]*)):(\d{1,5})$/i.exec(text);
-  const port = Number(match?.[3]);
-  if (match === null || port > 65_535) {
-    throw new InvalidArgumentError(
-      'Give an address to listen at, 127.0.0.1:9464, or `push`; the process goes before it: pmscan record 1234 --metrics.',
-    );
-  }
-  return { host: match[1] ?? (match[2] || DEFAULT_METRICS.host), port };
 }
 
 /** How often all pages are looked at, by default: more mappings, less often, so that the rows stay in bounds. */
@@ -56,6 +40,9 @@ function layoutEvery(mappings: number): number {
 
 /** The cells of the address map are for a picture, and the most expensive part of a layout to keep. */
 const CELLS_EVERY_MS = 600_000;
+
+/** Between two layouts it is seen within this time that a process has ended. */
+const MOST_BLIND_MS = 1000;
 
 /** Where what was seen goes. */
 interface Outlets {
@@ -77,6 +64,11 @@ class LayoutTaker {
     this.#every = every;
   }
 
+  /** When it is time again, in elapsed milliseconds. */
+  get dueMs(): number {
+    return this.#due;
+  }
+
   async take(elapsedMs: number, last = false): Promise<void> {
     if (elapsedMs < this.#due && !last) return;
     const withCells = last || elapsedMs >= this.#cellsDue;
@@ -90,6 +82,30 @@ class LayoutTaker {
       // Then the next collect says so.
       if (!(error instanceof ProcessError)) throw error;
     }
+  }
+}
+
+/** What pages are, without their writes: nothing is attached to, and the process not touched. */
+async function takeLayouts(
+  pagemap: LivePagemap,
+  layouts: LayoutTaker,
+  durationMs = Number.POSITIVE_INFINITY,
+  stop: Stop,
+): Promise<{ end: WatchEnd; elapsedMs: number }> {
+  const began = performance.now();
+  for (;;) {
+    const elapsedMs = performance.now() - began;
+    if (stop.signal !== undefined) return { end: 'interrupt', elapsedMs };
+    if (pagemap.ended) return { end: 'process ended', elapsedMs };
+    if (elapsedMs >= durationMs) return { end: 'duration', elapsedMs };
+    await layouts.take(elapsedMs);
+    let timer: NodeJS.Timeout | undefined;
+    const wait = Math.min(MOST_BLIND_MS, Math.min(layouts.dueMs, durationMs) - performance.now() + began);
+    const time = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, Math.max(1, wait));
+    });
+    await Promise.race([time, stop.requested]);
+    clearTimeout(timer);
   }
 }
 
@@ -186,13 +202,12 @@ function describe(pagemap: LivePagemap) {
 async function tell(
   recorder: Recorder | undefined,
   end: WatchEnd,
-  tracker: ProcessTracker,
-  summary: WatchSummary,
+  pid: number,
+  summary: WatchSummary | undefined,
   json: boolean | undefined,
 ): Promise<void> {
   const totals = recorder?.totals ?? { files: [], rows: 0, bytes: 0 };
   const { files, rows, bytes } = totals;
-  conclude(end, summary, tracker);
   if (recorder !== undefined) {
     const where = files.length === 1 ? printable(files[0]!) : `${humanCount(files.length)} files`;
     process.stderr.write(`pmscan: recorded ${plural(rows, 'row')}, ${humanBytes(bytes)}, in ${where}\n`);
@@ -202,13 +217,14 @@ async function tell(
   output.line(
     JSON.stringify({
       schema: RECORD_SCHEMA,
-      pid: tracker.pid,
+      pid,
       recording: recorder?.recording ?? null,
       end,
-      intervals: summary.intervals,
-      lateIntervals: summary.lateIntervals,
-      writtenPages: summary.writtenPages,
-      writtenBytes: summary.writtenPages * PAGE_SIZE,
+      intervals: summary?.intervals ?? 0,
+      lateIntervals: summary?.lateIntervals ?? 0,
+      // Without tracking it is not known: a 0 would be an answer.
+      writtenPages: summary?.writtenPages ?? null,
+      writtenBytes: summary === undefined ? null : summary.writtenPages * PAGE_SIZE,
       rows,
       bytes,
       files,
@@ -234,12 +250,6 @@ function checkUsage(
       'Cannot tell where to record to: give a file or folder, `-o FILE.parquet`, or --metrics, or both',
     );
   }
-  if (metrics === 'push' && !pushesMetrics()) {
-    throw new CliError(
-      EXIT.usage,
-      'Cannot tell where to push metrics to: set OTEL_EXPORTER_OTLP_ENDPOINT, http://localhost:4318 for example',
-    );
-  }
 }
 
 /** The work of `pmscan record`. */
@@ -249,6 +259,7 @@ export async function recordCommand(
   options: RecordCommandOptions,
 ): Promise<ExitCode> {
   checkUsage(target, commandLine, options);
+  const metricsTarget = metricsOption(options.metrics);
   using stop = new Stop();
   await using watched = commandLine === undefined ? undefined : new Watched(commandLine, false);
   const pid = watched === undefined ? resolveTarget(target!) : await watched.started();
@@ -258,13 +269,23 @@ export async function recordCommand(
   let metrics: Metrics | undefined;
   let recorder: Recorder | undefined;
   try {
-    metrics = await startMetrics(about, options);
-    using tracker = await trackProcess(pid);
+    if (metricsTarget !== undefined) {
+      metrics = (await startMetrics(metricsTarget)).add({ ...about, host: options.host }, true);
+    }
+    using tracker = options.layoutOnly ? undefined : await track(pid);
     // Only now: of a process that cannot be tracked no empty file is left.
     recorder = await createRecorder(about, options);
     const outlets = { recorder, metrics };
     const layouts = new LayoutTaker(pagemap, outlets, options.layout);
     const { interval: intervalMs, duration: durationMs } = options;
+    if (tracker === undefined) {
+      const { end, elapsedMs } = await takeLayouts(pagemap, layouts, durationMs, stop);
+      if (end !== 'process ended') await layouts.take(elapsedMs, true);
+      else process.stderr.write(`pmscan: process ${pid} has ended, or replaced its program\n`);
+      await recorder?.close(end === 'quit' ? 'interrupt' : end);
+      await tell(recorder, end, pid, undefined, options.json);
+      return end === 'interrupt' && stop.signal === 'SIGINT' ? EXIT.interrupted : EXIT.done;
+    }
     const windows = WORKING_SET_WINDOWS_MS.map((window) => Math.max(1, Math.round(window / intervalMs)));
     let result: Awaited<ReturnType<typeof watchLoop>>;
     {
@@ -276,7 +297,8 @@ export async function recordCommand(
     const { end, summary, error } = result;
     if (end !== 'process ended') await layouts.take(summary.elapsedMs, true);
     await recorder?.close(end === 'quit' ? 'interrupt' : end);
-    await tell(recorder, end, tracker, summary, options.json);
+    conclude(end, summary, tracker);
+    await tell(recorder, end, pid, summary, options.json);
     if (error instanceof ProcessError && summary.intervals === 0) throw error;
     // Services are ended by SIGTERM: that is in order.
     return end === 'interrupt' && stop.signal !== 'SIGINT' ? EXIT.done : exitCodeOf(end, summary);
@@ -286,30 +308,21 @@ export async function recordCommand(
   }
 }
 
-type About = ReturnType<typeof describe>;
-
-async function startMetrics(about: About, options: RecordCommandOptions): Promise<Metrics | undefined> {
-  const { metrics: target, host } = options;
-  if (target === undefined) return undefined;
+/** Tracks it, or says what can be had without. */
+async function track(pid: number): Promise<ProcessTracker> {
   try {
-    const metrics = await Metrics.start(
-      { ...about, host },
-      {
-        listen: target === 'push' ? undefined : target,
-        toolVersion: version,
-        onError: (message) => process.stderr.write(`pmscan: metrics: ${printable(message)}\n`),
-      },
-    );
-    if (metrics.url !== undefined) process.stderr.write(`pmscan: metrics at ${metrics.url}\n`);
-    return metrics;
+    return await trackProcess(pid);
   } catch (error) {
-    if (error instanceof MetricsError) throw new CliError(EXIT.failed, error.message, { cause: error });
-    throw error;
+    if (!(error instanceof PagemapError) || errorExit(error) === EXIT.noProcess) throw error;
+    const why = `${error.message}\n\`--layout-only\` records what the pages are, without their writes`;
+    throw new CliError(errorExit(error), why, { cause: error });
   }
 }
 
+type About = ReturnType<typeof describe>;
+
 async function createRecorder(about: About, options: RecordCommandOptions): Promise<Recorder | undefined> {
-  const { output, interval, flush, rotate, rotateSize, host, force } = options;
+  const { output, interval, flush, rotate, rotateSize, host, force, layoutOnly } = options;
   if (output === undefined) return undefined;
   try {
     return await Recorder.create(output, about, {
@@ -319,6 +332,7 @@ async function createRecorder(about: About, options: RecordCommandOptions): Prom
       rotateBytes: rotateSize,
       host,
       force,
+      layoutOnly,
       toolVersion: version,
     });
   } catch (error) {
@@ -335,7 +349,7 @@ export function addRecordCommand(
   run: (work: () => Promise<ExitCode>) => Promise<void>,
   commandLine: readonly string[] | undefined,
 ): void {
-  program
+  const command = program
     .command('record')
     .description('record which pages a running process writes, and what they are, as Parquet')
     .usage('[options] <pid> -o <path>\n       pmscan record [options] -o <path> -- <command> [args...]')
@@ -348,14 +362,11 @@ export function addRecordCommand(
       'how often to look what all pages are (default: 1m for each 1,000 mappings)',
       parseDuration,
     )
+    .option('--layout-only', 'only that, not what is written: the process is not stopped, nor tracked')
     .option('--flush <time>', 'what is older is safe, whatever happens', parseDuration, 30_000)
     .option('--rotate <time>', 'folder: begin a new file after this long', parseDuration, 3_600_000)
-    .option('--rotate-size <size>', 'folder: begin a new file when it is larger', parseSize, 64 * 2 ** 20)
-    .option(
-      '--metrics [address]',
-      `metrics for Prometheus at HOST:PORT, ${DEFAULT_METRICS.host}:${DEFAULT_METRICS.port} by default; \`push\`: only to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names`,
-      parseMetrics,
-    )
+    .option('--rotate-size <size>', 'folder: begin a new file when it is larger', parseSize, 64 * 2 ** 20);
+  addMetricsOption(command)
     .option('--host <name>', "what to call this machine (default: the system's name for it)")
     .option('--force', 'replace a file that is there')
     .option('--json', 'say at the end what was recorded, as one JSON document')
@@ -375,10 +386,6 @@ Examples:
   duckdb -c "SELECT name, sum(written_pages) FROM 'redis.parquet' WHERE record = 'write' GROUP BY ALL ORDER BY 2 DESC LIMIT 10"`,
     )
     .action((target: string | undefined, _options: RecordCommandOptions, command: Command) =>
-      run(() => {
-        const options = command.optsWithGlobals();
-        const metrics = options['metrics'] === true ? DEFAULT_METRICS : options['metrics'];
-        return recordCommand(target, commandLine, { ...options, metrics } as RecordCommandOptions);
-      }),
+      run(() => recordCommand(target, commandLine, command.optsWithGlobals() as RecordCommandOptions)),
     );
 }

@@ -1,12 +1,16 @@
 import { type Command, InvalidArgumentError } from 'commander';
+import type { Session } from '../../web/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
+import { addMetricsOption, type MetricsTarget, metricsOption, startMetrics } from '../metrics.js';
 import { parseDuration } from '../options.js';
 import { resolveTarget } from '../target.js';
+import { printable } from '../text.js';
 
 export interface ServeOptions {
   readonly host: string;
   readonly port: number;
   readonly interval: number;
+  readonly metrics?: MetricsTarget | true;
 }
 
 function parsePort(text: string): number {
@@ -51,29 +55,55 @@ function listenError(error: unknown, { host, port }: ServeOptions): Error {
   return new CliError(EXIT.failed, `Cannot listen on ${host}, port ${port}: ${hint}`, { cause: error });
 }
 
+/** Says once what becomes of a process that is looked at without anybody seeing it. */
+function tellOf(session: Session): void {
+  session.subscribe((message) => {
+    if (message.type !== 'tracking') return;
+    const { state, why = '' } = message.tracking;
+    if (state !== 'off' && state !== 'ended') return;
+    const what = state === 'off' ? 'writes cannot be tracked' : 'its metrics end';
+    process.stderr.write(
+      `pmscan: ${printable(session.about.name)} ${session.pid}: ${what}: ${printable(why)}\n`,
+    );
+  });
+}
+
 /** The work of `pmscan serve`. */
 export async function serveCommand(targets: readonly string[], options: ServeOptions): Promise<ExitCode> {
   const { host, port, interval: intervalMs } = options;
-  const pids = targets.map(resolveTarget);
-  // Other commands do without the server.
-  const { PageServer } = await import('../../web/index.js');
-  using end = ending();
-  const server = new PageServer({ host: host === 'localhost' ? '127.0.0.1' : host, port, intervalMs, pids });
-  try {
-    await server.listen();
-  } catch (error) {
-    throw listenError(error, options);
-  }
-  process.stdout.write(`${server.url}\n`);
-  process.stderr.write('pmscan: open this address in a browser; Ctrl-C ends\n');
-  if (!LOCAL.has(host)) {
-    process.stderr.write(
-      'pmscan: others on the network can reach it, unencrypted: whoever sees the address can look at all that you can\n',
+  const metricsTarget = metricsOption(options.metrics);
+  if (metricsTarget !== undefined && targets.length === 0) {
+    throw new CliError(
+      EXIT.usage,
+      'Cannot tell which processes to give metrics of: name them, `pmscan serve redis-server --metrics`',
     );
   }
-  await end.promise;
-  await server.close();
-  return EXIT.done;
+  const pids = [...new Set(targets.map(resolveTarget))];
+  // Other commands do without the server.
+  const { Meter, PageServer } = await import('../../web/index.js');
+  using end = ending();
+  const hub = metricsTarget === undefined ? undefined : await startMetrics(metricsTarget);
+  const server = new PageServer({ host: host === 'localhost' ? '127.0.0.1' : host, port, intervalMs, pids });
+  try {
+    if (hub !== undefined) {
+      for (const pid of pids) tellOf(server.watch(pid, (about) => new Meter(hub.add(about))));
+    }
+    await server.listen().catch((error) => {
+      throw listenError(error, options);
+    });
+    process.stdout.write(`${server.url}\n`);
+    process.stderr.write('pmscan: open this address in a browser; Ctrl-C ends\n');
+    if (!LOCAL.has(host)) {
+      process.stderr.write(
+        'pmscan: others on the network can reach it, unencrypted: whoever sees the address can look at all that you can\n',
+      );
+    }
+    await end.promise;
+    return EXIT.done;
+  } finally {
+    await server.close();
+    await hub?.stop();
+  }
 }
 
 /** Adds `pmscan serve` to the program. */
@@ -81,22 +111,26 @@ export function addServeCommand(
   program: Command,
   run: (work: () => Promise<ExitCode>) => Promise<void>,
 ): void {
-  program
+  const command = program
     .command('serve')
     .description('show where memory is and what is written, in a web page')
     .argument('[pids...]', 'process numbers or names to begin with; the page offers all others, too')
     .option('--port <port>', 'port to listen on; 0 is any that is free', parsePort, 0)
     .option('--host <address>', 'address to listen on', '127.0.0.1')
-    .option('--interval <time>', 'how often to look', parseDuration, 1000)
+    .option('--interval <time>', 'how often to look', parseDuration, 1000);
+  addMetricsOption(command)
     .addHelpText(
       'after',
       `
 Prints the address of the page, which holds a random word: who does not know it sees nothing. Processes are looked at only
 while a page shows them, and nothing is left behind in them. Ctrl-C ends.
 
+With --metrics, the processes given are looked at from the beginning to their end, whether a page shows them or not.
+
 Examples:
   pmscan serve
   pmscan serve redis-server --port 7070
+  pmscan serve postgres redis-server --metrics            metrics of both at 127.0.0.1:9464/metrics
   ssh -L 7070:127.0.0.1:7070 server pmscan serve --port 7070    from elsewhere: open the address that it prints`,
     )
     .action((targets: string[], _options: ServeOptions, command: Command) =>

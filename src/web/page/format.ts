@@ -60,6 +60,8 @@ export const KIND_HELP: Readonly<Record<(typeof KINDS)[number], string>> = {
   untouched: 'address space with nothing behind it yet',
 };
 
+export const NOT_KNOWN = 'not known on this kernel';
+
 export const MAPPING_TITLES: Readonly<Record<MappingKind, string>> = {
   heap: 'Heap',
   stack: 'Stack',

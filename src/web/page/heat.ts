@@ -279,7 +279,7 @@ export class HeatView implements View {
     const { tracking, columns } = this.#store;
     let text = '';
     if (columns.length === 0) {
-      if (tracking.state === 'off') text = `Writes cannot be tracked: ${tracking.why}`;
+      if (tracking.state === 'off') text = `Writes are not tracked: ${tracking.why}`;
       else if (tracking.state === 'ended') text = tracking.why ?? 'It has ended';
       else text = tracking.state === 'starting' ? 'Attaching …' : 'Waiting for the first interval …';
     }

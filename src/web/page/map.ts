@@ -198,7 +198,7 @@ export class MapView implements View {
     return this.#store.mappings.filter((mapping) => {
       if (!passes(filter, mapping)) return false;
       if (filter.pageKinds.size === 0 || mapping.pages === undefined) return true;
-      return [...filter.pageKinds].some((kind) => mapping.pages![kind]! > 0);
+      return [...filter.pageKinds].some((kind) => (mapping.pages![kind] ?? 0) > 0);
     });
   }
 

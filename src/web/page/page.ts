@@ -340,13 +340,14 @@ class Page {
         const list = skipped
           .map(({ name, reason }) => `${printable(name) || '[anon]'} (${reason})`)
           .join('\n');
-        return skipped.length === 0
-          ? { text: 'Tracking writes', state: 'good', help: '' }
-          : {
-              text: `Tracking writes, but for ${plural(skipped.length, 'mapping')}`,
-              state: 'good',
-              help: list,
-            };
+        const how = tracking.stops ? ' by soft-dirty bits' : '';
+        const stops = tracking.stops ? ['The process is stopped for a moment at each interval'] : [];
+        const but = skipped.length === 0 ? '' : `, but for ${plural(skipped.length, 'mapping')}`;
+        return {
+          text: `Tracking writes${how}${but}`,
+          state: 'good',
+          help: [...stops, list].join('\n').trim(),
+        };
       }
       case 'off':
         return { text: `No heat: ${tracking.why}`, state: 'warn', help: tracking.why ?? '' };

@@ -1,10 +1,19 @@
 /** Rates: how much is written a second, how large the write working set is, and by whom. */
 import { PAGE_SIZE } from '../../abi/index.js';
-import { el, onFrame, pixelRatio, setText } from './dom.js';
-import { clock, humanBytes, label, pagesText, rateText } from './format.js';
+import { KINDS, type Kind } from '../../query/kinds.js';
+import { el, onFrame, pixelRatio, setAttribute, setText } from './dom.js';
+import { clock, hex, humanBytes, label, pagesText, rateText, shortLabel } from './format.js';
 import { shownTime, TimeAxis } from './heat.js';
 import { FONT } from './map.js';
-import { type Band, bytesPerSecond, type Column, passes, type Store, secondsOf } from './store.js';
+import {
+  type Band,
+  bytesPerSecond,
+  type Column,
+  isFiltered,
+  passes,
+  type Store,
+  secondsOf,
+} from './store.js';
 import { Table } from './table.js';
 import type { ThemeSwitch } from './theme.js';
 import type { View } from './view.js';
@@ -18,6 +27,13 @@ const SPAN_MS = 180_000;
 const FIRST_SPAN_MS = 60_000;
 /** Lines in one picture are told apart by dash as well. */
 const DASHES: readonly (readonly number[])[] = [[], [6, 4], [2, 3]];
+/** So many mappings have lines of their own: more could not be told apart. */
+const LINES = 4;
+/** Their colours, those of some kinds of pages; their dashes go round. */
+const LINE_COLORS = ['huge', 'file', 'swapped', 'guard'].map((kind) => KINDS.indexOf(kind as Kind));
+/** As many as the server tells of, at most. */
+const MOST_SETS = 50;
+const FIRST_WINDOW_MS = 10_000;
 
 interface Series {
   readonly name: string;
@@ -57,6 +73,10 @@ class Chart {
     });
     new ResizeObserver(() => this.#resize()).observe(this.frame);
     theme.onChange(() => this.#redraw());
+  }
+
+  describe(title: string): void {
+    this.#canvas.setAttribute('aria-label', title);
   }
 
   set(series: readonly Series[], columns: readonly Column[], fromMs: number, toMs: number): void {
@@ -195,10 +215,19 @@ interface RateRow {
   readonly mean: number;
   readonly peak: number;
   readonly pages: number;
+  /** Pages of each window; undefined where it is not told, and then no more than that of the last that is. */
+  readonly sets: readonly number[] | undefined;
+  /** Which line is its own. */
+  readonly line: number | undefined;
 }
 
 interface ColumnRow {
   readonly column: Column;
+}
+
+/** A line's sample, as it stands in keys and in the table. */
+function lineSample(line: number): HTMLElement {
+  return el('i', { className: `line-sample line-${line}`, attributes: { 'aria-hidden': true } });
 }
 
 export class RatesView implements View {
@@ -208,44 +237,35 @@ export class RatesView implements View {
   readonly #store: Store;
   readonly #rate: Chart;
   readonly #set: Chart;
+  readonly #keys = el('span', { className: 'line-keys' });
   readonly #setKeys = el('span', { className: 'line-keys' });
+  readonly #setTitle = el('h2', {
+    title: 'How much distinct memory was written within that time: what a copy made that often has to take',
+  });
+  readonly #choices = el('span', {
+    className: 'buttons',
+    attributes: { role: 'group', 'aria-label': 'Window of the working set' },
+  });
   readonly #message = el('p', { className: 'message inline', hidden: true });
-  readonly #table: Table<RateRow>;
+  readonly #tables = el('div', { className: 'tables' });
+  #table: Table<RateRow> | undefined;
   readonly #times: Table<ColumnRow>;
-  #seriesFor: readonly number[] = [];
-  #setSeries: readonly Series[] = [];
+  #windows: readonly number[] = [];
+  /** What the table was made for. */
+  #begun = '';
+  /** Index of the window that is shown by mapping; undefined for all windows, of all mappings together. */
+  #window: number | undefined;
+  /** The bands that have a line, by its number: they keep it as long as they are among the first. */
+  #lines: (number | undefined)[] = [];
 
   constructor(store: Store, theme: ThemeSwitch) {
     this.#store = store;
-    this.#rate = new Chart(theme, 'Written a second over time; the same as numbers in the table', rateText);
-    this.#set = new Chart(theme, 'Write working set over time; the same as numbers in the table', humanBytes);
-    this.#table = new Table<RateRow>(
-      'Written by mapping',
-      [
-        { title: 'Now', align: 'right', text: ({ now }) => rateText(now), order: ({ now }) => now },
-        { title: 'Mean', align: 'right', text: ({ mean }) => rateText(mean), order: ({ mean }) => mean },
-        { title: 'Peak', align: 'right', text: ({ peak }) => rateText(peak), order: ({ peak }) => peak },
-        {
-          title: 'Written',
-          align: 'right',
-          text: ({ pages }) => pagesText(pages),
-          order: ({ pages }) => pages,
-        },
-        {
-          title: 'Size',
-          align: 'right',
-          text: ({ band }) => humanBytes(band.model.end - band.model.start),
-          order: ({ band }) => band.model.end - band.model.start,
-        },
-        {
-          title: 'Mapping',
-          wide: true,
-          text: ({ band }) => label(band.model.name),
-          order: ({ band }) => label(band.model.name),
-        },
-      ],
-      { sortBy: 1, empty: 'Nothing was written' },
+    this.#rate = new Chart(
+      theme,
+      'Written a second over time, of all and of the mappings written most; the same as numbers in the tables',
+      rateText,
     );
+    this.#set = new Chart(theme, '', humanBytes);
     this.#times = new Table<ColumnRow>(
       'Written and write working set, interval by interval, newest first',
       [
@@ -259,12 +279,12 @@ export class RatesView implements View {
         },
         {
           title: 'Working sets',
-          wide: true,
           text: ({ column }) =>
             this.#store.windows
               .map((window, index) => `${windowText(window)}: ${pagesText(column.workingSet?.[index] ?? 0)}`)
               .join(', '),
         },
+        { title: 'Mappings written most', wide: true, text: ({ column }) => this.#linesText(column) },
       ],
       { empty: 'No interval yet' },
     );
@@ -289,7 +309,7 @@ export class RatesView implements View {
         el(
           'section',
           { className: 'card', attributes: { 'aria-label': 'Written a second' } },
-          el('div', { className: 'card-head' }, el('h2', { textContent: 'Written a second' })),
+          el('div', { className: 'card-head' }, el('h2', { textContent: 'Written a second' }), this.#keys),
           this.#rate.frame,
         ),
         el(
@@ -298,11 +318,9 @@ export class RatesView implements View {
           el(
             'div',
             { className: 'card-head' },
-            el('h2', {
-              textContent: 'Write working set',
-              title:
-                'How much memory was written at all in the last 1, 10 and 60 seconds: what a copy made that often has to take',
-            }),
+            this.#setTitle,
+            el('span', { className: 'spring' }),
+            this.#choices,
             this.#setKeys,
           ),
           this.#set.frame,
@@ -319,10 +337,88 @@ export class RatesView implements View {
           toggle,
         ),
         this.#times.element,
-        this.#table.element,
+        this.#tables,
       ),
     );
     store.on(['heat', 'filter', 'tracking', 'model'], () => this.draw());
+  }
+
+  /** Whether the working set is known mapping by mapping: recordings have it for the process only. */
+  get #hasSets(): boolean {
+    return this.#store.about?.source !== 'recording' && this.#windows.length > 0;
+  }
+
+  /** The table, and the choice of windows, for the windows that there are. */
+  #begin(windows: readonly number[]): void {
+    this.#windows = windows;
+    const first = windows.indexOf(FIRST_WINDOW_MS);
+    this.#window = this.#hasSets && first >= 0 ? first : undefined;
+    const sets = this.#hasSets ? windows : [];
+    this.#table = new Table<RateRow>(
+      'Written by mapping',
+      [
+        { title: 'Now', align: 'right', text: ({ now }) => rateText(now), order: ({ now }) => now },
+        { title: 'Mean', align: 'right', text: ({ mean }) => rateText(mean), order: ({ mean }) => mean },
+        { title: 'Peak', align: 'right', text: ({ peak }) => rateText(peak), order: ({ peak }) => peak },
+        {
+          title: 'Written',
+          align: 'right',
+          text: ({ pages }) => pagesText(pages),
+          order: ({ pages }) => pages,
+        },
+        ...sets.map((window, index) => ({
+          title: `Set, ${windowText(window)}`,
+          align: 'right' as const,
+          text: ({ sets }: RateRow) => this.#setText(sets, index),
+          order: ({ sets }: RateRow) => sets?.[index] ?? -1,
+        })),
+        {
+          title: 'Size',
+          align: 'right',
+          text: ({ band }) => humanBytes(band.model.end - band.model.start),
+          order: ({ band }) => band.model.end - band.model.start,
+        },
+        {
+          title: 'Address',
+          mono: true,
+          text: ({ band }) => hex(band.model.start),
+          order: ({ band }) => band.model.start,
+        },
+        {
+          title: 'Mapping',
+          wide: true,
+          text: ({ band }) => label(band.model.name),
+          order: ({ band }) => label(band.model.name),
+          draw: ({ band, line }, cell) => drawName(label(band.model.name), line, cell),
+        },
+      ],
+      { sortBy: 1, empty: 'Nothing was written' },
+    );
+    this.#tables.replaceChildren(this.#table.element);
+    const choices = [...sets.keys(), undefined].map((index) => {
+      const text = index === undefined ? 'All' : windowText(windows[index]!);
+      const button = el('button', { type: 'button', textContent: text });
+      button.title =
+        index === undefined
+          ? 'All windows, of all mappings together'
+          : `Distinct memory written in ${windowText(windows[index]!)}, by mapping`;
+      button.addEventListener('click', () => {
+        this.#window = index;
+        this.draw();
+      });
+      setAttribute(button, 'data-window', index === undefined ? 'all' : index);
+      return button;
+    });
+    this.#choices.replaceChildren(...choices);
+    this.#choices.hidden = sets.length === 0;
+  }
+
+  /** What is not told is no more than the least that is. */
+  #setText(sets: readonly number[] | undefined, window: number): string {
+    if (sets !== undefined) return pagesText(sets[window]!);
+    const told = this.#store.columns.at(-1)?.byBand ?? [];
+    if (told.length < MOST_SETS) return pagesText(0);
+    return `≤ ${pagesText(told.at(-1)!.at(-1)!)}`;
   }
 
   /** Pages of a column in what the filter lets through. */
@@ -338,54 +434,133 @@ export class RatesView implements View {
 
   draw(): void {
     if (this.element.hidden) return;
-    const { columns, timeRange, tracking, windows, about } = this.#store;
-    const why = tracking.state === 'off' ? `Writes cannot be tracked: ${tracking.why}` : '';
+    const { columns, timeRange, tracking, windows, about, filter } = this.#store;
+    const why = tracking.state === 'off' ? `Writes are not tracked: ${tracking.why}` : '';
     this.#message.hidden = why === '';
     setText(this.#message, why);
+    const begun = `${windows} ${about?.source}`;
+    if (this.#begun !== begun || this.#table === undefined) {
+      this.#begun = begun;
+      this.#begin(windows);
+    }
     const live = about?.source === 'live';
     const young = timeRange.toMs - timeRange.fromMs < FIRST_SPAN_MS;
     const span = !live ? Number.POSITIVE_INFINITY : young ? FIRST_SPAN_MS : SPAN_MS;
     const { fromMs, toMs } = shownTime(timeRange, span, live);
     const shown = columns.filter(({ endMs }) => endMs > fromMs);
-    const rate: Series = {
-      name: 'Written',
+    const rows = this.#rows(shown);
+    const all: Series = {
+      name: isFiltered(filter) ? 'All shown' : 'All',
       color: ({ palette }) => palette.accent,
       dash: [],
       fill: true,
       value: (column) => bytesPerSecond(this.#pages(column), [column]),
     };
-    this.#rate.set([rate], shown, fromMs, toMs);
-    if (this.#seriesFor !== windows) this.#makeSets(windows);
-    this.#set.set(this.#setSeries, shown, fromMs, toMs);
-    this.#drawTable(shown);
+    const mine = (value: (band: Band, column: Column) => number | undefined): Series[] =>
+      this.#withLines().map(({ band, line }) => ({
+        name: this.#lineName(band),
+        color: ({ palette }) => palette.kinds[LINE_COLORS[line]!]!,
+        dash: DASHES[line % DASHES.length]!,
+        fill: false,
+        value: (column) => value(band, column),
+      }));
+    const rates = mine((band, column) => bytesPerSecond(band.pages.get(column.number) ?? 0, [column]));
+    this.#rate.set([all, ...rates], shown, fromMs, toMs);
+    this.#keys.replaceChildren(...this.#lineKeys(all.name));
+    const window = this.#window;
+    if (window === undefined) this.#set.set(allWindows(windows), shown, fromMs, toMs);
+    else {
+      const whole: Series = { ...all, name: 'All', value: ({ workingSet }) => bytesOf(workingSet?.[window]) };
+      const sets = mine((band, column) => bytesOf(this.#setOf(band, column)?.[window]));
+      // All of it is known, and each mapping, but not what a filter lets through.
+      this.#set.set(isFiltered(filter) ? sets : [whole, ...sets], shown, fromMs, toMs);
+    }
+    this.#drawChoice(window);
+    this.#table!.set(rows);
     if (!this.#times.element.hidden) this.#times.set([...shown].reverse().map((column) => ({ column })));
   }
 
-  #makeSets(windows: readonly number[]): void {
-    this.#seriesFor = windows;
-    const kinds = [1, 0, 2];
-    this.#setSeries = windows.map((window, index) => ({
-      name: windowText(window),
-      color: ({ palette }) => palette.kinds[kinds[index % kinds.length]!]!,
-      dash: DASHES[index % DASHES.length]!,
-      fill: false,
-      value: (column) => {
-        const pages = column.workingSet?.[index];
-        return pages === undefined ? undefined : pages * PAGE_SIZE;
-      },
-    }));
+  #drawChoice(window: number | undefined): void {
+    const names = this.#windows.map(windowText).join(', ');
+    const title =
+      window === undefined ? 'Write working set' : `Write working set, ${windowText(this.#windows[window]!)}`;
+    setText(this.#setTitle, title);
+    const of = window === undefined ? `of all mappings, in ${names}` : 'of all and by mapping';
+    this.#set.describe(`${title} over time, ${of}; the same as numbers in the tables`);
+    for (const button of this.#choices.children) {
+      setAttribute(button, 'aria-pressed', button.getAttribute('data-window') === String(window ?? 'all'));
+    }
     this.#setKeys.replaceChildren(
-      ...windows.map((window, index) =>
-        el('span', { className: `line-key line-${index % 3}` }, el('i'), windowText(window)),
-      ),
+      ...(window === undefined
+        ? this.#windows.map((milliseconds, index) =>
+            el(
+              'span',
+              { className: `line-key window window-${index % 3}` },
+              el('i'),
+              windowText(milliseconds),
+            ),
+          )
+        : this.#lineKeys(isFiltered(this.#store.filter) ? undefined : 'All')),
     );
   }
 
-  #drawTable(columns: readonly Column[]): void {
+  #withLines(): { band: Band; line: number }[] {
+    return this.#lines.flatMap((id, line) => {
+      const band = id === undefined ? undefined : this.#store.bands.get(id);
+      return band === undefined ? [] : [{ band, line }];
+    });
+  }
+
+  #lineKeys(all: string | undefined): HTMLElement[] {
+    return [
+      ...(all === undefined ? [] : [el('span', { className: 'line-key all' }, el('i'), all)]),
+      ...this.#withLines().map(({ band, line }) =>
+        el(
+          'span',
+          { className: 'line-key', title: `${hex(band.model.start)} ${label(band.model.name)}` },
+          lineSample(line),
+          el('span', { className: 'line-name', textContent: this.#lineName(band) }),
+        ),
+      ),
+    ];
+  }
+
+  /** Its name, and where several have that, its address as well. */
+  #lineName({ model }: Band): string {
+    const same = this.#withLines().filter(({ band }) => band.model.name === model.name);
+    const name = shortLabel(model.name);
+    // The last digits are what differs.
+    return same.length > 1 ? `${name} …${hex(model.start).slice(-7)}` : name;
+  }
+
+  /** What the lines show of an interval, in words. */
+  #linesText(column: Column): string {
+    return this.#withLines()
+      .map(({ band }) => {
+        const rate = rateText(bytesPerSecond(band.pages.get(column.number) ?? 0, [column]));
+        const sets = this.#setOf(band, column);
+        const told = this.#windows.map(
+          (window, index) => `${windowText(window)} ${pagesText(sets?.[index] ?? 0)}`,
+        );
+        return `${this.#lineName(band)}: ${rate}${sets === undefined ? '' : ` (set in ${told.join(', ')})`}`;
+      })
+      .join('; ');
+  }
+
+  /** Pages of each window; undefined where it is not told. */
+  #setOf({ model }: Band, column: Column): readonly number[] | undefined {
+    const found = column.byBand?.find(([id]) => id === model.id);
+    if (found !== undefined) return found.slice(1);
+    const { byBand } = column;
+    // Nothing was written in the longest window, as long as there is room to tell of all.
+    return byBand !== undefined && byBand.length < MOST_SETS ? this.#windows.map(() => 0) : undefined;
+  }
+
+  #rows(columns: readonly Column[]): RateRow[] {
     const seconds = new Map(columns.map((column) => [column.number, secondsOf([column])]));
     const newest = columns.at(-1);
     const all = secondsOf(columns);
-    const rows: RateRow[] = [];
+    const rows: Omit<RateRow, 'line'>[] = [];
     for (const band of this.#store.bands.values()) {
       if (!passes(this.#store.filter, band.model)) continue;
       let total = 0;
@@ -398,12 +573,55 @@ export class RatesView implements View {
       }
       if (total === 0) continue;
       const now = newest === undefined ? 0 : bytesPerSecond(band.pages.get(newest.number) ?? 0, [newest]);
-      rows.push({ band, now, mean: all === 0 ? 0 : (total * PAGE_SIZE) / all, peak, pages: total });
+      const sets = newest === undefined ? undefined : this.#setOf(band, newest);
+      rows.push({ band, now, mean: all === 0 ? 0 : (total * PAGE_SIZE) / all, peak, pages: total, sets });
     }
-    this.#table.set(rows);
+    const first = [...rows].sort((a, b) => b.pages - a.pages).slice(0, LINES);
+    this.#assignLines(first.map(({ band }) => band.model.id));
+    return rows.map((row) => {
+      const line = this.#lines.indexOf(row.band.model.id);
+      return { ...row, line: line < 0 ? undefined : line };
+    });
+  }
+
+  /** Who had a line keeps it, so that colours do not jump. */
+  #assignLines(ids: readonly number[]): void {
+    const wanted = new Set(ids);
+    const lines = Array.from({ length: LINES }, (_, line) => {
+      const id = this.#lines[line];
+      return id !== undefined && wanted.delete(id) ? id : undefined;
+    });
+    for (const id of wanted) lines[lines.indexOf(undefined)] = id;
+    this.#lines = lines;
   }
 }
 
+function drawName(name: string, line: number | undefined, cell: HTMLElement): void {
+  const text = cell.lastElementChild ?? cell.appendChild(el('span'));
+  setText(text, name);
+  const key = cell.querySelector('i');
+  const className = line === undefined ? '' : `line-sample line-${line}`;
+  if (key === null && line !== undefined) cell.prepend(lineSample(line));
+  else if (key !== null && line === undefined) key.remove();
+  else if (key !== null && key.className !== className) key.className = className;
+}
+
+function bytesOf(pages: number | undefined): number | undefined {
+  return pages === undefined ? undefined : pages * PAGE_SIZE;
+}
+
+/** Of all mappings together, a line for each window. */
+function allWindows(windows: readonly number[]): Series[] {
+  const kinds = (['anonymous', 'huge', 'file'] as const).map((kind) => KINDS.indexOf(kind));
+  return windows.map((window, index) => ({
+    name: windowText(window),
+    color: ({ palette }) => palette.kinds[kinds[index % kinds.length]!]!,
+    dash: DASHES[index % DASHES.length]!,
+    fill: false,
+    value: ({ workingSet }) => bytesOf(workingSet?.[index]),
+  }));
+}
+
 function windowText(milliseconds: number): string {
-  return milliseconds < 60_000 ? `${milliseconds / 1000} s` : `${milliseconds / 60_000} min`;
+  return `${milliseconds / 1000} s`;
 }

@@ -241,11 +241,12 @@ function coarser(pairs: readonly number[], ratio: number): number[] {
   return result;
 }
 
-/** Pages by KINDS, added up; undefined where they were not looked at. */
+/** Pages by KINDS, added up; what cannot be told adds nothing. */
 export function sumPages(mappings: readonly MappingModel[]): number[] {
   const totals = KINDS.map(() => 0);
   for (const { pages } of mappings) {
-    if (pages !== undefined) for (let kind = 0; kind < totals.length; kind++) totals[kind]! += pages[kind]!;
+    if (pages === undefined) continue;
+    for (let kind = 0; kind < totals.length; kind++) totals[kind]! += pages[kind] ?? 0;
   }
   return totals;
 }

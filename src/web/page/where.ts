@@ -1,7 +1,7 @@
 /** What is where: how much memory there is of each kind, and in which mappings. */
 import { PAGE_SIZE } from '../../abi/index.js';
 import { KINDS } from '../../query/kinds.js';
-import { MAPPING_KINDS, type MappingKind, type MappingModel, UNTOUCHED } from '../model.js';
+import { MAPPING_KINDS, type MappingKind, type MappingModel, UNTOUCHED, unknownKinds } from '../model.js';
 import { el, setAttribute, setText } from './dom.js';
 import {
   hex,
@@ -10,6 +10,7 @@ import {
   KIND_TITLES,
   label,
   MAPPING_TITLES,
+  NOT_KNOWN,
   pagesText,
   plural,
 } from './format.js';
@@ -68,8 +69,10 @@ export class Legend {
   draw(): void {
     const { filter } = this.#store;
     const totals = sumPages(this.#store.mappings.filter((mapping) => passes(filter, mapping)));
+    const unknown = unknownKinds(this.#store.mappings);
     this.#buttons.forEach((button, kind) => {
-      setText(this.#amounts[kind]!, pagesText(totals[kind]!));
+      setText(this.#amounts[kind]!, unknown.has(kind) ? NOT_KNOWN : pagesText(totals[kind]!));
+      button.disabled = unknown.has(kind);
       setAttribute(button, 'aria-pressed', filter.pageKinds.has(kind));
       button.classList.toggle('faded', filter.pageKinds.size > 0 && !filter.pageKinds.has(kind));
       button.classList.toggle('none', totals[kind] === 0);
@@ -78,9 +81,10 @@ export class Legend {
 }
 
 /** Pages of the kinds that the filter lets through, the others 0; untouched ones only on demand. */
-function chosen(pages: readonly number[], store: Store, untouched: boolean): number[] {
+function chosen(pages: readonly (number | null)[], store: Store, untouched: boolean): number[] {
   const { pageKinds } = store.filter;
-  return pages.map((count, kind) => {
+  return pages.map((known, kind) => {
+    const count = known ?? 0;
     if (pageKinds.size > 0) return pageKinds.has(kind) ? count : 0;
     return kind === UNTOUCHED && !untouched ? 0 : count;
   });
@@ -257,8 +261,8 @@ export class WhereView implements View {
 }
 
 /** Pages in words: `33 anonymous, 2 swapped`. */
-function describe(pages: readonly number[] | undefined): string {
+function describe(pages: MappingModel['pages']): string {
   if (pages === undefined) return 'not counted yet';
-  const parts = KINDS.map((kind, index) => [pages[index]!, kind] as const).filter(([count]) => count > 0);
+  const parts = KINDS.map((kind, index) => [pages[index] ?? 0, kind] as const).filter(([count]) => count > 0);
   return parts.map(([count, kind]) => `${count} ${kind}`).join(', ');
 }

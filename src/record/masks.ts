@@ -1,0 +1,62 @@
+/** What to ask for when all pages are looked at: all that can be told, and less where some of it cannot be told here after all. */
+import { PAGE_IS_GUARD, PAGE_IS_HUGE, PAGE_IS_PFNZERO } from '../abi/index.js';
+import { type Provider, UnknownCategoryError } from '../live/index.js';
+import { SUMMARY_ANYOF, SUMMARY_RETURN } from '../query/index.js';
+import { KINDS } from '../query/kinds.js';
+
+export interface LookMasks {
+  readonly categoryAnyofMask: number;
+  readonly returnMask: number;
+  /** The categories whose counts are not known by them, as a bit set. */
+  readonly unknown: number;
+}
+
+/** Who answers, as far as it matters here: a `LivePagemap` does. */
+export interface Answerer {
+  readonly provider: Provider;
+  readonly categories: number;
+}
+
+/** What to try, in this order: which pages are huge the fallback cannot always tell, of those that do not exist least. */
+export function lookMasks({ provider, categories }: Answerer): LookMasks[] {
+  const known = SUMMARY_RETURN & categories;
+  const attempts = [
+    [SUMMARY_ANYOF, known],
+    [SUMMARY_ANYOF & ~PAGE_IS_HUGE, known],
+    [SUMMARY_ANYOF & ~PAGE_IS_HUGE, known & ~PAGE_IS_HUGE],
+  ] as const;
+  // The ioctl of a kernel that does not know guard pages is taken to have none.
+  const none = provider === 'ioctl' ? PAGE_IS_GUARD : 0;
+  return attempts.map(([categoryAnyofMask, returnMask]) => ({
+    categoryAnyofMask,
+    returnMask,
+    unknown: SUMMARY_RETURN & ~returnMask & ~none,
+  }));
+}
+
+/** Looks with one after the other, until nothing is asked for that cannot be told. */
+export async function lookWith<Result>(
+  attempts: readonly LookMasks[],
+  look: (masks: LookMasks) => Promise<Result>,
+): Promise<Result> {
+  for (const [index, masks] of attempts.entries()) {
+    try {
+      return await look(masks);
+    } catch (error) {
+      if (!(error instanceof UnknownCategoryError) || index === attempts.length - 1) throw error;
+    }
+  }
+  throw new RangeError('Cannot look without masks');
+}
+
+const KIND_CATEGORIES: Readonly<Record<string, number>> = {
+  huge: PAGE_IS_HUGE,
+  zero: PAGE_IS_PFNZERO,
+  guard: PAGE_IS_GUARD,
+};
+
+/** Counts by `KINDS`, null where they cannot be told: a 0 would be an answer. Such pages count as what else they are. */
+export function withUnknown(pages: readonly number[], unknown: number): readonly (number | null)[] {
+  if (unknown === 0) return pages;
+  return pages.map((count, kind) => ((KIND_CATEGORIES[KINDS[kind]!] ?? 0) & unknown ? null : count));
+}
