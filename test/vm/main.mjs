@@ -1,12 +1,12 @@
 // `npm run test:vm`: tests on kernels of other releases, in virtual machines.
 import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { prepareImage, writeImage } from './image.mjs';
+import { findBusybox, prepareImage, writeImage } from './image.mjs';
 import { availableKernels, getKernel, KERNELS } from './kernels.mjs';
-import { runMachine, runShell } from './machine.mjs';
+import { QEMU, runMachine, runShell } from './machine.mjs';
 import { FACTS, MACHINES } from './matrix.mjs';
 import { differences, writeTable } from './table.mjs';
 
@@ -48,7 +48,7 @@ const { values: options, positionals: files } = parseArgs({
 /** A silent guest is a hung one: nothing that it does takes so long without a word. */
 const SILENCE_MS = 11 * 60_000;
 /** Each has two processors of its own; the tests in them mostly use one. */
-const AT_ONCE = 2;
+const AT_ONCE = Math.min(4, Math.max(2, availableParallelism()));
 
 const user = options.user ? { uid: 1000, gid: 1000 } : {};
 const stopped = new AbortController();
@@ -63,6 +63,25 @@ function say(text) {
 function fail(text) {
   failures++;
   say(`FAILED ${text}`);
+}
+
+const starts = (program) => spawnSync(program, ['--version'], { stdio: 'ignore' }).error === undefined;
+
+/** Programs, and the Debian packages that have them. */
+const NEEDED = [
+  [QEMU, 'qemu-system-x86', () => starts(QEMU)],
+  ['a static busybox', 'busybox-static', () => findBusybox() !== undefined],
+  ['cc', 'gcc libc6-dev', () => starts('cc')],
+  ['xz', 'xz-utils', () => starts('xz')],
+  ['apt-get and dpkg-deb', 'apt dpkg', () => starts('apt-get') && starts('dpkg-deb')],
+];
+
+function checkPrograms() {
+  const missing = NEEDED.filter(([, , isThere]) => !isThere());
+  if (missing.length === 0) return;
+  const names = missing.map(([name]) => name).join(', ');
+  const packages = missing.map(([, name]) => name).join(' ');
+  throw new Error(`Cannot start virtual machines without ${names}: on Debian, apt-get install ${packages}`);
 }
 
 /** What is asked for on the command line, or all that there is. */
@@ -193,6 +212,7 @@ async function runMachineOf({ kernel: name, jobs }, kernels, parts, folder) {
 }
 
 async function runAll(folder) {
+  checkPrograms();
   const plan = machines();
   const kernels = new Map();
   for (const { kernel } of plan) if (!kernels.has(kernel)) kernels.set(kernel, getKernel(kernel, options));
