@@ -1,8 +1,4 @@
 // What runs where: machines, each a kernel with its jobs. A machine for each thing that can hang one.
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
-
-const ROOT = join(import.meta.dirname, '../..');
 const MINUTE = 60_000;
 
 const testJob = (file) => ({
@@ -14,14 +10,6 @@ const testJob = (file) => ({
 });
 const features = { name: 'features', argv: ['node', 'test/vm/features.js'], timeoutMs: 5 * MINUTE };
 
-/** What the kernel answers now against what was recorded on its release. */
-const traces = (release) =>
-  readdirSync(join(ROOT, 'test/traces', release)).map((file) => ({
-    name: `traces/${release}/${file}`,
-    argv: ['pmscan', 'run', `test/traces/${release}/${file}`, '--on', 'kernel', '--check'],
-    timeoutMs: 10 * MINUTE,
-  }));
-
 /** `fact`: the row of the table that the outcome belongs to. `mayHang`: it tells something if it does. */
 const danger = (what, options) => ({
   name: `dangers ${what}`,
@@ -31,25 +19,47 @@ const danger = (what, options) => ({
   ...options,
 });
 
+/** Scenarios on which the two ways of tracking have to agree, in parts; `node test/support/written.mjs` says what of. */
+const written = (first, count) => ({
+  name: `written ${first} to ${first + count - 1}`,
+  argv: ['node', 'test/support/written.mjs', String(first), String(count), '6.12'],
+  timeoutMs: 15 * MINUTE,
+});
+
 /** The heaviest first. */
 export const MACHINES = [
-  { kernel: '6.12', jobs: traces('6.12') },
-  { kernel: '6.12', jobs: ['test/vm/yama.ts'].map(testJob) },
+  { kernel: '6.12', jobs: [testJob('test/vm/traces.ts'), written(1, 50)] },
+  { kernel: '6.12', jobs: ['test/vm/yama.ts', 'test/e2e/contained.test.ts'].map(testJob) },
   {
-    kernel: '6.12',
+    kernel: '6.1',
     jobs: [
       features,
-      ...['test/conformance/live.test.ts', 'test/vm/soft-dirty.ts', 'test/vm/commands.ts'].map(testJob),
+      ...['test/conformance/fallback.test.ts', 'test/track/soft-dirty.test.ts', 'test/vm/commands.ts'].map(
+        testJob,
+      ),
     ],
   },
   {
     kernel: '6.12',
-    jobs: ['test/e2e/contained.test.ts', 'test/track/protected-scan.test.ts'].map(testJob),
+    jobs: [
+      features,
+      ...[
+        'test/conformance/live.test.ts',
+        'test/conformance/fallback.test.ts',
+        'test/track/exact.test.ts',
+        'test/track/soft-dirty.test.ts',
+        'test/track/protected-scan.test.ts',
+        'test/vm/soft-dirty.ts',
+        'test/vm/commands.ts',
+      ].map(testJob),
+    ],
   },
-  { kernel: '6.1', jobs: [features, testJob('test/vm/commands.ts')] },
   {
     kernel: '6.12.43',
-    jobs: [features, ...['test/conformance/live.test.ts', 'test/track/own.test.ts'].map(testJob)],
+    jobs: [
+      features,
+      ...['test/conformance/live.test.ts', 'test/track/own.test.ts', 'test/track/exact.test.ts'].map(testJob),
+    ],
   },
   ...['6.12.43', '6.12'].flatMap((kernel) => [
     { kernel, jobs: [danger('hole-any', { fact: 'hugetlb-hole-hangs', mayHang: true })] },
