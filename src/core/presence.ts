@@ -27,12 +27,14 @@ const WORDS_AT_A_TIME = 65536;
 
 export class Presence {
   readonly #pagemap: LivePagemap;
-  readonly #accepted = kernelCategories();
+  /** None where the ioctl is not asked. */
+  readonly #accepted: number;
   readonly #buffer = new RegionBuffer(8192);
   #words: Uint32Array | undefined;
 
   constructor(pagemap: LivePagemap) {
     this.#pagemap = pagemap;
+    this.#accepted = pagemap.provider === 'ioctl' ? kernelCategories() : 0;
   }
 
   /**

@@ -1,27 +1,2 @@
 /** What differs between kernels. */
-import { PAGE_IS_WRITTEN, PM_SCAN_CHECK_WPASYNC, RegionBuffer } from '../abi/index.js';
-import { mapMemory, openPagemap, Userfaultfd } from '../live/index.js';
-
-let answer: boolean | undefined;
-
-/**
- * Whether a hole in the page tables of tracked memory shows as written, so that memory that was discarded as a whole does.
- * It does since some release between Linux 6.7 and 6.12; found out on memory of our own. False where that is not possible.
- */
-export function holesAreWritten(): boolean {
-  if (answer !== undefined) return answer;
-  try {
-    using memory = mapMemory({ lengthBytes: 4 << 20, alignBytes: 2 << 20 });
-    using faults = Userfaultfd.open();
-    faults.register(memory.address, memory.lengthBytes);
-    using pagemap = openPagemap('self');
-    const buffer = new RegionBuffer(4);
-    const range = { start: memory.address, end: memory.end };
-    const masks = { categoryMask: PAGE_IS_WRITTEN, returnMask: PAGE_IS_WRITTEN };
-    pagemap.scan({ ...range, ...masks, flags: PM_SCAN_CHECK_WPASYNC }, buffer);
-    answer = buffer.totalPages() * 4096 === memory.lengthBytes;
-  } catch {
-    answer = false;
-  }
-  return answer;
-}
+export { holesAreWritten } from '../live/index.js';

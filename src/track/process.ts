@@ -15,6 +15,7 @@ import {
   attachUserfaultfd,
   chooseProvider,
   FallbackPagemap,
+  holesAreWritten,
   IoctlPagemap,
   kernelCategories,
   type LivePagemap,
@@ -26,7 +27,19 @@ import {
 import type { Mapping } from '../proc/index.js';
 import { RegionDealer, type RegionVisitor, scanLegs } from '../query/index.js';
 import { isDevice, isSpecial, isWritable } from './mappings.js';
-import { ALL_WRITTEN, collectRange, existingWritten, type Masks, Unregistered } from './protected-scan.js';
+import {
+  ALL_WRITTEN,
+  collectRange,
+  EXISTING,
+  EXISTING_SHARED,
+  EXISTING_WRITTEN,
+  existingWritten,
+  GONE,
+  isMarker,
+  type Masks,
+  Unregistered,
+  WRITTEN_OR_GONE,
+} from './protected-scan.js';
 import { SoftDirtyTracker } from './soft-dirty.js';
 
 /** How a mapping is tracked. */
@@ -407,40 +420,55 @@ export class WriteProtectTracker implements ProcessTracker {
   #scan(first: Piece, end: number, visit: RegionVisitor): void {
     const { start, kind, isNew } = first;
     if (kind === 'hugetlb') {
-      this.#scanHugetlb(start, end, isNew, visit);
-    } else if (kind === 'shared') {
+      this.#lookAndProtect(start, end, isNew, isNew ? EXISTING : EXISTING_WRITTEN, visit);
+    } else if (kind !== 'shared') {
+      collectRange(this.#pagemap, start, end, this.#masks[kind], this.#buffer, visit);
+    } else if (!holesAreWritten() && (isNew || this.#hasHoles(start, end))) {
+      this.#lookAndProtect(start, end, isNew, isNew ? EXISTING_SHARED : WRITTEN_OR_GONE, visit);
+    } else {
       // What does not exist is protected, too, but it does not count: that shows in the categories.
       const returnMask = isNew ? PAGE_IS_WRITTEN | PAGE_IS_PRESENT | PAGE_IS_SWAPPED : PAGE_IS_WRITTEN;
       collectRange(this.#pagemap, start, end, { ...ALL_WRITTEN, returnMask }, this.#buffer, visit);
-    } else {
-      collectRange(this.#pagemap, start, end, this.#masks[kind], this.#buffer, visit);
+    }
+  }
+
+  /**
+   * Whether a part of shared memory is without entries, although all of it was protected: then it was written and has gone
+   * since. Scans that protect tell it, and protect it, on kernels on which {@link holesAreWritten} alone.
+   */
+  #hasHoles(start: number, end: number): boolean {
+    try {
+      const request = { start, end, ...GONE, flags: PM_SCAN_CHECK_WPASYNC, maxPages: 1 };
+      return this.#pagemap.scan(request, this.#buffer).regions > 0;
+    } catch (error) {
+      // What is not registered is for the scan that comes next.
+      if (error instanceof PagemapError && error.code === 'EPERM') return false;
+      throw error;
     }
   }
 
   /**
    * Looks first and protects exactly what it has seen, which loses nothing either: a write in between is to a page that is
-   * reported anyway. A scan that protects can hang in the kernel for ever when it comes upon a hole in a hugetlb mapping.
+   * reported anyway. For where scans that protect would not do: in hugetlb mappings they can hang in the kernel for ever.
    */
-  #scanHugetlb(start: number, end: number, isNew: boolean, visit: RegionVisitor): void {
+  #lookAndProtect(start: number, end: number, isNew: boolean, masks: Masks, visit: RegionVisitor): void {
+    let resume = start;
     try {
       // A new one is protected as a whole, holes included; then all that exists counts.
       if (isNew) this.#faults.writeProtect(start, end - start);
-      const query = {
-        start,
-        end,
-        categoryMask: PAGE_IS_PRESENT | (isNew ? 0 : PAGE_IS_WRITTEN),
-        flags: PM_SCAN_CHECK_WPASYNC,
-      };
+      const query = { start, end, ...masks, flags: PM_SCAN_CHECK_WPASYNC };
       for (const found of scanLegs(this.#pagemap, query, { buffer: this.#buffer })) {
         for (let index = 0; index < found.length; index++) {
+          if (isMarker(found.categories(index))) continue;
           const [from, to] = [found.start(index), found.end(index)];
+          visit(from, to, PAGE_IS_PRESENT);
+          resume = to;
           if (!isNew) this.#faults.writeProtect(from, to - from);
-          visit(from, to, 0);
         }
       }
     } catch (error) {
       if (!(error instanceof PagemapError)) throw error;
-      if (error.code === 'EPERM' || error.code === 'ENOENT') throw new Unregistered(start);
+      if (error.code === 'EPERM' || error.code === 'ENOENT') throw new Unregistered(resume);
       throw error;
     }
   }

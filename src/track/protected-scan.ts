@@ -50,6 +50,41 @@ export function existingWritten(privateFile: boolean, accepted: number): Masks {
   };
 }
 
+const masks = (given: Partial<Masks>): Masks => ({
+  categoryInverted: 0,
+  categoryMask: 0,
+  categoryAnyofMask: 0,
+  returnMask: 0,
+  ...given,
+});
+
+/** What exists, written or not; for hugetlb memory. */
+export const EXISTING = masks({ categoryMask: PAGE_IS_PRESENT });
+
+/** For hugetlb memory. */
+export const EXISTING_WRITTEN = masks({ categoryMask: PAGE_IS_PRESENT | PAGE_IS_WRITTEN });
+
+/** What exists of shared memory that is protected: pages on the move are not present, but they are a file's, as markers are not. */
+export const EXISTING_SHARED = masks({ categoryAnyofMask: PAGE_IS_PRESENT | PAGE_IS_FILE });
+
+/** What has no entry, not even a marker. */
+export const GONE = masks({
+  categoryInverted: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+  categoryMask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+});
+
+/** The same, and what is written; markers have to be left out, see {@link isMarker}. */
+export const WRITTEN_OR_GONE = masks({
+  categoryInverted: PAGE_IS_PRESENT,
+  categoryAnyofMask: PAGE_IS_PRESENT | PAGE_IS_WRITTEN,
+  returnMask: PAGE_IS_SWAPPED | PAGE_IS_WRITTEN,
+});
+
+/** Whether it is one of the entries that stand for a protected page that is not there, in what {@link WRITTEN_OR_GONE} gives. */
+export function isMarker(categories: number): boolean {
+  return (categories & (PAGE_IS_SWAPPED | PAGE_IS_WRITTEN)) === PAGE_IS_SWAPPED;
+}
+
 /** A scan that came upon memory that is not registered. What it reported before that is complete up to `resume`. */
 export class Unregistered extends Error {
   override readonly name = 'Unregistered';

@@ -50,6 +50,8 @@ export function softDirtyPlatform(): Platform | string {
     lacks: lacking(),
     untracked: ['shared memory file', 'hugetlb, anonymous', 'hugetlb, memory file', 'hugetlb, shared memory'],
     tracksUnregistered: true,
+    // The kernel clears the bits of the whole address space for each scan that protects: 5,000 of them in a hundred rounds.
+    rounds: 20,
     create: () => {
       const pagemap = open();
       pagemap.trackWrites((work) => work());

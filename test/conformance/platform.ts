@@ -49,5 +49,7 @@ export interface Platform {
   readonly untracked?: readonly MemoryKind[];
   /** Mappings that are not registered are tracked, too: nothing is ever EPERM. */
   readonly tracksUnregistered?: boolean;
+  /** How often to do what is done a hundred times elsewhere, where each scan costs as much as a look at all of the process. */
+  readonly rounds?: number;
   create(): World;
 }

@@ -273,7 +273,7 @@ export function conformance(platform: Platform): void {
       const pages = 10_000;
       const start = tracked(pages);
       const next = random(0x5eed);
-      for (let round = 0; round < 100; round++) {
+      for (let round = 0; round < (platform.rounds ?? 100); round++) {
         const expected = new Set<number>();
         while (expected.size < pages / 2) expected.add(Math.floor(next() * pages));
         for (const page of expected) world.write(start + page * PAGE_SIZE, 1);

@@ -29,6 +29,7 @@ static struct {
 	int writable;
 } slots[SLOTS];
 static pid_t child;
+static char value;
 
 static int file(size_t bytes) {
 	char name[] = "/var/tmp/pagemap-scan-XXXXXX";
@@ -87,7 +88,9 @@ int main(void) {
 			answer(slot);
 			continue;
 		} else if (sscanf(line, "write %d %lu %lu %lu", &slot, &first, &count, &step) == 4) {
-			for (unsigned long i = 0; i < count; i++) slots[slot].start[(first + i * step) * PAGE + i % PAGE]++;
+			// Plain stores: an emulated processor adds by reading first, which is a fault of another kind.
+			for (unsigned long i = 0; i < count; i++)
+				*(volatile char *)(slots[slot].start + (first + i * step) * PAGE + i % PAGE) = ++value;
 		} else if (sscanf(line, "read %d %lu %lu %lu", &slot, &first, &count, &step) == 4) {
 			for (unsigned long i = 0; i < count; i++) *(volatile char *)(slots[slot].start + (first + i * step) * PAGE);
 		} else if (sscanf(line, "kread %d %lu %lu", &slot, &first, &count) == 3) {

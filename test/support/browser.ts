@@ -1,6 +1,6 @@
 /** Chromium, without a screen and without talking to anybody of its own accord. */
 import { existsSync } from 'node:fs';
-import { type Browser, chromium } from 'playwright-core';
+import type { Browser } from 'playwright-core';
 
 const PROGRAM = '/usr/bin/chromium';
 
@@ -8,7 +8,9 @@ export function hasChromium(): boolean {
   return existsSync(PROGRAM);
 }
 
-export function startChromium(): Promise<Browser> {
+export async function startChromium(): Promise<Browser> {
+  // Here, so that whoever only asks whether there is one need not have it.
+  const { chromium } = await import('playwright-core');
   return chromium.launch({
     executablePath: PROGRAM,
     args: [

@@ -153,9 +153,8 @@ for (let seed = Number(first); seed < Number(first) + Number(count); seed++) {
     before = huge;
   }
   await tell({ end: true });
-  // A word now and then, for whoever waits for a sign of life.
-  if (++result.scenarios % 10 === 0)
-    process.stderr.write(`${result.scenarios} scenarios, ${result.lost} lost\n`);
+  // A word now and then, for whoever waits for a sign of life, or ends it early.
+  if (++result.scenarios % 10 === 0) process.stderr.write(`${JSON.stringify(result)}\n`);
 }
 pagemap[Symbol.dispose]();
 byProtection.dispose();

@@ -227,6 +227,23 @@ live('pages that are swapped out', async () => {
   expect(written(tracker, range)).toEqual([11, 12]);
 });
 
+describe.each(['shared', 'memfd'])('%s memory', (kind) => {
+  live('pages that are swapped out, and then have no entry', async () => {
+    const { target, range } = await begin(kind, 400);
+    await using _ = target;
+    await target.order('write 1 0 400 1');
+    using tracker = await trackProcess(target.pid);
+    await target.order('write 1 10 10 2');
+    await target.order('swap 1');
+    expect(written(tracker, range)).toEqual(every(10, 10, 2));
+    await target.order('swap 1');
+    await target.order('read 1 0 400 1');
+    expect(written(tracker, range)).toEqual([]);
+    await target.order('write 1 11 2 1');
+    expect(written(tracker, range)).toEqual([11, 12]);
+  });
+});
+
 live('a stack that grows', async () => {
   await using target = await startWrites();
   using tracker = await trackProcess(target.pid);

@@ -1,38 +1,151 @@
-/** The command on a kernel that may be too old for it: it works, or says which kernel it takes, with exit code 5. */
-import { spawn } from 'node:child_process';
+/**
+ * The command by the fallback, as root and as an ordinary user: chosen by itself where the kernel has no ioctl, else asked
+ * for. What takes the ioctl says so there, with exit code 5.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, expect, test } from 'vitest';
-import { finish, MAIN } from '../support/cli.js';
+import { afterAll, describe, expect, test } from 'vitest';
+import { kernelCategories } from '../../src/live/index.js';
+import { finish, MAIN, type Run } from '../support/cli.js';
+import { nativeProgram } from '../support/native.js';
+import { CoreReader, findTear, startTorn } from '../support/torn.mjs';
 
-const SCENARIO = join(import.meta.dirname, '../traces/6.12/anon.jsonl');
+const OLD = kernelCategories() === 0;
+const FALLBACK = OLD ? {} : { PMSCAN_PROVIDER: 'fallback' };
+const YAMA = '/proc/sys/kernel/yama/ptrace_scope';
+if (existsSync(YAMA)) writeFileSync(YAMA, '0');
 
-const target = spawn('sleep', ['1000']);
-afterAll(() => void target.kill('SIGKILL'));
+interface User {
+  readonly uid?: number;
+  readonly gid?: number;
+}
 
-const briefly = ['--interval', '100ms', '--duration', '300ms'];
+const folder = mkdtempSync(join(tmpdir(), 'commands-'));
+const children: ChildProcess[] = [];
+afterAll(() => {
+  for (const child of children) child.kill('SIGKILL');
+  rmSync(folder, { recursive: true });
+});
 
-test.each<[string, string[], string]>([
-  ['scan', ['scan', String(target.pid), '--json'], 'pagemap-scan/scan@1'],
-  ['maps', ['maps', String(target.pid), '--json'], 'pagemap-scan/maps@1'],
-  ['watch', ['watch', String(target.pid), ...briefly, '--json'], 'pagemap-scan/watch@1'],
-  ['watch -- CMD', ['watch', ...briefly, '--json', '--', 'sleep', '1000'], 'pagemap-scan/watch@1'],
-  ['run', ['run', SCENARIO, '--on', 'kernel', '--json'], 'pagemap-scan/run@1'],
-])('%s', async (_, args, schema) => {
-  const { code, stdout, stderr } = await finish(spawn(process.execPath, [MAIN, ...args]));
-  if (code === 0) {
-    expect(stdout).toContain(`"${schema}"`);
+function pmscan(
+  args: readonly string[],
+  user: User = {},
+  env: Record<string, string> = FALLBACK,
+): Promise<Run> {
+  return finish(spawn(process.execPath, [MAIN, ...args], { ...user, env: { ...process.env, ...env } }));
+}
+
+/** The JSON documents that a command that went well has written. */
+async function documents(args: readonly string[], user?: User, env?: Record<string, string>) {
+  const { code, stdout, stderr } = await pmscan(args, user, env);
+  expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' });
+  // `watch` writes one a line, the others one that may take several.
+  const texts = args[0] === 'watch' ? stdout.trim().split('\n') : [stdout];
+  return texts.map((text) => JSON.parse(text));
+}
+
+const briefly = ['--interval', '100ms', '--duration', '300ms', '--json'];
+
+describe.each<[string, User]>([
+  ['root', {}],
+  ['an ordinary user', { uid: 1000, gid: 1000 }],
+])('%s', (_, user) => {
+  const target = spawn('sleep', ['1000'], user);
+  children.push(target);
+  const pid = String(target.pid);
+
+  test('scan and maps count the same pages', async () => {
+    const [scan] = await documents(
+      ['scan', pid, '--where', 'present', '--return', 'present', '--json'],
+      user,
+    );
+    const [maps] = await documents(['maps', pid, '--json'], user);
+    expect(scan).toMatchObject({ schema: 'pagemap-scan/scan@1', pid: target.pid });
+    expect(maps).toMatchObject({ schema: 'pagemap-scan/maps@1', pid: target.pid });
+    expect(scan.totals.pages).toBeGreaterThan(100);
+    expect(maps.totals.present).toBe(scan.totals.pages);
+  });
+
+  test('what is not known without more permission is refused, and said how to get it', async () => {
+    const { code, stdout, stderr } = await pmscan(['scan', pid, '--where', 'pfnzero', '--json'], user);
+    if (user.uid === undefined) {
+      expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' });
+      return;
+    }
+    expect({ code, stdout }).toEqual({ code: 4, stdout: '' });
+    expect(stderr).toMatch(/^pmscan: Cannot tell pfnzero pages .*CAP_SYS_ADMIN.*root/m);
+  });
+
+  test('watch, of a process that is there and of one that it starts', async () => {
+    for (const args of [
+      ['watch', pid, ...briefly],
+      ['watch', ...briefly, '--', 'sleep', '1000'],
+    ]) {
+      const [first, ...intervals] = await documents(args, user);
+      expect(first).toMatchObject({ schema: 'pagemap-scan/watch@1' });
+      expect(intervals.length).toBeGreaterThan(0);
+    }
+  });
+
+  test("core --stop, and not another user's process", async () => {
+    const file = join(folder, 'core');
+    if (user.uid !== undefined) {
+      const { code, stderr } = await pmscan(['core', String(process.pid), '--stop', '-o', '/tmp/none'], user);
+      expect({ code, made: existsSync('/tmp/none') }).toEqual({ code: 4, made: false });
+      expect(stderr).toMatch(/^pmscan: Cannot .*run as its user or as root, or give node CAP_SYS_PTRACE/);
+      const own = join('/tmp', `core-${user.uid}`);
+      await documents(['core', pid, '--stop', '-o', own, '--json'], user);
+      const core = new CoreReader(own);
+      expect(core.loads.length).toBeGreaterThan(5);
+      core.close();
+      rmSync(own);
+      return;
+    }
+    const torn = await startTorn(nativeProgram('torn', ['-pthread']), 8, 2, 2000);
+    try {
+      const [core] = await documents(['core', String(torn.pid), '--stop', '-o', file, '--json']);
+      expect(core).toMatchObject({ schema: 'pagemap-scan/core@1', unreadablePages: 0 });
+      const reader = new CoreReader(file);
+      expect(findTear(reader, torn)).toBeUndefined();
+      reader.close();
+    } finally {
+      await torn.stop();
+    }
+  });
+
+  test('doctor', async () => {
+    const [doctor] = await documents(['doctor', '--json'], user);
+    const answer = (what: string) =>
+      doctor.conclusions.find((one: { what: string }) => one.what.includes(what))?.answer;
+    expect([answer('pmscan scan'), answer('pmscan watch)')]).toEqual(['yes', 'yes']);
+  });
+});
+
+/** The first two scenarios of a recording. */
+const SCENARIOS = readFileSync(join(import.meta.dirname, '../traces/6.12/anon.jsonl'), 'utf8')
+  .split(/^(?=\{"scenario")/m)
+  .slice(0, 2)
+  .join('');
+
+test.each([
+  ['core', ['core', String(children[0]!.pid), '-o', join(folder, 'tracked'), '--json']],
+  ['run --on kernel', ['run', join(folder, 'scenarios'), '--on', 'kernel', '--check', '--json']],
+])('%s takes the ioctl', async (_, args) => {
+  writeFileSync(join(folder, 'scenarios'), SCENARIOS);
+  if (!OLD) {
+    await documents(args, {}, {});
     return;
   }
+  const { code, stdout, stderr } = await pmscan(args);
   expect({ code, stdout }).toEqual({ code: 5, stdout: '' });
   expect(stderr).toMatch(/^pmscan: Cannot .*Linux 6\.7/);
   expect(stderr).not.toContain('    at ');
 });
 
-test('run on the simulator, and doctor, work everywhere', async () => {
-  const simulated = await finish(spawn(process.execPath, [MAIN, 'run', SCENARIO, '--check', '--json']));
-  expect({ code: simulated.code, stderr: simulated.stderr }).toEqual({ code: 0, stderr: '' });
-  expect(JSON.parse(simulated.stdout).mismatches).toBe(0);
-  const doctor = await finish(spawn(process.execPath, [MAIN, 'doctor']));
-  expect({ code: doctor.code, stderr: doctor.stderr }).toEqual({ code: 0, stderr: '' });
-  expect(doctor.stdout).toContain('What can be done here');
+test('run on the simulator works everywhere', async () => {
+  writeFileSync(join(folder, 'scenarios'), SCENARIOS);
+  const [run] = await documents(['run', join(folder, 'scenarios'), '--check', '--json']);
+  expect(run).toMatchObject({ scenarios: 2, mismatches: 0 });
 });

@@ -259,13 +259,14 @@ async function commands(): Promise<Record<string, Fact>> {
     watch: ['watch', pid, '--duration', '300ms', '--interval', '100ms', '--json'],
     run: ['run', '-', '--on', 'kernel', '--check'],
     core: ['core', pid, '-o', join(folder, 'core')],
+    'core-stop': ['core', pid, '--stop', '-o', join(folder, 'core')],
     demo: ['demo'],
     doctor: ['doctor', '--json'],
   };
   const help = spawnSync(process.execPath, [MAIN, '--help'], { encoding: 'utf8' }).stdout;
   const facts: Record<string, Fact> = {};
   for (const [name, args] of Object.entries(lines)) {
-    if (!new RegExp(`^  ${name}\\b`, 'm').test(help)) continue;
+    if (!new RegExp(`^  ${args[0]}\\b`, 'm').test(help)) continue;
     const { status, stdout } = spawnSync(process.execPath, [MAIN, ...args], {
       input: SCENARIO,
       encoding: 'utf8',

@@ -86,16 +86,19 @@ const EXPECT = [
   '@standard-schema/spec',
 ];
 
+/** A busybox that needs no libraries; undefined when there is none. */
+export function findBusybox() {
+  return BUSYBOX.find((path) => existsSync(path) && librariesOf(path).length === 0);
+}
+
 /** Makes, in `folder`, the parts that all machines share; `writeImage` puts them together. */
 export function prepareImage(folder) {
   if (!existsSync(join(ROOT, 'dist/cli/main.js'))) {
     throw new Error('Cannot pack what is not built: npm run build');
   }
-  const busybox = BUSYBOX.find((path) => existsSync(path) && librariesOf(path).length === 0);
-  if (busybox === undefined) throw new Error('Cannot find a static busybox: apt-get install busybox-static');
   build(folder);
   nativePrograms(join(folder, 'native'));
-  return { busybox, folder };
+  return { busybox: findBusybox(), folder };
 }
 
 /**

@@ -180,9 +180,13 @@ function describe(name, folder) {
   };
 }
 
+/** Debian keeps no package for ever: what is asked for by its exact release may be gone. */
+export class KernelGone extends Error {}
+
 /**
  * The kernel `name`, unpacked: one of KERNELS, the name of a Debian package, or the path of a package's file.
  *
+ * @throws KernelGone
  * @returns {{ name: string, folder: string, image: string, release: string }}
  */
 export function getKernel(name, { fresh = false } = {}) {
@@ -215,6 +219,8 @@ export function getKernel(name, { fresh = false } = {}) {
     .sort((a, b) => a.localeCompare(b, 'en', { numeric: true }))
     .at(-1);
   if (chosen === undefined) throw new Error(`Cannot find a kernel ${name}: Debian's archive has none`);
+  if (chosen === known?.exactly && !apt.names(/./).includes(chosen))
+    throw new KernelGone(`Debian's archive no longer has Linux ${name}`);
   const deb = apt.download(chosen);
   unpack(deb, folder);
   rmSync(deb);

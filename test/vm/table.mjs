@@ -33,15 +33,20 @@ function readTable(text) {
   return columns;
 }
 
-/** @param measured column → { release, facts } */
-function formatTable(measured) {
-  const columns = [...measured.keys()].sort(byRelease);
+/**
+ * @param measured column → { release, facts }
+ * @param committed what stays of columns that were not measured
+ */
+function formatTable(measured, committed) {
+  const columns = [...new Set([...committed.keys(), ...measured.keys()])].sort(byRelease);
   const line = (cells) => `| ${cells.join(' | ')} |`;
-  const releases = columns.map((column) => measured.get(column).release);
+  const cell = (column, title, value) =>
+    measured.has(column) ? value(measured.get(column)) : (committed.get(column).get(title) ?? NOTHING);
+  const releases = columns.map((column) => cell(column, 'release', ({ release }) => release));
   const rows = ROWS.map(([id, title]) =>
     title === undefined
       ? line([`**${id}**`, ...columns.map(() => '')])
-      : line([title, ...columns.map((column) => measured.get(column).facts[id] ?? NOTHING)]),
+      : line([title, ...columns.map((column) => cell(column, title, ({ facts }) => facts[id] ?? NOTHING))]),
   );
   const head = [line(['Linux', ...columns]), line(['---', ...columns.map(() => '---')])];
   return [BEGIN, '', ...head, line(['release', ...releases]), ...rows, '', END].join('\n');
@@ -50,7 +55,7 @@ function formatTable(measured) {
 export function writeTable(measured) {
   const text = readFileSync(FILE, 'utf8');
   const [before, after] = [text.slice(0, text.indexOf(BEGIN)), text.slice(text.indexOf(END) + END.length)];
-  writeFileSync(FILE, before + formatTable(measured) + after);
+  writeFileSync(FILE, before + formatTable(measured, readTable(text)) + after);
 }
 
 /** Cells that are not what was measured, in words. A column that was not measured now is left alone. */
@@ -60,15 +65,14 @@ export function differences(measured) {
   for (const [column, { release, facts }] of measured) {
     const cells = committed.get(column);
     if (cells === undefined) {
-      found.push(`there is no column for Linux ${column} (${release})`);
+      found.push({ column, text: `there is no column for Linux ${column} (${release})` });
       continue;
     }
     for (const [id, title] of ROWS) {
       if (title === undefined || facts[id] === undefined) continue;
       if (cells.get(title) !== facts[id]) {
-        found.push(
-          `Linux ${column} (${release}), ${title}: the table says ${cells.get(title)}, measured: ${facts[id]}`,
-        );
+        const text = `Linux ${column} (${release}), ${title}: the table says ${cells.get(title)}, measured: ${facts[id]}`;
+        found.push({ column, text });
       }
     }
   }
