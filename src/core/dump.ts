@@ -134,6 +134,8 @@ const MOST_VAIN_ROUNDS = 3;
 /** What is copied at the stop is kept in memory up to this, and written when the process runs again. */
 const MOST_KEPT_BYTES = 2 ** 30;
 const LEAST_KEPT_BYTES = 8 << 20;
+/** Pages between written ones that are copied once more, for a longer piece: to write one takes as long as to copy four pages. */
+const NEAR_PAGES = 3;
 /** Suspects that are so near are looked at in one call, bytes: a call costs as much as so many pages. */
 const NEAR_BYTES = 256 * PAGE_SIZE;
 
@@ -419,11 +421,19 @@ class Dump implements Disposable {
           else this.#presence.visit(start, end, this.#hasFile(planned), (from, to) => add(planned, from, to));
           return;
         }
+        let last = -1;
+        let from = -1;
         for (let next = index; next < written.length && written[next]! < end; next += 2) {
-          const from = Math.max(start, written[next]!);
-          const to = Math.min(end, written[next + 1]!);
-          if (from < to) add(planned, from, to);
+          if (written[next + 1]! <= start) continue;
+          const first = Math.max(start, written[next]!);
+          if (from < 0) from = first;
+          else if (first - last > NEAR_PAGES * PAGE_SIZE || !this.#copied.every(last, first)) {
+            add(planned, from, last);
+            from = first;
+          }
+          last = Math.min(end, written[next + 1]!);
         }
+        if (from >= 0) add(planned, from, last);
       });
     }
     for (const part of parts) if (plannedOf(part) !== undefined) this.#baseline.add(part.start, part.end);
