@@ -652,15 +652,20 @@ class Dump implements Disposable {
 
     const ranges = taken.flatMap(({ start, end }) => [start, end]);
     const sharedData = this.#sharedData(shared);
-    let bytes = 0;
+    let sharedBytes = 0;
+    for (const { start, end } of sharedData) sharedBytes += end - start;
+    let bytes = sharedBytes;
     for (const { start, end } of taken) bytes += end - start;
-    for (const { start, end } of sharedData) bytes += end - start;
     for (const { start, end } of taken) this.#unreadable.delete(start, end);
-    if (mayRetreat && stopped !== undefined) {
-      if (bytes > room.byteLength || this.#exceedsPause(stopped.elapsedMs, bytes) !== undefined)
-        return undefined;
-    } else if (stopped !== undefined) {
-      this.#checkPause(stopped.elapsedMs, bytes);
+    if (stopped !== undefined) {
+      // Of what is copied at the stop in any case, another round would leave no less.
+      const late = Math.min(this.#lateBytes(), sharedBytes);
+      const own = bytes - late;
+      const { elapsedMs } = stopped;
+      const isLonger = own > LEAST_KEPT_BYTES + this.#left * PAGE_SIZE && bytes > room.byteLength;
+      const exceeds = this.#exceedsPause(elapsedMs, bytes) && !this.#exceedsPause(elapsedMs, late);
+      if (mayRetreat && (isLonger || exceeds)) return undefined;
+      this.#checkPause(elapsedMs, bytes);
     }
     if (this.#tracker === undefined) this.#checkSpace(bytes);
     let kept: Kept | undefined;
@@ -746,22 +751,31 @@ class Dump implements Disposable {
 
   // --- All of it ---------------------------------------------------------------------------------------------------
 
+  /** Copies what can be had without a stop; gives the memory that the rest is going to be copied to. */
+  async #approach(most: number, before?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+    if (this.#tracker !== undefined) await this.#copyRounds(this.#tracker, most, MOST_VAIN_ROUNDS);
+    // Some more than the last round left: it goes on writing until it stands still.
+    const expected = LEAST_KEPT_BYTES + this.#lateBytes() + this.#left * PAGE_SIZE;
+    const bytes = Math.min(expected, MOST_KEPT_BYTES, Math.floor(freemem() / 4));
+    const room =
+      before !== undefined && before.byteLength >= bytes
+        ? before
+        : new Uint8Array(new ArrayBuffer(bytes)).fill(1);
+    if (this.#tracker !== undefined) {
+      // In earnest, but with nobody stopped and nothing kept: so that it is compiled when it matters.
+      if (this.#lateBytes() < LEAST_KEPT_BYTES) await this.#take(undefined, room, false);
+      // What was written since.
+      await this.#copyRounds(this.#tracker, most, 1);
+    }
+    return room;
+  }
+
   async run(): Promise<CoreResult> {
     this.#options.signal?.throwIfAborted();
     const most = this.#options.maxRounds ?? DEFAULT_ROUNDS;
     if (this.#tracker === undefined) this.#refreshPlan();
-    else await this.#copyRounds(this.#tracker, most, MOST_VAIN_ROUNDS);
     const stopper = new ProcessStopper(this.#pagemap.process);
-    // Some more than the last round left: it goes on writing until it stands still.
-    const expected = LEAST_KEPT_BYTES + this.#lateBytes() + this.#left * PAGE_SIZE;
-    const bytes = Math.min(expected, MOST_KEPT_BYTES, Math.floor(freemem() / 4));
-    const room = new Uint8Array(new ArrayBuffer(bytes)).fill(1);
-    if (this.#tracker !== undefined) {
-      // In earnest, but with nobody stopped and nothing kept: so that it is compiled when it matters.
-      if (this.#lateBytes() < LEAST_KEPT_BYTES) await this.#take(undefined, room, false);
-      // Of what was written meanwhile, as much as can be had without a stop.
-      await this.#copyRounds(this.#tracker, most, 1);
-    }
+    let room = await this.#approach(most);
     let final: FinalState | undefined;
     let longestMs = 0;
     for (let retreats = 0; ; ) {
@@ -773,7 +787,7 @@ class Dump implements Disposable {
       longestMs = Math.max(longestMs, pauseMs);
       if (taken === undefined) {
         retreats++;
-        await this.#copyRounds(this.#tracker!, most, 1);
+        room = await this.#approach(most, room);
         continue;
       }
       final = taken;
