@@ -134,6 +134,8 @@ const MOST_VAIN_ROUNDS = 3;
 /** What is copied at the stop is kept in memory up to this, and written when the process runs again. */
 const MOST_KEPT_BYTES = 2 ** 30;
 const LEAST_KEPT_BYTES = 8 << 20;
+/** Pages between written ones that are copied once more, for a longer piece: to write one takes as long as to copy four pages. */
+const NEAR_PAGES = 3;
 /** Suspects that are so near are looked at in one call, bytes: a call costs as much as so many pages. */
 const NEAR_BYTES = 256 * PAGE_SIZE;
 
@@ -419,11 +421,19 @@ class Dump implements Disposable {
           else this.#presence.visit(start, end, this.#hasFile(planned), (from, to) => add(planned, from, to));
           return;
         }
+        let last = -1;
+        let from = -1;
         for (let next = index; next < written.length && written[next]! < end; next += 2) {
-          const from = Math.max(start, written[next]!);
-          const to = Math.min(end, written[next + 1]!);
-          if (from < to) add(planned, from, to);
+          if (written[next + 1]! <= start) continue;
+          const first = Math.max(start, written[next]!);
+          if (from < 0) from = first;
+          else if (first - last > NEAR_PAGES * PAGE_SIZE || !this.#copied.every(last, first)) {
+            add(planned, from, last);
+            from = first;
+          }
+          last = Math.min(end, written[next + 1]!);
         }
+        if (from >= 0) add(planned, from, last);
       });
     }
     for (const part of parts) if (plannedOf(part) !== undefined) this.#baseline.add(part.start, part.end);
@@ -642,15 +652,20 @@ class Dump implements Disposable {
 
     const ranges = taken.flatMap(({ start, end }) => [start, end]);
     const sharedData = this.#sharedData(shared);
-    let bytes = 0;
+    let sharedBytes = 0;
+    for (const { start, end } of sharedData) sharedBytes += end - start;
+    let bytes = sharedBytes;
     for (const { start, end } of taken) bytes += end - start;
-    for (const { start, end } of sharedData) bytes += end - start;
     for (const { start, end } of taken) this.#unreadable.delete(start, end);
-    if (mayRetreat && stopped !== undefined) {
-      if (bytes > room.byteLength || this.#exceedsPause(stopped.elapsedMs, bytes) !== undefined)
-        return undefined;
-    } else if (stopped !== undefined) {
-      this.#checkPause(stopped.elapsedMs, bytes);
+    if (stopped !== undefined) {
+      // Of what is copied at the stop in any case, another round would leave no less.
+      const late = Math.min(this.#lateBytes(), sharedBytes);
+      const own = bytes - late;
+      const { elapsedMs } = stopped;
+      const isLonger = own > LEAST_KEPT_BYTES + this.#left * PAGE_SIZE && bytes > room.byteLength;
+      const exceeds = this.#exceedsPause(elapsedMs, bytes) && !this.#exceedsPause(elapsedMs, late);
+      if (mayRetreat && (isLonger || exceeds)) return undefined;
+      this.#checkPause(elapsedMs, bytes);
     }
     if (this.#tracker === undefined) this.#checkSpace(bytes);
     let kept: Kept | undefined;
@@ -736,22 +751,31 @@ class Dump implements Disposable {
 
   // --- All of it ---------------------------------------------------------------------------------------------------
 
+  /** Copies what can be had without a stop; gives the memory that the rest is going to be copied to. */
+  async #approach(most: number, before?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+    if (this.#tracker !== undefined) await this.#copyRounds(this.#tracker, most, MOST_VAIN_ROUNDS);
+    // Some more than the last round left: it goes on writing until it stands still.
+    const expected = LEAST_KEPT_BYTES + this.#lateBytes() + this.#left * PAGE_SIZE;
+    const bytes = Math.min(expected, MOST_KEPT_BYTES, Math.floor(freemem() / 4));
+    const room =
+      before !== undefined && before.byteLength >= bytes
+        ? before
+        : new Uint8Array(new ArrayBuffer(bytes)).fill(1);
+    if (this.#tracker !== undefined) {
+      // In earnest, but with nobody stopped and nothing kept: so that it is compiled when it matters.
+      if (this.#lateBytes() < LEAST_KEPT_BYTES) await this.#take(undefined, room, false);
+      // What was written since.
+      await this.#copyRounds(this.#tracker, most, 1);
+    }
+    return room;
+  }
+
   async run(): Promise<CoreResult> {
     this.#options.signal?.throwIfAborted();
     const most = this.#options.maxRounds ?? DEFAULT_ROUNDS;
     if (this.#tracker === undefined) this.#refreshPlan();
-    else await this.#copyRounds(this.#tracker, most, MOST_VAIN_ROUNDS);
     const stopper = new ProcessStopper(this.#pagemap.process);
-    // Some more than the last round left: it goes on writing until it stands still.
-    const expected = LEAST_KEPT_BYTES + this.#lateBytes() + this.#left * PAGE_SIZE;
-    const bytes = Math.min(expected, MOST_KEPT_BYTES, Math.floor(freemem() / 4));
-    const room = new Uint8Array(new ArrayBuffer(bytes)).fill(1);
-    if (this.#tracker !== undefined) {
-      // In earnest, but with nobody stopped and nothing kept: so that it is compiled when it matters.
-      if (this.#lateBytes() < LEAST_KEPT_BYTES) await this.#take(undefined, room, false);
-      // Of what was written meanwhile, as much as can be had without a stop.
-      await this.#copyRounds(this.#tracker, most, 1);
-    }
+    let room = await this.#approach(most);
     let final: FinalState | undefined;
     let longestMs = 0;
     for (let retreats = 0; ; ) {
@@ -763,7 +787,7 @@ class Dump implements Disposable {
       longestMs = Math.max(longestMs, pauseMs);
       if (taken === undefined) {
         retreats++;
-        await this.#copyRounds(this.#tracker!, most, 1);
+        room = await this.#approach(most, room);
         continue;
       }
       final = taken;

@@ -86,6 +86,15 @@ export class PageSet {
     if (from >= 0) visit(from, end);
   }
 
+  /** Whether all pages between `start` and `end` are in the set. */
+  every(start: number, end: number): boolean {
+    let all = true;
+    this.runs(start, end, false, () => {
+      all = false;
+    });
+    return all;
+  }
+
   /** Whether any page between `start` and `end` is in the set. */
   some(start: number, end: number): boolean {
     for (let at = start; at < end; ) {

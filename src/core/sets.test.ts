@@ -51,6 +51,8 @@ describe('sets of pages, against one bit per page', () => {
         expect(seen.subarray(first, last), `seed ${SEED}, step ${step}`).toEqual(bits.subarray(first, last));
       }
       const some = bits.subarray(first, last).includes(1);
+      const every = !bits.subarray(first, last).includes(0);
+      expect(set.every(BASE + first * PAGE_SIZE, BASE + last * PAGE_SIZE)).toBe(every);
       expect(set.some(BASE + first * PAGE_SIZE, BASE + last * PAGE_SIZE)).toBe(some);
     }
   });
