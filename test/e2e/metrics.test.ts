@@ -81,7 +81,8 @@ describe('scraped', () => {
     expect(sample(text, 'pmscan_memory_pages', { ...shared, pmscan_page_kind: 'file' })).toBe(512);
     expect(sample(text, 'pmscan_memory_write_working_set', { pmscan_window: '10s' })).toBeGreaterThan(0);
     expect(text).toMatch(/^# TYPE pmscan_collect_duration histogram$/m);
-    expect((await fetch(url.replace('/metrics', '/'))).status).toBe(404);
+    // The second is no address, if one takes it apart.
+    for (const path of ['/', '//']) expect((await fetch(url.replace('/metrics', path))).status).toBe(404);
     child.kill('SIGTERM');
     expect((await finish(child)).code).toBe(0);
     await expect(fetch(url)).rejects.toThrow();
@@ -283,6 +284,11 @@ describe('what goes wrong', () => {
     const { code, stderr } = await pmscan(args, { env: { OTEL_EXPORTER_OTLP_ENDPOINT: '' } });
     expect(code).toBe(2);
     expect(stderr).toContain(says);
+  });
+
+  test('a process that is not there', async () => {
+    const { code, stderr } = await pmscan(['serve', '4194399', '--metrics', '127.0.0.1:0']);
+    expect([code, stderr]).toEqual([3, expect.stringContaining('no such process')]);
   });
 
   live('a port that is in use', async () => {
