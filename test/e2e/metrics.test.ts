@@ -1,5 +1,5 @@
 /** `--metrics` of `pmscan record` and `pmscan serve`: scraped by Prometheus itself, pushed to a collector, clear where it cannot be. */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -16,7 +16,12 @@ const ROOT = join(import.meta.dirname, '../..');
 const needs = ['pagemap-scan', 'wp-async', 'ptrace', 'compiler'];
 const live = testWhere(...needs);
 const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-metrics-'));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+/** What a failed test leaves. */
+const children: ChildProcess[] = [];
+afterAll(() => {
+  for (const child of children) child.kill('SIGKILL');
+  rmSync(folder, { recursive: true, force: true });
+});
 
 /** Before the test is given up, so that what it started is ended. */
 const PATIENCE_MS = 45_000;
@@ -34,6 +39,7 @@ async function until<T>(ask: () => Promise<T | undefined>): Promise<T> {
 /** Starts a command with `--metrics` on a free port; where it can be scraped. */
 async function startMetrics(command: 'record' | 'serve', ...pids: number[]) {
   const child = startPmscan([command, ...pids.map(String), '--metrics', '127.0.0.1:0', '--interval', '20ms']);
+  children.push(child);
   let stderr = '';
   let stdout = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
