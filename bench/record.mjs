@@ -1,21 +1,23 @@
 // A day's recording of a process with 10,000 mappings, at an interval of a second, through the real writer: size, memory,
-// time; and what reading it back takes.
-//   npm run build && node bench/record.mjs [--hours 24] [--json]
+// time; what reading it back takes, and opening its report in Chromium.
+//   npm run build && node bench/record.mjs [--hours 24] [--keep FILE] [--json]
+// With --recording FILE one that was kept is read, and none written.
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { Recorder } from 'pagemap-scan/record';
 import { WriteWorkingSet } from 'pagemap-scan/track';
-import { finish, header, record } from './harness.mjs';
+import { finish, header, median, record } from './harness.mjs';
 import { MAPPINGS, Workload } from './workload.mjs';
 
-const option = (name, otherwise) => {
+const option = (name) => {
   const at = process.argv.indexOf(name);
-  return at < 0 ? otherwise : Number(process.argv[at + 1]);
+  return at < 0 ? undefined : process.argv[at + 1];
 };
-const HOURS = option('--hours', 24);
+const HOURS = Number(option('--hours') ?? 24);
+const OPENINGS = 5;
 const PAGE = 4096;
 
 const workload = new Workload();
@@ -78,28 +80,33 @@ async function write(target) {
 header();
 const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-bench-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
-const target = join(folder, 'day.parquet');
-const written = await write(target);
-const bytes = filesIn(target).reduce((sum, name) => sum + statSync(name).size, 0);
-record({
-  name: `recording of ${HOURS} h, ${MAPPINGS} mappings, every second`,
-  value: bytes / 1e6,
-  unit: 'MB',
-  detail: `${written.rows} rows, ${(bytes / written.rows).toFixed(2)} bytes each`,
-});
-record({
-  name: 'peak memory of the process that writes it',
-  value: peakKiB() / 1024,
-  unit: 'MiB',
-  detail: 'VmHWM',
-});
-// In time of the processor, which other work on the machine does not change much.
-record({
-  name: 'share of one core that recording takes, without collecting',
-  value: written.cpuSeconds / (HOURS * 36),
-  unit: '%',
-  detail: `${written.cpuSeconds.toFixed(1)} s in all, those for making up the data included; the longest pause ${written.slowest.toFixed(0)} ms`,
-});
+const kept = option('--recording');
+const target = kept ?? join(folder, 'day.parquet');
+if (kept === undefined) {
+  const written = await write(target);
+  const bytes = filesIn(target).reduce((sum, name) => sum + statSync(name).size, 0);
+  record({
+    name: `recording of ${HOURS} h, ${MAPPINGS} mappings, every second`,
+    value: bytes / 1e6,
+    unit: 'MB',
+    detail: `${written.rows} rows, ${(bytes / written.rows).toFixed(2)} bytes each`,
+  });
+  record({
+    name: 'peak memory of the process that writes it',
+    value: peakKiB() / 1024,
+    unit: 'MiB',
+    detail: 'VmHWM',
+  });
+  // In time of the processor, which other work on the machine does not change much.
+  record({
+    name: 'share of one core that recording takes, without collecting',
+    value: written.cpuSeconds / (HOURS * 36),
+    unit: '%',
+    detail: `${written.cpuSeconds.toFixed(1)} s in all, those for making up the data included; the longest pause ${written.slowest.toFixed(0)} ms`,
+  });
+  const keep = option('--keep');
+  if (keep !== undefined) copyFileSync(target, keep);
+}
 
 // In a process of its own, whose memory is that of reading alone.
 const reader = `
@@ -133,4 +140,45 @@ record({
   limit: 5,
   detail: 'whatever was recorded',
 });
+
+const CHROMIUM = '/usr/bin/chromium';
+if (existsSync(CHROMIUM)) {
+  const report = join(folder, 'report.html');
+  const command = ['dist/cli/main.js', 'report', target, '-o', report];
+  spawnSync(process.execPath, command, { cwd: new URL('..', import.meta.url), stdio: 'inherit' });
+  const { chromium } = await import('playwright-core');
+  const times = [];
+  for (let opening = 0; opening < OPENINGS; opening++) {
+    // A browser of its own each time: nothing is compiled or read before.
+    const browser = await chromium.launch({
+      executablePath: CHROMIUM,
+      args: [
+        '--headless',
+        '--no-sandbox',
+        '--disable-gpu',
+        '--no-first-run',
+        '--disable-background-networking',
+      ],
+    });
+    const page = await browser.newPage({ viewport: { width: 1366, height: 768 } });
+    const before = performance.now();
+    await page.goto(`file://${report}#view=heat`);
+    // The heat of all of it, the picture that takes most: drawn, and then shown.
+    await page.waitForFunction(() => document.querySelector('#view-heat tbody tr') !== null, null, {
+      polling: 'raf',
+    });
+    await page.evaluate(
+      () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))),
+    );
+    times.push(performance.now() - before);
+    await browser.close();
+  }
+  record({
+    name: `from opening its report in Chromium to the heat shown, median of ${OPENINGS}`,
+    value: median(times) / 1000,
+    unit: 's',
+    limit: 3,
+    detail: `${times.map((time) => `${time.toFixed(0)} ms`).join(', ')}; ${(statSync(report).size / 1e6).toFixed(1)} MB`,
+  });
+}
 finish();

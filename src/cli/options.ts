@@ -1,5 +1,5 @@
 /** Parsers of option values. Each throws commander's InvalidArgumentError, so that the option is named. */
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import { CATEGORIES, categoryBit, PAGE_SIZE, USER_SPACE_END } from '../abi/index.js';
 import type { AddressRange } from '../query/index.js';
 
@@ -159,4 +159,14 @@ export function matchesGlob(pattern: string, text: string): boolean {
   }
   while (pattern[at] === '*') at++;
   return at === pattern.length;
+}
+
+/** An option whose default is shown as one would write it. */
+export function optionOr<Value>(
+  flags: string,
+  description: string,
+  parse: (text: string) => Value,
+  otherwise: string,
+): Option {
+  return new Option(flags, description).argParser(parse).default(parse(otherwise), otherwise);
 }

@@ -46,7 +46,10 @@ export class RecentWrites {
   /** Pages written at least once since the beginning; with `forgets`, some may count again. */
   distinctPages = 0;
 
-  /** @param options.forgets what was written before the longest window; true by default */
+  /**
+   * @param windowsMs the shortest first
+   * @param options.forgets what was written before the longest window; true by default
+   */
   constructor(windowsMs: readonly number[], options: { readonly forgets?: boolean } = {}) {
     this.#windowsMs = windowsMs;
     this.#forgets = options.forgets ?? true;
@@ -99,26 +102,25 @@ export class RecentWrites {
     this.#firstSlot = this.#nextSlot;
     // A column belongs to a window that holds most of it: intervals are never to the millisecond.
     const half = (endMs - startMs) / 2;
-    const longest = endMs - Math.max(...this.#windowsMs);
+    const longest = endMs - this.#windowsMs.at(-1)!;
     while (this.#columns.length > 1 && this.#columns[0]!.startMs + half < longest) {
       const { firstSlot, slots: old } = this.#columns.shift()!;
       for (let index = 0; index < old.length; index++) this.#slots.delete(firstSlot + index);
     }
     if (this.#forgets && ++this.#ended % SWEEP_COLUMNS === 0) this.#sweep();
     if (this.#nextSlot > MOST_SLOTS - 2 ** 20) this.#beginAnew();
+    this.#newest = { endMs, half };
     const totals = this.#windowsMs.map(() => 0);
-    this.#each(endMs, half, ({ pages }, window) => {
+    this.#each(({ pages }, window) => {
       totals[window]! += pages;
     });
-    this.#newest = { endMs, half };
-    return totals;
+    return cumulate(totals);
   }
 
   /** The same by owner, as of the last `endColumn`; those that wrote nothing in the longest window are left out. */
   byOwner(): Map<number, number[]> {
     const owners = new Map<number, number[]>();
-    const { endMs, half } = this.#newest;
-    this.#each(endMs, half, ({ owner, pages }, window) => {
+    this.#each(({ owner, pages }, window) => {
       if (pages === 0) return;
       let sizes = owners.get(owner);
       if (sizes === undefined) {
@@ -127,16 +129,19 @@ export class RecentWrites {
       }
       sizes[window]! += pages;
     });
+    for (const sizes of owners.values()) cumulate(sizes);
     return owners;
   }
 
-  #each(endMs: number, half: number, visit: (slot: Slot, window: number) => void): void {
+  /** Each slot with the shortest window that it is in. */
+  #each(visit: (slot: Slot, window: number) => void): void {
+    const { endMs, half } = this.#newest;
     const newest = this.#columns.at(-1);
     for (const column of this.#columns) {
-      this.#windowsMs.forEach((windowMs, window) => {
-        if (column !== newest && column.startMs + half < endMs - windowMs) return;
-        for (const slot of column.slots) visit(slot, window);
-      });
+      const window = this.#windowsMs.findIndex(
+        (windowMs) => column === newest || column.startMs + half >= endMs - windowMs,
+      );
+      if (window >= 0) for (const slot of column.slots) visit(slot, window);
     }
   }
 
@@ -157,4 +162,10 @@ export class RecentWrites {
     this.#firstSlot = 1;
     this.#nextSlot = 1;
   }
+}
+
+/** What is in a window is in the longer ones, too. */
+function cumulate(sizes: number[]): number[] {
+  for (let window = 1; window < sizes.length; window++) sizes[window]! += sizes[window - 1]!;
+  return sizes;
 }

@@ -175,7 +175,8 @@ export class Session {
       // What was seen can still be shown; finer cells cannot be had any more.
       this.#tracker?.dispose();
       this.#pagemap[Symbol.dispose]();
-      await this.#meter?.end();
+      // What could not be pushed has been told.
+      await this.#meter?.end().catch(() => undefined);
     }
   }
 

@@ -1,5 +1,5 @@
 /** `--metrics` of `pmscan record` and `pmscan serve`: scraped by Prometheus itself, pushed to a collector, clear where it cannot be. */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -16,7 +16,12 @@ const ROOT = join(import.meta.dirname, '../..');
 const needs = ['pagemap-scan', 'wp-async', 'ptrace', 'compiler'];
 const live = testWhere(...needs);
 const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-metrics-'));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+/** What a failed test leaves. */
+const children: ChildProcess[] = [];
+afterAll(() => {
+  for (const child of children) child.kill('SIGKILL');
+  rmSync(folder, { recursive: true, force: true });
+});
 
 /** Before the test is given up, so that what it started is ended. */
 const PATIENCE_MS = 45_000;
@@ -34,6 +39,7 @@ async function until<T>(ask: () => Promise<T | undefined>): Promise<T> {
 /** Starts a command with `--metrics` on a free port; where it can be scraped. */
 async function startMetrics(command: 'record' | 'serve', ...pids: number[]) {
   const child = startPmscan([command, ...pids.map(String), '--metrics', '127.0.0.1:0', '--interval', '20ms']);
+  children.push(child);
   let stderr = '';
   let stdout = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -81,7 +87,8 @@ describe('scraped', () => {
     expect(sample(text, 'pmscan_memory_pages', { ...shared, pmscan_page_kind: 'file' })).toBe(512);
     expect(sample(text, 'pmscan_memory_write_working_set', { pmscan_window: '10s' })).toBeGreaterThan(0);
     expect(text).toMatch(/^# TYPE pmscan_collect_duration histogram$/m);
-    expect((await fetch(url.replace('/metrics', '/'))).status).toBe(404);
+    // The second is no address, if one takes it apart.
+    for (const path of ['/', '//']) expect((await fetch(url.replace('/metrics', path))).status).toBe(404);
     child.kill('SIGTERM');
     expect((await finish(child)).code).toBe(0);
     await expect(fetch(url)).rejects.toThrow();
@@ -283,6 +290,11 @@ describe('what goes wrong', () => {
     const { code, stderr } = await pmscan(args, { env: { OTEL_EXPORTER_OTLP_ENDPOINT: '' } });
     expect(code).toBe(2);
     expect(stderr).toContain(says);
+  });
+
+  test('a process that is not there', async () => {
+    const { code, stderr } = await pmscan(['serve', '4194399', '--metrics', '127.0.0.1:0']);
+    expect([code, stderr]).toEqual([3, expect.stringContaining('no such process')]);
   });
 
   live('a port that is in use', async () => {

@@ -6,7 +6,7 @@ import { Recorder, RecordingError, takeLayout, WORKING_SET_WINDOWS_MS } from '..
 import { type ProcessTracker, trackProcess } from '../../track/index.js';
 import { CliError, EXIT, type ExitCode, exitCodeOf as errorExit } from '../exit.js';
 import { addMetricsOption, type MetricsTarget, metricsOption, startMetrics } from '../metrics.js';
-import { parseDuration, parseSize } from '../options.js';
+import { optionOr, parseDuration, parseSize } from '../options.js';
 import { Output } from '../output.js';
 import { requireProvider, resolveTarget } from '../target.js';
 import { humanBytes, humanCount, plural, printable } from '../text.js';
@@ -355,7 +355,9 @@ export function addRecordCommand(
     .usage('[options] <pid> -o <path>\n       pmscan record [options] -o <path> -- <command> [args...]')
     .argument('[pid]', 'process number, or the name of one process')
     .option('-o, --output <path>', 'a file, FILE.parquet, or a folder, in which files are rotated')
-    .option('--interval <time>', 'how often to look which pages were written', parseDuration, 1000)
+    .addOption(
+      optionOr('--interval <time>', 'how often to look which pages were written', parseDuration, '1s'),
+    )
     .option('--duration <time>', 'end after this long', parseDuration)
     .option(
       '--layout <time>',
@@ -363,9 +365,11 @@ export function addRecordCommand(
       parseDuration,
     )
     .option('--layout-only', 'only that, not what is written: the process is not stopped, nor tracked')
-    .option('--flush <time>', 'what is older is safe, whatever happens', parseDuration, 30_000)
-    .option('--rotate <time>', 'folder: begin a new file after this long', parseDuration, 3_600_000)
-    .option('--rotate-size <size>', 'folder: begin a new file when it is larger', parseSize, 64 * 2 ** 20);
+    .addOption(optionOr('--flush <time>', 'what is older is safe, whatever happens', parseDuration, '30s'))
+    .addOption(optionOr('--rotate <time>', 'folder: begin a new file after this long', parseDuration, '1h'))
+    .addOption(
+      optionOr('--rotate-size <size>', 'folder: begin a new file when it is larger', parseSize, '64M'),
+    );
   addMetricsOption(command)
     .option('--host <name>', "what to call this machine (default: the system's name for it)")
     .option('--force', 'replace a file that is there')
@@ -383,6 +387,7 @@ Examples:
   pmscan record 1234 -o /var/lib/recordings --interval 5s
   pmscan record -o build.parquet -- node server.js
   pmscan record postgres --metrics 0.0.0.0:9464
+  pmscan record 1234 -o layout.parquet --layout-only --layout 5m
   duckdb -c "SELECT name, sum(written_pages) FROM 'redis.parquet' WHERE record = 'write' GROUP BY ALL ORDER BY 2 DESC LIMIT 10"`,
     )
     .action((target: string | undefined, _options: RecordCommandOptions, command: Command) =>

@@ -2,7 +2,7 @@ import { statSync, writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { PageModel } from '../../web/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
-import { parseDuration } from '../options.js';
+import { optionOr, parseDuration } from '../options.js';
 import { resolveTarget } from '../target.js';
 import { humanBytes, printable } from '../text.js';
 
@@ -115,8 +115,8 @@ export function addReportCommand(
     .description('the pictures of a recording, or of some seconds of a process, as one HTML file')
     .argument('<file|pid>', 'what `pmscan record` wrote, a file or folder; or a process, number or name')
     .requiredOption('-o, --output <file>', 'the HTML file to write')
-    .option('--duration <time>', 'of a process: how long to look', parseDuration, 10_000)
-    .option('--interval <time>', 'of a process: how often to look', parseDuration, 500)
+    .addOption(optionOr('--duration <time>', 'of a process: how long to look', parseDuration, '10s'))
+    .addOption(optionOr('--interval <time>', 'of a process: how often to look', parseDuration, '500ms'))
     .option('--recording <digits>', 'of a folder with several recordings: which one')
     .option('--force', 'replace a file that is there')
     .addHelpText(

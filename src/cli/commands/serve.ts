@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import type { Session } from '../../web/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { addMetricsOption, type MetricsTarget, metricsOption, startMetrics } from '../metrics.js';
-import { parseDuration } from '../options.js';
+import { optionOr, parseDuration } from '../options.js';
 import { resolveTarget } from '../target.js';
 import { printable } from '../text.js';
 
@@ -117,7 +117,7 @@ export function addServeCommand(
     .argument('[pids...]', 'process numbers or names to begin with; the page offers all others, too')
     .option('--port <port>', 'port to listen on; 0 is any that is free', parsePort, 0)
     .option('--host <address>', 'address to listen on', '127.0.0.1')
-    .option('--interval <time>', 'how often to look', parseDuration, 1000);
+    .addOption(optionOr('--interval <time>', 'how often to look', parseDuration, '1s'));
   addMetricsOption(command)
     .addHelpText(
       'after',
