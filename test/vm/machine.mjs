@@ -20,7 +20,7 @@ function machineArguments(kernel, initrd, { append = '', display }) {
       '-accel',
       process.env.PMSCAN_QEMU_ACCEL ?? 'tcg,thread=multi',
       '-cpu',
-      process.env.XCPU ?? 'max,la57=off',
+      'max,la57=off',
     ],
     ...['-m', MEMORY, '-smp', '2', '-kernel', kernel.image, '-initrd', initrd, '-append', commandLine],
     ...display,
@@ -89,9 +89,10 @@ export async function runMachine(kernel, initrd, { console, append, silenceMs, o
 }
 
 /** A shell in the guest, on this terminal. */
-export async function runShell(kernel, initrd, { append }) {
+export async function runShell(kernel, initrd, { append, signal }) {
   const display = ['-serial', 'mon:stdio'];
   const child = start(machineArguments(kernel, initrd, { append, display }), 'inherit');
+  signal.addEventListener('abort', () => child.kill('SIGKILL'));
   await once(child, 'spawn');
   await once(child, 'close');
 }
