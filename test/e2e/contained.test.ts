@@ -4,6 +4,8 @@
  */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect } from 'vitest';
 import { finish, MAIN, type Run } from '../support/cli.js';
@@ -77,6 +79,27 @@ describe('an ordinary user', () => {
       const { code, stdout } = await pmscan([command, own.pid, '--json'], USER);
       expect(code).toBe(0);
       expect(JSON.parse(stdout).pid).toBe(Number(own.pid));
+    }
+  });
+
+  asRoot('without the ioctl: what takes no more than being its user', async () => {
+    await using own = await idle(USER);
+    const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-contained-'));
+    chmodSync(folder, 0o777);
+    try {
+      const prefix = ['env', 'PMSCAN_PROVIDER=fallback'];
+      const core = ['core', own.pid, '--stop', '-o', join(folder, 'core')];
+      for (const args of [['scan', own.pid], ['maps', own.pid], core]) {
+        const { code, stderr } = await pmscan([...args, '--json'], { prefix, ...USER });
+        expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' });
+      }
+      const refused = await pmscan(['scan', own.pid, '--where', 'pfnzero', '--json'], { prefix, ...USER });
+      expect(refused.stderr).toMatch(
+        /Cannot tell pfnzero pages .*EPERM .*takes CAP_SYS_ADMIN to see: run as root/,
+      );
+      expect({ code: refused.code, stdout: refused.stdout }).toEqual({ code: 4, stdout: '' });
+    } finally {
+      rmSync(folder, { recursive: true });
     }
   });
 

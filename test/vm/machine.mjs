@@ -14,14 +14,7 @@ function machineArguments(kernel, initrd, { append = '', display }) {
   const commandLine = `console=ttyS0 panic=-1 quiet mitigations=off ${append}`.trim();
   return [
     ...['-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none', '-vga', 'none', '-nic', 'none'],
-    ...[
-      '-M',
-      'q35',
-      '-accel',
-      process.env.PMSCAN_QEMU_ACCEL ?? 'tcg,thread=multi',
-      '-cpu',
-      process.env.XCPU ?? 'max,la57=off',
-    ],
+    ...['-M', 'q35', '-accel', process.env.PMSCAN_QEMU_ACCEL ?? 'tcg,thread=multi', '-cpu', 'max,la57=off'],
     ...['-m', MEMORY, '-smp', '2', '-kernel', kernel.image, '-initrd', initrd, '-append', commandLine],
     ...display,
   ];
@@ -89,9 +82,10 @@ export async function runMachine(kernel, initrd, { console, append, silenceMs, o
 }
 
 /** A shell in the guest, on this terminal. */
-export async function runShell(kernel, initrd, { append }) {
+export async function runShell(kernel, initrd, { append, signal }) {
   const display = ['-serial', 'mon:stdio'];
   const child = start(machineArguments(kernel, initrd, { append, display }), 'inherit');
+  signal.addEventListener('abort', () => child.kill('SIGKILL'));
   await once(child, 'spawn');
   await once(child, 'close');
 }

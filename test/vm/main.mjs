@@ -230,7 +230,7 @@ async function runAll(folder) {
   if (options.shell) {
     const kernel = [...kernels.values()][0];
     writeImage(join(folder, 'shell.cpio'), parts, kernel, { boot: { shell: 1 }, jobs: [] });
-    return runShell(kernel, join(folder, 'shell.cpio'), options);
+    return runShell(kernel, join(folder, 'shell.cpio'), { ...options, signal: stopped.signal });
   }
   const whole = command.length === 0 && files.length === 0;
   const work = [...plan];
@@ -276,7 +276,8 @@ async function main() {
   const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-vm-'));
   // A part of what is measured here is measured as another user.
   chmodSync(folder, 0o755);
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(name, () => stopped.abort());
+  // Each time: timeout(1), for one, says it twice.
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => stopped.abort());
   try {
     await runAll(folder);
   } finally {
