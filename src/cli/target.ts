@@ -74,11 +74,15 @@ export function requireProvider(): void {
 
 /** @throws PagemapError ENOTTY when PAGEMAP_SCAN is not there, or not to be used: for what no fallback can do */
 export function requireIoctl(): void {
-  if (chooseProvider() === 'ioctl' && kernelCategories() !== 0) return;
+  const provider = chooseProvider();
+  if (provider === 'ioctl' && kernelCategories() !== 0) return;
   throw new PagemapError('track writes while the process runs', {
     errno: errnoNumber('ENOTTY')!,
     syscall: 'ioctl(PAGEMAP_SCAN)',
-    hint: 'this kernel has no PAGEMAP_SCAN; Linux 6.7 brought it',
+    hint:
+      kernelCategories() !== 0
+        ? `${PROVIDER_VARIABLE}=${process.env[PROVIDER_VARIABLE]} forbids PAGEMAP_SCAN`
+        : 'this kernel has no PAGEMAP_SCAN; Linux 6.7 brought it',
   });
 }
 
