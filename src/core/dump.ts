@@ -11,7 +11,7 @@
  * - what cannot be tracked, or can be written by others, is copied at the stop.
  */
 import { closeSync } from 'node:fs';
-import { freemem, setPriority, tmpdir } from 'node:os';
+import { freemem, getPriority, setPriority, tmpdir } from 'node:os';
 import { dirname } from 'node:path';
 import type { Writable } from 'node:stream';
 import {
@@ -81,8 +81,10 @@ export interface CoreOptions {
   readonly filter?: number | undefined;
   /** Most rounds of copying while it runs; 30 by default. */
   readonly maxRounds?: number | undefined;
-  /** The longest pause, milliseconds: a dump that would take a longer one fails instead. No limit by default. */
+  /** The longest pause, milliseconds, if that can be: it is let go and copied meanwhile a few times instead. No limit by default. */
   readonly maxPauseMs?: number | undefined;
+  /** When it cannot be, the dump fails, or takes a longer one; 'fail' by default. */
+  readonly overPause?: 'fail' | 'accept' | undefined;
   /** Stop the process for all of the copying: where writes cannot be tracked. */
   readonly stop?: boolean | undefined;
   /**
@@ -665,7 +667,7 @@ class Dump implements Disposable {
       const isLonger = own > LEAST_KEPT_BYTES + this.#left * PAGE_SIZE && bytes > room.byteLength;
       const exceeds = this.#exceedsPause(elapsedMs, bytes) && !this.#exceedsPause(elapsedMs, late);
       if (mayRetreat && (isLonger || exceeds)) return undefined;
-      this.#checkPause(elapsedMs, bytes);
+      if (this.#options.overPause !== 'accept') this.#checkPause(elapsedMs, bytes);
     }
     if (this.#tracker === undefined) this.#checkSpace(bytes);
     let kept: Kept | undefined;
@@ -842,7 +844,7 @@ class Dump implements Disposable {
   ): Promise<{ taken: FinalState | undefined; pauseMs: number }> {
     const { beforeStop, whileStopped } = this.#options;
     beforeStop?.();
-    prioritise(-20);
+    const restore = prioritise();
     let since: number;
     let taken: FinalState | undefined;
     try {
@@ -854,7 +856,7 @@ class Dump implements Disposable {
         whileStopped?.(stopped);
       }
     } finally {
-      prioritise(0);
+      restore();
     }
     return { taken, pauseMs: performance.now() - since };
   }
@@ -922,8 +924,8 @@ class Dump implements Disposable {
   #clear(final: FinalState): void {
     const clear = (start: number, end: number) => {
       this.#copied.runs(start, end, true, (from, to) => {
-        this.#layout.parts(from, to, (_, __, offset) => {
-          if (offset >= 0) this.#file.clear(offset, to - from);
+        this.#layout.parts(from, to, (first, last, offset) => {
+          if (offset >= 0) this.#file.clear(offset, last - first);
         });
       });
       this.#copied.delete(start, end);
@@ -1001,12 +1003,15 @@ function intersect(suspects: readonly Suspect[], limits: readonly Suspect[]): Su
   return found;
 }
 
-/** The process waits for us while it is stopped: we go first, if we may. */
-function prioritise(priority: number): void {
+/** The process waits for us while it is stopped: we go first, if we may. The result takes that back. */
+function prioritise(): () => void {
+  const before = getPriority();
   try {
-    setPriority(priority);
+    setPriority(-20);
+    return () => setPriority(before);
   } catch {
     // It takes CAP_SYS_NICE.
+    return () => undefined;
   }
 }
 

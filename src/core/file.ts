@@ -19,6 +19,8 @@ import { promisify } from 'node:util';
 import { PAGE_SIZE } from '../abi/index.js';
 import { linkDescriptor, punchHole } from '../live/index.js';
 
+/** What file systems answer that have no files without a name; the first two are one number with two names. */
+const WITHOUT_NAMELESS: ReadonlySet<string> = new Set(['EOPNOTSUPP', 'ENOTSUP', 'EISDIR', 'EINVAL']);
 const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
 
 const writeAsync = promisify(write);
@@ -34,8 +36,8 @@ export class CoreFile implements Disposable {
   #part: string | undefined;
   #open = true;
   /** Past the page cache; -1 where the file system does not do that. */
-  #directFd = -1;
-  #refused = -1;
+  readonly #directFd: number = -1;
+  #useDirect = false;
   readonly #writing = new Set<Promise<void>>();
 
   /**
@@ -50,7 +52,7 @@ export class CoreFile implements Disposable {
       fd = openSync(this.folder, O_TMPFILE | constants.O_RDWR, 0o600);
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      if (code !== 'EOPNOTSUPP' && code !== 'EISDIR' && code !== 'EINVAL') throw error;
+      if (!WITHOUT_NAMELESS.has(code ?? '')) throw error;
       const part = this.#temporaryName();
       fd = openSync(part, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
       if (path === undefined) unlinkSync(part);
@@ -61,6 +63,7 @@ export class CoreFile implements Disposable {
     if (path === undefined) return;
     try {
       this.#directFd = openSync(`/proc/self/fd/${fd}`, constants.O_WRONLY | constants.O_DIRECT);
+      this.#useDirect = true;
     } catch {
       // Then as all others write.
     }
@@ -71,10 +74,10 @@ export class CoreFile implements Disposable {
     return join(this.folder, `.${name.slice(0, 200)}.${randomBytes(6).toString('hex')}.part`);
   }
 
-  /** Bytes that the file system has room for. */
+  /** Bytes that the file system has room for; infinite for one that does not say, as those in memory without a limit. */
   get freeBytes(): number {
-    const { bavail, bsize } = statfsSync(this.folder);
-    return bavail * bsize;
+    const { bavail, blocks, bsize } = statfsSync(this.folder);
+    return blocks === 0 ? Number.POSITIVE_INFINITY : bavail * bsize;
   }
 
   writeSync(bytes: Uint8Array, from: number, length: number, offset: number): void {
@@ -100,15 +103,14 @@ export class CoreFile implements Disposable {
   async #writeAll(bytes: Uint8Array, from: number, length: number, offset: number): Promise<void> {
     for (let done = 0; done < length; ) {
       const direct =
-        this.#directFd >= 0 && isAligned(from + done) && isAligned(length) && isAligned(offset + done);
+        this.#useDirect && isAligned(from + done) && isAligned(length) && isAligned(offset + done);
       const fd = direct ? this.#directFd : this.fd;
       try {
         done += (await writeAsync(fd, bytes, from + done, length - done, offset + done)).bytesWritten;
       } catch (error) {
         if (!direct || (error as NodeJS.ErrnoException).code !== 'EINVAL') throw error;
-        // A buffer that is not aligned, or a disk with larger blocks. Closed in the end: others may be writing to it.
-        this.#refused = this.#directFd;
-        this.#directFd = -1;
+        // A buffer that is not aligned, or a disk with larger blocks.
+        this.#useDirect = false;
       }
     }
   }
@@ -152,7 +154,11 @@ export class CoreFile implements Disposable {
   [Symbol.dispose](): void {
     if (!this.#open) return;
     this.#open = false;
-    if (this.#part !== undefined) unlinkSync(this.#part);
-    for (const fd of [this.fd, this.#directFd, this.#refused]) if (fd >= 0) closeSync(fd);
+    try {
+      if (this.#part !== undefined) unlinkSync(this.#part);
+    } finally {
+      closeSync(this.fd);
+      if (this.#directFd >= 0) closeSync(this.#directFd);
+    }
   }
 }

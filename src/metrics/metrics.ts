@@ -296,14 +296,18 @@ export class MetricsHub {
   async #answer(response: ServerResponse): Promise<void> {
     try {
       const texts: string[] = [];
-      for (const exporter of this.#scraped) {
-        const { resourceMetrics } = await exporter.collect();
-        texts.push(this.#serializer.serialize(resourceMetrics));
+      for (const exporter of [...this.#scraped]) {
+        try {
+          const { resourceMetrics } = await exporter.collect();
+          texts.push(this.#serializer.serialize(resourceMetrics));
+        } catch (error) {
+          // Its process has ended in between; the others' series are wanted all the same.
+          if (this.#scraped.has(exporter)) throw error;
+        }
       }
       response.setHeader('content-type', 'text/plain; version=0.0.4; charset=utf-8');
       response.end(mergeExpositions(texts));
     } catch (error) {
-      // Ended in between, most likely.
       response.writeHead(500, { 'content-type': 'text/plain' }).end(`Cannot collect: ${String(error)}\n`);
     }
   }

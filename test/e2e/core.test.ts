@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import {
   closeSync,
   existsSync,
+  fstatSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -119,12 +120,81 @@ describe('exact', () => {
       expect(stops).toBe(4);
     });
 
+    live('shared memory, of which another round leaves no less, is no reason to let it go', async () => {
+      await using target = await startWrites();
+      await target.order('map 1 memfd 16384');
+      await target.order('write 1 0 16384 1');
+      let stopped = 0;
+      const beforeStop = () => {
+        stopped++;
+      };
+      await dumpCore(target.pid, { file, beforeStop });
+      // Some 30 ms would be needed.
+      await expect(dumpCore(target.pid, { file, maxPauseMs: 20, beforeStop })).rejects.toMatchObject({
+        code: 'ETIMEDOUT',
+      });
+      expect(stopped).toBe(2);
+    });
+
+    live('a longer pause is taken where that is accepted', async () => {
+      await dump({ maxPauseMs: 0, overPause: 'accept' }, 100);
+      expect(stops).toBe(4);
+    });
+
     live('a pause that is too long is tried to be avoided, then refused', async () => {
       await dump({ maxPauseMs: 10_000 }, 1);
       expect(stops).toBe(2);
       await expect(dump({ maxPauseMs: 0 }, 100)).rejects.toMatchObject({ code: 'ETIMEDOUT' });
       expect(stops).toBe(4);
     });
+  });
+
+  live('what is discarded leaves all else in the file as it is, wherever that stands', async () => {
+    const said = openSync(join(folder, 'said'), 'w+');
+    const child = spawn(nativeProgram('windows'), { stdio: ['ignore', said, 'inherit'] });
+    const clock = new Int32Array(new SharedArrayBuffer(4));
+    const waitFor = (bytes: number) => {
+      for (let left = 10_000; fstatSync(said).size < bytes; left--) {
+        if (left === 0) throw new Error('It does not answer');
+        Atomics.wait(clock, 0, 0, 1);
+      }
+    };
+    let step = 0;
+    const tell = (signal: 'SIGUSR1' | 'SIGUSR2', when: number) => {
+      if (step !== when) return;
+      step++;
+      child.kill(signal);
+      waitFor(step + 1);
+    };
+    try {
+      waitFor(1);
+      await dumpCore(child.pid!, {
+        file,
+        onProgress: () => tell('SIGUSR1', 0),
+        beforeStop: () => tell('SIGUSR2', 1),
+      });
+      expect(step).toBe(2);
+      const core = new CoreReader(file);
+      const at = (address: number, mebibytes: number) => {
+        const bytes = core.memory(address, mebibytes << 20)!;
+        const values = Array.from({ length: mebibytes }, (_, index) => bytes[index << 20]);
+        expect(values.every((value, index) => bytes[(index << 20) + 0xfffff] === value)).toBe(true);
+        return values;
+      };
+      const [window, mebibyte] = [64 << 20, 1 << 20];
+      expect(at(0x200000000000 + window - mebibyte, 1)).toEqual([0]);
+      expect(at(0x200000000000 + window, 24)).toEqual([
+        ...Array<number>(8).fill(0),
+        ...Array<number>(8).fill(1),
+        ...Array<number>(8).fill(0),
+      ]);
+      expect(at(0x300000000000, 16)).toEqual(Array<number>(16).fill(3));
+      core.close();
+    } finally {
+      child.kill();
+      closeSync(said);
+      rmSync(join(folder, 'said'));
+    }
   });
 
   test('a torn copy would be noticed', async () => {
