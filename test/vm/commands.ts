@@ -3,11 +3,14 @@
  * for. What takes the ioctl says so there, with exit code 5.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { kernelCategories } from '../../src/live/index.js';
+import { aggregateRecording, openRecording } from '../../src/record/index.js';
+import type { StreamMessage } from '../../src/web/model.js';
 import { finish, MAIN, type Run } from '../support/cli.js';
 import { nativeProgram } from '../support/native.js';
 import { CoreReader, findTear, startTorn } from '../support/torn.mjs';
@@ -123,6 +126,71 @@ describe.each<[string, User]>([
   });
 });
 
+describe('pictures, by soft-dirty bits', () => {
+  /** Pages that two writers write, all of them within a second or two. */
+  const startWriting = () => startTorn(nativeProgram('torn', ['-pthread']), 1, 2, 2000);
+
+  test('record, and a report of it', async () => {
+    const torn = await startWriting();
+    const recording = join(folder, 'rec.parquet');
+    try {
+      const args = ['record', String(torn.pid), '-o', recording, '--interval', '200ms', '--duration', '3s'];
+      const { code, stderr } = await pmscan(args);
+      expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' });
+      const { heat } = await aggregateRecording(await openRecording(recording));
+      const band = heat!.bands.find(({ start, end }) => start <= torn.start && torn.end <= end)!;
+      const pages = band.cells.reduce((sum, value, index) => sum + (index % 3 === 2 ? value : 0), 0);
+      expect(pages).toBeGreaterThan(200);
+      expect(heat!.columns.length).toBeGreaterThan(3);
+    } finally {
+      await torn.stop();
+    }
+  });
+
+  test('serve', async () => {
+    const torn = await startWriting();
+    const child = spawn(process.execPath, [MAIN, 'serve', String(torn.pid), '--interval', '200ms'], {
+      env: { ...process.env, ...FALLBACK },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    children.push(child);
+    const exited = once(child, 'exit');
+    try {
+      const [line] = (await once(child.stdout!.setEncoding('utf8'), 'data')) as [string];
+      const answer = await fetch(`${line.trim()}stream?pid=${torn.pid}`);
+      expect(answer.status).toBe(200);
+      let band: number | undefined;
+      let pages = 0;
+      let stops: boolean | undefined;
+      const see = (message: StreamMessage) => {
+        if (message.type === 'model') stops ??= message.model.tracking.stops;
+        if (message.type === 'tracking') stops = message.tracking.stops;
+        if (message.type !== 'column') return;
+        for (const { id, start, end } of message.bands) if (start <= torn.start && torn.end <= end) band = id;
+        for (const [id, ...cells] of message.cells)
+          if (id === band) for (let at = 1; at < cells.length; at += 2) pages += cells[at]!;
+      };
+      let text = '';
+      const decoder = new TextDecoder();
+      for await (const bytes of answer.body!) {
+        text += decoder.decode(bytes as Uint8Array, { stream: true });
+        for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
+          const event = text.slice(0, end);
+          text = text.slice(end + 2);
+          if (event.startsWith('data: ')) see(JSON.parse(event.slice(6)));
+        }
+        if (pages > 200) break;
+      }
+      expect(pages).toBeGreaterThan(200);
+      expect(stops).toBe(true);
+    } finally {
+      child.kill('SIGTERM');
+      expect(await exited).toEqual([0, null]);
+      await torn.stop();
+    }
+  });
+});
+
 /** The first two scenarios of a recording. */
 const SCENARIOS = readFileSync(join(import.meta.dirname, '../traces/6.12/anon.jsonl'), 'utf8')
   .split(/^(?=\{"scenario")/m)
@@ -142,6 +210,23 @@ test.each([
   expect({ code, stdout }).toEqual({ code: 5, stdout: '' });
   expect(stderr).toMatch(/^pmscan: Cannot .*Linux 6\.7/);
   expect(stderr).not.toContain('    at ');
+});
+
+test.skipIf(OLD)('core, of a process that writes, maps and discards all the time, is not torn', async () => {
+  const torn = await startTorn(nativeProgram('torn', ['-pthread']), 16, 2, 5000, 'dm');
+  const file = join(folder, 'torn');
+  try {
+    for (let dump = 0; dump < 3; dump++) {
+      const [core] = await documents(['core', String(torn.pid), '-o', file, '--json'], {}, {});
+      expect(core.rounds[0].pages).toBeGreaterThan(4000);
+      const reader = new CoreReader(file);
+      expect(findTear(reader, torn)).toBeUndefined();
+      reader.close();
+      rmSync(file);
+    }
+  } finally {
+    await torn.stop();
+  }
 });
 
 test('run on the simulator works everywhere', async () => {
