@@ -131,6 +131,8 @@ const FEW_PAGES = 256;
 const HELPFUL = 0.9;
 /** So often it is let go again when there is more to copy at the stop than was thought: a burst. */
 const MOST_RETREATS = 3;
+/** So often what is done at the stop is tried before. */
+const REHEARSALS = 4;
 /** So many rounds in a row may not help: a busy moment is not yet a busy process. */
 const MOST_VAIN_ROUNDS = 3;
 /** What is copied at the stop is kept in memory up to this, and written when the process runs again. */
@@ -765,7 +767,8 @@ class Dump implements Disposable {
         : new Uint8Array(new ArrayBuffer(bytes)).fill(1);
     if (this.#tracker !== undefined) {
       // In earnest, but with nobody stopped and nothing kept: so that it is compiled when it matters.
-      if (this.#lateBytes() < LEAST_KEPT_BYTES) await this.#take(undefined, room, false);
+      for (let times = 0; times < REHEARSALS && this.#lateBytes() < LEAST_KEPT_BYTES; times++)
+        await this.#take(undefined, room, false);
       // What was written since.
       await this.#copyRounds(this.#tracker, most, 1);
     }
@@ -1062,6 +1065,8 @@ export async function dumpCore(pid: number, options: CoreOptions): Promise<CoreR
     }
     let beginning: Beginning;
     using tracker = await trackByProtection(pid, {
+      // All its threads are going to be stopped, in whatever they do then.
+      momentMs: 0,
       meanwhile: (handle) => {
         beginning = begin(handle, options);
       },

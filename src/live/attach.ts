@@ -162,9 +162,14 @@ function problem(handle: ProcessHandle, reply: AttachReply & { ok: false }): Err
 /** Milliseconds to wait for the target to stop. */
 const DEFAULT_PATIENCE_MS = 1000;
 
+/** Milliseconds to look for a moment at which a stop disturbs nobody, before a lesser one is taken. */
+const DEFAULT_MOMENT_MS = 50;
+
 export interface AttachOptions {
   /** How long to wait for the thread to stop, milliseconds; 1,000 by default. */
   readonly patienceMs?: number | undefined;
+  /** How long to look for a moment at which the stop disturbs no system call, milliseconds; 50 by default. */
+  readonly momentMs?: number | undefined;
   /** Called once the program that attaches is starting, which takes it about a tenth of a second. What it throws ends that. */
   readonly meanwhile?: ((handle: ProcessHandle) => void) | undefined;
 }
@@ -219,7 +224,13 @@ export class Attacher implements AsyncDisposable {
       const { NODE_OPTIONS: _, ...env } = process.env;
       const child = spawn(
         process.execPath,
-        [attacherProgram(), handle.pid, options.patienceMs ?? DEFAULT_PATIENCE_MS, process.pid].map(String),
+        [
+          attacherProgram(),
+          handle.pid,
+          options.patienceMs ?? DEFAULT_PATIENCE_MS,
+          process.pid,
+          options.momentMs ?? DEFAULT_MOMENT_MS,
+        ].map(String),
         // A session of its own: Ctrl-C in our terminal is not for it.
         { detached: true, env, stdio: ['pipe', 'pipe', 'inherit', pidfd, folder] },
       );

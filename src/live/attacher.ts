@@ -8,7 +8,7 @@
  *
  * Descriptors: 0 orders (one byte each; their end is the end), 1 the answers as lines of JSON, 3 the target's pidfd, 4 the target's
  * /proc folder. Both stand for that very process, whatever becomes of its number. Arguments: the process number, the
- * patience in milliseconds, the starter's process number.
+ * patience in milliseconds, the starter's process number, how long to wait for a good moment in milliseconds.
  */
 import { closeSync, constants, openSync, readdirSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { setPriority } from 'node:os';
@@ -119,14 +119,12 @@ function chooseThread(arch: TracedArchitecture, pid: number): Candidate {
   return best;
 }
 
-/** How long to wait for a moment at which a stop disturbs nobody, before a lesser one is taken. */
-const MOMENT_MS = 50;
-
+/** Waits for a moment at which a stop disturbs nobody, then takes a lesser one. */
 function chooseMoment(arch: TracedArchitecture, pid: number, patienceMs: number): Candidate {
   const word = new Int32Array(new SharedArrayBuffer(4));
   for (const start = performance.now(); ; ) {
     const candidate = chooseThread(arch, pid);
-    if (candidate.rank === 0 || performance.now() - start > Math.min(patienceMs, MOMENT_MS)) return candidate;
+    if (candidate.rank === 0 || performance.now() - start >= patienceMs) return candidate;
     Atomics.wait(word, 0, 0, 1);
   }
 }
@@ -162,7 +160,7 @@ function attach(pid: number, patienceMs: number, arch: TracedArchitecture): Atta
   const { syscall, numbers, errno } = libc();
   const instruction = findInstruction(arch);
   rehearse(arch);
-  const { tid, seccomp } = chooseMoment(arch, pid, patienceMs);
+  const { tid, seccomp } = chooseMoment(arch, pid, Math.min(patienceMs, Number(process.argv[5])));
   const thread = new TracedThread(tid, arch);
   const flags = constants.O_NONBLOCK | 0o2000000 /* O_CLOEXEC */ | uffd.UFFD_USER_MODE_ONLY;
 
