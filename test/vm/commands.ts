@@ -212,23 +212,6 @@ test.each([
   expect(stderr).not.toContain('    at ');
 });
 
-test.skipIf(OLD)('core, of a process that writes, maps and discards all the time, is not torn', async () => {
-  const torn = await startTorn(nativeProgram('torn', ['-pthread']), 16, 2, 5000, 'dm');
-  const file = join(folder, 'torn');
-  try {
-    for (let dump = 0; dump < 3; dump++) {
-      const [core] = await documents(['core', String(torn.pid), '-o', file, '--json'], {}, {});
-      expect(core.rounds[0].pages).toBeGreaterThan(4000);
-      const reader = new CoreReader(file);
-      expect(findTear(reader, torn)).toBeUndefined();
-      reader.close();
-      rmSync(file);
-    }
-  } finally {
-    await torn.stop();
-  }
-});
-
 test('run on the simulator works everywhere', async () => {
   writeFileSync(join(folder, 'scenarios'), SCENARIOS);
   const [run] = await documents(['run', join(folder, 'scenarios'), '--check', '--json']);
