@@ -1,7 +1,7 @@
 /** `pmscan watch` on real processes: exact, harmless, and clear about what goes wrong. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { describe, expect, test } from 'vitest';
 import { PAGE_SIZE, RegionBuffer } from '../../src/abi/index.js';
@@ -237,6 +237,32 @@ describe('how it ends', () => {
     ]);
     expect(code).toBe(0);
     expect(stderr).toContain('interval');
+  });
+});
+
+describe('asked to end by others than Ctrl-C', () => {
+  live.each(['SIGTERM', 'SIGHUP'] as const)('%s: with a summary, and the command with it', async (signal) => {
+    const child = startPmscan([
+      'watch',
+      '--json',
+      '--interval',
+      '20ms',
+      '--',
+      'sh',
+      '-c',
+      'echo $$; exec sleep 1000',
+    ]);
+    const stderr = createInterface({ input: child.stderr })[Symbol.asyncIterator]();
+    const pid = Number((await stderr.next()).value);
+    await once(child.stdout, 'readable');
+    const closed = once(child, 'close');
+    child.kill(signal);
+    child.stdout.resume();
+    const said: string[] = [];
+    for (let line = await stderr.next(); !line.done; line = await stderr.next()) said.push(line.value);
+    expect(await closed).toEqual([130, null]);
+    expect(said.join('\n')).toMatch(/intervals? in \d+\.\d s/);
+    expect(existsSync(`/proc/${pid}`)).toBe(false);
   });
 });
 

@@ -11,6 +11,7 @@ import {
 } from '../../core/index.js';
 import { ProcessError } from '../../live/index.js';
 import { CliError, EXIT, type ExitCode, exitCodeOf } from '../exit.js';
+import { Ending } from '../interrupt.js';
 import { parseCount, parseDuration } from '../options.js';
 import { Output } from '../output.js';
 import { requireIoctl, requireProvider, resolveTarget } from '../target.js';
@@ -139,12 +140,7 @@ export async function coreCommand(target: string, options: CoreCommandOptions): 
     throw new CliError(EXIT.failed, (cause as Error).message, { cause });
   }
 
-  const abort = new AbortController();
-  const interrupt = () => {
-    if (abort.signal.aborted) process.exit(EXIT.interrupted);
-    abort.abort();
-  };
-  process.on('SIGINT', interrupt);
+  const ending = new Ending();
   let result: CoreResult;
   try {
     using progress = new ProgressLine();
@@ -159,15 +155,15 @@ export async function coreCommand(target: string, options: CoreCommandOptions): 
       overPause: options.overPause,
       stop: options.stop,
       shared: options.shared,
-      signal: abort.signal,
+      signal: ending.signal,
       onProgress: (state) => progress.show(state),
     });
   } catch (error) {
-    if (abort.signal.aborted)
+    if (ending.signal.aborted)
       throw new CliError(EXIT.interrupted, 'interrupted; the process runs on, and no core file was written');
     throw options.stop ? error : withAlternative(error);
   } finally {
-    process.off('SIGINT', interrupt);
+    ending[Symbol.dispose]();
   }
   if (options.json) {
     const { stoppedPages, unreadablePages, storedBytes, ...rest } = result;

@@ -21,6 +21,7 @@ import { AddressSpace } from '../../sim/index.js';
 import { type ProcessTracker, trackProcess } from '../../track/index.js';
 import { legend } from '../bar.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
+import { Ending } from '../interrupt.js';
 import { Output } from '../output.js';
 import {
   buildSample,
@@ -306,36 +307,23 @@ async function showWrites(
 export async function demoCommand(options: { color?: boolean }): Promise<ExitCode> {
   const style = outputStyle(options.color !== false);
   const output = new Output();
-  let stop: () => void = () => undefined;
-  let interrupted = false;
-  const interruption = new Promise<void>((resolve) => {
-    stop = () => {
-      if (interrupted) process.exit(EXIT.interrupted);
-      interrupted = true;
-      resolve();
-    };
-  });
-  process.on('SIGINT', stop);
-  try {
-    await using stage = await chooseStage();
-    await showPages(stage, output, style);
-    const found = await stage.track();
-    if (typeof found === 'string') {
-      output.line(`Its writes cannot be tracked here: ${found}`);
-      output.line('`pmscan doctor` says more. The same, SIMULATED:');
-      await using simulated = simulatedStage('tracking is not possible');
-      using tracker = (await simulated.track()) as WatchTracker & Disposable;
-      await showWrites(tracker, simulated.sample, output, style, interruption);
-    } else {
-      using tracker = found;
-      await showWrites(tracker, stage.sample, output, style, interruption);
-    }
-    output.line('Next: `pmscan maps PID`, `pmscan watch PID` on a process of yours; `pmscan --help` for all');
-    await output.flush();
-    return interrupted ? EXIT.interrupted : EXIT.done;
-  } finally {
-    process.off('SIGINT', stop);
+  using ending = new Ending();
+  await using stage = await chooseStage();
+  await showPages(stage, output, style);
+  const found = await stage.track();
+  if (typeof found === 'string') {
+    output.line(`Its writes cannot be tracked here: ${found}`);
+    output.line('`pmscan doctor` says more. The same, SIMULATED:');
+    await using simulated = simulatedStage('tracking is not possible');
+    using tracker = (await simulated.track()) as WatchTracker & Disposable;
+    await showWrites(tracker, simulated.sample, output, style, ending.requested);
+  } else {
+    using tracker = found;
+    await showWrites(tracker, stage.sample, output, style, ending.requested);
   }
+  output.line('Next: `pmscan maps PID`, `pmscan watch PID` on a process of yours; `pmscan --help` for all');
+  await output.flush();
+  return ending.received !== undefined ? EXIT.interrupted : EXIT.done;
 }
 
 /** The kernel if it can, the simulator otherwise. */

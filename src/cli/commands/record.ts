@@ -5,6 +5,7 @@ import type { Metrics } from '../../metrics/index.js';
 import { Recorder, RecordingError, takeLayout, WORKING_SET_WINDOWS_MS } from '../../record/index.js';
 import { type ProcessTracker, trackProcess } from '../../track/index.js';
 import { CliError, EXIT, type ExitCode, exitCodeOf as errorExit } from '../exit.js';
+import { Ending } from '../interrupt.js';
 import { addMetricsOption, type MetricsTarget, metricsOption, startMetrics } from '../metrics.js';
 import { optionOr, parseDuration, parseSize } from '../options.js';
 import { Output } from '../output.js';
@@ -90,12 +91,12 @@ async function takeLayouts(
   pagemap: LivePagemap,
   layouts: LayoutTaker,
   durationMs = Number.POSITIVE_INFINITY,
-  stop: Stop,
+  ending: Ending,
 ): Promise<{ end: WatchEnd; elapsedMs: number }> {
   const began = performance.now();
   for (;;) {
     const elapsedMs = performance.now() - began;
-    if (stop.signal !== undefined) return { end: 'interrupt', elapsedMs };
+    if (ending.received !== undefined) return { end: 'interrupt', elapsedMs };
     if (pagemap.ended) return { end: 'process ended', elapsedMs };
     if (elapsedMs >= durationMs) return { end: 'duration', elapsedMs };
     await layouts.take(elapsedMs);
@@ -104,7 +105,7 @@ async function takeLayouts(
     const time = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, Math.max(1, wait));
     });
-    await Promise.race([time, stop.requested]);
+    await Promise.race([time, ending.requested]);
     clearTimeout(timer);
   }
 }
@@ -165,31 +166,6 @@ class Progress implements Disposable {
 
   [Symbol.dispose](): void {
     if (this.#on) process.stderr.write('\r\x1b[K');
-  }
-}
-
-/** The first signal ends the recording in order; a second interrupt ends everything at once. */
-class Stop implements Disposable {
-  readonly requested: Promise<void>;
-  signal: NodeJS.Signals | undefined;
-  readonly #handler: (signal: NodeJS.Signals) => void;
-  static readonly #SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-
-  constructor() {
-    let resolve: () => void = () => undefined;
-    this.requested = new Promise((done) => {
-      resolve = done;
-    });
-    this.#handler = (signal) => {
-      if (this.signal !== undefined && signal === 'SIGINT') process.exit(EXIT.interrupted);
-      this.signal ??= signal;
-      resolve();
-    };
-    for (const signal of Stop.#SIGNALS) process.on(signal, this.#handler);
-  }
-
-  [Symbol.dispose](): void {
-    for (const signal of Stop.#SIGNALS) process.off(signal, this.#handler);
   }
 }
 
@@ -260,7 +236,7 @@ export async function recordCommand(
 ): Promise<ExitCode> {
   checkUsage(target, commandLine, options);
   const metricsTarget = metricsOption(options.metrics);
-  using stop = new Stop();
+  using ending = new Ending();
   await using watched = commandLine === undefined ? undefined : new Watched(commandLine, false);
   const pid = watched === undefined ? resolveTarget(target!) : await watched.started();
   requireProvider();
@@ -279,12 +255,12 @@ export async function recordCommand(
     const layouts = new LayoutTaker(pagemap, outlets, options.layout);
     const { interval: intervalMs, duration: durationMs } = options;
     if (tracker === undefined) {
-      const { end, elapsedMs } = await takeLayouts(pagemap, layouts, durationMs, stop);
+      const { end, elapsedMs } = await takeLayouts(pagemap, layouts, durationMs, ending);
       if (end !== 'process ended') await layouts.take(elapsedMs, true);
       else process.stderr.write(`pmscan: process ${pid} has ended, or replaced its program\n`);
       await recorder?.close(end === 'quit' ? 'interrupt' : end);
       await tell(recorder, end, pid, undefined, options.json);
-      return end === 'interrupt' && stop.signal === 'SIGINT' ? EXIT.interrupted : EXIT.done;
+      return end === 'interrupt' && ending.received === 'SIGINT' ? EXIT.interrupted : EXIT.done;
     }
     const windows = WORKING_SET_WINDOWS_MS.map((window) => Math.max(1, Math.round(window / intervalMs)));
     let result: Awaited<ReturnType<typeof watchLoop>>;
@@ -292,7 +268,7 @@ export async function recordCommand(
       using progress = new Progress(`process ${pid}`);
       await layouts.take(0);
       using sink = new RecordSink(outlets, layouts, tracker, progress);
-      result = await watchLoop(tracker, sink, { intervalMs, durationMs, windows }, stop.requested);
+      result = await watchLoop(tracker, sink, { intervalMs, durationMs, windows }, ending.requested);
     }
     const { end, summary, error } = result;
     if (end !== 'process ended') await layouts.take(summary.elapsedMs, true);
@@ -301,7 +277,7 @@ export async function recordCommand(
     await tell(recorder, end, pid, summary, options.json);
     if (error instanceof ProcessError && summary.intervals === 0) throw error;
     // Services are ended by SIGTERM: that is in order.
-    return end === 'interrupt' && stop.signal !== 'SIGINT' ? EXIT.done : exitCodeOf(end, summary);
+    return end === 'interrupt' && ending.received !== 'SIGINT' ? EXIT.done : exitCodeOf(end, summary);
   } finally {
     await recorder?.abandon();
     await metrics?.stop();

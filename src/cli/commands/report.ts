@@ -2,6 +2,7 @@ import { statSync, writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { PageModel } from '../../web/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
+import { Ending } from '../interrupt.js';
 import { optionOr, parseDuration } from '../options.js';
 import { resolveTarget } from '../target.js';
 import { humanBytes, printable } from '../text.js';
@@ -17,32 +18,17 @@ export interface ReportOptions {
 /** Longer samples are joined, two intervals to one, as often as it takes. */
 const HEAT = { columns: 600, numbers: 600_000, full: 'join' } as const;
 
-/** The first Ctrl-C ends a sample early, with a report of what there is; the second ends everything. */
-function interruption(): { promise: Promise<void> } & Disposable {
-  let handler: () => void = () => undefined;
-  const promise = new Promise<void>((resolve) => {
-    let before = false;
-    handler = () => {
-      if (before) process.exit(EXIT.interrupted);
-      before = true;
-      resolve();
-    };
-  });
-  process.on('SIGINT', handler);
-  return { promise, [Symbol.dispose]: () => void process.off('SIGINT', handler) };
-}
-
-/** Looks at a process for a while. */
+/** Looks at a process for a while; ended early, the report shows what there is. */
 async function sample(pid: number, options: ReportOptions): Promise<PageModel> {
   const { Session, sampleNotes } = await import('../../web/index.js');
-  using interrupted = interruption();
+  using ending = new Ending();
   const session = new Session(pid, {
     intervalMs: options.interval,
     heat: HEAT,
     durationMs: options.duration,
   });
   try {
-    await Promise.race([session.done, interrupted.promise]);
+    await Promise.race([session.done, ending.requested]);
     const model = session.model(true);
     if (model.tracking.state === 'off') {
       process.stderr.write(`pmscan: writes cannot be tracked: ${printable(model.tracking.why ?? '')}\n`);

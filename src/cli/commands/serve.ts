@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import type { Session } from '../../web/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
+import { Ending } from '../interrupt.js';
 import { addMetricsOption, type MetricsTarget, metricsOption, startMetrics } from '../metrics.js';
 import { optionOr, parseDuration } from '../options.js';
 import { resolveTarget } from '../target.js';
@@ -20,27 +21,6 @@ function parsePort(text: string): number {
 }
 
 const LOCAL = new Set(['127.0.0.1', '::1', 'localhost']);
-
-/** Settles when somebody wants an end: Ctrl-C, or what sends it off. The second time it ends at once. */
-function ending(): { promise: Promise<void> } & Disposable {
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-  let handler: () => void = () => undefined;
-  const promise = new Promise<void>((resolve) => {
-    let before = false;
-    handler = () => {
-      if (before) process.exit(EXIT.interrupted);
-      before = true;
-      resolve();
-    };
-  });
-  for (const signal of signals) process.on(signal, handler);
-  return {
-    promise,
-    [Symbol.dispose]() {
-      for (const signal of signals) process.off(signal, handler);
-    },
-  };
-}
 
 function listenError(error: unknown, { host, port }: ServeOptions): Error {
   const { code } = error as NodeJS.ErrnoException;
@@ -81,7 +61,7 @@ export async function serveCommand(targets: readonly string[], options: ServeOpt
   const pids = [...new Set(targets.map(resolveTarget))];
   // Other commands do without the server.
   const { Meter, PageServer } = await import('../../web/index.js');
-  using end = ending();
+  using ending = new Ending();
   const hub = metricsTarget === undefined ? undefined : await startMetrics(metricsTarget);
   const server = new PageServer({ host: host === 'localhost' ? '127.0.0.1' : host, port, intervalMs, pids });
   try {
@@ -98,7 +78,7 @@ export async function serveCommand(targets: readonly string[], options: ServeOpt
         'pmscan: others on the network can reach it, unencrypted: whoever sees the address can look at all that you can\n',
       );
     }
-    await end.promise;
+    await ending.requested;
     return EXIT.done;
   } finally {
     await server.close();

@@ -6,6 +6,7 @@ import type { Command } from 'commander';
 import { onlyAncestorsTrace, ProcessError, ProcessHandle } from '../../live/index.js';
 import { type ProcessTracker, trackProcess } from '../../track/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
+import { Ending } from '../interrupt.js';
 import { parseDuration } from '../options.js';
 import { Output } from '../output.js';
 import { requireProvider, resolveTarget } from '../target.js';
@@ -96,21 +97,6 @@ export class Watched implements AsyncDisposable {
   }
 }
 
-/** The first Ctrl-C ends the watch with its summary, the second ends everything at once. */
-function interruption(): { promise: Promise<void> } & Disposable {
-  let handler: () => void = () => undefined;
-  const promise = new Promise<void>((resolve) => {
-    let before = false;
-    handler = () => {
-      if (before) process.exit(EXIT.interrupted);
-      before = true;
-      resolve();
-    };
-  });
-  process.on('SIGINT', handler);
-  return { promise, [Symbol.dispose]: () => void process.off('SIGINT', handler) };
-}
-
 function nameOf(pid: number): string {
   try {
     using handle = new ProcessHandle(pid);
@@ -168,7 +154,7 @@ export async function watchCommand(
       'Cannot tell what to watch: give a process, `pmscan watch 1234`, or a command, `pmscan watch -- CMD ARGS`',
     );
   }
-  using interrupted = interruption();
+  using ending = new Ending();
   const live =
     !options.json && process.stdout.isTTY === true && process.env['TERM'] !== 'dumb' && !options.regions;
   await using watched = commandLine === undefined ? undefined : new Watched(commandLine, live);
@@ -182,7 +168,7 @@ export async function watchCommand(
   {
     using sink = chooseSink(options, tracker, output, live);
     const { interval: intervalMs, duration: durationMs, regions } = options;
-    result = await watchLoop(tracker, sink, { intervalMs, durationMs, regions }, interrupted.promise);
+    result = await watchLoop(tracker, sink, { intervalMs, durationMs, regions }, ending.requested);
   }
   const { end, summary, error } = result;
   conclude(end, summary, tracker);

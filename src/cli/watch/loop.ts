@@ -216,10 +216,6 @@ export class ViewSink implements WatchSink {
 
   // Whatever ends the process, the terminal is given back.
   readonly #onExit = () => this[Symbol.dispose]();
-  readonly #onSignal = (signal: NodeJS.Signals) => {
-    this[Symbol.dispose]();
-    process.kill(process.pid, signal);
-  };
   readonly #onContinue = () => this.#onResize();
 
   constructor(
@@ -236,8 +232,6 @@ export class ViewSink implements WatchSink {
     process.stdin.setEncoding('utf8').on('data', this.#onInput).resume();
     process.stdout.on('resize', this.#onResize);
     process.once('exit', this.#onExit);
-    process.once('SIGTERM', this.#onSignal);
-    process.once('SIGHUP', this.#onSignal);
     process.on('SIGCONT', this.#onContinue);
     this.#draw();
   }
@@ -264,8 +258,6 @@ export class ViewSink implements WatchSink {
     if (process.stdin.isTTY) process.stdin.setRawMode(false);
     process.stdout.off('resize', this.#onResize);
     process.off('exit', this.#onExit);
-    process.off('SIGTERM', this.#onSignal);
-    process.off('SIGHUP', this.#onSignal);
     process.off('SIGCONT', this.#onContinue);
     this.#screen[Symbol.dispose]();
   }
