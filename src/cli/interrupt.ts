@@ -34,7 +34,7 @@ export class Interrupt implements Disposable {
 }
 
 /** `timeout` sends its signal to the process and to its group: what comes again so soon is the same request, milliseconds. */
-const SAME_REQUEST_MS = 500;
+const SAME_REQUEST_MS = 200;
 
 /** The first signal ends the work in order, with what there is; the next one, at once. */
 export class Ending implements Disposable {
@@ -45,7 +45,7 @@ export class Ending implements Disposable {
       this.received = received;
       this.#since = performance.now();
       this.#abort.abort();
-    } else if (received === 'SIGINT' || performance.now() - this.#since > SAME_REQUEST_MS) {
+    } else if (performance.now() - this.#since > SAME_REQUEST_MS) {
       process.exit(EXIT.interrupted);
     }
   };

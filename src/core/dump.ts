@@ -137,6 +137,8 @@ const REHEARSALS = 4;
 const MOST_VAIN_ROUNDS = 3;
 /** What is copied at the stop is kept in memory up to this, and written when the process runs again. */
 const MOST_KEPT_BYTES = 2 ** 30;
+/** Memory that others track, and we therefore cannot, may be so much for a stop that is still called short. */
+const MOST_UNTRACKED_BYTES = 64 << 20;
 const LEAST_KEPT_BYTES = 8 << 20;
 /** Pages between written ones that are copied once more, for a longer piece: to write one takes as long as to copy four pages. */
 const NEAR_PAGES = 3;
@@ -312,9 +314,10 @@ class Dump implements Disposable {
 
   // --- While it runs -----------------------------------------------------------------------------------------------
 
-  #refreshPlan(): void {
+  /** @param anew asks again about mappings that look the same: others may have come in their place, or madvise(2) changed them */
+  #refreshPlan(anew = false): void {
     let plan: readonly Planned[] = updatePlan(this.#pagemap.mappings(), this.#plan, this.#filter);
-    if (plan.some(({ known }) => !known)) plan = readPlan(this.#pagemap.process, this.#filter);
+    if (anew || plan.some(({ known }) => !known)) plan = readPlan(this.#pagemap.process, this.#filter);
     this.#plan = plan;
     this.#findExclusive();
     for (const { mapping, share } of plan) {
@@ -345,11 +348,11 @@ class Dump implements Disposable {
   }
 
   /** Copies what the last round left, or all there is. Afterwards `#left` pages are left. */
-  async #copyRound(tracker: WriteProtectTracker): Promise<void> {
+  async #copyRound(tracker: WriteProtectTracker, anew: boolean): Promise<void> {
     const begin = performance.now();
     this.#round = this.#rounds.length + 1;
     this.#roundBytes = 0;
-    this.#refreshPlan();
+    this.#refreshPlan(anew);
     const mappings = this.#plan.map(({ mapping }) => mapping);
     const { ranges, shared, bytes } = this.#select(tracker.tracked(mappings), this.#written);
     this.#roundTotal = bytes;
@@ -380,10 +383,15 @@ class Dump implements Disposable {
   }
 
   /** Copies rounds as long as that helps; `most` at most in all. */
-  async #copyRounds(tracker: WriteProtectTracker, most: number, mostVain: number): Promise<void> {
+  async #copyRounds(
+    tracker: WriteProtectTracker,
+    most: number,
+    mostVain: number,
+    anew = false,
+  ): Promise<void> {
     let least = Number.POSITIVE_INFINITY;
     for (let vain = 0; vain < mostVain && this.#rounds.length < most; ) {
-      await this.#copyRound(tracker);
+      await this.#copyRound(tracker, anew);
       if (this.#left <= FEW_PAGES) break;
       vain = this.#left < least * HELPFUL ? 0 : vain + 1;
       least = Math.min(least, this.#left);
@@ -462,6 +470,42 @@ class Dump implements Disposable {
       `write the core file of process ${this.#pid}`,
       'ENOSPC',
       `it takes about ${mebibytes(bytes)}, and ${mebibytes(free)} are free in ${this.#file.folder}`,
+      this.#pid,
+    );
+  }
+
+  /** What is registered with another userfaultfd can only be copied at the stop: that is not to come as a surprise. */
+  #checkTracked(tracker: WriteProtectTracker): void {
+    if (this.#options.overPause === 'accept') return;
+    const mappings = this.#plan.map(({ mapping }) => mapping);
+    const parts = tracker.tracked(mappings);
+    let bytes = 0;
+    for (const skipped of tracker.skipped) {
+      const planned = this.#plan[findMappingIndex(mappings, skipped.start)];
+      if (skipped.reason !== 'busy' || planned === undefined || !this.#isEarly(planned)) continue;
+      const count = (start: number, end: number) => {
+        const add = (from: number, to: number) => {
+          bytes += to - from;
+        };
+        if (planned.traits.huge) this.#presence.visitHuge(start, end, add);
+        else this.#presence.visit(start, end, this.#hasFile(planned), add);
+      };
+      let at = skipped.start;
+      for (const part of parts) {
+        if (part.end <= at || part.start >= skipped.end) continue;
+        if (part.start > at) count(at, part.start);
+        at = part.end;
+      }
+      if (at < skipped.end) count(at, skipped.end);
+    }
+    const { maxPauseMs } = this.#options;
+    const tooMuch =
+      maxPauseMs === undefined ? bytes > MOST_UNTRACKED_BYTES : this.#exceedsPause(0, bytes) !== undefined;
+    if (!tooMuch) return;
+    throw failure(
+      `dump process ${this.#pid} with a short stop`,
+      'EBUSY',
+      `of its memory, ${Math.round(bytes / 2 ** 20).toLocaleString('en-US')} MiB are registered with another userfaultfd: a tool tracks its writes (a recorder or a watch, say), or the process does so itself; end that for as long as the dump takes`,
       this.#pid,
     );
   }
@@ -748,7 +792,7 @@ class Dump implements Disposable {
     throw failure(
       `dump process ${this.#pid} within the pause that was allowed`,
       'ETIMEDOUT',
-      `about ${Math.ceil(estimateMs)} ms would be needed, and ${maxPauseMs} ms were given: it writes faster than it can be copied, or shares much memory with others; a longer --max-pause lets it, or --shared running`,
+      `about ${Math.ceil(estimateMs)} ms would be needed, and ${maxPauseMs} ms were given: it writes faster than it can be copied, shares much memory with others, or another tool tracks its writes; a longer --max-pause lets it, or --shared running`,
       this.#pid,
     );
   }
@@ -770,7 +814,7 @@ class Dump implements Disposable {
       for (let times = 0; times < REHEARSALS && this.#lateBytes() < LEAST_KEPT_BYTES; times++)
         await this.#take(undefined, room, false);
       // What was written since.
-      await this.#copyRounds(this.#tracker, most, 1);
+      await this.#copyRounds(this.#tracker, most, 1, true);
     }
     return room;
   }
@@ -779,6 +823,7 @@ class Dump implements Disposable {
     this.#options.signal?.throwIfAborted();
     const most = this.#options.maxRounds ?? DEFAULT_ROUNDS;
     if (this.#tracker === undefined) this.#refreshPlan();
+    else this.#checkTracked(this.#tracker);
     const stopper = new ProcessStopper(this.#pagemap.process);
     let room = await this.#approach(most);
     let final: FinalState | undefined;
@@ -879,6 +924,8 @@ class Dump implements Disposable {
         this.#file.writeSync(bytes, from, length, offset),
       );
     }
+    // What is not to be dumped after all was copied before that was known: no segment shows it, and the file must not hold it.
+    for (const { mapping, share } of plan) if (share === 'none') this.#discard(mapping.start, mapping.end);
     const written = (planned: Planned) => {
       const { mapping } = planned;
       return this.#copied.some(mapping.start, mapping.end);
@@ -906,7 +953,6 @@ class Dump implements Disposable {
 
   /** Mappings that came last may have been marked as not to be dumped: that could not be asked at the stop. */
   #withoutSecrets(plan: readonly Planned[]): readonly Planned[] {
-    if (plan.every(({ known, share }) => known || share === 'none')) return plan;
     let secret: { start: number; end: number }[];
     try {
       secret = parseSmaps(this.#pagemap.process.read('smaps')).filter(
@@ -916,23 +962,28 @@ class Dump implements Disposable {
       // The process has ended since.
       return plan;
     }
+    const ends = new Map(secret.map(({ start, end }) => [start, end]));
     return plan.map((planned) => {
       const { mapping, known } = planned;
-      const isSecret = !known && secret.some(({ start, end }) => start < mapping.end && end > mapping.start);
+      const isSecret = known
+        ? ends.get(mapping.start) === mapping.end
+        : secret.some(({ start, end }) => start < mapping.end && end > mapping.start);
       return isSecret ? { ...planned, share: 'none' } : planned;
     });
   }
 
   /** Makes holes of pages that were copied and are gone. */
-  #clear(final: FinalState): void {
-    const clear = (start: number, end: number) => {
-      this.#copied.runs(start, end, true, (from, to) => {
-        this.#layout.parts(from, to, (first, last, offset) => {
-          if (offset >= 0) this.#file.clear(offset, last - first);
-        });
+  #discard(start: number, end: number): void {
+    this.#copied.runs(start, end, true, (from, to) => {
+      this.#layout.parts(from, to, (first, last, offset) => {
+        if (offset >= 0) this.#file.clear(offset, last - first);
       });
-      this.#copied.delete(start, end);
-    };
+    });
+    this.#copied.delete(start, end);
+  }
+
+  #clear(final: FinalState): void {
+    const clear = (start: number, end: number) => this.#discard(start, end);
     let index = 0;
     for (const { start, end } of final.checked) {
       let at = start;

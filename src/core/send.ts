@@ -73,7 +73,12 @@ export async function sendCore(
       file.write(chunk, 0, chunk.length, offset).then(() => done(), done);
     },
   });
-  await pipeline([source, ...steps, sink], { ...(signal && { signal }) });
-  await file.publish();
-  return file.storedBytes;
+  try {
+    await pipeline([source, ...steps, sink], { ...(signal && { signal }) });
+    await file.publish();
+    return file.storedBytes;
+  } finally {
+    // When it was aborted, too: the number of its descriptor is somebody else's as soon as it is closed.
+    await file.settle();
+  }
 }

@@ -14,7 +14,7 @@ import { closeSync, constants, openSync, readdirSync, readFileSync, readSync, wr
 import { setPriority } from 'node:os';
 import { errnoName, uffd } from '../abi/index.js';
 import { PTRACE_O_SUSPEND_SECCOMP } from '../abi/ptrace.js';
-import { parseMaps, parseStatus } from '../proc/index.js';
+import { parseMaps, parseStatStartTime, parseStatus } from '../proc/index.js';
 import { libc } from './libc.js';
 import {
   type TracedArchitecture,
@@ -97,6 +97,20 @@ interface Candidate {
   readonly seccomp: number;
 }
 
+/** Among the flags of /proc/PID/stat. */
+const PF_IO_WORKER = 0x10;
+
+/** Whether it is a thread that the kernel made for io_uring: it never runs the program's code, nor a system call for us. */
+function isKernelMade(tid: number): boolean {
+  try {
+    const { flags } = parseStatStartTime(readFileSync(`${FOLDER}/task/${tid}/stat`));
+    return (flags & PF_IO_WORKER) !== 0;
+  } catch {
+    // It has ended since.
+    return false;
+  }
+}
+
 /** The thread that a stop disturbs least, the main one among equals. */
 function chooseThread(arch: TracedArchitecture, pid: number): Candidate {
   let best: Candidate | undefined;
@@ -105,7 +119,7 @@ function chooseThread(arch: TracedArchitecture, pid: number): Candidate {
   const some = [pid, ...tids.filter((tid) => tid !== pid)].slice(0, 256);
   for (const tid of some) {
     const status = text(`task/${tid}/status`);
-    if (status === undefined) continue;
+    if (status === undefined || isKernelMade(tid)) continue;
     const { state, seccomp } = parseStatus(new TextEncoder().encode(status));
     if (state === 'Z' || state === 'X') continue;
     // "NUMBER ARGUMENTS…", or "running", or "-1 …" when it is stopped outside of a call.
@@ -175,6 +189,7 @@ function attach(pid: number, patienceMs: number, arch: TracedArchitecture): Atta
   // A thread's number may have been given to another one until it was seized; the folder knows who is who.
   const status = text(`task/${tid}/status`);
   if (status === undefined) throw new TraceeGone();
+  if (isKernelMade(tid)) throw new Failure('busy', `thread ${tid} gave way to one of the kernel's`);
 
   let stopped = performance.now();
   for (const start = stopped; ; ) {

@@ -1,10 +1,12 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Reading another process's memory, and the files that are mapped in it, in large pieces. */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import { PAGE_SIZE, storeU64 } from '../abi/index.js';
+import { errnoNumber, PAGE_SIZE, storeU64 } from '../abi/index.js';
 import type { Mapping } from '../proc/index.js';
-import { type Libc, libc } from './libc.js';
+import { type Libc, lastError, libc } from './libc.js';
 import type { ProcessHandle } from './process.js';
+
+const ENXIO = errnoNumber('ENXIO')!;
 
 /** IOV_MAX */
 const MOST_RANGES = 1024;
@@ -142,10 +144,15 @@ export function* dataRanges(
   start: number,
   end: number,
 ): Generator<[number, number], void, undefined> {
-  const { syscall, numbers } = libc();
+  const { syscall, numbers, errno } = libc();
   for (let at = start; at < end; ) {
     const data: number = syscall(numbers.lseek, fd, at, SEEK_DATA, 0, 0, 0);
-    if (data < 0 || data >= end) return;
+    if (data < 0) {
+      // ENXIO: a hole up to the end. Whatever else is wrong must not turn into zeros.
+      if (errno() === ENXIO) return;
+      throw lastError('find the data of a mapped file', 'lseek', {});
+    }
+    if (data >= end) return;
     const hole: number = syscall(numbers.lseek, fd, data, SEEK_HOLE, 0, 0, 0);
     const from = Math.max(start, Math.floor(data / PAGE_SIZE) * PAGE_SIZE);
     at = hole < 0 ? end : Math.min(end, Math.ceil(hole / PAGE_SIZE) * PAGE_SIZE);

@@ -1,5 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { PAGE_IS_FILE, PAGE_IS_PRESENT, PAGE_SIZE } from '../abi/index.js';
+import {
+  PAGE_IS_FILE,
+  PAGE_IS_GUARD,
+  PAGE_IS_HUGE,
+  PAGE_IS_PRESENT,
+  PAGE_IS_SWAPPED,
+  PAGE_SIZE,
+} from '../abi/index.js';
+import { KINDS, kindIndex } from './kinds.js';
 import { legRanges, MappingSummarizer, RegionDealer } from './summary.js';
 
 const page = (n: number) => n * PAGE_SIZE;
@@ -39,6 +47,26 @@ test('a summary counts each category, and what is unlisted apart', () => {
   ]);
   expect(summarizer.unlisted).toMatchObject({ pages: 10, present: 10 });
   expect(summarizer.totals()).toMatchObject({ pages: 20, present: 7, file: 3 });
+});
+
+test('markers in shared and in huge memory are not swapped pages', () => {
+  const kinds: string[] = [];
+  const summarizer = new MappingSummarizer(
+    [
+      { ...range(0, 10), perms: 'rw-p' },
+      { ...range(10, 20), perms: 'rw-s' },
+    ],
+    (index, pages, categories) => kinds.push(`${index} ${pages} ${KINDS[kindIndex(categories)]}`),
+  );
+  summarizer.add(page(8), page(12), PAGE_IS_SWAPPED);
+  summarizer.add(page(12), page(13), PAGE_IS_SWAPPED | PAGE_IS_GUARD);
+  summarizer.add(page(13), page(15), PAGE_IS_PRESENT | PAGE_IS_FILE);
+  summarizer.add(page(15), page(16), PAGE_IS_SWAPPED | PAGE_IS_HUGE);
+  expect(summarizer.summaries).toMatchObject([
+    { swapped: 2, present: 0 },
+    { swapped: 1, present: 2, guard: 1, huge: 1 },
+  ]);
+  expect(kinds).toEqual(['0 2 swapped', '1 1 guard', '1 2 file', '1 1 huge']);
 });
 
 describe('legRanges', () => {

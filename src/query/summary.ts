@@ -11,12 +11,15 @@ import {
   PagemapError,
   RegionBuffer,
 } from '../abi/index.js';
+import { countedCategories, isShared } from './kinds.js';
 import { type QueryOptions, scanLegs } from './regions.js';
 
 /** Anything with an address range, bytes, `end` exclusive; mappings are. */
 export interface AddressRange {
   readonly start: number;
   readonly end: number;
+  /** As in /proc/PID/maps; of shared memory (`rw-s`), markers of somebody's write protection do not count as swapped. */
+  readonly perms?: string | undefined;
 }
 
 /** Counts of pages. One page may count under several categories. */
@@ -117,7 +120,9 @@ export class MappingSummarizer<M extends AddressRange> {
       ...emptyCounts(),
       pages: (mapping.end - mapping.start) / PAGE_SIZE,
     }));
-    this.#dealer = new RegionDealer(mappings, (index, start, end, categories) => {
+    this.#dealer = new RegionDealer(mappings, (index, start, end, reported) => {
+      const categories = countedCategories(reported, index >= 0 && isShared(mappings[index]!));
+      if (categories === 0) return;
       const pages = (end - start) / PAGE_SIZE;
       if (index < 0) this.unlisted.pages += pages;
       addToCounts(index < 0 ? this.unlisted : this.summaries[index]!, pages, categories);

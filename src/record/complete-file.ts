@@ -110,6 +110,12 @@ export class CompleteFile {
     } catch (error) {
       if (!NO_LINKS.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
       await copyFile(copy.path, this.#fresh, constants.COPYFILE_FICLONE);
+      const fresh = await open(this.#fresh, 'r+');
+      try {
+        await fresh.datasync();
+      } finally {
+        await fresh.close();
+      }
     }
     await rename(this.#fresh, this.path);
     // The next append writes to what `path` was until now: by then the disk must know that it is no longer that.

@@ -17,7 +17,7 @@ import {
   SUMMARY_RETURN,
   scanLegs,
 } from '../query/index.js';
-import { KINDS, kindIndex } from '../query/kinds.js';
+import { countedCategories, isShared, KINDS, kindIndex } from '../query/kinds.js';
 import { packCell } from '../web/model.js';
 import { type LookMasks, lookMasks, lookWith, withUnknown } from './masks.js';
 
@@ -113,8 +113,10 @@ async function takeWith(
     kinds[index]![kindIndex(categories)]! += pages;
   });
   const cells = withCells ? new Cells(mappings) : undefined;
-  const dealer = new RegionDealer(mappings, (index, start, end, categories) => {
-    if (index >= 0) cells?.add(index, start, end, categories);
+  const dealer = new RegionDealer(mappings, (index, start, end, reported) => {
+    if (index < 0) return;
+    const categories = countedCategories(reported, isShared(mappings[index]!));
+    if (categories !== 0) cells?.add(index, start, end, categories);
   });
   const buffer = new RegionBuffer(8192);
   for (const range of legRanges(mappings)) {

@@ -1,5 +1,8 @@
-import { describe, expect, test } from 'vitest';
-import { partPath, pathElement } from './place.js';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import { partPath, pathElement, WorkingFolder } from './place.js';
 
 describe('names from outside in paths', () => {
   test.each([
@@ -26,5 +29,45 @@ describe('names from outside in paths', () => {
       const path = partPath(String.fromCharCode(code).repeat(3), 1, 'abcdef01', new Date(0));
       expect(path).toMatch(/^host=[\w.%-]+\/date=1970-01-01\/pid=1\/19700101T000000Z-abcdef01\.parquet$/);
     }
+  });
+});
+
+describe('working folders', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-place-'));
+  afterAll(() => rmSync(folder, { recursive: true }));
+  const own = (path: string, change: object) => {
+    const owner = join(path, 'owner');
+    writeFileSync(owner, JSON.stringify({ ...JSON.parse(readFileSync(owner, 'utf8')), ...change }));
+  };
+
+  test('of somebody alive stay, also where its number stands for another process, as in a container', () => {
+    using mine = WorkingFolder.inFolder(folder, 'one');
+    own(mine.path, { pid: 999_999_999 });
+    using _other = WorkingFolder.inFolder(folder, 'two');
+    expect(readdirSync(folder).sort()).toEqual(['.recording-one', '.recording-two']);
+    using file = WorkingFolder.forFile(join(folder, 'x.parquet'));
+    own(file.path, { pid: 999_999_999, boot: 'another' });
+    expect(() => WorkingFolder.forFile(join(folder, 'x.parquet'))).toThrow('process 999999999 on');
+  });
+
+  test('of the dead are cleared away, and of other machines not', () => {
+    let owner = '';
+    {
+      using mine = WorkingFolder.inFolder(folder, 'mine');
+      owner = readFileSync(join(mine.path, 'owner'), 'utf8');
+    }
+    for (const [name, change] of Object.entries({
+      // Nobody holds its lock.
+      dead: { locked: true },
+      unlocked: { locked: false, pid: 999_999_999 },
+      elsewhere: { locked: true, host: 'elsewhere' },
+    })) {
+      const path = join(folder, `.recording-${name}`);
+      mkdirSync(path);
+      writeFileSync(join(path, 'owner'), JSON.stringify({ ...JSON.parse(owner), ...change }));
+    }
+    using mine = WorkingFolder.inFolder(folder, 'mine');
+    expect(readdirSync(folder).sort()).toEqual(['.recording-elsewhere', '.recording-mine']);
+    expect(mine.path).toBe(join(folder, '.recording-mine'));
   });
 });

@@ -1,7 +1,8 @@
 /** Where a recording's files are: names that are safe whatever they are made of, and folders that have one owner. */
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
+import { lockFile } from '../live/index.js';
 import { parseStatStartTime } from '../proc/index.js';
 import { RecordingError } from './errors.js';
 
@@ -51,12 +52,23 @@ export function partPath(host: string, pid: number, recording: string, begin: Da
   );
 }
 
+/** Not every file system has locks: then nobody has one. */
+function tryLock(fd: number): boolean {
+  try {
+    return lockFile(fd);
+  } catch {
+    return false;
+  }
+}
+
 /** Who a working folder belongs to. */
 interface Owner {
   readonly host: string;
   readonly boot: string;
   readonly pid: number;
   readonly startTimeTicks: number;
+  /** It holds a lock on this file as long as it lives. */
+  readonly locked: boolean;
 }
 
 function bootId(): string {
@@ -71,9 +83,24 @@ function startTimeOf(pid: number): number | undefined {
   }
 }
 
-/** Whether the owner of a working folder is gone for certain. Of another machine's nobody here can tell. */
-function isGone(owner: Owner): boolean {
+/**
+ * Whether the owner of a working folder is gone for certain. Of another machine's nobody here can tell. Its number alone
+ * does not do: in another container, which may have the same host name, it is another process's, or nobody's.
+ */
+function isGone(folder: string, owner: Owner): boolean {
   if (owner.host !== hostname()) return false;
+  if (owner.locked) {
+    try {
+      const file = openSync(join(folder, 'owner'), 'r');
+      try {
+        return tryLock(file);
+      } finally {
+        closeSync(file);
+      }
+    } catch {
+      return false;
+    }
+  }
   return owner.boot !== bootId() || startTimeOf(owner.pid) !== owner.startTimeTicks;
 }
 
@@ -88,17 +115,26 @@ function ownerOf(folder: string): Owner | undefined {
 /** A folder for a recorder's working copies. It has one owner, and once that is gone, the next one clears it away. */
 export class WorkingFolder implements Disposable {
   readonly path: string;
+  #lock = -1;
 
   private constructor(path: string) {
     this.path = path;
     mkdirSync(path);
-    const owner: Owner = {
-      host: hostname(),
-      boot: bootId(),
-      pid: process.pid,
-      startTimeTicks: startTimeOf(process.pid)!,
-    };
-    writeFileSync(join(path, 'owner'), JSON.stringify(owner));
+    try {
+      this.#lock = openSync(join(path, 'owner'), 'wx');
+      const owner: Owner = {
+        host: hostname(),
+        boot: bootId(),
+        pid: process.pid,
+        startTimeTicks: startTimeOf(process.pid)!,
+        locked: tryLock(this.#lock),
+      };
+      writeFileSync(this.#lock, JSON.stringify(owner));
+    } catch (error) {
+      // Without an owner nobody could tell that it is of no use any more.
+      this[Symbol.dispose]();
+      throw error;
+    }
   }
 
   /**
@@ -114,7 +150,7 @@ export class WorkingFolder implements Disposable {
       if (codeOf(error) !== 'EEXIST') throw error;
     }
     const owner = ownerOf(path);
-    if (owner === undefined || !isGone(owner)) {
+    if (owner === undefined || !isGone(path, owner)) {
       const who = owner === undefined ? 'somebody' : `process ${owner.pid} on ${owner.host}`;
       throw new RecordingError('busy', `record to ${file}`, `${who} does; if that is over, remove ${path}`);
     }
@@ -127,12 +163,15 @@ export class WorkingFolder implements Disposable {
     for (const name of readdirSync(folder)) {
       if (!name.startsWith(PREFIX)) continue;
       const owner = ownerOf(join(folder, name));
-      if (owner !== undefined && isGone(owner)) rmSync(join(folder, name), { recursive: true, force: true });
+      if (owner !== undefined && isGone(join(folder, name), owner))
+        rmSync(join(folder, name), { recursive: true, force: true });
     }
     return new WorkingFolder(join(folder, `${PREFIX}${recording}`));
   }
 
   [Symbol.dispose](): void {
+    if (this.#lock >= 0) closeSync(this.#lock);
+    this.#lock = -1;
     rmSync(this.path, { recursive: true, force: true });
   }
 }

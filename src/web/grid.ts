@@ -1,7 +1,7 @@
 /** What the pages of each mapping are, counted in cells: the server's picture of an address space. */
 import { PAGE_SIZE } from '../abi/index.js';
 import { type AddressRange, RegionDealer } from '../query/index.js';
-import { KINDS, kindIndex } from '../query/kinds.js';
+import { countedCategories, isShared, KINDS, kindIndex } from '../query/kinds.js';
 import { packCell, UNTOUCHED } from './model.js';
 
 /** Kinds that are counted; the untouched pages are what is left. */
@@ -15,6 +15,7 @@ interface Plot {
   readonly start: number;
   readonly end: number;
   readonly cellBytes: number;
+  readonly shared: boolean;
   /** Its first cell. */
   readonly first: number;
   readonly cells: number;
@@ -89,7 +90,8 @@ function plots(ranges: readonly AddressRange[], budget: number): Plot[] {
   let first = 0;
   return ranges.map((range) => {
     const cellBytes = cellSize(range, most);
-    const plot = { start: range.start, end: range.end, cellBytes, first, cells: cellsOf(range, cellBytes) };
+    const { start, end } = range;
+    const plot = { start, end, shared: isShared(range), cellBytes, first, cells: cellsOf(range, cellBytes) };
     first += plot.cells;
     return plot;
   });
@@ -111,11 +113,12 @@ export class LayoutGrid {
     this.#byStart = new Map(this.#plots.map(({ start }, index) => [start, index]));
     const last = this.#plots.at(-1);
     this.#counts = new Counts(last === undefined ? 0 : last.first + last.cells);
-    this.#dealer = new RegionDealer(this.#plots, (index, start, end, categories) => {
+    this.#dealer = new RegionDealer(this.#plots, (index, start, end, reported) => {
       const plot = this.#plots[index];
       // Mapped after the list was taken: in the next look.
-      if (plot !== undefined)
-        this.#counts.add(plot.first, plot.start, plot.cellBytes, start, end, categories);
+      if (plot === undefined) return;
+      const categories = countedCategories(reported, plot.shared);
+      if (categories !== 0) this.#counts.add(plot.first, plot.start, plot.cellBytes, start, end, categories);
     });
   }
 
@@ -165,10 +168,12 @@ export class RangeCells {
   readonly #start: number;
   readonly #end: number;
   readonly #cellBytes: number;
+  readonly #shared: boolean;
   readonly #counts: Counts;
   readonly #cells: number;
 
-  constructor(start: number, end: number, cellBytes: number) {
+  constructor(start: number, end: number, cellBytes: number, shared: boolean) {
+    this.#shared = shared;
     this.#start = start;
     this.#end = end;
     this.#cellBytes = cellBytes;
@@ -176,7 +181,9 @@ export class RangeCells {
     this.#counts = new Counts(this.#cells);
   }
 
-  add(start: number, end: number, categories: number): void {
+  add(start: number, end: number, reported: number): void {
+    const categories = countedCategories(reported, this.#shared);
+    if (categories === 0) return;
     const from = Math.max(start, this.#start);
     const to = Math.min(end, this.#end);
     if (from < to) this.#counts.add(0, this.#start, this.#cellBytes, from, to, categories);

@@ -4,6 +4,7 @@ import { RegionBuffer } from '../abi/index.js';
 import { type LivePagemap, UnknownCategoryError } from '../live/index.js';
 import type { Mapping } from '../proc/index.js';
 import { legRanges, scanLegs } from '../query/index.js';
+import { isShared } from '../query/kinds.js';
 import { type LookMasks, lookMasks, lookWith, withUnknown } from '../record/masks.js';
 import { ALL_KINDS, LayoutGrid, RangeCells, TILE_CELLS } from './grid.js';
 import { type LayoutModel, type MappingModel, mappingKind } from './model.js';
@@ -142,7 +143,7 @@ export class Layout {
     }
     for (const masks of this.#masks) {
       try {
-        return this.#count(from, to, cellBytes, masks).pack(kinds);
+        return this.#count(from, to, cellBytes, isShared(row), masks).pack(kinds);
       } catch (error) {
         if (!(error instanceof UnknownCategoryError)) throw error;
       }
@@ -150,8 +151,14 @@ export class Layout {
     return undefined;
   }
 
-  #count(start: number, end: number, cellBytes: number, { categoryAnyofMask, returnMask }: LookMasks) {
-    const cells = new RangeCells(start, end, cellBytes);
+  #count(
+    start: number,
+    end: number,
+    cellBytes: number,
+    shared: boolean,
+    { categoryAnyofMask, returnMask }: LookMasks,
+  ) {
+    const cells = new RangeCells(start, end, cellBytes, shared);
     const query = { start, end, categoryAnyofMask, returnMask };
     for (const found of scanLegs(this.#pagemap, query, { buffer: this.#buffer })) {
       for (let at = 0; at < found.length; at++) {

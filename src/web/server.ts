@@ -202,11 +202,13 @@ export class PageServer {
   /** Names that a browser may know us by. To a name of somebody else's choice we do not answer. */
   #isOurs(authority: string | undefined): boolean {
     if (authority === undefined) return false;
-    const { host } = this.#options;
+    const host = this.#options.host.toLowerCase();
+    // Browsers leave the port out where it is the usual one.
+    const given = `${authority.toLowerCase()}${this.#port() === 80 && !/:\d+$/.test(authority) ? ':80' : ''}`;
     const names = [host];
     if (host === '127.0.0.1' || host === '::1') names.push('localhost');
-    if (host === '0.0.0.0' || host === '::') return isAddress(authority, this.#port());
-    return names.some((name) => authority.toLowerCase() === this.#authority(name));
+    if (host === '0.0.0.0' || host === '::') return isAddress(given, this.#port());
+    return names.some((name) => given === this.#authority(name));
   }
 
   #check(request: IncomingMessage): string {

@@ -548,6 +548,9 @@ describe('run', () => {
       broken,
       '{"scenario":1,"name":"x","arena":"0x600000000000","arena_pages":16}\n{"op":"fly"}\n',
     );
+    const empty = join(folder, 'empty');
+    writeFileSync(empty, '');
+    expect(await pmscan(['run', empty, '--check'])).toMatchObject({ code: 2, stdout: '' });
     const { code, stderr } = await pmscan(['run', broken]);
     expect(code).toBe(2);
     expect(stderr).toContain('broken.jsonl:2:');

@@ -24,6 +24,7 @@ import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type CoreOptions, dumpCore } from '../../src/core/index.js';
 import { bufferAddress, ProcessHandle, ProcessMemory } from '../../src/live/index.js';
+import { trackProcess } from '../../src/track/index.js';
 import { finish, pmscan, startPmscan } from '../support/cli.js';
 import { openDescriptors } from '../support/descriptors.js';
 import { leftovers } from '../support/kills.mjs';
@@ -148,6 +149,47 @@ describe('exact', () => {
       expect(stops).toBe(4);
     });
   });
+
+  live(
+    'what madvise(2) says in the middle is heard: secrets stay out, to the last byte of the file',
+    async () => {
+      const [dontDump, doDump] = [16, 17];
+      await using target = await startWrites();
+      const secret = await target.order('map 1 anon 64');
+      const open = await target.order('map 2 anon 64');
+      await target.order('map 3 anon 64');
+      await target.order(`advise 2 ${dontDump}`);
+      const memory = openSync(`/proc/${target.pid}/mem`, 'r+');
+      const mark = (text: string, start: number) =>
+        writeSync(memory, Buffer.from(text), 0, text.length, start + 5 * 4096);
+      mark('TOP SECRET', secret.start);
+      mark('ORDINARY', open.start);
+      closeSync(memory);
+      const isOut = ({ start }: { start: number }) => {
+        const smaps = readFileSync(`/proc/${target.pid}/smaps`, 'latin1');
+        const from = smaps.indexOf(`${start.toString(16)}-`);
+        return /\bdd\b/.test(/VmFlags:(.*)/.exec(smaps.slice(from))![1]!);
+      };
+      let told = false;
+      await dumpCore(target.pid, {
+        file,
+        onProgress: ({ round, copiedBytes, totalBytes }) => {
+          if (told || round !== 1 || copiedBytes < totalBytes) return;
+          told = true;
+          target.child.stdin.write(`advise 1 ${dontDump}\nadvise 2 ${doDump}\n`);
+          // Not later than that.
+          while (!isOut(secret) || isOut(open));
+        },
+      });
+      expect(told).toBe(true);
+      const core = new CoreReader(file);
+      const bytes = core.memory(open.start + 5 * 4096, 8);
+      expect(bytes?.toString('latin1')).toBe('ORDINARY');
+      expect(core.memory(secret.start, 4096)).toBeUndefined();
+      core.close();
+      expect(readFileSync(file).includes('TOP SECRET')).toBe(false);
+    },
+  );
 
   live('what is discarded leaves all else in the file as it is, wherever that stands', async () => {
     const said = openSync(join(folder, 'said'), 'w+');
@@ -495,8 +537,10 @@ describe('pmscan core', () => {
       [['no such program'], 3, /Cannot find/],
       [[String(quiet.pid), '--filter', 'xyz'], 2, /nine bits/],
       [[String(quiet.pid), '-o', join(folder, 'not/there')], 1, /no such folder/],
-      [[String(quiet.pid), '-o', folder], 1, /no plain file/],
+      [[String(quiet.pid), '-o', folder], 1, /it is a folder/],
       [['2'], 1, /kernel thread/],
+      [[String(quiet.pid), '-o', ''], 2, /without a name/],
+      [[String(quiet.pid), '-o', '/dev/null'], 1, /no plain file/],
       [[String(quiet.pid), '--max-pause', '1ms', '--stop'], 1, /ms would be needed[\s\S]*--max-pause/],
     ];
     for (const [args, expected, message, env] of cases) {
@@ -508,6 +552,32 @@ describe('pmscan core', () => {
     expect(leftovers(quiet.pid)).toBeUndefined();
     NOTHING_BUT_THE_FOLDER();
   });
+
+  live(
+    'memory that another tool tracks is no reason to stop it for long, unless that is accepted',
+    async () => {
+      const target = await startTorn(torn(), 80, 1, 1000);
+      try {
+        using _tracker = await trackProcess(target.pid);
+        const refused = await pmscan(['core', target.pid, '-o', file]);
+        expect([refused.code, refused.stdout]).toEqual([1, '']);
+        expect(refused.stderr).toMatch(
+          /EBUSY \(of its memory, \d+ MiB are registered with another userfaultfd[\s\S]*--stop/,
+        );
+        expect(existsSync(file)).toBe(false);
+        for (const more of [['--over-pause', 'accept'], ['--max-pause', '1m'], ['--stop']]) {
+          const { code, stderr } = await pmscan(['core', target.pid, '-o', file, ...more]);
+          expect(code, stderr).toBe(0);
+          const core = new CoreReader(file);
+          expect(findTear(core, target)).toBeUndefined();
+          core.close();
+          rmSync(file);
+        }
+      } finally {
+        await target.stop();
+      }
+    },
+  );
 
   live('--stop needs no tracking', async () => {
     for (const env of [{}, { PMSCAN_DISABLE_IOCTL: '1' }]) {

@@ -46,6 +46,8 @@ describe('what was written', () => {
     await target.order('write 1 0 1 1');
     await target.order('write 1 100 30 1');
     await target.order('write 1 1000 3 8');
+    // `timeout` and the like send it to the process and to its group: that is one request.
+    child.kill('SIGINT');
     child.kill('SIGINT');
     const { code, stdout, stderr } = await finished;
     expect(code).toBe(130);
@@ -143,6 +145,27 @@ describe('what was written', () => {
     expect(answer!['pages']).toBeGreaterThan(16);
     const opened = await openRecording(output);
     expect([opened.files.length, opened.info.end]).toEqual([files().length, 'interrupt']);
+  });
+});
+
+describe('what pages are', () => {
+  live.each([[], ['--layout-only']])('each time once, at the end, too %s', async (...more) => {
+    await using target = await startWrites();
+    const file = join(folder, `layouts${more.length}.parquet`);
+    const { code, stderr } = await pmscan([
+      'record',
+      target.pid,
+      '-o',
+      file,
+      ...['--interval', '100ms', '--layout', '100ms', '--duration', '500ms'],
+      ...more,
+    ]);
+    expect(code, stderr).toBe(0);
+    const looks = await duckdb(`
+      SELECT elapsed_ms, count(DISTINCT time) AS times, count(DISTINCT start_address) AS mappings, count(*) AS rows
+      FROM '${file}' WHERE record = 'layout' GROUP BY 1 ORDER BY 1`);
+    expect(looks.length).toBeGreaterThan(2);
+    for (const look of looks) expect([look['times'], look['rows']]).toEqual([1, look['mappings']]);
   });
 });
 

@@ -4,8 +4,9 @@ import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { describe, expect, test } from 'vitest';
-import { PAGE_SIZE, RegionBuffer } from '../../src/abi/index.js';
+import { PAGE_IS_SWAPPED, PAGE_SIZE, RegionBuffer } from '../../src/abi/index.js';
 import { openPagemap } from '../../src/live/index.js';
+import { countPages } from '../../src/query/index.js';
 import { finish, MAIN, pmscan, startPmscan } from '../support/cli.js';
 import { testWhere } from '../support/needs.js';
 import { startWrites } from '../support/writes.js';
@@ -21,6 +22,7 @@ interface Line {
   scanMs: number;
   writtenPages: number;
   writtenBytes: number;
+  untrackedMappings: number;
   mappings: { start: string; end: string; name: string; writtenPages: number }[];
   regions: { start: string; end: string; pages: number }[];
 }
@@ -179,6 +181,43 @@ describe('harmless', () => {
   });
 });
 
+describe('seen by others', () => {
+  live('shared memory that is tracked is not swapped out', async () => {
+    await using target = await startWrites();
+    const { start } = await target.order('map 1 memfd 64');
+    await target.order('write 1 0 3 1');
+    const row = async () => {
+      const { stdout } = await pmscan(['maps', target.pid, '--json']);
+      const { mappings } = JSON.parse(stdout) as {
+        mappings: { start: string; present: number; swapped: number }[];
+      };
+      return mappings.find((mapping) => Number(mapping.start) === start);
+    };
+    const before = await row();
+    expect(before).toMatchObject({ present: 3, swapped: 0 });
+    const watch = watching(target.pid, '--interval', '20ms');
+    await watch.next();
+    using pagemap = openPagemap(target.pid);
+    const marked = { start, end: start + 64 * PAGE_SIZE, categoryMask: PAGE_IS_SWAPPED };
+    expect(countPages(pagemap, marked)).toBe(61);
+    expect(await row()).toEqual(before);
+    await watch.interrupt();
+  });
+
+  live('a second watch says what it cannot track', async () => {
+    await using target = await startWrites();
+    await target.order('map 1 anon 64');
+    const first = watching(target.pid, '--interval', '20ms');
+    expect(await first.next()).toMatchObject({ untrackedMappings: 0 });
+    const second = watching(target.pid, '--interval', '20ms');
+    const line = await second.next();
+    expect(line!.untrackedMappings).toBeGreaterThan(0);
+    const { stderr } = await second.interrupt();
+    expect(stderr).toMatch(/^pmscan: \d+ writable mappings cannot be tracked/);
+    await first.interrupt();
+  });
+});
+
 describe('how it ends', () => {
   live('after its duration', async () => {
     await using target = await startWrites();
@@ -202,6 +241,12 @@ describe('how it ends', () => {
     await target[Symbol.asyncDispose]();
     const [code] = (await once(watch.child, 'close')) as [number];
     expect(code).toBe(0);
+  });
+
+  live('with one that is over before the first interval', async () => {
+    const { code, stdout, stderr } = await pmscan(['watch', '--interval', '1h', '--', 'sleep', '0.3']);
+    expect([code, stdout]).toEqual([3, '']);
+    expect(stderr).toMatch(/within the first interval, 3600 s; a shorter one/);
   });
 
   live('of a command that it runs itself: its output goes to standard error', async () => {

@@ -484,5 +484,7 @@ describe('pmscan serve', () => {
       expect.stringContaining('that is no address of this machine'),
     ]);
     expect((await pmscan(['serve', 'no such program'])).code).toBe(3);
+    for (const more of [[], ['--metrics', '127.0.0.1:0']])
+      expect(await pmscan(['serve', '999999999', ...more])).toMatchObject({ code: 3, stdout: '' });
   });
 });

@@ -4,6 +4,7 @@
 //   read SLOT FIRST COUNT STEP
 //   kread SLOT FIRST COUNT   has the kernel write there: read(2) from /dev/zero
 //   protect SLOT rw|r|none   discard SLOT FIRST COUNT   collapse SLOT   swap SLOT
+//   advise SLOT ADVICE       madvise(2) by its number
 //   unmap SLOT   again SLOT KIND   (munmap, then mmap of KIND at the same address)
 //   renew SLOT FIRST COUNT   munmap, then mmap of anonymous memory, of a part
 //   move SLOT PAGES          mremap to another place, with another size; answers START END
@@ -105,6 +106,8 @@ int main(void) {
 			madvise(slots[slot].start + first * PAGE, count * PAGE, MADV_DONTNEED);
 		} else if (sscanf(line, "swap %d", &slot) == 1) {
 			madvise(slots[slot].start, slots[slot].bytes, MADV_PAGEOUT);
+		} else if (sscanf(line, "advise %d %lu", &slot, &first) == 2) {
+			madvise(slots[slot].start, slots[slot].bytes, first);
 		} else if (sscanf(line, "unmap %d", &slot) == 1) {
 			munmap(slots[slot].start, slots[slot].bytes);
 			slots[slot].bytes = 0;

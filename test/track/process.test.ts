@@ -1,7 +1,7 @@
 /** Attaching: refusals, ends, kills, and that nothing is left behind. */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { closeSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { x64 } from '../../src/live/arch-x64.js';
@@ -29,6 +29,33 @@ async function refusal(work: () => Promise<unknown>): Promise<ProcessError> {
   }
   throw new Error('nothing was refused');
 }
+
+describe('threads that the kernel made for it', () => {
+  live('are not the ones to run a system call in', async () => {
+    const child = spawn(nativeProgram('sqpoll'));
+    const ended = once(child, 'exit');
+    try {
+      await once(child.stdout, 'data');
+      const pid = child.pid!;
+      const workers = readdirSync(`/proc/${pid}/task`).filter((tid) =>
+        readFileSync(`/proc/${pid}/task/${tid}/comm`, 'utf8').startsWith('iou-sqp'),
+      );
+      expect(workers).toHaveLength(1);
+      using handle = new ProcessHandle(pid);
+      {
+        await using attacher = await Attacher.start(handle);
+        const { fd, tid } = await attacher.attach();
+        closeSync(fd);
+        expect(tid).toBe(pid);
+      }
+      using tracker = await trackProcess(pid);
+      tracker.collect();
+    } finally {
+      child.kill('SIGKILL');
+      await ended;
+    }
+  });
+});
 
 function bare32(): string | undefined {
   const build = join(import.meta.dirname, '../../.build');

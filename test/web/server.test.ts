@@ -123,6 +123,14 @@ describe('who may ask', () => {
     expect(words.every((word) => word.length >= 24)).toBe(true);
   });
 
+  test('a name is the same in capitals, which clients do not keep', async () => {
+    const server = new PageServer({ host: 'LOCALHOST', port: 0, intervalMs: 50, pids: [], token: TOKEN });
+    await server.listen();
+    servers.push(server);
+    const port = Number(new URL(server.url).port);
+    expect((await ask(port, `/${TOKEN}/`, { headers: { host: `localhost:${port}` } })).status).toBe(200);
+  });
+
   test('no name but ours: DNS that was turned to us finds nothing', async () => {
     const { port } = await startServer();
     const status = async (host: string) => (await ask(port, `/${TOKEN}/`, { headers: { host } })).status;

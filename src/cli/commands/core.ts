@@ -85,6 +85,7 @@ function checkOutput(file: string): void {
   if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true)
     throw fail('there is no such folder');
   const existing = statSync(file, { throwIfNoEntry: false });
+  if (existing?.isDirectory()) throw fail('it is a folder; name a file in it');
   if (existing !== undefined && !existing.isFile()) throw fail('it is no plain file');
   try {
     accessSync(folder, constants.W_OK | constants.X_OK);
@@ -98,7 +99,9 @@ function withAlternative(error: unknown): unknown {
   const problem = error instanceof ProcessError ? error.reason : undefined;
   const cannot =
     error instanceof PagemapError &&
-    (['ENOTTY', 'ENOSYS', 'EINVAL'].includes(error.code) || problem === 'seccomp' || problem === 'busy');
+    (['ENOTTY', 'ENOSYS', 'EINVAL', 'EBUSY'].includes(error.code) ||
+      problem === 'seccomp' ||
+      problem === 'busy');
   if (!cannot) return error;
   const exitCode = error.code === 'EINVAL' ? EXIT.unsupported : exitCodeOf(error);
   const hint =
@@ -130,6 +133,11 @@ export async function coreCommand(target: string, options: CoreCommandOptions): 
     throw new CliError(EXIT.usage, 'Cannot write a core file to a terminal; redirect it, or name a file');
   if (toStdout && options.json)
     throw new CliError(EXIT.usage, 'Cannot write the core file and JSON to standard output; name a file');
+  if (options.output === '')
+    throw new CliError(
+      EXIT.usage,
+      'Cannot write a file without a name; name one, or leave out -o for core.PID',
+    );
   const pid = resolveTarget(target);
   const suffix = options.compress === undefined ? '' : options.compress === 'gzip' ? '.gz' : '.zst';
   const file = toStdout ? process.stdout : resolve(options.output ?? `core.${pid}${suffix}`);

@@ -15,7 +15,7 @@ import { version } from '../version.js';
 import { exitCodeOf, type WatchEnd, type WatchSink, watchLoop } from '../watch/loop.js';
 import type { WatchSummary } from '../watch/summary.js';
 import type { Collected } from '../watch/tracker.js';
-import { conclude, Watched } from './watch.js';
+import { conclude, endedTooSoon, tellBusy, Watched } from './watch.js';
 
 export const RECORD_SCHEMA = 'pagemap-scan/record@1';
 
@@ -56,13 +56,18 @@ class LayoutTaker {
   readonly #pagemap: LivePagemap;
   readonly #outlets: Outlets;
   readonly #every: number | undefined;
+  readonly #slackMs: number;
   #due = 0;
   #cellsDue = 0;
+  /** The last one, in elapsed milliseconds, and when that was. */
+  #taken = { elapsedMs: -1, at: 0 };
 
-  constructor(pagemap: LivePagemap, outlets: Outlets, every: number | undefined) {
+  /** @param slackMs so much before its time it is taken, too: the next chance may be as much behind it */
+  constructor(pagemap: LivePagemap, outlets: Outlets, every: number | undefined, slackMs: number) {
     this.#pagemap = pagemap;
     this.#outlets = outlets;
     this.#every = every;
+    this.#slackMs = slackMs;
   }
 
   /** When it is time again, in elapsed milliseconds. */
@@ -71,14 +76,19 @@ class LayoutTaker {
   }
 
   async take(elapsedMs: number, last = false): Promise<void> {
-    if (elapsedMs < this.#due && !last) return;
+    if (elapsedMs < this.#due - this.#slackMs && !last) return;
+    const taken = this.#taken;
+    // Two looks at one time would count twice in sums over that time.
+    const time = elapsedMs > taken.elapsedMs ? elapsedMs : taken.elapsedMs + performance.now() - taken.at;
     const withCells = last || elapsedMs >= this.#cellsDue;
     if (withCells) this.#cellsDue = elapsedMs + CELLS_EVERY_MS;
     try {
       const mappings = await takeLayout(this.#pagemap, withCells);
-      this.#due = elapsedMs + (this.#every ?? layoutEvery(mappings.length));
+      this.#taken = { elapsedMs: time, at: performance.now() };
+      const every = this.#every ?? layoutEvery(mappings.length);
+      while (this.#due - this.#slackMs <= elapsedMs) this.#due += every;
       this.#outlets.metrics?.layout(mappings);
-      await this.#outlets.recorder?.layout(mappings, elapsedMs);
+      await this.#outlets.recorder?.layout(mappings, time);
     } catch (error) {
       // Then the next collect says so.
       if (!(error instanceof ProcessError)) throw error;
@@ -180,6 +190,7 @@ async function tell(
   end: WatchEnd,
   pid: number,
   summary: WatchSummary | undefined,
+  untracked: number | undefined,
   json: boolean | undefined,
 ): Promise<void> {
   const totals = recorder?.totals ?? { files: [], rows: 0, bytes: 0 };
@@ -198,6 +209,7 @@ async function tell(
       end,
       intervals: summary?.intervals ?? 0,
       lateIntervals: summary?.lateIntervals ?? 0,
+      untrackedMappings: untracked ?? null,
       // Without tracking it is not known: a 0 would be an answer.
       writtenPages: summary?.writtenPages ?? null,
       writtenBytes: summary === undefined ? null : summary.writtenPages * PAGE_SIZE,
@@ -249,17 +261,23 @@ export async function recordCommand(
       metrics = (await startMetrics(metricsTarget)).add({ ...about, host: options.host }, true);
     }
     using tracker = options.layoutOnly ? undefined : await track(pid);
+    if (tracker !== undefined) tellBusy(tracker.skipped);
     // Only now: of a process that cannot be tracked no empty file is left.
     recorder = await createRecorder(about, options);
     const outlets = { recorder, metrics };
-    const layouts = new LayoutTaker(pagemap, outlets, options.layout);
     const { interval: intervalMs, duration: durationMs } = options;
+    const layouts = new LayoutTaker(
+      pagemap,
+      outlets,
+      options.layout,
+      tracker === undefined ? 0 : intervalMs / 2,
+    );
     if (tracker === undefined) {
       const { end, elapsedMs } = await takeLayouts(pagemap, layouts, durationMs, ending);
       if (end !== 'process ended') await layouts.take(elapsedMs, true);
       else process.stderr.write(`pmscan: process ${pid} has ended, or replaced its program\n`);
       await recorder?.close(end === 'quit' ? 'interrupt' : end);
-      await tell(recorder, end, pid, undefined, options.json);
+      await tell(recorder, end, pid, undefined, undefined, options.json);
       return end === 'interrupt' && ending.received === 'SIGINT' ? EXIT.interrupted : EXIT.done;
     }
     const windows = WORKING_SET_WINDOWS_MS.map((window) => Math.max(1, Math.round(window / intervalMs)));
@@ -274,8 +292,8 @@ export async function recordCommand(
     if (end !== 'process ended') await layouts.take(summary.elapsedMs, true);
     await recorder?.close(end === 'quit' ? 'interrupt' : end);
     conclude(end, summary, tracker);
-    await tell(recorder, end, pid, summary, options.json);
-    if (error instanceof ProcessError && summary.intervals === 0) throw error;
+    await tell(recorder, end, pid, summary, tracker.skipped.length, options.json);
+    if (error instanceof ProcessError && summary.intervals === 0) throw endedTooSoon(error, intervalMs);
     // Services are ended by SIGTERM: that is in order.
     return end === 'interrupt' && ending.received !== 'SIGINT' ? EXIT.done : exitCodeOf(end, summary);
   } finally {

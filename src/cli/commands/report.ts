@@ -6,6 +6,7 @@ import { Ending } from '../interrupt.js';
 import { optionOr, parseDuration } from '../options.js';
 import { resolveTarget } from '../target.js';
 import { humanBytes, printable } from '../text.js';
+import { tellBusy } from './watch.js';
 
 export interface ReportOptions {
   readonly output: string;
@@ -33,6 +34,7 @@ async function sample(pid: number, options: ReportOptions): Promise<PageModel> {
     if (model.tracking.state === 'off') {
       process.stderr.write(`pmscan: writes cannot be tracked: ${printable(model.tracking.why ?? '')}\n`);
     }
+    tellBusy(model.tracking.skipped ?? []);
     return { ...model, about: { ...model.about, source: 'sample' }, notes: sampleNotes(model) };
   } finally {
     await session.close();

@@ -107,6 +107,8 @@ function mismatchDocument({ scenario, line, op, expected, got, pages }: Mismatch
 /** The work of `pmscan run`. */
 export async function runCommand(file: string, options: RunCommandOptions): Promise<ExitCode> {
   const scenarios = readScenarios(file);
+  if (scenarios.length === 0)
+    throw new CliError(EXIT.usage, `Cannot run ${printable(file)}: there is no scenario in it`);
   using backends = new Backends(options);
   using interrupt = new Interrupt();
   const output = new Output();

@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError } from 'commander';
+import { ProcessHandle } from '../../live/index.js';
 import type { Session } from '../../web/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Ending } from '../interrupt.js';
@@ -6,6 +7,7 @@ import { addMetricsOption, type MetricsTarget, metricsOption, startMetrics } fro
 import { optionOr, parseDuration } from '../options.js';
 import { resolveTarget } from '../target.js';
 import { printable } from '../text.js';
+import { tellBusy } from './watch.js';
 
 export interface ServeOptions {
   readonly host: string;
@@ -37,9 +39,12 @@ function listenError(error: unknown, { host, port }: ServeOptions): Error {
 
 /** Says once what becomes of a process that is looked at without anybody seeing it. */
 function tellOf(session: Session): void {
+  let told = false;
   session.subscribe((message) => {
     if (message.type !== 'tracking') return;
-    const { state, why = '' } = message.tracking;
+    const { state, why = '', skipped = [] } = message.tracking;
+    if (!told) tellBusy(skipped);
+    told ||= skipped.some(({ reason }) => reason === 'busy');
     if (state !== 'off' && state !== 'ended') return;
     const what = state === 'off' ? 'writes cannot be tracked' : 'its metrics end';
     process.stderr.write(
@@ -50,7 +55,8 @@ function tellOf(session: Session): void {
 
 /** The work of `pmscan serve`. */
 export async function serveCommand(targets: readonly string[], options: ServeOptions): Promise<ExitCode> {
-  const { host, port, interval: intervalMs } = options;
+  const { port, interval: intervalMs } = options;
+  const host = options.host.toLowerCase();
   const metricsTarget = metricsOption(options.metrics);
   if (metricsTarget !== undefined && targets.length === 0) {
     throw new CliError(
@@ -59,6 +65,9 @@ export async function serveCommand(targets: readonly string[], options: ServeOpt
     );
   }
   const pids = [...new Set(targets.map(resolveTarget))];
+  for (const pid of pids) {
+    using _handle = new ProcessHandle(pid);
+  }
   // Other commands do without the server.
   const { Meter, PageServer } = await import('../../web/index.js');
   using ending = new Ending();

@@ -7,7 +7,7 @@ import { onlyAncestorsTrace, ProcessError, ProcessHandle } from '../../live/inde
 import { type ProcessTracker, trackProcess } from '../../track/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Ending } from '../interrupt.js';
-import { parseDuration } from '../options.js';
+import { optionOr, parseDuration } from '../options.js';
 import { Output } from '../output.js';
 import { requireProvider, resolveTarget } from '../target.js';
 import { outputStyle, plural, printable } from '../text.js';
@@ -35,6 +35,9 @@ const SOFT_DIRTY_NOTE =
 
 /** The text that a command under watch writes while the view has the screen: its end is shown afterwards. */
 const MOST_KEPT = 1 << 16;
+
+/** A command that we end has so long to end by itself. */
+const PATIENCE_MS = 5000;
 
 const TRACEABLE = fileURLToPath(new URL('../traceable.js', import.meta.url));
 
@@ -91,7 +94,14 @@ export class Watched implements AsyncDisposable {
     if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
       const gone = once(child, 'exit');
       child.kill('SIGTERM');
+      const timer = setTimeout(() => {
+        process.stderr.write(
+          `pmscan: ${printable(this.#command)} did not end within ${PATIENCE_MS / 1000} s of SIGTERM, and is killed\n`,
+        );
+        child.kill('SIGKILL');
+      }, PATIENCE_MS);
       await gone;
+      clearTimeout(timer);
     }
     if (this.#kept !== '') process.stderr.write(this.#kept);
   }
@@ -112,7 +122,7 @@ function chooseSink(
   output: Output,
   live: boolean,
 ): WatchSink {
-  if (options.json) return new JsonSink(output, options.regions === true);
+  if (options.json) return new JsonSink(output, options.regions === true, () => tracker.skipped.length);
   if (!live) return new LineSink(output, options.regions === true);
   const about = {
     pid: tracker.pid,
@@ -121,6 +131,22 @@ function chooseSink(
     untracked: () => tracker.skipped.length,
   };
   return new ViewSink(about, outputStyle(options.color !== false));
+}
+
+/** Tells at once of memory that somebody else tracks: whoever looks at the figures later would take them for all there is. */
+export function tellBusy(skipped: readonly { readonly reason: string }[]): void {
+  const busy = skipped.filter(({ reason }) => reason === 'busy').length;
+  if (busy === 0) return;
+  process.stderr.write(
+    `pmscan: ${plural(busy, 'writable mapping')} cannot be tracked, and the figures leave out what is written there: another tool tracks the process, another pmscan say, or it uses userfaultfd itself\n`,
+  );
+}
+
+/** Why there is nothing to tell of a process that was there. */
+export function endedTooSoon(cause: ProcessError, intervalMs: number): CliError {
+  const interval = intervalMs < 1000 ? `${intervalMs} ms` : `${intervalMs / 1000} s`;
+  const why = `Cannot tell what it wrote: it ended, or replaced its program, within the first interval, ${interval}; a shorter one tells more, --interval 100ms say`;
+  return new CliError(EXIT.noProcess, why, { cause });
 }
 
 /** Tells on standard error how it ended, and what was seen. */
@@ -163,6 +189,7 @@ export async function watchCommand(
   requireProvider();
   using tracker = await trackProcess(pid);
   if (tracker.provider === 'fallback' && !live) process.stderr.write(`pmscan: ${SOFT_DIRTY_NOTE}\n`);
+  if (!live) tellBusy(tracker.skipped);
   const output = new Output();
   let result: Awaited<ReturnType<typeof watchLoop>>;
   {
@@ -172,7 +199,7 @@ export async function watchCommand(
   }
   const { end, summary, error } = result;
   conclude(end, summary, tracker);
-  if (error instanceof ProcessError && summary.intervals === 0) throw error;
+  if (error instanceof ProcessError && summary.intervals === 0) throw endedTooSoon(error, options.interval);
   return exitCodeOf(end, summary);
 }
 
@@ -187,7 +214,7 @@ export function addWatchCommand(
     .description('show which pages a running process writes, as it happens')
     .usage('[options] <pid>\n       pmscan watch [options] -- <command> [args...]')
     .argument('[pid]', 'process number, or the name of one process')
-    .option('--interval <time>', 'how often to look', parseDuration, 1000)
+    .addOption(optionOr('--interval <time>', 'how often to look', parseDuration, '1s'))
     .option('--duration <time>', 'end after this long', parseDuration)
     .option('--regions', 'tell the address ranges that were written, too')
     .option('--json', 'one JSON object a line')
@@ -195,10 +222,10 @@ export function addWatchCommand(
       'after',
       `
 On a terminal: a live view; s sorts, / filters, p pauses, ? helps, q ends. Elsewhere, and with --regions: a line an interval.
-The process is stopped for about a millisecond to begin with, and never again; nothing of it is changed, and nothing is
+The process is stopped for about half a millisecond to begin with, and never again; nothing of it is changed, and nothing is
 left behind, however the watch ends. It ends with a summary on standard error. Before Linux 6.7 it is stopped at each look.
 
-Times take units: 100ms, 1s, 5m.
+Times take units: 100ms, 1s, 5m; without one they are seconds.
 
 Examples:
   pmscan watch redis-server

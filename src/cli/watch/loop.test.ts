@@ -94,7 +94,7 @@ describe('what is written', () => {
   afterEach(() => vi.restoreAllMocks());
 
   test('as JSON, a line an interval, as the contract says', async () => {
-    await watchLoop(new FakeTracker(2, 2), new JsonSink(capture(), true), { intervalMs: 1 });
+    await watchLoop(new FakeTracker(2, 2), new JsonSink(capture(), true, () => 3), { intervalMs: 1 });
     const lines = text.trim().split('\n');
     expect(lines).toHaveLength(2);
     expect(JSON.parse(lines[1]!)).toEqual({
@@ -104,10 +104,11 @@ describe('what is written', () => {
       scanMs: 0.5,
       writtenPages: 2,
       writtenBytes: 8192,
+      untrackedMappings: 3,
       mappings: [{ start: '0x1000', end: '0x101000', name: '[heap]\x1b', writtenPages: 2 }],
       regions: [{ start: '0x1000', end: '0x3000', pages: 2 }],
     });
-    await watchLoop(new FakeTracker(2, 1), new JsonSink(capture(), false), { intervalMs: 1 });
+    await watchLoop(new FakeTracker(2, 1), new JsonSink(capture(), false, () => 0), { intervalMs: 1 });
     expect(JSON.parse(text)).not.toHaveProperty('regions');
   });
 

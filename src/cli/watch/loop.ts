@@ -35,6 +35,9 @@ export type WatchEnd = 'duration' | 'quit' | 'interrupt' | 'process ended';
 
 const never = new Promise<never>(() => undefined);
 
+/** It is seen within this time that the process has ended, however long the interval. */
+const MOST_BLIND_MS = 1000;
+
 /** An interval that begins later than that share of it after its time is late. */
 const LATE_SHARE = 0.1;
 const LATE_LEAST_MS = 10;
@@ -64,12 +67,15 @@ export async function watchLoop(
   const stopped = Promise.race([interrupted, sink.ended]);
 
   while (end === undefined) {
-    let timer: NodeJS.Timeout | undefined;
-    const time = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, Math.max(0, Math.min(due, last) - performance.now()));
-    });
-    await Promise.race([time, stopped]);
-    clearTimeout(timer);
+    do {
+      const wait = Math.max(0, Math.min(due, last) - performance.now());
+      let timer: NodeJS.Timeout | undefined;
+      const time = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, Math.min(wait, MOST_BLIND_MS));
+      });
+      await Promise.race([time, stopped]);
+      clearTimeout(timer);
+    } while (end === undefined && !tracker.ended && Math.min(due, last) - performance.now() > 1);
 
     const before = performance.now();
     // What was written up to the very end is collected too, whoever ends it.
@@ -104,10 +110,12 @@ export class JsonSink implements WatchSink {
   readonly ended = never;
   readonly region: ((start: number, end: number) => void) | undefined;
   readonly #output: Output;
+  readonly #untracked: () => number;
   readonly #regions: { start: string; end: string; pages: number }[] = [];
 
-  constructor(output: Output, withRegions: boolean) {
+  constructor(output: Output, withRegions: boolean, untracked: () => number) {
     this.#output = output;
+    this.#untracked = untracked;
     if (withRegions) {
       this.region = (start, end) =>
         this.#regions.push({ start: hex(start), end: hex(end), pages: (end - start) / PAGE_SIZE });
@@ -126,6 +134,7 @@ export class JsonSink implements WatchSink {
       ...(stopMs === undefined ? {} : { stopMs: round(stopMs) }),
       writtenPages,
       writtenBytes: writtenPages * PAGE_SIZE,
+      untrackedMappings: this.#untracked(),
       mappings: mappings
         .filter((mapping) => mapping.writtenPages > 0)
         .map(({ start, end, name, writtenPages }) => ({

@@ -18,6 +18,8 @@ export interface Collected {
 
 export interface WatchTracker {
   readonly pid: number;
+  /** Whether the process has ended: the next collect says so. */
+  readonly ended?: boolean;
   /**
    * Collects what was written and protects it again.
    *
