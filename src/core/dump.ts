@@ -348,11 +348,11 @@ class Dump implements Disposable {
   }
 
   /** Copies what the last round left, or all there is. Afterwards `#left` pages are left. */
-  async #copyRound(tracker: WriteProtectTracker, anew: boolean): Promise<void> {
+  async #copyRound(tracker: WriteProtectTracker): Promise<void> {
     const begin = performance.now();
     this.#round = this.#rounds.length + 1;
     this.#roundBytes = 0;
-    this.#refreshPlan(anew);
+    this.#refreshPlan();
     const mappings = this.#plan.map(({ mapping }) => mapping);
     const { ranges, shared, bytes } = this.#select(tracker.tracked(mappings), this.#written);
     this.#roundTotal = bytes;
@@ -383,15 +383,10 @@ class Dump implements Disposable {
   }
 
   /** Copies rounds as long as that helps; `most` at most in all. */
-  async #copyRounds(
-    tracker: WriteProtectTracker,
-    most: number,
-    mostVain: number,
-    anew = false,
-  ): Promise<void> {
+  async #copyRounds(tracker: WriteProtectTracker, most: number, mostVain: number): Promise<void> {
     let least = Number.POSITIVE_INFINITY;
     for (let vain = 0; vain < mostVain && this.#rounds.length < most; ) {
-      await this.#copyRound(tracker, anew);
+      await this.#copyRound(tracker);
       if (this.#left <= FEW_PAGES) break;
       vain = this.#left < least * HELPFUL ? 0 : vain + 1;
       least = Math.min(least, this.#left);
@@ -810,11 +805,13 @@ class Dump implements Disposable {
         ? before
         : new Uint8Array(new ArrayBuffer(bytes)).fill(1);
     if (this.#tracker !== undefined) {
+      // It takes as long as many writes do, so that it has to come before the last round.
+      this.#refreshPlan(true);
       // In earnest, but with nobody stopped and nothing kept: so that it is compiled when it matters.
       for (let times = 0; times < REHEARSALS && this.#lateBytes() < LEAST_KEPT_BYTES; times++)
         await this.#take(undefined, room, false);
       // What was written since.
-      await this.#copyRounds(this.#tracker, most, 1, true);
+      await this.#copyRounds(this.#tracker, most, 1);
     }
     return room;
   }
