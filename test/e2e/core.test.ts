@@ -260,7 +260,8 @@ describe('exact', () => {
     }
   });
 
-  const KINDS = ['anon', 'thp', 'shared', 'memfd', 'file', 'sharedfile', 'hugetlb', 'none'];
+  const HUGE = available('hugetlb') ? 'hugetlb' : 'anon';
+  const KINDS = ['anon', 'thp', 'shared', 'memfd', 'file', 'sharedfile', HUGE, 'none'];
 
   /** Dumps a process with mappings of all kinds, which it changes meanwhile; compares with its memory while it is stopped. */
   async function compareAll(options: Partial<CoreOptions>): Promise<void> {
