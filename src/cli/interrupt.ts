@@ -5,40 +5,12 @@ import { EXIT } from './exit.js';
 /** How long work may go on before signals get a chance to arrive, milliseconds: too short for people to notice. */
 const DEAF_MS = 20;
 
-/** Ctrl-C in work that never waits: the first ends it at the next step, the second at once. */
-export class Interrupt implements Disposable {
-  #requested = false;
-  #listened = performance.now();
-
-  readonly #handler = () => {
-    if (this.#requested) process.exit(EXIT.interrupted);
-    this.#requested = true;
-  };
-
-  constructor() {
-    process.on('SIGINT', this.#handler);
-  }
-
-  /** Lets pending signals arrive, if that was some time ago, and tells whether one was an interrupt. */
-  async check(): Promise<boolean> {
-    if (performance.now() - this.#listened >= DEAF_MS) {
-      await setImmediate();
-      this.#listened = performance.now();
-    }
-    return this.#requested;
-  }
-
-  [Symbol.dispose](): void {
-    process.off('SIGINT', this.#handler);
-  }
-}
-
 /** `timeout` sends its signal to the process and to its group: what comes again so soon is the same request, milliseconds. */
 const SAME_REQUEST_MS = 200;
 
 /** The first signal ends the work in order, with what there is; the next one, at once. */
 export class Ending implements Disposable {
-  static readonly #SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  readonly #signals: readonly NodeJS.Signals[];
   readonly #abort = new AbortController();
   readonly #handler = (received: NodeJS.Signals) => {
     if (this.received === undefined) {
@@ -58,8 +30,9 @@ export class Ending implements Disposable {
     this.#abort.signal.addEventListener('abort', () => resolve(), { once: true });
   });
 
-  constructor() {
-    for (const signal of Ending.#SIGNALS) process.on(signal, this.#handler);
+  constructor(signals: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+    this.#signals = signals;
+    for (const signal of signals) process.on(signal, this.#handler);
   }
 
   /** The same for what takes an AbortSignal. */
@@ -68,6 +41,57 @@ export class Ending implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const signal of Ending.#SIGNALS) process.off(signal, this.#handler);
+    for (const signal of this.#signals) process.off(signal, this.#handler);
+  }
+}
+
+/** Ctrl-C in work that never waits: the first ends it at the next step, the next one at once. */
+export class Interrupt implements Disposable {
+  readonly #ending = new Ending(['SIGINT']);
+  #listened = performance.now();
+
+  /** Lets pending signals arrive, if that was some time ago, and tells whether one was an interrupt. */
+  async check(): Promise<boolean> {
+    if (performance.now() - this.#listened >= DEAF_MS) {
+      await setImmediate();
+      this.#listened = performance.now();
+    }
+    return this.#ending.received !== undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.#ending[Symbol.dispose]();
+  }
+}
+
+/** It is seen within this time that a process has ended, however long the wait, milliseconds. */
+const MOST_BLIND_MS = 1000;
+
+/** Waits that end early: when that is requested, or with a process. */
+export class Alarm {
+  #requested = false;
+  #wake: () => void = () => undefined;
+
+  /** @param requested one reaction to it does for all waits: racing it would leave one behind each time, for days */
+  constructor(requested: Promise<unknown>) {
+    requested.then(() => {
+      this.#requested = true;
+      this.#wake();
+    });
+  }
+
+  /** Waits until `dueMs` of performance.now(), and in any case until signals had a chance to arrive. */
+  async until(dueMs: number, target: { readonly ended?: boolean }): Promise<void> {
+    if (this.#requested) return;
+    do {
+      const waitMs = Math.min(Math.max(0, dueMs - performance.now()), MOST_BLIND_MS);
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, waitMs);
+        this.#wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    } while (!this.#requested && !target.ended && dueMs - performance.now() > 1);
   }
 }

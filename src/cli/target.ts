@@ -10,7 +10,7 @@ import {
   PROVIDER_VARIABLE,
 } from '../live/index.js';
 import { CliError, EXIT } from './exit.js';
-import { printable } from './text.js';
+import { plural, printable } from './text.js';
 
 const MOST_LISTED = 10;
 const MOST_CHARACTERS = 80;
@@ -91,5 +91,14 @@ export function tellProvider(categories: number): void {
   const unknown = categoryNames(ALL_CATEGORIES & ~categories);
   process.stderr.write(
     `pmscan: told from pagemap and smaps, without PAGEMAP_SCAN; not known: ${unknown.join(', ')}\n`,
+  );
+}
+
+/** Tells at once of memory that somebody else tracks: whoever looks at the figures later would take them for all there is. */
+export function tellBusy(skipped: readonly { readonly reason: string }[]): void {
+  const busy = skipped.filter(({ reason }) => reason === 'busy').length;
+  if (busy === 0) return;
+  process.stderr.write(
+    `pmscan: ${plural(busy, 'writable mapping')} cannot be tracked, and the figures leave out what is written there: another tool tracks the process, another pmscan say, or it uses userfaultfd itself\n`,
   );
 }

@@ -51,7 +51,7 @@ import {
 } from './notes.js';
 import { PageSet } from './page-set.js';
 import { type Planned, readPlan, updatePlan } from './plan.js';
-import { Presence } from './presence.js';
+import { Presence, type RunVisitor } from './presence.js';
 import { holesAreWritten } from './probe.js';
 import { RangeSet, visitUnion } from './range-set.js';
 import { FIRST_DATA_OFFSET, writeCore } from './segments.js';
@@ -83,7 +83,7 @@ export interface CoreOptions {
   readonly maxRounds?: number | undefined;
   /** The longest pause, milliseconds, if that can be: it is let go and copied meanwhile a few times instead. No limit by default. */
   readonly maxPauseMs?: number | undefined;
-  /** When it cannot be, the dump fails, or takes a longer one; 'fail' by default. */
+  /** When it cannot be, or others track much of the memory, the dump fails, or takes a longer one; 'fail' by default. */
   readonly overPause?: 'fail' | 'accept' | undefined;
   /** Stop the process for all of the copying: where writes cannot be tracked. */
   readonly stop?: boolean | undefined;
@@ -144,6 +144,10 @@ const LEAST_KEPT_BYTES = 8 << 20;
 const NEAR_PAGES = 3;
 /** Suspects that are so near are looked at in one call, bytes: a call costs as much as so many pages. */
 const NEAR_BYTES = 256 * PAGE_SIZE;
+
+function mebibytes(bytes: number): string {
+  return `${Math.ceil(bytes / 2 ** 20).toLocaleString('en-US')} MiB`;
+}
 
 function failure(action: string, code: string, hint: string, pid: number): PagemapError {
   return new PagemapError(action, { errno: errnoNumber(code)!, syscall: 'check', pid, hint });
@@ -301,6 +305,12 @@ class Dump implements Disposable {
     return mapping.inode !== 0 && mapping.perms[3] === 'p' && mapping.name !== '/anon_hugepage';
   }
 
+  /** The pages of a part of a private mapping that hold something of the process's own. */
+  #visitPresent(planned: Planned, start: number, end: number, visit: RunVisitor): void {
+    if (planned.traits.huge) this.#presence.visitHuge(start, end, visit);
+    else this.#presence.visit(start, end, this.#hasFile(planned), visit);
+  }
+
   /** Whether it is copied while the process runs. */
   #isEarly(planned: Planned): boolean {
     const { share, mapping } = planned;
@@ -423,9 +433,7 @@ class Dump implements Disposable {
       this.#baseline.parts(part.start, part.end, (start, end, inside) => {
         if (!inside) {
           if (this.#isShared(planned)) add(planned, start, end);
-          else if (planned.traits.huge)
-            this.#presence.visitHuge(start, end, (from, to) => add(planned, from, to));
-          else this.#presence.visit(start, end, this.#hasFile(planned), (from, to) => add(planned, from, to));
+          else this.#visitPresent(planned, start, end, (from, to) => add(planned, from, to));
           return;
         }
         let last = -1;
@@ -460,7 +468,6 @@ class Dump implements Disposable {
   #checkSpace(bytes: number): void {
     const free = this.#file.freeBytes;
     if (bytes <= free) return;
-    const mebibytes = (value: number) => `${Math.ceil(value / 2 ** 20).toLocaleString('en-US')} MiB`;
     throw failure(
       `write the core file of process ${this.#pid}`,
       'ENOSPC',
@@ -473,25 +480,18 @@ class Dump implements Disposable {
   #checkTracked(tracker: WriteProtectTracker): void {
     if (this.#options.overPause === 'accept') return;
     const mappings = this.#plan.map(({ mapping }) => mapping);
-    const parts = tracker.tracked(mappings);
+    const tracked = new RangeSet();
+    for (const { start, end } of tracker.tracked(mappings)) tracked.add(start, end);
     let bytes = 0;
     for (const skipped of tracker.skipped) {
       const planned = this.#plan[findMappingIndex(mappings, skipped.start)];
       if (skipped.reason !== 'busy' || planned === undefined || !this.#isEarly(planned)) continue;
-      const count = (start: number, end: number) => {
-        const add = (from: number, to: number) => {
+      tracked.parts(skipped.start, skipped.end, (start, end, inside) => {
+        if (inside) return;
+        this.#visitPresent(planned, start, end, (from, to) => {
           bytes += to - from;
-        };
-        if (planned.traits.huge) this.#presence.visitHuge(start, end, add);
-        else this.#presence.visit(start, end, this.#hasFile(planned), add);
-      };
-      let at = skipped.start;
-      for (const part of parts) {
-        if (part.end <= at || part.start >= skipped.end) continue;
-        if (part.start > at) count(at, part.start);
-        at = part.end;
-      }
-      if (at < skipped.end) count(at, skipped.end);
+        });
+      });
     }
     const { maxPauseMs } = this.#options;
     const tooMuch =
@@ -500,7 +500,7 @@ class Dump implements Disposable {
     throw failure(
       `dump process ${this.#pid} with a short stop`,
       'EBUSY',
-      `of its memory, ${Math.round(bytes / 2 ** 20).toLocaleString('en-US')} MiB are registered with another userfaultfd: a tool tracks its writes (a recorder or a watch, say), or the process does so itself; end that for as long as the dump takes`,
+      `of its memory, ${mebibytes(bytes)} are registered with another userfaultfd: a tool tracks its writes (a recorder or a watch, say), or the process does so itself; end that for as long as the dump takes`,
       this.#pid,
     );
   }
@@ -612,8 +612,7 @@ class Dump implements Disposable {
           if (start < stop) present.push({ start, end: stop, planned: suspect.planned });
         }
       };
-      if (first.planned.traits.huge) this.#presence.visitHuge(first.start, checked[last]!.end, visit);
-      else this.#presence.visit(first.start, checked[last]!.end, ownOnly, visit);
+      this.#visitPresent(first.planned, first.start, checked[last]!.end, visit);
       index = last + 1;
     }
     return present;
@@ -948,7 +947,7 @@ class Dump implements Disposable {
     return { bytes: length, storedBytes: await sendCore(this.#file, length, file, compress, signal) };
   }
 
-  /** Mappings that came last may have been marked as not to be dumped: that could not be asked at the stop. */
+  /** Mappings may have been marked as not to be dumped in the end: that could not be asked at the stop. */
   #withoutSecrets(plan: readonly Planned[]): readonly Planned[] {
     let secret: { start: number; end: number }[];
     try {
@@ -969,7 +968,7 @@ class Dump implements Disposable {
     });
   }
 
-  /** Makes holes of pages that were copied and are gone. */
+  /** Makes holes of what was copied. */
   #discard(start: number, end: number): void {
     this.#copied.runs(start, end, true, (from, to) => {
       this.#layout.parts(from, to, (first, last, offset) => {
@@ -979,20 +978,20 @@ class Dump implements Disposable {
     this.#copied.delete(start, end);
   }
 
+  /** Makes holes of pages that were copied and are gone. */
   #clear(final: FinalState): void {
-    const clear = (start: number, end: number) => this.#discard(start, end);
     let index = 0;
     for (const { start, end } of final.checked) {
       let at = start;
       while (index < final.present.length && final.present[index]!.end <= start) index++;
       for (let next = index; next < final.present.length && final.present[next]!.start < end; next++) {
-        if (final.present[next]!.start > at) clear(at, final.present[next]!.start);
+        if (final.present[next]!.start > at) this.#discard(at, final.present[next]!.start);
         at = Math.max(at, final.present[next]!.end);
       }
-      if (at < end) clear(at, end);
+      if (at < end) this.#discard(at, end);
     }
     for (const { start, end } of final.shared) {
-      clear(start, end);
+      this.#discard(start, end);
       this.#copied.add(start, end);
     }
   }

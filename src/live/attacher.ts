@@ -119,15 +119,16 @@ function chooseThread(arch: TracedArchitecture, pid: number): Candidate {
   const some = [pid, ...tids.filter((tid) => tid !== pid)].slice(0, 256);
   for (const tid of some) {
     const status = text(`task/${tid}/status`);
-    if (status === undefined || isKernelMade(tid)) continue;
+    if (status === undefined) continue;
     const { state, seccomp } = parseStatus(new TextEncoder().encode(status));
     if (state === 'Z' || state === 'X') continue;
     // "NUMBER ARGUMENTS…", or "running", or "-1 …" when it is stopped outside of a call.
     const number = Number.parseInt(text(`task/${tid}/syscall`) ?? '', 10);
     // What waits without being interruptible would keep us waiting.
     const rank = state === 'D' ? 3 : Number.isNaN(number) || number < 0 ? 0 : arch.stopRank(number);
-    if (best === undefined || rank < best.rank) best = { tid, rank, seccomp: seccomp ?? 0 };
-    if (rank === 0) break;
+    if ((best === undefined || rank < best.rank) && !isKernelMade(tid))
+      best = { tid, rank, seccomp: seccomp ?? 0 };
+    if (best?.rank === 0) break;
   }
   if (best === undefined) throw new TraceeGone();
   return best;

@@ -109,11 +109,11 @@ export class MappingSummarizer<M extends AddressRange> {
 
   /**
    * @param mappings in address order, not overlapping
-   * @param also gets what was counted, for counts of the caller's own; not what lies in no listed mapping
+   * @param also gets what was counted, for counts of the caller's own: pages from `start` on; not what lies in no listed mapping
    */
   constructor(
     mappings: readonly M[],
-    also?: (mappingIndex: number, pages: number, categories: number) => void,
+    also?: (mappingIndex: number, pages: number, categories: number, start: number) => void,
   ) {
     this.summaries = mappings.map((mapping) => ({
       mapping,
@@ -126,7 +126,7 @@ export class MappingSummarizer<M extends AddressRange> {
       const pages = (end - start) / PAGE_SIZE;
       if (index < 0) this.unlisted.pages += pages;
       addToCounts(index < 0 ? this.unlisted : this.summaries[index]!, pages, categories);
-      if (index >= 0) also?.(index, pages, categories);
+      if (index >= 0) also?.(index, pages, categories, start);
     });
   }
 

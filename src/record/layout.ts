@@ -9,15 +9,8 @@ import {
 } from '../abi/index.js';
 import type { LivePagemap } from '../live/index.js';
 import type { Mapping } from '../proc/index.js';
-import {
-  legRanges,
-  MappingSummarizer,
-  type PageCounts,
-  RegionDealer,
-  SUMMARY_RETURN,
-  scanLegs,
-} from '../query/index.js';
-import { countedCategories, isShared, KINDS, kindIndex } from '../query/kinds.js';
+import { legRanges, MappingSummarizer, type PageCounts, SUMMARY_RETURN, scanLegs } from '../query/index.js';
+import { KINDS, kindIndex } from '../query/kinds.js';
 import { packCell } from '../web/model.js';
 import { type LookMasks, lookMasks, lookWith, withUnknown } from './masks.js';
 
@@ -109,23 +102,15 @@ async function takeWith(
 ): Promise<MappingLayout[]> {
   const mappings = pagemap.mappings();
   const kinds = mappings.map(() => KINDS.map(() => 0));
-  const summarizer = new MappingSummarizer(mappings, (index, pages, categories) => {
-    kinds[index]![kindIndex(categories)]! += pages;
-  });
   const cells = withCells ? new Cells(mappings) : undefined;
-  const dealer = new RegionDealer(mappings, (index, start, end, reported) => {
-    if (index < 0) return;
-    const categories = countedCategories(reported, isShared(mappings[index]!));
-    if (categories !== 0) cells?.add(index, start, end, categories);
+  const summarizer = new MappingSummarizer(mappings, (index, pages, categories, start) => {
+    kinds[index]![kindIndex(categories)]! += pages;
+    cells?.add(index, start, start + pages * PAGE_SIZE, categories);
   });
   const buffer = new RegionBuffer(8192);
   for (const range of legRanges(mappings)) {
     for (const found of scanLegs(pagemap, { ...range, categoryAnyofMask, returnMask }, { buffer })) {
       summarizer.addAll(found);
-      if (cells === undefined) continue;
-      for (let index = 0; index < found.length; index++) {
-        dealer.add(found.start(index), found.end(index), found.categories(index));
-      }
     }
     await new Promise((resolve) => setImmediate(resolve));
   }

@@ -65,7 +65,7 @@ describe('the grid', () => {
       }
       const budget = 2 ** Math.floor(next() * 9);
       const grid = new LayoutGrid(ranges, budget);
-      const whole = ranges.map(({ start, end }) => new RangeCells(start, end, PAGE_SIZE * 4, false));
+      const whole = ranges.map((range) => new RangeCells(range, PAGE_SIZE * 4));
       for (let page = 0; page < all; ) {
         let end = page + 1;
         while (end < all && pages[end] === pages[page]) end++;

@@ -172,12 +172,12 @@ export class RangeCells {
   readonly #counts: Counts;
   readonly #cells: number;
 
-  constructor(start: number, end: number, cellBytes: number, shared: boolean) {
-    this.#shared = shared;
-    this.#start = start;
-    this.#end = end;
+  constructor(range: AddressRange, cellBytes: number) {
+    this.#start = range.start;
+    this.#end = range.end;
     this.#cellBytes = cellBytes;
-    this.#cells = cellsOf({ start, end }, cellBytes);
+    this.#shared = isShared(range);
+    this.#cells = cellsOf(range, cellBytes);
     this.#counts = new Counts(this.#cells);
   }
 

@@ -3,8 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import { RegionBuffer } from '../abi/index.js';
 import { type LivePagemap, UnknownCategoryError } from '../live/index.js';
 import type { Mapping } from '../proc/index.js';
-import { legRanges, scanLegs } from '../query/index.js';
-import { isShared } from '../query/kinds.js';
+import { type AddressRange, legRanges, scanLegs } from '../query/index.js';
 import { type LookMasks, lookMasks, lookWith, withUnknown } from '../record/masks.js';
 import { ALL_KINDS, LayoutGrid, RangeCells, TILE_CELLS } from './grid.js';
 import { type LayoutModel, type MappingModel, mappingKind } from './model.js';
@@ -143,7 +142,7 @@ export class Layout {
     }
     for (const masks of this.#masks) {
       try {
-        return this.#count(from, to, cellBytes, isShared(row), masks).pack(kinds);
+        return this.#count({ start: from, end: to, perms: row.perms }, cellBytes, masks).pack(kinds);
       } catch (error) {
         if (!(error instanceof UnknownCategoryError)) throw error;
       }
@@ -151,15 +150,9 @@ export class Layout {
     return undefined;
   }
 
-  #count(
-    start: number,
-    end: number,
-    cellBytes: number,
-    shared: boolean,
-    { categoryAnyofMask, returnMask }: LookMasks,
-  ) {
-    const cells = new RangeCells(start, end, cellBytes, shared);
-    const query = { start, end, categoryAnyofMask, returnMask };
+  #count(range: AddressRange, cellBytes: number, { categoryAnyofMask, returnMask }: LookMasks) {
+    const cells = new RangeCells(range, cellBytes);
+    const query = { start: range.start, end: range.end, categoryAnyofMask, returnMask };
     for (const found of scanLegs(this.#pagemap, query, { buffer: this.#buffer })) {
       for (let at = 0; at < found.length; at++) {
         cells.add(found.start(at), found.end(at), found.categories(at));

@@ -130,7 +130,8 @@ export class PageServer {
   #streams = 0;
 
   constructor(options: ServerOptions) {
-    this.#options = options;
+    // As clients send it.
+    this.#options = { ...options, host: options.host.toLowerCase() };
     this.token = options.token ?? randomBytes(18).toString('base64url');
     this.#tokenDigest = digest(this.token);
     this.#pool = new SessionPool(
@@ -202,7 +203,7 @@ export class PageServer {
   /** Names that a browser may know us by. To a name of somebody else's choice we do not answer. */
   #isOurs(authority: string | undefined): boolean {
     if (authority === undefined) return false;
-    const host = this.#options.host.toLowerCase();
+    const { host } = this.#options;
     // Browsers leave the port out where it is the usual one.
     const given = `${authority.toLowerCase()}${this.#port() === 80 && !/:\d+$/.test(authority) ? ':80' : ''}`;
     const names = [host];

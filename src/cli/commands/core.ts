@@ -148,7 +148,7 @@ export async function coreCommand(target: string, options: CoreCommandOptions): 
     throw new CliError(EXIT.failed, (cause as Error).message, { cause });
   }
 
-  const ending = new Ending();
+  using ending = new Ending();
   let result: CoreResult;
   try {
     using progress = new ProgressLine();
@@ -170,8 +170,6 @@ export async function coreCommand(target: string, options: CoreCommandOptions): 
     if (ending.signal.aborted)
       throw new CliError(EXIT.interrupted, 'interrupted; the process runs on, and no core file was written');
     throw options.stop ? error : withAlternative(error);
-  } finally {
-    ending[Symbol.dispose]();
   }
   if (options.json) {
     const { stoppedPages, unreadablePages, storedBytes, ...rest } = result;

@@ -5,17 +5,17 @@ import type { Metrics } from '../../metrics/index.js';
 import { Recorder, RecordingError, takeLayout, WORKING_SET_WINDOWS_MS } from '../../record/index.js';
 import { type ProcessTracker, trackProcess } from '../../track/index.js';
 import { CliError, EXIT, type ExitCode, exitCodeOf as errorExit } from '../exit.js';
-import { Ending } from '../interrupt.js';
+import { Alarm, Ending } from '../interrupt.js';
 import { addMetricsOption, type MetricsTarget, metricsOption, startMetrics } from '../metrics.js';
 import { optionOr, parseDuration, parseSize } from '../options.js';
 import { Output } from '../output.js';
-import { requireProvider, resolveTarget } from '../target.js';
+import { requireProvider, resolveTarget, tellBusy } from '../target.js';
 import { humanBytes, humanCount, plural, printable } from '../text.js';
 import { version } from '../version.js';
 import { exitCodeOf, type WatchEnd, type WatchSink, watchLoop } from '../watch/loop.js';
 import type { WatchSummary } from '../watch/summary.js';
 import type { Collected } from '../watch/tracker.js';
-import { conclude, endedTooSoon, tellBusy, Watched } from './watch.js';
+import { conclude, endedTooSoon, Watched } from './watch.js';
 
 export const RECORD_SCHEMA = 'pagemap-scan/record@1';
 
@@ -41,9 +41,6 @@ function layoutEvery(mappings: number): number {
 
 /** The cells of the address map are for a picture, and the most expensive part of a layout to keep. */
 const CELLS_EVERY_MS = 600_000;
-
-/** Between two layouts it is seen within this time that a process has ended. */
-const MOST_BLIND_MS = 1000;
 
 /** Where what was seen goes. */
 interface Outlets {
@@ -103,6 +100,7 @@ async function takeLayouts(
   durationMs = Number.POSITIVE_INFINITY,
   ending: Ending,
 ): Promise<{ end: WatchEnd; elapsedMs: number }> {
+  const alarm = new Alarm(ending.requested);
   const began = performance.now();
   for (;;) {
     const elapsedMs = performance.now() - began;
@@ -110,13 +108,7 @@ async function takeLayouts(
     if (pagemap.ended) return { end: 'process ended', elapsedMs };
     if (elapsedMs >= durationMs) return { end: 'duration', elapsedMs };
     await layouts.take(elapsedMs);
-    let timer: NodeJS.Timeout | undefined;
-    const wait = Math.min(MOST_BLIND_MS, Math.min(layouts.dueMs, durationMs) - performance.now() + began);
-    const time = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, Math.max(1, wait));
-    });
-    await Promise.race([time, ending.requested]);
-    clearTimeout(timer);
+    await alarm.until(began + Math.min(layouts.dueMs, durationMs), pagemap);
   }
 }
 
@@ -189,10 +181,10 @@ async function tell(
   recorder: Recorder | undefined,
   end: WatchEnd,
   pid: number,
-  summary: WatchSummary | undefined,
-  untracked: number | undefined,
+  tracked: { readonly summary: WatchSummary; readonly tracker: ProcessTracker } | undefined,
   json: boolean | undefined,
 ): Promise<void> {
+  const summary = tracked?.summary;
   const totals = recorder?.totals ?? { files: [], rows: 0, bytes: 0 };
   const { files, rows, bytes } = totals;
   if (recorder !== undefined) {
@@ -209,7 +201,7 @@ async function tell(
       end,
       intervals: summary?.intervals ?? 0,
       lateIntervals: summary?.lateIntervals ?? 0,
-      untrackedMappings: untracked ?? null,
+      untrackedMappings: tracked?.tracker.skipped.length ?? null,
       // Without tracking it is not known: a 0 would be an answer.
       writtenPages: summary?.writtenPages ?? null,
       writtenBytes: summary === undefined ? null : summary.writtenPages * PAGE_SIZE,
@@ -277,7 +269,7 @@ export async function recordCommand(
       if (end !== 'process ended') await layouts.take(elapsedMs, true);
       else process.stderr.write(`pmscan: process ${pid} has ended, or replaced its program\n`);
       await recorder?.close(end === 'quit' ? 'interrupt' : end);
-      await tell(recorder, end, pid, undefined, undefined, options.json);
+      await tell(recorder, end, pid, undefined, options.json);
       return end === 'interrupt' && ending.received === 'SIGINT' ? EXIT.interrupted : EXIT.done;
     }
     const windows = WORKING_SET_WINDOWS_MS.map((window) => Math.max(1, Math.round(window / intervalMs)));
@@ -292,7 +284,7 @@ export async function recordCommand(
     if (end !== 'process ended') await layouts.take(summary.elapsedMs, true);
     await recorder?.close(end === 'quit' ? 'interrupt' : end);
     conclude(end, summary, tracker);
-    await tell(recorder, end, pid, summary, tracker.skipped.length, options.json);
+    await tell(recorder, end, pid, { summary, tracker }, options.json);
     if (error instanceof ProcessError && summary.intervals === 0) throw endedTooSoon(error, intervalMs);
     // Services are ended by SIGTERM: that is in order.
     return end === 'interrupt' && ending.received !== 'SIGINT' ? EXIT.done : exitCodeOf(end, summary);

@@ -4,9 +4,8 @@ import type { PageModel } from '../../web/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Ending } from '../interrupt.js';
 import { optionOr, parseDuration } from '../options.js';
-import { resolveTarget } from '../target.js';
+import { resolveTarget, tellBusy } from '../target.js';
 import { humanBytes, printable } from '../text.js';
-import { tellBusy } from './watch.js';
 
 export interface ReportOptions {
   readonly output: string;

@@ -5,9 +5,8 @@ import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Ending } from '../interrupt.js';
 import { addMetricsOption, type MetricsTarget, metricsOption, startMetrics } from '../metrics.js';
 import { optionOr, parseDuration } from '../options.js';
-import { resolveTarget } from '../target.js';
+import { resolveTarget, tellBusy } from '../target.js';
 import { printable } from '../text.js';
-import { tellBusy } from './watch.js';
 
 export interface ServeOptions {
   readonly host: string;

@@ -9,7 +9,7 @@ import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Ending } from '../interrupt.js';
 import { optionOr, parseDuration } from '../options.js';
 import { Output } from '../output.js';
-import { requireProvider, resolveTarget } from '../target.js';
+import { requireProvider, resolveTarget, tellBusy } from '../target.js';
 import { outputStyle, plural, printable } from '../text.js';
 import {
   exitCodeOf,
@@ -122,24 +122,16 @@ function chooseSink(
   output: Output,
   live: boolean,
 ): WatchSink {
-  if (options.json) return new JsonSink(output, options.regions === true, () => tracker.skipped.length);
+  const untracked = () => tracker.skipped.length;
+  if (options.json) return new JsonSink(output, options.regions === true, untracked);
   if (!live) return new LineSink(output, options.regions === true);
   const about = {
     pid: tracker.pid,
     name: nameOf(tracker.pid),
     intervalMs: options.interval,
-    untracked: () => tracker.skipped.length,
+    untracked,
   };
   return new ViewSink(about, outputStyle(options.color !== false));
-}
-
-/** Tells at once of memory that somebody else tracks: whoever looks at the figures later would take them for all there is. */
-export function tellBusy(skipped: readonly { readonly reason: string }[]): void {
-  const busy = skipped.filter(({ reason }) => reason === 'busy').length;
-  if (busy === 0) return;
-  process.stderr.write(
-    `pmscan: ${plural(busy, 'writable mapping')} cannot be tracked, and the figures leave out what is written there: another tool tracks the process, another pmscan say, or it uses userfaultfd itself\n`,
-  );
 }
 
 /** Why there is nothing to tell of a process that was there. */

@@ -2,6 +2,7 @@
 import { PAGE_SIZE } from '../../abi/index.js';
 import { ProcessError } from '../../live/index.js';
 import { EXIT, type ExitCode } from '../exit.js';
+import { Alarm } from '../interrupt.js';
 import type { Output } from '../output.js';
 import { hex, humanBytes, humanCount, plural, printable, type Style } from '../text.js';
 import { HeatModel } from './heat.js';
@@ -35,9 +36,6 @@ export type WatchEnd = 'duration' | 'quit' | 'interrupt' | 'process ended';
 
 const never = new Promise<never>(() => undefined);
 
-/** It is seen within this time that the process has ended, however long the interval. */
-const MOST_BLIND_MS = 1000;
-
 /** An interval that begins later than that share of it after its time is late. */
 const LATE_SHARE = 0.1;
 const LATE_LEAST_MS = 10;
@@ -64,18 +62,10 @@ export async function watchLoop(
   sink.ended.then((how) => {
     end ??= how;
   });
-  const stopped = Promise.race([interrupted, sink.ended]);
+  const alarm = new Alarm(Promise.race([interrupted, sink.ended]));
 
   while (end === undefined) {
-    do {
-      const wait = Math.max(0, Math.min(due, last) - performance.now());
-      let timer: NodeJS.Timeout | undefined;
-      const time = new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, Math.min(wait, MOST_BLIND_MS));
-      });
-      await Promise.race([time, stopped]);
-      clearTimeout(timer);
-    } while (end === undefined && !tracker.ended && Math.min(due, last) - performance.now() > 1);
+    await alarm.until(Math.min(due, last), tracker);
 
     const before = performance.now();
     // What was written up to the very end is collected too, whoever ends it.
