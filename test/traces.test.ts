@@ -5,7 +5,7 @@ import { formatMismatch, runScenarios } from '../src/scenario/index.js';
 
 const root = join(import.meta.dirname, 'traces');
 
-for (const release of ['6.12', '6.18'] as const) {
+for (const release of ['6.12', '6.18', '7.0', '7.3'] as const) {
   describe(`recorded on Linux ${release}`, () => {
     for (const file of readdirSync(join(root, release))) {
       test(file, async () => {

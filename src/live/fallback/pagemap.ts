@@ -62,6 +62,7 @@ const PROFILE: ScanProfile = {
   reportsGuard: true,
   emptyIsWritten: false,
   holeIsWritten: false,
+  untrackedIsWritten: true,
   hugeZeroIsPfnZero: true,
 };
 
@@ -283,6 +284,7 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
         marked: facts.userfault,
         trackable,
         uffdWp: false,
+        uffdRwp: false,
         wpAllowed: trackable,
         softDirty: false,
         hugetlb: false,
