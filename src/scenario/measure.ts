@@ -26,7 +26,9 @@ export interface ProfileDifference {
 /** A property that could not be asked for; the profile has the value of the nearest named one. */
 export interface UnaskedProperty {
   readonly property: ProfileProperty;
-  /** What the machine lacks, or that the answer makes no difference here. */
+  /** What the machine lacks; empty where the value makes no difference to what can be asked. */
+  readonly lacking: readonly FactNeed[];
+  /** The same in words, without a full stop. */
   readonly why: string;
 }
 
@@ -91,7 +93,7 @@ function readAnswers(
     const { needs, values, question } = fact(property);
     const lacks = needs.filter((need) => lacking.has(need));
     if (lacks.length > 0) {
-      unasked.push({ property, why: `there is no ${lacks.join(', no ')} here` });
+      unasked.push({ property, lacking: lacks, why: `here is no ${lacks.join(', and no ')}` });
       continue;
     }
     const given = answers.get(property)!;
@@ -100,9 +102,27 @@ function readAnswers(
     );
     if (fitting.length === 0) unexplained.push(property);
     else if (fitting.length === 1) profile = { ...profile, [property]: fitting[0]! };
-    else unasked.push({ property, why: 'it makes no difference here' });
+    else unasked.push({ property, lacking: [], why: 'it makes no difference here' });
   }
   return { profile, unasked, unexplained };
+}
+
+/**
+ * What one profile does that another does not, as sentences without a full stop.
+ *
+ * @example
+ * ```ts
+ * import { differencesBetween } from 'pagemap-scan/scenario';
+ * import { KERNEL_PROFILES } from 'pagemap-scan/sim';
+ * const found = differencesBetween(KERNEL_PROFILES['6.12'], KERNEL_PROFILES['6.18']);
+ * console.assert(found.some(({ says }) => says === 'madvise knows no guard pages'));
+ * ```
+ */
+export function differencesBetween(profile: KernelProfile, other: KernelProfile): ProfileDifference[] {
+  return differing(profile, other).map((property) => ({
+    property,
+    says: fact(property).says(profile[property]),
+  }));
 }
 
 const differing = (one: KernelProfile, other: KernelProfile) =>
@@ -167,10 +187,7 @@ export async function measureProfile(options: MeasureOptions = {}): Promise<Meas
   return {
     profile,
     nearest,
-    differences: differing(profile, KERNEL_PROFILES[nearest]).map((property) => ({
-      property,
-      says: fact(property).says(profile[property]),
-    })),
+    differences: differencesBetween(profile, KERNEL_PROFILES[nearest]),
     unasked,
     unexplained: reading.unexplained.map((property) => ({
       property,
