@@ -71,7 +71,7 @@ for (; seed < firstSeed + Number(values.count) && Date.now() < deadline; seed++)
     failures++;
     console.log(formatScenario(difference.scenario, difference.answers).replace(/^/gm, '    | '));
     if (values.save) {
-      const folder = join(dirname(fileURLToPath(import.meta.url)), '..', 'test', 'traces', profile.name);
+      const folder = join(dirname(fileURLToPath(import.meta.url)), '..', 'test', 'traces', nearest);
       mkdirSync(folder, { recursive: true });
       appendFileSync(join(folder, 'found.jsonl'), formatScenario(difference.scenario, difference.answers));
     }
