@@ -1,5 +1,6 @@
 // Compares the simulator with the running kernel on generated scenarios:
-//   npm run fuzz -- --minutes N [--seed S] [--kind K] [--count N] [--profile RELEASE] [--save]
+//   npm run fuzz -- --minutes N [--seed S] [--kind K] [--count N] [--profile RELEASE] [--set PROPERTY=VALUE] [--save]
+// --set changes a property of the profile: --set hasZeroPage=false for a kernel that has no shared zero page.
 // Needs root, 64 free 2 MiB pages (kinds hugetlb, mixed) and swap on zram (swap, mixed). With --save, a scenario on
 // which they disagree is written to test/traces, with the kernel's answers.
 import { appendFileSync, mkdirSync } from 'node:fs';
@@ -25,12 +26,23 @@ const { values } = parseArgs({
     count: { type: 'string', default: '1000000000' },
     kind: { type: 'string', multiple: true },
     profile: { type: 'string' },
+    set: { type: 'string', multiple: true, default: [] },
     failures: { type: 'string', default: '5' },
     save: { type: 'boolean', default: false },
   },
 });
-const profile = values.profile ?? profileFor(release());
-const { tracksSoftDirty } = KERNEL_PROFILES[profile];
+/** What one `--set` says, as a part of a profile. */
+function setting(text, known) {
+  const [name, value] = text.split('=');
+  if (typeof known[name] !== 'boolean' || !['true', 'false'].includes(value)) {
+    throw new Error(`Cannot set ${text}: it is no PROPERTY=true or PROPERTY=false of a profile`);
+  }
+  return { [name]: value === 'true' };
+}
+
+const named = KERNEL_PROFILES[values.profile ?? profileFor(release())];
+const profile = Object.assign({ ...named }, ...values.set.map((text) => setting(text, named)));
+const { tracksSoftDirty } = profile;
 const kinds = values.kind ?? SCENARIO_KINDS.filter((kind) => kind !== 'softdirty' || tracksSoftDirty);
 const firstSeed = Number(values.seed);
 const deadline = Date.now() + Number(values.minutes) * 60_000;
@@ -63,7 +75,7 @@ for (; seed < firstSeed + Number(values.count) && Date.now() < deadline; seed++)
     failures++;
     console.log(formatScenario(difference.scenario, difference.answers).replace(/^/gm, '    | '));
     if (values.save) {
-      const folder = join(dirname(fileURLToPath(import.meta.url)), '..', 'test', 'traces', profile);
+      const folder = join(dirname(fileURLToPath(import.meta.url)), '..', 'test', 'traces', profile.name);
       mkdirSync(folder, { recursive: true });
       appendFileSync(join(folder, 'found.jsonl'), formatScenario(difference.scenario, difference.answers));
     }

@@ -7,7 +7,7 @@ import { clearSoftDirty, copyInto, moveRange } from './clone.js';
 import { access, FAULT_OK } from './fault.js';
 import { MemoryFile, PhysicalMemory } from './memory.js';
 import { Mm } from './mm.js';
-import { KERNEL_PROFILES, type KernelProfile, type KernelProfileName } from './profiles.js';
+import { type KernelProfile, type KernelProfileName, kernelProfile } from './profiles.js';
 import { makeUserfault, register, release, unregister, writeProtect } from './userfault.js';
 import { type Userfault, Vma } from './vma.js';
 
@@ -126,11 +126,7 @@ export class AddressSpace {
           })
         : parent.#mm.memory;
     this.#options = options;
-    this.#mm = new Mm(
-      typeof profile === 'string' ? KERNEL_PROFILES[profile] : profile,
-      memory,
-      options.sharedHugePages ?? false,
-    );
+    this.#mm = new Mm(kernelProfile(profile), memory, options.sharedHugePages ?? false);
     this.pagemap = new Scanner(this.#mm, options.signal);
   }
 
