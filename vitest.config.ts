@@ -13,6 +13,7 @@ const UNIT = [
 export default defineConfig({
   test: {
     maxWorkers: availableParallelism(),
+    globalSetup: 'test/support/run.ts',
     testTimeout: 180_000,
     hookTimeout: 60_000,
     projects: [
@@ -25,6 +26,7 @@ export default defineConfig({
           exclude: UNIT,
           // Live tests map memory, count descriptors and change process-wide state: one process per file.
           pool: 'forks',
+          setupFiles: 'test/support/leaks.ts',
         },
       },
     ],
