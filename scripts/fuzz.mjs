@@ -1,9 +1,9 @@
 // Compares the simulator with the running kernel on generated scenarios:
 //   npm run fuzz -- --minutes N [--seed S] [--kind K] [--count N] [--profile RELEASE] [--save]
+// The simulator is as this kernel is, which is measured, or as a named one (--profile).
 // Needs root, 64 free 2 MiB pages (kinds hugetlb, mixed) and swap on zram (swap, mixed). With --save, a scenario on
 // which they disagree is written to test/traces, with the kernel's answers.
 import { appendFileSync, mkdirSync } from 'node:fs';
-import { release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -13,7 +13,7 @@ import {
   formatScenario,
   generateScenario,
   KernelBackend,
-  profileFor,
+  measureProfile,
   SCENARIO_KINDS,
 } from '../dist/scenario/index.js';
 import { KERNEL_PROFILES } from '../dist/sim/index.js';
@@ -29,8 +29,16 @@ const { values } = parseArgs({
     save: { type: 'boolean', default: false },
   },
 });
-const profile = values.profile ?? profileFor(release());
-const { tracksSoftDirty } = KERNEL_PROFILES[profile];
+const measured = values.profile === undefined ? await measureProfile() : undefined;
+for (const { scenario } of measured?.unexplained ?? []) {
+  console.log(`An answer that no known kernel gives:\n${scenario.replace(/^/gm, '    | ')}`);
+}
+const profile = measured?.profile ?? KERNEL_PROFILES[values.profile];
+if (profile === undefined)
+  throw new Error(`There is no profile ${values.profile}, only ${Object.keys(KERNEL_PROFILES).join(', ')}`);
+/** Whose traces a difference belongs to. */
+const nearest = measured?.nearest ?? values.profile;
+const { tracksSoftDirty } = profile;
 const kinds = values.kind ?? SCENARIO_KINDS.filter((kind) => kind !== 'softdirty' || tracksSoftDirty);
 const firstSeed = Number(values.seed);
 const deadline = Date.now() + Number(values.minutes) * 60_000;
@@ -63,7 +71,7 @@ for (; seed < firstSeed + Number(values.count) && Date.now() < deadline; seed++)
     failures++;
     console.log(formatScenario(difference.scenario, difference.answers).replace(/^/gm, '    | '));
     if (values.save) {
-      const folder = join(dirname(fileURLToPath(import.meta.url)), '..', 'test', 'traces', profile);
+      const folder = join(dirname(fileURLToPath(import.meta.url)), '..', 'test', 'traces', nearest);
       mkdirSync(folder, { recursive: true });
       appendFileSync(join(folder, 'found.jsonl'), formatScenario(difference.scenario, difference.answers));
     }

@@ -1,5 +1,5 @@
 import { PAGE_SIZE } from '../abi/index.js';
-import type { KernelProfileName } from '../sim/index.js';
+import { type KernelProfile, type KernelProfileName, kernelProfile } from '../sim/index.js';
 import { hex } from './backend.js';
 import type { AdviceName, FeatureName, Op, Scenario, Step } from './format.js';
 import { Random } from './random.js';
@@ -57,22 +57,22 @@ const ADVICE: readonly (readonly [AdviceName, number])[] = [
 export function generateScenario(
   kind: ScenarioKind,
   seed: number,
-  profile: KernelProfileName = '6.18',
+  profile: KernelProfileName | KernelProfile = '6.18',
 ): Scenario {
-  return new Generator(kind, seed, profile).run();
+  return new Generator(kind, seed, kernelProfile(profile)).run();
 }
 
 class Generator {
   readonly #kind: ScenarioKind;
   readonly #random: Random;
-  readonly #profile: KernelProfileName;
+  readonly #profile: KernelProfile;
   readonly #header: Omit<Scenario, 'steps'>;
   /** Follows along, so that ranges can be chosen where something is, and dangers be seen. */
   readonly #process: SimulatedProcess;
   readonly #steps: Step[] = [];
   #uffd = false;
 
-  constructor(kind: ScenarioKind, seed: number, profile: KernelProfileName) {
+  constructor(kind: ScenarioKind, seed: number, profile: KernelProfile) {
     this.#kind = kind;
     this.#random = new Random(seed);
     this.#profile = profile;
@@ -260,7 +260,7 @@ class Generator {
     const advice = this.#usesSwap && random.chance(30) ? 'pageout' : random.weighted(ADVICE);
     const range = this.#range();
     if (advice === 'guard_install' && this.#touchesRegisteredFile(range)) return;
-    if (this.#profile !== '6.18' && advice.startsWith('guard')) return;
+    if (!this.#profile.hasGuardPages && advice.startsWith('guard')) return;
     this.#add({ op: 'madvise', ...range, advice });
   }
 
@@ -292,7 +292,8 @@ class Generator {
       start = at;
       end = at + pages;
     }
-    const categories = () => random.next() & (this.#profile === '6.18' && random.chance(20) ? 0x1ff : 0x7f);
+    const categories = () =>
+      random.next() & (this.#profile.hasGuardPages && random.chance(20) ? 0x1ff : 0x7f);
     const vec = random.chance(88);
     const startAddress = ARENA + start * PAGE_SIZE + (random.chance(1) ? 8 : 0);
     const endAddress = random.chance(1)

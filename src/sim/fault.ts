@@ -113,13 +113,18 @@ const RETRY_SMALL = -1;
 function installHuge(mm: Mm, vma: Vma, block: number, write: boolean): void {
   mm.prepareAnon(vma);
   const pmd = mm.tables.ensurePmd(block);
-  if (!write) {
+  if (!write && mm.profile.hasZeroPage) {
     mm.setEntry(pmd, HUGE_ZERO_FRAME, vma.entryFlags | PS);
     return;
   }
   const frame = mm.memory.allocateHuge(FRAME_ANONYMOUS);
   mm.memory.mapHuge(frame);
-  mm.setEntry(pmd, frame, vma.entryFlags | PS | DIRTY);
+  mm.setEntry(pmd, frame, vma.entryFlags | PS | firstFlags(vma));
+}
+
+/** The flags of a new page that is the process's own: ready to be written to, where that is allowed. */
+function firstFlags(vma: Vma): number {
+  return vma.writable ? DIRTY : 0;
 }
 
 /** A write to a block that a huge entry maps. RETRY_SMALL: there is none any more. */
@@ -163,15 +168,15 @@ function writeHuge(mm: Mm, vma: Vma, block: number, pmd: number): number {
 function installAnonymous(mm: Mm, vma: Vma, page: number, write: boolean, marked: boolean): number {
   const block = Math.floor(page / ENTRIES);
   const slot = mm.tables.ensurePte(block) + (page - block * ENTRIES) * 2;
-  if (!write) {
+  if (!write && mm.profile.hasZeroPage) {
     mm.setEntry(slot, ZERO_FRAME, vma.entryFlags | SPECIAL | (marked ? UFFD_WP : 0));
     return FAULT_OK;
   }
-  if (marked && !vma.uffd!.wpAsync) return FAULT_BLOCKED;
+  if (write && marked && !vma.uffd!.wpAsync) return FAULT_BLOCKED;
   mm.prepareAnon(vma);
   const frame = mm.memory.allocate(FRAME_ANONYMOUS);
   mm.memory.map(frame);
-  mm.setEntry(slot, frame, vma.entryFlags | DIRTY);
+  mm.setEntry(slot, frame, vma.entryFlags | (write || !marked ? firstFlags(vma) : UFFD_WP));
   return FAULT_OK;
 }
 

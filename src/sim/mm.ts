@@ -227,7 +227,7 @@ export class Mm implements ScanTarget {
 
   /**
    * Splits the anonymous huge page that `frame`, mapped in this block, belongs to: its pages become small ones,
-   * and those that hold only zeros are replaced by the shared zero page.
+   * and those that hold only zeros are replaced by the shared zero page, where there is one.
    */
   splitLarge(block: number, frame: number): void {
     const { tables, memory } = this;
@@ -253,7 +253,7 @@ export class Mm implements ScanTarget {
       if ((low & PRESENT_ANY) === 0) continue;
       const mapped = this.frameAt(slot);
       if (Math.floor(mapped / ENTRIES) !== folio || !memory.isLarge(mapped)) continue;
-      if (!memory.isZeroFilled(mapped)) {
+      if (!this.profile.hasZeroPage || !memory.isZeroFilled(mapped)) {
         if (dirty) memory.setDirtyPage(mapped);
         continue;
       }

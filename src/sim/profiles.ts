@@ -6,7 +6,7 @@ import type { ScanProfile } from '../engine/index.js';
  */
 export interface KernelProfile extends ScanProfile {
   readonly name: string;
-  /** Whether soft-dirty is tracked and `/proc/PID/clear_refs` takes 4. */
+  /** Whether soft-dirty bits are kept, and 4 written to `/proc/PID/clear_refs` clears them. Other kernels take the 4 and do nothing. */
   readonly tracksSoftDirty: boolean;
   /** Whether MADV_GUARD_INSTALL and MADV_GUARD_REMOVE exist. */
   readonly hasGuardPages: boolean;
@@ -34,6 +34,13 @@ export interface KernelProfile extends ScanProfile {
    * entry cannot be (a page table is there, or MADV_NOHUGEPAGE). Measured on 6.18.44 (so) and 6.12.117 (not).
    */
   readonly readFaultMapsHugeFile: boolean;
+  /**
+   * Whether a read of untouched anonymous memory maps the shared zero page, or the huge one. A kernel can be booted so that it has
+   * none (seen on a 6.18.44, for small pages): the read then makes a page of the process's own.
+   */
+  readonly hasZeroPage: boolean;
+  /** Whether a scan of an address space that is gone fails with ESRCH, instead of finding nothing. Scans of processes meet it. */
+  readonly goneIsEsrch: boolean;
 }
 
 const LINUX_6_18: KernelProfile = {
@@ -55,6 +62,8 @@ const LINUX_6_18: KernelProfile = {
   mappedTwiceIsShared: false,
   collapseNeedsTables: false,
   readFaultMapsHugeFile: true,
+  hasZeroPage: true,
+  goneIsEsrch: false,
 };
 
 const LINUX_6_12: KernelProfile = {
@@ -91,3 +100,8 @@ const LINUX_6_7: KernelProfile = {
 export const KERNEL_PROFILES = { '6.7': LINUX_6_7, '6.12': LINUX_6_12, '6.18': LINUX_6_18 } as const;
 /** The name of a kernel profile. */
 export type KernelProfileName = keyof typeof KERNEL_PROFILES;
+
+/** The profile itself, where a name will do. */
+export function kernelProfile(profile: KernelProfileName | KernelProfile): KernelProfile {
+  return typeof profile === 'string' ? KERNEL_PROFILES[profile] : profile;
+}
