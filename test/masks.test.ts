@@ -116,8 +116,12 @@ const CATEGORIES = [
   PAGE_IS_GUARD,
 ];
 
+const SETS = Array.from({ length: 2 ** CATEGORIES.length }, (_, bits) =>
+  CATEGORIES.reduce((set, category, index) => ((bits >> index) & 1 ? set | category : set), 0),
+);
+
 function expand(bits: number): number {
-  return CATEGORIES.reduce((set, category, index) => ((bits >> index) & 1 ? set | category : set), 0);
+  return SETS[bits]!;
 }
 
 function compare(
