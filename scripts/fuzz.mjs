@@ -14,7 +14,7 @@ import {
   generateScenario,
   KernelBackend,
   measureProfile,
-  SCENARIO_KINDS,
+  scenarioKinds,
 } from '../dist/scenario/index.js';
 import { KERNEL_PROFILES } from '../dist/sim/index.js';
 
@@ -38,8 +38,7 @@ if (profile === undefined)
   throw new Error(`There is no profile ${values.profile}, only ${Object.keys(KERNEL_PROFILES).join(', ')}`);
 /** Whose traces a difference belongs to. */
 const nearest = measured?.nearest ?? values.profile;
-const { tracksSoftDirty } = profile;
-const kinds = values.kind ?? SCENARIO_KINDS.filter((kind) => kind !== 'softdirty' || tracksSoftDirty);
+const kinds = values.kind ?? scenarioKinds(profile);
 const firstSeed = Number(values.seed);
 const deadline = Date.now() + Number(values.minutes) * 60_000;
 const started = Date.now();
