@@ -37,6 +37,7 @@ import { findMappingIndex, type Mapping, parseSmaps } from '../proc/index.js';
 import { scanLegs } from '../query/index.js';
 import { type TrackedPart, trackByProtection, type WriteProtectTracker } from '../track/index.js';
 import { Copier, forEachPiece, placeWindows, readFully } from './copier.js';
+import { isRingMapping } from './direct-io.js';
 import { CoreFile } from './file.js';
 import { isVdso, traitsOf } from './filter.js';
 import { Layout } from './layout.js';
@@ -53,9 +54,10 @@ import { PageSet } from './page-set.js';
 import { type Planned, readPlan, updatePlan } from './plan.js';
 import { Presence, type RunVisitor } from './presence.js';
 import { holesAreWritten } from './probe.js';
-import { RangeSet, visitUnion } from './range-set.js';
+import { RangeSet, union, visitUnion } from './range-set.js';
 import { FIRST_DATA_OFFSET, writeCore } from './segments.js';
 import { type Compression, checkCompression, sendCore } from './send.js';
+import { Settling } from './settle.js';
 import { fileId, hasNoDescriptor, mappedByNobodyElse } from './sharers.js';
 
 /** How far a dump has come. */
@@ -122,6 +124,10 @@ export interface CoreResult {
   readonly threads: number;
   /** Pages that could not be read; they are zero in the file. */
   readonly unreadablePages: number;
+  /** Devices may have written to memory unseen, after it was copied and before the stop; `doubts` says which. */
+  readonly mayBeTorn?: true | undefined;
+  /** Why it may be torn, as parts of a sentence: "it has a GPU open". */
+  readonly doubts?: readonly string[] | undefined;
 }
 
 const DEFAULT_ROUNDS = 30;
@@ -212,6 +218,8 @@ class Dump implements Disposable {
   readonly #file: CoreFile;
   readonly #layout = new Layout(FIRST_DATA_OFFSET);
   readonly #copier: Copier;
+  readonly #stopper: ProcessStopper;
+  readonly #settling: Settling;
   readonly #presence: Presence;
   readonly #facts: ProcessFacts;
   readonly #filter: number;
@@ -254,6 +262,8 @@ class Dump implements Disposable {
     this.#started = started;
     this.#arch = coreArchitecture()!;
     this.#presence = new Presence(pagemap);
+    this.#stopper = new ProcessStopper(pagemap.process);
+    this.#settling = new Settling(pagemap.process, this.#stopper, options.maxPauseMs);
     this.#memory = new ProcessMemory(pagemap.process);
     this.#facts = beginning.facts;
     this.#filter = beginning.filter;
@@ -362,9 +372,10 @@ class Dump implements Disposable {
     const begin = performance.now();
     this.#round = this.#rounds.length + 1;
     this.#roundBytes = 0;
+    const toCopy = await this.#settling.settle(this.#written);
     this.#refreshPlan();
     const mappings = this.#plan.map(({ mapping }) => mapping);
-    const { ranges, shared, bytes } = this.#select(tracker.tracked(mappings), this.#written);
+    const { ranges, shared, bytes } = this.#select(tracker.tracked(mappings), toCopy);
     this.#roundTotal = bytes;
     if (this.#round === 1) this.#checkSpace(bytes);
     this.#tell();
@@ -553,7 +564,8 @@ class Dump implements Disposable {
       const known: number[] = [];
       if (this.#dirty.some(start, end))
         this.#dirty.runs(start, end, true, (from, to) => known.push(from, to));
-      visitUnion(found, known, (from, to) => visit(item, from, to));
+      const late = this.#settling.lateWithin(start, end);
+      visitUnion(found, late.length > 0 ? union(known, late) : known, (from, to) => visit(item, from, to));
     }
   }
 
@@ -691,8 +703,11 @@ class Dump implements Disposable {
       }
     }
     taken.sort((a, b) => a.start - b.start);
+    // What says that a device has written comes before what it has written.
+    const isRing = ({ planned }: Suspect) => isRingMapping(planned.mapping.name);
+    const inTurn = [...taken.filter(isRing), ...taken.filter((one) => !isRing(one))];
+    const ranges = inTurn.flatMap(({ start, end }) => [start, end]);
 
-    const ranges = taken.flatMap(({ start, end }) => [start, end]);
     const sharedData = this.#sharedData(shared);
     let sharedBytes = 0;
     for (const { start, end } of sharedData) sharedBytes += end - start;
@@ -701,7 +716,7 @@ class Dump implements Disposable {
     for (const { start, end } of taken) this.#unreadable.delete(start, end);
     if (stopped !== undefined) {
       // Of what is copied at the stop in any case, another round would leave no less.
-      const late = Math.min(this.#lateBytes(), sharedBytes);
+      const late = Math.min(this.#lateBytes(), sharedBytes) + this.#settling.lateBytes;
       const own = bytes - late;
       const { elapsedMs } = stopped;
       const isLonger = own > LEAST_KEPT_BYTES + this.#left * PAGE_SIZE && bytes > room.byteLength;
@@ -820,7 +835,6 @@ class Dump implements Disposable {
     const most = this.#options.maxRounds ?? DEFAULT_ROUNDS;
     if (this.#tracker === undefined) this.#refreshPlan();
     else this.#checkTracked(this.#tracker);
-    const stopper = new ProcessStopper(this.#pagemap.process);
     let room = await this.#approach(most);
     let final: FinalState | undefined;
     let longestMs = 0;
@@ -829,7 +843,7 @@ class Dump implements Disposable {
       this.#round = 'stop';
       const mayRetreat =
         this.#tracker !== undefined && retreats < MOST_RETREATS && this.#rounds.length < most;
-      const { taken, pauseMs } = await this.#pause(stopper, room, mayRetreat);
+      const { taken, pauseMs } = await this.#pause(room, mayRetreat);
       longestMs = Math.max(longestMs, pauseMs);
       if (taken === undefined) {
         retreats++;
@@ -845,17 +859,19 @@ class Dump implements Disposable {
     this.#plan = final.plan;
     await this.#copier.drain();
     const { bytes: length, storedBytes } = await this.#finish(final);
+    const { doubts } = this.#settling;
     return {
       pid: this.#pid,
       file: typeof this.#options.file === 'string' ? this.#options.file : undefined,
       bytes: length,
       storedBytes,
-      pauseMs: longestMs,
+      pauseMs: Math.max(longestMs, this.#settling.stopMs),
       totalMs: performance.now() - this.#started,
       rounds: this.#rounds,
       stoppedPages: final.pages,
       threads: final.threads.length,
       unreadablePages: this.#countUnreadable(final),
+      ...(doubts.length > 0 && { mayBeTorn: true, doubts }),
     };
   }
 
@@ -872,7 +888,7 @@ class Dump implements Disposable {
 
   /** About how much is copied at the stop in any case, bytes. */
   #lateBytes(): number {
-    let bytes = 0;
+    let bytes = this.#settling.lateBytes;
     for (const planned of this.#plan) {
       const { mapping, share } = planned;
       if (share !== 'none' && share !== 'header' && this.#isShared(planned) && !this.#isEarly(planned))
@@ -882,7 +898,6 @@ class Dump implements Disposable {
   }
 
   async #pause(
-    stopper: ProcessStopper,
     room: Uint8Array<ArrayBuffer>,
     mayRetreat: boolean,
   ): Promise<{ taken: FinalState | undefined; pauseMs: number }> {
@@ -892,7 +907,7 @@ class Dump implements Disposable {
     let since: number;
     let taken: FinalState | undefined;
     try {
-      using stopped = stopper.stop();
+      using stopped = this.#stopper.stop();
       since = stopped.since;
       taken = await this.#take(stopped, room, mayRetreat);
       if (taken !== undefined) {

@@ -6,6 +6,7 @@ export {
   attachUserfaultfd,
 } from './attach.js';
 export { type Answer, type Capability, probeCapabilities } from './capabilities.js';
+export { mountKinds, type OpenDescriptor, openDescriptors } from './descriptors.js';
 export {
   fallbackKnowledge,
   type Knowledge,
@@ -38,6 +39,7 @@ export {
   type Provider,
 } from './pagemap.js';
 export { allowTracing, hiddenHint, onlyAncestorsTrace, replaceProgram } from './permission.js';
+export { countLongPins, countPins, type PinCount } from './pins.js';
 export {
   findProcesses,
   isEnded,
@@ -48,5 +50,6 @@ export {
 } from './process.js';
 export { dataRanges, openMappedFile, ProcessMemory, type Ranges } from './process-memory.js';
 export { mappingPageSize, mappingsCover } from './procmap.js';
+export { sleep as pause } from './ptrace.js';
 export { ProcessStopper, type StopOptions, StoppedProcess, stopProcess } from './stop.js';
 export { ASYNC_WP_FEATURES, Userfaultfd, type UserfaultfdSource } from './userfaultfd.js';

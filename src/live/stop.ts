@@ -215,6 +215,7 @@ export class ProcessStopper {
   readonly #handle: ProcessHandle;
   readonly #patienceMs: number;
   readonly #requests: Requests;
+  readonly #arch: TracedArchitecture;
 
   /** @throws ProcessError for a process that cannot be stopped, as far as that shows beforehand */
   constructor(handle: ProcessHandle, options: StopOptions = {}) {
@@ -222,6 +223,7 @@ export class ProcessStopper {
     checkTarget(handle, arch);
     this.#handle = handle;
     this.#patienceMs = options.patienceMs ?? DEFAULT_PATIENCE_MS;
+    this.#arch = arch!;
     this.#requests = new Requests(arch!);
     this.#rehearse();
   }
@@ -278,6 +280,41 @@ export class ProcessStopper {
     }
   }
 
+  /**
+   * Waits until each thread has left the system call that it is in now, or waits in one that does nothing meanwhile. To see
+   * that, threads that may be at work are stopped and let go at once, each for itself.
+   *
+   * @throws ProcessError as `stop`
+   */
+  passThrough(): void {
+    const waiting = new Set<number>();
+    const stopped = new Set<number>();
+    const since = performance.now();
+    try {
+      for (const tid of this.#tids()) {
+        if (this.#onlyWaits(tid) || !this.#seize(tid, true)) continue;
+        waiting.add(tid);
+        if (!this.#attempt(() => this.#interrupt(tid))) waiting.delete(tid);
+      }
+      this.#await(waiting, stopped, since, (tid) => {
+        this.#requests.release(tid);
+        stopped.delete(tid);
+      });
+    } finally {
+      if (waiting.size > 0) this.#linger(waiting);
+    }
+  }
+
+  /** Whether a thread is in a call that waits for somebody, and moves no data then. */
+  #onlyWaits(tid: number): boolean {
+    try {
+      const text = readFileSync(this.#handle.path(`task/${tid}/syscall`), 'latin1');
+      return this.#arch.onlyWaits(Number.parseInt(text, 10));
+    } catch {
+      return false;
+    }
+  }
+
   #tids(): number[] {
     try {
       return this.#list();
@@ -323,13 +360,19 @@ export class ProcessStopper {
   }
 
   /** Waits until all of `waiting` stand still, and are in `stopped`, or have ended. */
-  #await(waiting: Set<number>, stopped: Set<number>, since: number): void {
+  #await(
+    waiting: Set<number>,
+    stopped: Set<number>,
+    since: number,
+    standing: (tid: number) => void = () => undefined,
+  ): void {
     for (const begin = performance.now(); ; ) {
       for (const tid of waiting) {
         const status = this.#requests.look(tid);
         if (status === undefined) continue;
         if (status.kind === 'event-stop') {
           stopped.add(tid);
+          standing(tid);
         } else if (status.kind !== 'exited' && status.kind !== 'killed') {
           // Signals that come first are passed on. Any stop takes the place of the one that was asked for: ask again.
           const signal = status.kind === 'signal-stop' ? status.signal : 0;

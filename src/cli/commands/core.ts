@@ -121,6 +121,10 @@ function describe(result: CoreResult, options: CoreCommandOptions): string[] {
     lines.push(`copied while it ran: ${rounds.map(({ pages }) => plural(pages, 'page')).join(', then ')}`);
   if (unreadablePages > 0)
     lines.push(`${plural(unreadablePages, 'page')} could not be read, and are zero in the file`);
+  if (result.mayBeTorn)
+    lines.push(
+      `it may be torn: ${result.doubts!.join(', and ')}; what a device writes does not show, and memory that it wrote to while the rest was copied may be older than the rest. --stop takes all at once`,
+    );
   if (options.maxPause !== undefined && pauseMs > options.maxPause)
     lines.push(`that is longer than the ${options.maxPause} ms of --max-pause`);
   return lines;
