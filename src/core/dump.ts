@@ -28,6 +28,7 @@ import {
   type LivePagemap,
   openMappedFile,
   openPagemap,
+  ProcessError,
   type ProcessHandle,
   ProcessMemory,
   ProcessStopper,
@@ -50,6 +51,7 @@ import {
   takeFacts,
   takeThreads,
 } from './notes.js';
+import { reservation } from './order.js';
 import { PageSet } from './page-set.js';
 import { type Planned, readPlan, updatePlan } from './plan.js';
 import { Presence, type RunVisitor } from './presence.js';
@@ -263,7 +265,9 @@ class Dump implements Disposable {
     this.#arch = coreArchitecture()!;
     this.#presence = new Presence(pagemap);
     this.#stopper = new ProcessStopper(pagemap.process);
-    this.#settling = new Settling(pagemap.process, this.#stopper, options.maxPauseMs);
+    this.#settling = new Settling(pagemap.process, this.#stopper, options.maxPauseMs, () =>
+      options.signal?.throwIfAborted(),
+    );
     this.#memory = new ProcessMemory(pagemap.process);
     this.#facts = beginning.facts;
     this.#filter = beginning.filter;
@@ -367,6 +371,24 @@ class Dump implements Disposable {
     this.#layout.place(start, end);
   }
 
+  /** Gives a mapping its place in the file before its neighbours behind it get theirs. */
+  #reserve(planned: Planned, hasOwnPages: () => boolean): void {
+    const range = reservation(planned, {
+      hasHeader: this.#headers.get(planned.mapping.start) !== undefined,
+      isPlacedByPages: !this.#isShared(planned) && !this.#hasFile(planned),
+      hasOwnPages,
+    });
+    if (range !== undefined) this.#layout.place(...range);
+  }
+
+  #hasOwnPages({ mapping: { start, end } }: Planned): boolean {
+    let some = false;
+    this.#presence.visit(start, end, true, () => {
+      some = true;
+    });
+    return some;
+  }
+
   /** Copies what the last round left, or all there is. Afterwards `#left` pages are left. */
   async #copyRound(tracker: WriteProtectTracker): Promise<void> {
     const begin = performance.now();
@@ -437,8 +459,21 @@ class Dump implements Disposable {
       return planned?.mapping === mapping && this.#isEarly(planned) ? planned : undefined;
     };
     let index = 0;
+    // The first time, all gets its place in the order of addresses.
+    let toReserve = this.#rounds.length === 0 ? 0 : this.#plan.length;
+    const reserveUntil = (address: number) => {
+      for (
+        ;
+        this.#plan[toReserve] !== undefined && this.#plan[toReserve]!.mapping.start <= address;
+        toReserve++
+      ) {
+        const planned = this.#plan[toReserve]!;
+        this.#reserve(planned, () => this.#hasOwnPages(planned));
+      }
+    };
     for (const part of parts) {
       const planned = plannedOf(part);
+      reserveUntil(part.start);
       while (index < written.length && written[index + 1]! <= part.start) index += 2;
       if (planned === undefined) continue;
       this.#baseline.parts(part.start, part.end, (start, end, inside) => {
@@ -462,6 +497,7 @@ class Dump implements Disposable {
         if (from >= 0) add(planned, from, last);
       });
     }
+    reserveUntil(Number.POSITIVE_INFINITY);
     for (const part of parts) if (plannedOf(part) !== undefined) this.#baseline.add(part.start, part.end);
     return { ranges, shared, bytes };
   }
@@ -843,7 +879,12 @@ class Dump implements Disposable {
       this.#round = 'stop';
       const mayRetreat =
         this.#tracker !== undefined && retreats < MOST_RETREATS && this.#rounds.length < most;
-      const { taken, pauseMs } = await this.#pause(room, mayRetreat);
+      const { taken, pauseMs } = await this.#pause(room, mayRetreat).catch(async (error: unknown) => {
+        // A thread waits for a disk, which takes longer than others are to be kept waiting: once more, later.
+        const isBusy = error instanceof ProcessError && error.reason === 'busy';
+        if (!isBusy || !mayRetreat || !(await this.#stopper.letGo())) throw error;
+        return { taken: undefined, pauseMs: 0 };
+      });
       longestMs = Math.max(longestMs, pauseMs);
       if (taken === undefined) {
         retreats++;
@@ -923,9 +964,7 @@ class Dump implements Disposable {
   /** Writes what was kept, clears what is gone, and puts the headers and notes to it. */
   async #finish(final: FinalState): Promise<{ bytes: number; storedBytes: number }> {
     const plan = this.#withoutSecrets(final.plan);
-    for (const { start, end, planned } of final.taken) this.#place(planned, start, end);
-    for (const { mapping } of new Set(final.shared.map(({ planned }) => planned)))
-      this.#layout.place(mapping.start, mapping.end);
+    this.#placeInOrder(plan, final);
     this.#clear(final);
     for (const { start, end } of final.taken) this.#copied.add(start, end);
     await this.#fill(plan);
@@ -960,6 +999,21 @@ class Dump implements Disposable {
       return { bytes: length, storedBytes: this.#file.storedBytes };
     }
     return { bytes: length, storedBytes: await sendCore(this.#file, length, file, compress, signal) };
+  }
+
+  /** Gives all that was found at the stop, or the whole of it when nothing was copied before, its place. */
+  #placeInOrder(plan: readonly Planned[], { taken, shared }: FinalState): void {
+    const hasShared = new Set(shared.map(({ planned }) => planned.mapping.start));
+    let index = 0;
+    for (const planned of plan) {
+      const { start, end } = planned.mapping;
+      const first = index;
+      while (index < taken.length && taken[index]!.start < end) index++;
+      const isTaken = index > first;
+      if (!this.#isShared(planned) || hasShared.has(start))
+        this.#reserve(planned, () => isTaken || this.#copied.some(start, end));
+      for (const part of taken.slice(first, index)) this.#place(part.planned, part.start, part.end);
+    }
   }
 
   /** Mappings may have been marked as not to be dumped in the end: that could not be asked at the stop. */

@@ -53,6 +53,7 @@ export class Settling {
   readonly #handle: ProcessHandle;
   readonly #stopper: ProcessStopper;
   readonly #mostWaitMs: number;
+  readonly #check: () => void;
   readonly #doubts = new Set<string>();
   /** Seen once, they may have more under way than shows. */
   #direct = false;
@@ -65,7 +66,14 @@ export class Settling {
   /** The longest stop, milliseconds. */
   stopMs = 0;
 
-  constructor(handle: ProcessHandle, stopper: ProcessStopper, maxPauseMs: number | undefined) {
+  /** @param check throws when the work is to end */
+  constructor(
+    handle: ProcessHandle,
+    stopper: ProcessStopper,
+    maxPauseMs: number | undefined,
+    check: () => void,
+  ) {
+    this.#check = check;
     this.#handle = handle;
     this.#stopper = stopper;
     this.#mostWaitMs = Math.min(maxPauseMs ?? MOST_WAIT_MS, MOST_WAIT_MS);
@@ -106,10 +114,10 @@ export class Settling {
     const isFirst = this.#isFirst;
     this.#isFirst = false;
     if (!this.#direct) return [];
-    let settled = this.#tryOnce(io);
+    let settled = await this.#tryOnce(io);
     for (let tries = 1; !settled && isFirst && io.counted && tries < FIRST_TRIES; tries++) {
       await sleep(this.#mostWaitMs / 2);
-      settled = this.#tryOnce(io);
+      settled = await this.#tryOnce(io);
     }
     if (settled) {
       const before = this.#unsettled;
@@ -125,9 +133,9 @@ export class Settling {
     return [];
   }
 
-  #tryOnce(io: DirectIo): boolean {
+  async #tryOnce(io: DirectIo): Promise<boolean> {
     if (!this.#asynchronous || (io.asynchronous && io.idle)) {
-      this.#stopper.passThrough();
+      await this.#stopper.passThrough(this.#check);
       // A request that was made meanwhile has pinned its pages meanwhile: they will be reported.
       return true;
     }

@@ -6,6 +6,7 @@
  * one stands still, however that comes about, the kernel lets it run on.
  */
 import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as later } from 'node:timers/promises';
 import { errnoNumber, PagemapError } from '../abi/index.js';
 import {
   __WALL,
@@ -32,6 +33,9 @@ const DEFAULT_PATIENCE_MS = 1000;
 
 /** How often, in milliseconds, threads are looked after that could not be stopped in time. */
 const LINGER_MS = 5;
+
+/** The longest that is waited for them, milliseconds. */
+const MOST_LINGER_MS = 30_000;
 
 const ESRCH = errnoNumber('ESRCH')!;
 const ECHILD = errnoNumber('ECHILD')!;
@@ -216,6 +220,8 @@ export class ProcessStopper {
   readonly #patienceMs: number;
   readonly #requests: Requests;
   readonly #arch: TracedArchitecture;
+  /** Threads to be let go as soon as they stop. */
+  readonly #lingering = new Set<number>();
 
   /** @throws ProcessError for a process that cannot be stopped, as far as that shows beforehand */
   constructor(handle: ProcessHandle, options: StopOptions = {}) {
@@ -284,9 +290,34 @@ export class ProcessStopper {
    * Waits until each thread has left the system call that it is in now, or waits in one that does nothing meanwhile. To see
    * that, threads that may be at work are stopped and let go at once, each for itself.
    *
+   * @param check called while a thread takes longer than that; what it throws ends the waiting
    * @throws ProcessError as `stop`
    */
-  passThrough(): void {
+  async passThrough(check: () => void = () => undefined): Promise<void> {
+    try {
+      this.#passThrough();
+    } catch (error) {
+      if (!(error instanceof ProcessError) || error.reason !== 'busy') throw error;
+      // It waits for a disk. As soon as it stops it is let go, and that is all that was wanted.
+      if (!(await this.letGo(check))) throw error;
+    }
+  }
+
+  /**
+   * Waits until those threads are let go that could not be stopped in time.
+   *
+   * @returns false when that takes too long
+   */
+  async letGo(check: () => void = () => undefined): Promise<boolean> {
+    for (const begin = performance.now(); this.#lingering.size > 0; ) {
+      if (performance.now() - begin > MOST_LINGER_MS) return false;
+      await later(LINGER_MS);
+      check();
+    }
+    return true;
+  }
+
+  #passThrough(): void {
     const waiting = new Set<number>();
     const stopped = new Set<number>();
     const since = performance.now();
@@ -406,7 +437,9 @@ export class ProcessStopper {
    * Lets go of threads as soon as they stop, which only stopped ones can be let go; the end of this process does, too.
    * Those that they have made meanwhile are traced from birth.
    */
-  #linger(waiting: Set<number>): void {
+  #linger(threads: ReadonlySet<number>): void {
+    const waiting = this.#lingering;
+    for (const tid of threads) waiting.add(tid);
     const look = () => {
       this.#addTraced(waiting);
       for (const tid of waiting) {
