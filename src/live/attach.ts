@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { errnoName, errnoNumber, PagemapError } from '../abi/index.js';
 import { parseStatus } from '../proc/index.js';
 import type { AttachReply } from './attacher.js';
+import { explainFreezer, freezerOf } from './frozen.js';
 import { lastError, libc } from './libc.js';
 import { explainRefusal, FILTER_ADVICE, isFiltered } from './permission.js';
 import { ProcessError, type ProcessHandle, type ProcessProblem } from './process.js';
@@ -132,10 +133,9 @@ function problem(handle: ProcessHandle, reply: AttachReply & { ok: false }): Err
     case 'ended':
       return make('ended', 'the process has ended');
     case 'busy':
-      return make(
-        'busy',
-        `${reply.detail}: it may wait for a disk or for a child that it made by vfork; nothing was changed, try again`,
-      );
+      return make('busy', reply.detail);
+    case 'frozen':
+      return make('frozen', reply.detail);
     case 'architecture':
       return make('architecture', reply.detail);
     case 'seccomp':
@@ -203,6 +203,11 @@ export class Attacher implements AsyncDisposable {
   static async start(handle: ProcessHandle, options: AttachOptions = {}): Promise<Attacher> {
     const { syscall, numbers } = libc();
     checkTarget(handle, tracedArchitecture());
+    const freezer = freezerOf(handle.path('.'));
+    if (freezer !== undefined) {
+      const action = `attach to process ${handle.pid}`;
+      throw new ProcessError('frozen', handle.pid, explainFreezer(freezer), action);
+    }
     const folder = openSync(handle.path('.'), constants.O_RDONLY | constants.O_DIRECTORY);
     let pidfd = -1;
     try {

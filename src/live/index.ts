@@ -16,6 +16,7 @@ export {
 } from './fallback/knowledge.js';
 export { FallbackPagemap } from './fallback/pagemap.js';
 export { linkDescriptor, punchHole } from './files.js';
+export { type Freezer, freezerOf } from './frozen.js';
 export { holesAreWritten } from './holes.js';
 export { lockFile } from './lock.js';
 

@@ -26,7 +26,9 @@ export type ProcessProblem =
   /** It would be killed, or told, for a system call that is run in it. */
   | 'seccomp'
   /** It did not come to a point where it could be stopped. */
-  | 'busy';
+  | 'busy'
+  /** Its control group is frozen. */
+  | 'frozen';
 
 const PROBLEM_ERRNO: Readonly<Record<ProcessProblem, string>> = {
   'not-found': 'ESRCH',
@@ -39,6 +41,7 @@ const PROBLEM_ERRNO: Readonly<Record<ProcessProblem, string>> = {
   architecture: 'ENOEXEC',
   seccomp: 'EACCES',
   busy: 'ETIMEDOUT',
+  frozen: 'EBUSY',
 };
 
 /** A process that cannot be looked at: `reason` says why, `hint` what to do. */

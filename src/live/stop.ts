@@ -24,6 +24,7 @@ import {
 import { PTRACE_DETACH, PTRACE_INTERRUPT, PTRACE_SEIZE } from '../abi/syscalls.js';
 import { parseStatus } from '../proc/index.js';
 import { checkTarget, permissionProblem } from './attach.js';
+import { explainFreezer, explainWaiting, freezerOf } from './frozen.js';
 import { type Libc, libc } from './libc.js';
 import { ProcessError, type ProcessHandle } from './process.js';
 import { sleep, type TracedArchitecture, TraceError, TraceeGone, tracedArchitecture } from './ptrace.js';
@@ -255,6 +256,7 @@ export class ProcessStopper {
    */
   stop(): StoppedProcess {
     const handle = this.#handle;
+    this.#checkFrozen();
     const stopped = new Set<number>();
     const waiting = new Set<number>();
     const since = performance.now();
@@ -346,6 +348,14 @@ export class ProcessStopper {
     }
   }
 
+  /** Told at once where a stop cannot come about. */
+  #checkFrozen(): void {
+    const freezer = freezerOf(this.#handle.path('.'));
+    if (freezer?.version !== 1) return;
+    const action = `stop process ${this.#handle.pid}`;
+    throw new ProcessError('frozen', this.#handle.pid, explainFreezer(freezer), action);
+  }
+
   #tids(): number[] {
     try {
       return this.#list();
@@ -421,10 +431,14 @@ export class ProcessStopper {
       const now = performance.now();
       if (now - since > this.#patienceMs) {
         const [tid] = waiting;
+        const folder = this.#handle.path('.');
+        const freezer = freezerOf(folder);
         throw new ProcessError(
-          'busy',
+          freezer === undefined ? 'busy' : 'frozen',
           this.#handle.pid,
-          `thread ${tid} did not stop within ${this.#patienceMs} ms: it may wait for a disk or for a child that it made by vfork; nothing was changed, try again`,
+          freezer === undefined
+            ? `thread ${tid} did not stop within ${this.#patienceMs} ms: ${explainWaiting(folder, tid!)}`
+            : explainFreezer(freezer),
           `stop process ${this.#handle.pid}`,
         );
       }
