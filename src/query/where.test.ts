@@ -206,7 +206,7 @@ describe('refusals', () => {
   const GRAMMAR =
     'A filter is made of categories, ! (not), & (and), | (or) and parentheses: written & !file & (present | swapped)';
   const LIST =
-    'The categories are wpallowed, written, file, present, swapped, pfnzero, huge, softdirty, guard';
+    'The categories are wpallowed, written, file, present, swapped, pfnzero, huge, softdirty, guard, accessed';
   const BETWEEN = 'Write & for pages that are both, | for pages that are either';
 
   /** The problem, the expression, the marks below it, the remedy. */
@@ -434,7 +434,7 @@ describe('formatWhere', () => {
     }
   });
 
-  it.each([0x200, -1, 1.5, Number.NaN])('refuses %d, which is no set of categories', (mask) => {
+  it.each([0x400, -1, 1.5, Number.NaN])('refuses %d, which is no set of categories', (mask) => {
     expect(() => formatWhere({ categoryAnyofMask: mask })).toThrow(RangeError);
     expect(() => formatWhere({ categoryMask: mask })).toThrow(`Cannot format categoryMask ${mask}`);
   });
