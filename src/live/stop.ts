@@ -22,10 +22,11 @@ import {
 } from '../abi/ptrace.js';
 import { PTRACE_DETACH, PTRACE_INTERRUPT, PTRACE_SEIZE } from '../abi/syscalls.js';
 import { parseStatus } from '../proc/index.js';
+import type { TracedArchitecture } from './architecture.js';
 import { checkTarget, permissionProblem } from './attach.js';
 import { type Libc, libc } from './libc.js';
 import { ProcessError, type ProcessHandle } from './process.js';
-import { sleep, type TracedArchitecture, TraceError, TraceeGone, tracedArchitecture } from './ptrace.js';
+import { sleep, TraceError, TraceeGone, tracedArchitecture } from './ptrace.js';
 
 /** Milliseconds to wait for all threads to stop. */
 const DEFAULT_PATIENCE_MS = 1000;

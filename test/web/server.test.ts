@@ -7,7 +7,7 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
-import type { PageModel, StreamMessage } from '../../src/web/model.js';
+import type { PageModel, StreamMessage } from '../../src/model/index.js';
 import { PageServer, Stream } from '../../src/web/server.js';
 import { openDescriptors } from '../support/descriptors.js';
 import { testWhere } from '../support/needs.js';
