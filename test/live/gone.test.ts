@@ -2,11 +2,19 @@
  * Every way in which a process can go away, before, between and during calls, on kernels that say so and on those that find
  * nothing: always the same error.
  */
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, vi } from 'vitest';
-import { PAGE_IS_PRESENT, type Region, RegionBuffer, USER_SPACE_END } from '../../src/abi/index.js';
+import {
+  PAGE_IS_PRESENT,
+  PAGE_SIZE,
+  type Region,
+  RegionBuffer,
+  USER_SPACE_END,
+} from '../../src/abi/index.js';
 import { mapsCommand } from '../../src/cli/commands/maps.js';
 import { scanCommand } from '../../src/cli/commands/scan.js';
 import { EXIT, type ExitCode, exitCodeOf } from '../../src/cli/exit.js';
@@ -15,12 +23,14 @@ import { dumpCore } from '../../src/core/index.js';
 import {
   FallbackPagemap,
   IoctlPagemap,
+  isEnded,
   type LivePagemap,
   mappingPageSize,
   mappingsCover,
   ProcessError,
   ProcessHandle,
   type Provider,
+  stopProcess,
 } from '../../src/live/index.js';
 import { regions } from '../../src/query/index.js';
 import { takeLayout } from '../../src/record/layout.js';
@@ -28,6 +38,7 @@ import { type ProcessTracker, trackByProtection } from '../../src/track/process.
 import { Layout } from '../../src/web/layout.js';
 import { type Answer, kernel, startDoomed, type Way } from '../support/gone.js';
 import { testWhere } from '../support/needs.js';
+import { startTarget, type Target } from '../support/target.js';
 
 vi.mock('node:fs', async (original) => (await import('../support/gone.js')).mockFs(await original()));
 vi.mock('../../src/live/libc.js', async (original) =>
@@ -174,6 +185,91 @@ describe('an open address space that is gone', () => {
       expect(await problemOf(() => handle.read('maps'))).toMatchObject({ reason: 'ended' });
     }
   });
+});
+
+describe('threads', () => {
+  const HOW = ANSWERS.flatMap((answer) => PROVIDERS.map((provider) => ({ answer, provider })));
+  const compiled = testWhere('pagemap-scan', 'compiler');
+  const stateOf = (pid: number) => /^State:\s+(\S)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+
+  async function untilLeaderless({ pid }: Target): Promise<void> {
+    while (stateOf(pid) !== 'Z') await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+
+  compiled.each(HOW)(
+    'the main one has ended, others have not: $provider, $answer',
+    async ({ provider, answer }) => {
+      kernel.answer = answer;
+      await using target = await startTarget('leaderless', [], { flags: ['-pthread'] });
+      await untilLeaderless(target);
+      using pagemap = openBy(provider, target.pid);
+      lookAt(pagemap);
+      expect(pagemap.ended).toBe(false);
+      expect(pagemap.process.commandLine()).toMatch(/leaderless$/);
+      const { start, end } = pagemap.mappings()[0]!;
+      expect(mappingsCover(pagemap.process, start, end)).toBe(true);
+      target.child.kill('SIGKILL');
+      while (!pagemap.ended) await new Promise((resolve) => setTimeout(resolve, 1));
+      const ended = { reason: 'ended', hint: 'the process has ended' };
+      for (const ask of [() => lookAt(pagemap), () => pagemap.checkAlive(), () => pagemap.mappings()])
+        expect(await problemOf(ask)).toMatchObject(ended);
+    },
+  );
+
+  compiled.each(HOW)(
+    'the main one ends between two calls: $provider, $answer',
+    async ({ provider, answer }) => {
+      kernel.answer = answer;
+      await using target = await startTarget('leaderless', ['wait'], { flags: ['-pthread'] });
+      using pagemap = openBy(provider, target.pid);
+      lookAt(pagemap);
+      target.child.stdin.write('x');
+      await untilLeaderless(target);
+      lookAt(pagemap);
+      const { start, end } = pagemap.mappings()[0]!;
+      expect(mappingPageSize(pagemap.process, start, end)).toBe(PAGE_SIZE);
+    },
+  );
+
+  live('one that is killed while it stands still does not stay a zombie', async () => {
+    await using doomed = await startDoomed('reaped');
+    using handle = new ProcessHandle(doomed.pid);
+    {
+      using stopped = stopProcess(handle);
+      expect(stopped.tids).toEqual([doomed.pid]);
+      doomed.end();
+    }
+    // Its parent hears of it once its tracer has, which is this program, and goes on.
+    while (existsSync(`/proc/${doomed.pid}`)) await new Promise((resolve) => setTimeout(resolve, 1));
+  });
+});
+
+describe('a process that goes away during a call', () => {
+  testWhere('pagemap-scan', 'compiler').each(PROVIDERS)(
+    '%s: all that there is, or nothing',
+    async (provider) => {
+      const pages = 100_000;
+      await using target = await startTarget('target', [pages]);
+      using pagemap = openBy(provider, target.pid);
+      const buffer = new RegionBuffer(pages);
+      const request = { ...everything, start: target.start, end: target.end };
+      const whole = pagemap.scan(request, buffer).regions;
+      expect(whole).toBeGreaterThan(pages / 4);
+      const killer = spawn('sh', ['-c', `sleep 0.2; kill -KILL ${target.pid}`]);
+      const exited = once(killer, 'exit');
+      const seen = new Set<number | string>();
+      do {
+        try {
+          seen.add(pagemap.scan(request, buffer).regions);
+        } catch (error) {
+          if (!isEnded(error)) throw error;
+          seen.add(error.reason);
+        }
+      } while (!pagemap.ended);
+      await exited;
+      expect([whole, 0, 'ended']).toEqual(expect.arrayContaining([...seen]));
+    },
+  );
 });
 
 describe('a process that goes away before any one of the calls', () => {
