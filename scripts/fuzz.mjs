@@ -1,10 +1,9 @@
 // Compares the simulator with the running kernel on generated scenarios:
-//   npm run fuzz -- --minutes N [--seed S] [--kind K] [--count N] [--profile RELEASE] [--set PROPERTY=VALUE] [--save]
-// --set changes a property of the profile: --set hasZeroPage=false for a kernel that has no shared zero page.
+//   npm run fuzz -- --minutes N [--seed S] [--kind K] [--count N] [--profile RELEASE] [--save]
+// The simulator is as this kernel is, which is measured, or as a named one (--profile).
 // Needs root, 64 free 2 MiB pages (kinds hugetlb, mixed) and swap on zram (swap, mixed). With --save, a scenario on
 // which they disagree is written to test/traces, with the kernel's answers.
 import { appendFileSync, mkdirSync } from 'node:fs';
-import { release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -14,7 +13,7 @@ import {
   formatScenario,
   generateScenario,
   KernelBackend,
-  profileFor,
+  measureProfile,
   SCENARIO_KINDS,
 } from '../dist/scenario/index.js';
 import { KERNEL_PROFILES } from '../dist/sim/index.js';
@@ -26,22 +25,19 @@ const { values } = parseArgs({
     count: { type: 'string', default: '1000000000' },
     kind: { type: 'string', multiple: true },
     profile: { type: 'string' },
-    set: { type: 'string', multiple: true, default: [] },
     failures: { type: 'string', default: '5' },
     save: { type: 'boolean', default: false },
   },
 });
-/** What one `--set` says, as a part of a profile. */
-function setting(text, known) {
-  const [name, value] = text.split('=');
-  if (typeof known[name] !== 'boolean' || !['true', 'false'].includes(value)) {
-    throw new Error(`Cannot set ${text}: it is no PROPERTY=true or PROPERTY=false of a profile`);
-  }
-  return { [name]: value === 'true' };
+const measured = values.profile === undefined ? await measureProfile() : undefined;
+for (const { scenario } of measured?.unexplained ?? []) {
+  console.log(`An answer that no known kernel gives:\n${scenario.replace(/^/gm, '    | ')}`);
 }
-
-const named = KERNEL_PROFILES[values.profile ?? profileFor(release())];
-const profile = Object.assign({ ...named }, ...values.set.map((text) => setting(text, named)));
+const profile = measured?.profile ?? KERNEL_PROFILES[values.profile];
+if (profile === undefined)
+  throw new Error(`There is no profile ${values.profile}, only ${Object.keys(KERNEL_PROFILES).join(', ')}`);
+/** Whose traces a difference belongs to. */
+const nearest = measured?.nearest ?? values.profile;
 const { tracksSoftDirty } = profile;
 const kinds = values.kind ?? SCENARIO_KINDS.filter((kind) => kind !== 'softdirty' || tracksSoftDirty);
 const firstSeed = Number(values.seed);
@@ -75,7 +71,7 @@ for (; seed < firstSeed + Number(values.count) && Date.now() < deadline; seed++)
     failures++;
     console.log(formatScenario(difference.scenario, difference.answers).replace(/^/gm, '    | '));
     if (values.save) {
-      const folder = join(dirname(fileURLToPath(import.meta.url)), '..', 'test', 'traces', profile.name);
+      const folder = join(dirname(fileURLToPath(import.meta.url)), '..', 'test', 'traces', nearest);
       mkdirSync(folder, { recursive: true });
       appendFileSync(join(folder, 'found.jsonl'), formatScenario(difference.scenario, difference.answers));
     }

@@ -40,6 +40,7 @@ export {
 export { allowTracing, hiddenHint, onlyAncestorsTrace, replaceProgram } from './permission.js';
 export {
   findProcesses,
+  isEnded,
   ProcessError,
   ProcessHandle,
   type ProcessMatch,

@@ -1,5 +1,5 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-import { closeSync, readSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import {
   CATEGORIES,
   errnoNumber,
@@ -19,7 +19,7 @@ import {
 import type { Mapping } from '../proc/index.js';
 import { FallbackPagemap } from './fallback/pagemap.js';
 import { type Libc, libc } from './libc.js';
-import { checkAddressSpace, ProcessHandle } from './process.js';
+import { endedError, hasAddressSpace, ProcessHandle, readPagemap } from './process.js';
 
 const AT = Object.fromEntries(
   PM_SCAN_ARG.fields.map((field) => [field, PM_SCAN_ARG.offset[field] / 4]),
@@ -42,7 +42,13 @@ export const PROVIDER_VARIABLE = 'PMSCAN_PROVIDER';
 /** Who answers scans: the PAGEMAP_SCAN ioctl, or this library from what /proc/PID tells. */
 export type Provider = 'ioctl' | 'fallback';
 
-/** A process's address space, whoever answers. */
+/**
+ * A process's address space, whoever answers.
+ *
+ * Of one that is gone, because the process has ended or has replaced it by exec, `scan` throws ProcessError 'ended' where the
+ * kernel says so (Linux 7.3), and finds nothing, without an error, on kernels before. {@link checkAlive} after the last scan
+ * throws the same error on all of them: what was found before it is then of a process that was there to the end.
+ */
 export interface LivePagemap extends Pagemap, Disposable {
   readonly provider: Provider;
   readonly process: ProcessHandle;
@@ -60,16 +66,19 @@ export interface LivePagemap extends Pagemap, Disposable {
    * @returns how many pages were read: fewer at the end of the address space, 0 when the process has ended
    */
   readWords(start: number, words: Uint32Array): number;
-  /** The process's mappings, in address order. A snapshot: the process may change them at any moment. */
-  mappings(): Mapping[];
   /**
-   * True when the address space is gone: the process has ended, or has replaced it by exec. A scan then finds nothing and
-   * says so without an error, which is why whoever reports a scan asks here afterwards.
+   * The process's mappings, in address order. A snapshot: the process may change them at any moment.
+   *
+   * @throws ProcessError 'ended' when the process has ended; after exec these are the new program's
    */
+  mappings(): Mapping[];
+  /** True when the address space is gone: the process has ended, or has replaced it by exec. */
   readonly ended: boolean;
   /** @throws ProcessError 'ended' when the address space is gone */
   checkAlive(): void;
 }
+
+const ESRCH = errnoNumber('ESRCH')!;
 
 const isInteger = (value: number | bigint) => typeof value === 'bigint' || Number.isInteger(value);
 
@@ -102,7 +111,7 @@ export class IoctlPagemap implements LivePagemap {
     this.process = process;
     this.#argAddress = this.#libc.address(this.#arg);
     this.#disabled = ioctlDisabled();
-    this.#fd = process.open('pagemap');
+    this.#fd = process.openPagemap();
   }
 
   get pid(): number {
@@ -153,7 +162,8 @@ export class IoctlPagemap implements LivePagemap {
       const errno = this.#libc.errno();
       // The kernel writes walk_end back only once its checks of the arguments are over.
       const walkEnd = loadU64(words, AT.walk_end);
-      throw scanError(errno, request, walkEnd === NOT_WRITTEN ? undefined : walkEnd, this.pid);
+      const error = scanError(errno, request, walkEnd === NOT_WRITTEN ? undefined : walkEnd, this.pid);
+      throw errno === ESRCH ? endedError(this.process, error) : error;
     }
     if (output !== null) output.length = regions;
     return { regions, walkEnd: loadU64(words, AT.walk_end) };
@@ -184,10 +194,13 @@ export class IoctlPagemap implements LivePagemap {
     return this.#lastAddress;
   }
 
+  #checkOpen(range: { start: number; end: number } = { start: 0, end: 0 }): void {
+    if (!this.#open) throw scanError(errnoNumber('EBADF')!, range, undefined, this.pid);
+  }
+
   readWords(start: number, words: Uint32Array): number {
-    if (!this.#open) throw scanError(errnoNumber('EBADF')!, { start, end: start }, undefined, this.pid);
-    const bytes = readSync(this.#fd, words, 0, words.byteLength, (start / 4096) * 8);
-    return bytes / 8;
+    this.#checkOpen({ start, end: start });
+    return readPagemap(this.#fd, words, start) / 8;
   }
 
   mappings(): Mapping[] {
@@ -195,12 +208,12 @@ export class IoctlPagemap implements LivePagemap {
   }
 
   get ended(): boolean {
-    // Reading the word of page 0 works in every address space, mapped or not, and gives nothing without one.
-    return this.readWords(0, new Uint32Array(2)) === 0;
+    this.#checkOpen();
+    return !hasAddressSpace(this.#fd);
   }
 
   checkAlive(): void {
-    if (this.ended) checkAddressSpace(this.process);
+    if (this.ended) throw endedError(this.process);
   }
 
   [Symbol.dispose](): void {
@@ -270,7 +283,7 @@ export function chooseProvider(): Provider {
  * Needs what reading /proc/PID/maps needs: to be the process's user (and the process dumpable), or CAP_SYS_PTRACE.
  *
  * @param pid a process number, or 'self'
- * @throws ProcessError 'not-found', 'zombie', 'kernel-thread', 'not-permitted'
+ * @throws ProcessError 'not-found', 'zombie', 'ended', 'kernel-thread', 'not-permitted'
  * @throws PagemapError ENOSYS where this is no Linux or koffi is missing
  * @example
  * ```ts

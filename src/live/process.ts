@@ -1,7 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Finding and holding a process by its /proc folder. */
-import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { errnoNumber, PagemapError } from '../abi/index.js';
+import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync, readSync } from 'node:fs';
+import { errnoNumber, PAGE_SIZE, PagemapError } from '../abi/index.js';
 import { type Mapping, PF_KTHREAD, parseMaps, parseStatStartTime, parseStatus } from '../proc/index.js';
 import { hiddenHint, inUserNamespace } from './permission.js';
 
@@ -71,6 +71,15 @@ function codeOf(error: unknown): string | undefined {
   return (error as NodeJS.ErrnoException | undefined)?.code;
 }
 
+/** Files that tell of memory: those of a thread that has ended tell nothing, though other threads may still use it. */
+const MEMORY_FILES: ReadonlySet<string> = new Set(
+  'auxv clear_refs cmdline environ exe maps mem numa_maps pagemap smaps smaps_rollup'.split(' '),
+);
+/** What every process with memory has something in. */
+const NEVER_EMPTY: ReadonlySet<string> = new Set(['maps', 'smaps']);
+/** As if the kernel had said so. */
+const NO_MEMORY = { code: 'ESRCH' };
+
 /**
  * A process, held by a descriptor of its /proc folder: when the process ends, reads fail, even if its number has
  * been given to another process since.
@@ -78,6 +87,10 @@ function codeOf(error: unknown): string | undefined {
 export class ProcessHandle implements Disposable {
   readonly pid: number;
   readonly #folder: number;
+  /** The thread by which its memory is reached, once the main one has ended. */
+  #thread: number | undefined;
+  /** It had memory when it was looked at: from here on it is not a zombie that we came upon, but a process that has ended. */
+  #hadMemory = false;
   #open = true;
 
   /** @throws ProcessError 'not-found' */
@@ -105,7 +118,8 @@ export class ProcessHandle implements Disposable {
         hint: 'this handle was disposed',
       });
     }
-    return `/proc/self/fd/${this.#folder}/${file}`;
+    const thread = this.#thread === undefined || !MEMORY_FILES.has(file) ? '' : `task/${this.#thread}/`;
+    return `/proc/self/fd/${this.#folder}/${thread}${file}`;
   }
 
   /**
@@ -113,12 +127,20 @@ export class ProcessHandle implements Disposable {
    * @throws ProcessError with the reason, found by looking at what the process has become
    */
   read(file: string): Uint8Array {
+    const action = `read /proc/${this.pid}/${file}`;
     const path = this.path(file);
+    let bytes: Uint8Array;
     try {
-      return readFileSync(path);
+      bytes = readFileSync(path);
     } catch (error) {
-      throw this.problem(error, `read /proc/${this.pid}/${file}`);
+      if (this.#isElsewhere(file)) return this.read(file);
+      throw this.problem(error, action);
     }
+    if (bytes.length > 0) return bytes;
+    if (this.#isElsewhere(file)) return this.read(file);
+    // Kernels tell of missing memory by an error or by nothing, each file in its own way.
+    if (NEVER_EMPTY.has(file)) throw this.problem(NO_MEMORY, action);
+    return bytes;
   }
 
   /** Opens one of its /proc files for reading; the caller closes the descriptor. */
@@ -127,7 +149,58 @@ export class ProcessHandle implements Disposable {
     try {
       return openSync(path, constants.O_RDONLY);
     } catch (error) {
+      if (this.#isElsewhere(file)) return this.open(file);
       throw this.problem(error, `open /proc/${this.pid}/${file}`);
+    }
+  }
+
+  /**
+   * Opens /proc/PID/pagemap for reading; the caller closes the descriptor.
+   *
+   * @throws ProcessError as `open`, and where the kernel opens it although there is no address space behind it
+   */
+  openPagemap(): number {
+    const fd = this.open('pagemap');
+    if (hasAddressSpace(fd)) {
+      this.#hadMemory = true;
+      return fd;
+    }
+    closeSync(fd);
+    if (this.#isElsewhere('pagemap')) return this.openPagemap();
+    throw this.problem(NO_MEMORY, `open /proc/${this.pid}/pagemap`);
+  }
+
+  #isElsewhere(file: string): boolean {
+    return MEMORY_FILES.has(file) && this.changeThread();
+  }
+
+  /**
+   * Where the thread has ended by which the memory is reached, the main one at first, looks for another.
+   *
+   * @returns false when there is none, and when it has not ended: `path`, `read` and `open` are as before
+   */
+  changeThread(): boolean {
+    if (!this.#open || this.#isRunning(this.#thread ?? this.pid)) return false;
+    const thread = this.#threads().find((tid) => this.#isRunning(tid));
+    if (thread === undefined) return false;
+    this.#thread = thread;
+    return true;
+  }
+
+  #threads(): number[] {
+    try {
+      return readdirSync(this.path('task')).map(Number);
+    } catch {
+      return [];
+    }
+  }
+
+  #isRunning(tid: number): boolean {
+    try {
+      const { state } = parseStatus(readFileSync(this.path(`task/${tid}/status`)));
+      return state !== 'Z' && state !== 'X';
+    } catch {
+      return false;
     }
   }
 
@@ -158,8 +231,11 @@ export class ProcessHandle implements Disposable {
       if (flags & PF_KTHREAD)
         return make('kernel-thread', 'it is a kernel thread, which has no memory of its own');
       const { state } = parseStatus(readFileSync(this.path('status')));
-      if (state === 'Z' || state === 'X') {
-        return make('zombie', 'it has exited and only waits for its parent to take note');
+      const isDead = state === 'Z' || state === 'X';
+      if (isDead && !this.#threads().some((tid) => this.#isRunning(tid))) {
+        return this.#hadMemory
+          ? make('ended', 'the process has ended')
+          : make('zombie', 'it has exited and only waits for its parent to take note');
       }
     } catch {
       return make('ended', 'the process has ended');
@@ -185,16 +261,40 @@ export class ProcessHandle implements Disposable {
   }
 }
 
-/** @throws ProcessError 'ended' for a process whose address space was found to be gone */
-export function checkAddressSpace(handle: ProcessHandle): never {
+/**
+ * Reads words of /proc/PID/pagemap, one u64 a page, from `start` (bytes) on.
+ *
+ * @returns how many bytes: 0 where the address space is gone, whether the kernel says so by an error or finds nothing
+ */
+export function readPagemap(fd: number, words: Uint32Array, start: number): number {
+  try {
+    return readSync(fd, words, 0, words.byteLength, (start / PAGE_SIZE) * 8);
+  } catch (error) {
+    if (codeOf(error) === 'ESRCH') return 0;
+    throw error;
+  }
+}
+
+/** Whether there is an address space behind a descriptor of /proc/PID/pagemap. */
+export function hasAddressSpace(fd: number): boolean {
+  // Reading the word of page 0 works in every address space, mapped or not, and gives nothing without one.
+  return readPagemap(fd, new Uint32Array(2), 0) > 0;
+}
+
+/** The error for a process whose address space was found to be gone, however that was found. */
+export function endedError(handle: ProcessHandle, cause?: unknown): ProcessError {
   let hint = 'the process has ended';
   try {
-    handle.read('stat');
     if (handle.mappings().length > 0) hint = 'the process has replaced its program (exec)';
   } catch {
     // Gone for good: the first hint holds.
   }
-  throw new ProcessError('ended', handle.pid, hint, `scan process ${handle.pid} to the end`);
+  return new ProcessError('ended', handle.pid, hint, `scan process ${handle.pid} to the end`, cause);
+}
+
+/** Whether an error says that the process has ended, or has replaced its program, while it was looked at. */
+export function isEnded(error: unknown): error is ProcessError {
+  return error instanceof ProcessError && error.reason === 'ended';
 }
 
 /** A process as a search result. */

@@ -1,24 +1,47 @@
 /** Single mappings of a process, without the text of all of them. */
 import { closeSync } from 'node:fs';
-import { loadU64, storeU64 } from '../abi/index.js';
+import { errnoNumber, loadU64, PagemapError, storeU64 } from '../abi/index.js';
 import { PROCMAP_QUERY, PROCMAP_QUERY_COVERING_OR_NEXT_VMA, PROCMAP_QUERY_STRUCT } from '../abi/procmap.js';
 import { parseSmaps } from '../proc/index.js';
-import { libc } from './libc.js';
-import type { ProcessHandle } from './process.js';
+import { lastError, libc } from './libc.js';
+import { ProcessError, type ProcessHandle } from './process.js';
 
 const { offset: AT, sizeBytes } = PROCMAP_QUERY_STRUCT;
 const block = new ArrayBuffer(sizeBytes);
 const words = new Uint32Array(block);
 
-/** Asks for the mapping at `address`, or the next one above; false when there is none, undefined without the ioctl. */
+const ENOENT = errnoNumber('ENOENT')!;
+const ESRCH = errnoNumber('ESRCH')!;
+
+/**
+ * Asks for the mapping at `address`, or the next one above; false when there is none, undefined without the ioctl.
+ *
+ * @throws PagemapError ESRCH when there is no address space any more
+ */
 function query(fd: number, address: number): boolean | undefined {
   words.fill(0);
   storeU64(words, AT.size / 4, sizeBytes);
   storeU64(words, AT.query_flags / 4, PROCMAP_QUERY_COVERING_OR_NEXT_VMA);
   storeU64(words, AT.query_addr / 4, address);
   if (libc().ioctl(fd, PROCMAP_QUERY, libc().address(block)) >= 0) return true;
-  // ENOENT: nothing from there on. ESRCH: no address space any more.
-  return libc().errno() === 2 || libc().errno() === 3 ? false : undefined;
+  const errno = libc().errno();
+  if (errno === ESRCH) throw lastError('look at a mapping', 'ioctl(PROCMAP_QUERY)');
+  return errno === ENOENT ? false : undefined;
+}
+
+/** Asks by way of a descriptor of the process's maps. */
+function withMaps<T>(handle: ProcessHandle, ask: (fd: number) => T): T {
+  const fd = handle.open('maps');
+  try {
+    return ask(fd);
+  } catch (error) {
+    if (!(error instanceof PagemapError) || error.errno !== ESRCH || error instanceof ProcessError)
+      throw error;
+    if (handle.changeThread()) return withMaps(handle, ask);
+    throw handle.problem(error, `look at the mappings of process ${handle.pid}`);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /**
@@ -26,9 +49,8 @@ function query(fd: number, address: number): boolean | undefined {
  * there are several mappings, 0 where there is none.
  */
 export function mappingPageSize(handle: ProcessHandle, start: number, end: number): number {
-  let largest = 0;
-  const fd = handle.open('maps');
-  try {
+  return withMaps(handle, (fd) => {
+    let largest = 0;
     for (let at = start; at < end; ) {
       const found = query(fd, at);
       if (found === undefined) return pageSizeFromSmaps(handle, start, end);
@@ -36,10 +58,8 @@ export function mappingPageSize(handle: ProcessHandle, start: number, end: numbe
       largest = Math.max(largest, loadU64(words, AT.vma_page_size / 4));
       at = loadU64(words, AT.vma_end / 4);
     }
-  } finally {
-    closeSync(fd);
-  }
-  return largest;
+    return largest;
+  });
 }
 
 /** Before Linux 6.11. Slow, because smaps counts the pages of every mapping. */
@@ -52,10 +72,13 @@ function pageSizeFromSmaps(handle: ProcessHandle, start: number, end: number): n
   return largest;
 }
 
-/** Whether all of [start, end) is mapped. */
+/**
+ * Whether all of [start, end) is mapped.
+ *
+ * @throws ProcessError 'ended' of a process that is gone
+ */
 export function mappingsCover(handle: ProcessHandle, start: number, end: number): boolean {
-  const fd = handle.open('maps');
-  try {
+  return withMaps(handle, (fd) => {
     let at = start;
     while (at < end) {
       const found = query(fd, at);
@@ -64,9 +87,7 @@ export function mappingsCover(handle: ProcessHandle, start: number, end: number)
       at = loadU64(words, AT.vma_end / 4);
     }
     return true;
-  } finally {
-    closeSync(fd);
-  }
+  });
 }
 
 function coveredByText(handle: ProcessHandle, start: number, end: number): boolean {

@@ -54,6 +54,13 @@ export interface MprotectOp extends Pages {
   readonly op: 'mprotect';
   readonly prot: Protection;
 }
+/** Moves a mapping's range to another place, of the same or another size (MREMAP_FIXED). */
+export interface MremapOp extends Pages {
+  readonly op: 'mremap';
+  /** Page number of the new place. */
+  readonly to: number;
+  readonly to_pages: number;
+}
 export interface MadviseOp extends Pages {
   readonly op: 'madvise';
   readonly advice: AdviceName;
@@ -104,6 +111,8 @@ export interface ScanOp {
   readonly mask: U64;
   readonly anyof: U64;
   readonly return: U64;
+  /** Whether to scan the address space of a process that has ended, instead of the scenario's own. */
+  readonly gone?: boolean;
 }
 
 /** One operation. */
@@ -112,6 +121,7 @@ export type Op =
   | MmapOp
   | MunmapOp
   | MprotectOp
+  | MremapOp
   | MadviseOp
   | AccessOp
   | UffdOp
@@ -212,6 +222,7 @@ const KEYS: Readonly<Record<Op['op'], Readonly<Record<string, Check>>>> = {
   },
   munmap: PAGES,
   mprotect: { ...PAGES, prot: isProtection },
+  mremap: { ...PAGES, to: isCount, to_pages: isCount },
   madvise: { ...PAGES, advice: oneOf(ADVICE_NAMES) },
   read: { ...PAGES, step: isStep },
   write: { ...PAGES, step: isStep },
@@ -221,7 +232,11 @@ const KEYS: Readonly<Record<Op['op'], Readonly<Record<string, Check>>>> = {
   writeprotect: { uffd: isText, ...PAGES, wp: isBoolean },
   close: { uffd: isText },
   clear_refs: { value: isCount },
-  scan: { ...Object.fromEntries(SCAN_NUMBERS.map((key) => [key, isU64])), vec: isBoolean },
+  scan: {
+    ...Object.fromEntries(SCAN_NUMBERS.map((key) => [key, isU64])),
+    vec: isBoolean,
+    'gone?': isBoolean,
+  },
 };
 
 const ANSWER_KEYS: Readonly<Record<string, Check>> = {

@@ -95,6 +95,9 @@ export class SimulatedProcess {
       case 'mprotect':
         space.mprotect(at, length, protectionBits(op.prot));
         break;
+      case 'mremap':
+        space.mremap(at, length, op.to_pages * PAGE_SIZE, this.#arena + op.to * PAGE_SIZE);
+        break;
       case 'madvise':
         space.madvise(at, length, ADVICE[op.advice]);
         break;
@@ -129,6 +132,13 @@ export class SimulatedProcess {
     return { ret: 0 };
   }
 
+  /** The address space of a process that has ended. */
+  get #gone(): AddressSpace {
+    const space = new AddressSpace({ profile: this.space.profile });
+    space.exit();
+    return space;
+  }
+
   #file(name: string): MemoryFile {
     const file = this.#files.get(name);
     if (file === undefined) throw new PagemapError(`map file ${name}`, { errno: 9, syscall: 'mmap' });
@@ -148,7 +158,8 @@ export class SimulatedProcess {
     const needed = Math.min(Math.max(Number(vecLen), 1), MAX_VEC);
     if (this.#output.capacity < needed) this.#output = new RegionBuffer(needed);
     const output = op.vec ? this.#output : null;
-    const { regions, walkEnd } = this.space.pagemap.scan(
+    const space = op.gone === true ? this.#gone : this.space;
+    const { regions, walkEnd } = space.pagemap.scan(
       {
         start: u64(op.start),
         end: u64(op.end),

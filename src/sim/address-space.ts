@@ -1,4 +1,4 @@
-import { mman, PAGE_SIZE, type Pagemap, PagemapError, USER_SPACE_END } from '../abi/index.js';
+import { mman, PAGE_SIZE, type Pagemap, PagemapError, scanError, USER_SPACE_END } from '../abi/index.js';
 import { defineScanner } from '../engine/index.js';
 import * as x86 from '../x86/index.js';
 import { ENTRIES, isHugeEntry, PRESENT_ANY } from '../x86/index.js';
@@ -14,6 +14,7 @@ import { type Userfault, Vma } from './vma.js';
 /** The engine, for simulated tables: x86-64's. */
 const Scanner = defineScanner(x86);
 
+const ESRCH = 3;
 const EBADF = 9;
 const ENOMEM = 12;
 const EFAULT = 14;
@@ -115,6 +116,7 @@ export class AddressSpace {
   /** PAGEMAP_SCAN on this address space. */
   readonly pagemap: Pagemap;
   #nextAddress = 0x7e0000000000;
+  #exited = false;
 
   constructor(options: AddressSpaceOptions = {}, parent?: AddressSpace) {
     const { profile = '6.18' } = options;
@@ -127,7 +129,14 @@ export class AddressSpace {
         : parent.#mm.memory;
     this.#options = options;
     this.#mm = new Mm(kernelProfile(profile), memory, options.sharedHugePages ?? false);
-    this.pagemap = new Scanner(this.#mm, options.signal);
+    const scanner = new Scanner(this.#mm, options.signal);
+    this.pagemap = {
+      scan: (request, output) => {
+        if (!this.#exited || !this.#mm.profile.goneIsEsrch) return scanner.scan(request, output);
+        if (output !== null) output.length = 0;
+        throw scanError(ESRCH, request, undefined);
+      },
+    };
   }
 
   /** The kernel profile in force. */
@@ -443,10 +452,9 @@ export class AddressSpace {
     return new SimulatedUserfaultfd(this.#mm, makeUserfault(features));
   }
 
-  /** What writing 4 to /proc/PID/clear_refs does. @throws PagemapError EINVAL on kernels without soft-dirty */
+  /** What writing 4 to /proc/PID/clear_refs does: nothing, on kernels that are built without soft-dirty bits. */
   clearSoftDirty(): void {
-    if (!this.#mm.profile.tracksSoftDirty) throw this.#error('clear_refs', EINVAL, 0, 0);
-    clearSoftDirty(this.#mm);
+    if (this.#mm.profile.tracksSoftDirty) clearSoftDirty(this.#mm);
   }
 
   /** fork(2): a copy that shares pages until one of the two writes. userfaultfd is not passed on. */
@@ -455,6 +463,14 @@ export class AddressSpace {
     child.#nextAddress = this.#nextAddress;
     copyInto(this.#mm, child.#mm);
     return child;
+  }
+
+  /**
+   * The process ends: all of its memory is given back. Scans find nothing then, or fail with ESRCH, as the kernel profile says.
+   */
+  exit(): void {
+    this.#mm.unmap(0, USER_SPACE_END / PAGE_SIZE);
+    this.#exited = true;
   }
 
   /** What stands in the page tables at an address, for diagnostics. */

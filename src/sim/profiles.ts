@@ -6,7 +6,7 @@ import type { ScanProfile } from '../engine/index.js';
  */
 export interface KernelProfile extends ScanProfile {
   readonly name: string;
-  /** Whether soft-dirty is tracked and `/proc/PID/clear_refs` takes 4. */
+  /** Whether soft-dirty bits are kept, and 4 written to `/proc/PID/clear_refs` clears them. Other kernels take the 4 and do nothing. */
   readonly tracksSoftDirty: boolean;
   /** Whether MADV_GUARD_INSTALL and MADV_GUARD_REMOVE exist. */
   readonly hasGuardPages: boolean;

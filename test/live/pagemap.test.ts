@@ -189,6 +189,16 @@ describe('errors', () => {
     throw new Error('nothing was thrown');
   }
 
+  /** What comes of it, or the reason why it cannot be. */
+  function outcome<T>(work: () => T): T | string {
+    try {
+      return work();
+    } catch (error) {
+      if (error instanceof ProcessError) return error.reason;
+      throw error;
+    }
+  }
+
   live.each([0, -1, 1.5, Number.NaN, 2 ** 31])('process %s is not found', (pid) => {
     expect(problem(() => openPagemap(pid))).toMatchObject({ reason: 'not-found', code: 'ESRCH' });
   });
@@ -211,14 +221,16 @@ describe('errors', () => {
   });
 
   testWhere('pagemap-scan', 'compiler')(
-    'a process that exits is found out, though the ioctl does not say so',
+    'a process that exits is found out, whether the ioctl says so or finds nothing',
     async () => {
       const target = await startTarget('target', [10]);
       using pagemap = openPagemap(target.pid);
       expect(pagemap.ended).toBe(false);
       await target[Symbol.asyncDispose]();
-      const output = new RegionBuffer(10);
-      expect(pagemap.scan({ start: target.start, end: target.end, returnMask: 8 }, output).regions).toBe(0);
+      const { start, end } = target;
+      expect(
+        outcome(() => pagemap.scan({ start, end, returnMask: 8 }, new RegionBuffer(10)).regions),
+      ).toBeOneOf([0, 'ended']);
       expect(pagemap.ended).toBe(true);
       expect(problem(() => pagemap.checkAlive())).toMatchObject({
         reason: 'ended',

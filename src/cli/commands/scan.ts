@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { CATEGORIES, categoryNames, PAGE_IS_HUGE, PAGE_SIZE, RegionBuffer } from '../../abi/index.js';
-import { type LivePagemap, type ProcessError, UnknownCategoryError } from '../../live/index.js';
+import { isEnded, type LivePagemap, type ProcessError, UnknownCategoryError } from '../../live/index.js';
 import type { Mapping } from '../../proc/index.js';
 import {
   type AddressRange,
@@ -209,41 +209,42 @@ export async function scanCommand(target: string, options: ScanOptions): Promise
   const buffer = new RegionBuffer(8192);
   let pagesLeft = options.maxPages ?? Number.POSITIVE_INFINITY;
   let interrupted = false;
-  scanning: for (const range of chooseRanges(mappings, options)) {
-    const query = {
-      ...range,
-      categoryInverted,
-      categoryMask,
-      categoryAnyofMask,
-      returnMask,
-      maxPages: Number.isFinite(pagesLeft) ? pagesLeft : 0,
-    };
-    for (const found of legs(pagemap, query, buffer, options.return === undefined)) {
-      pagesLeft -= found.totalPages();
-      joiner.addAll(found);
-      await output.drain();
+  let ended: ProcessError | undefined;
+  try {
+    scanning: for (const range of chooseRanges(mappings, options)) {
+      const query = {
+        ...range,
+        categoryInverted,
+        categoryMask,
+        categoryAnyofMask,
+        returnMask,
+        maxPages: Number.isFinite(pagesLeft) ? pagesLeft : 0,
+      };
+      for (const found of legs(pagemap, query, buffer, options.return === undefined)) {
+        pagesLeft -= found.totalPages();
+        joiner.addAll(found);
+        await output.drain();
+        interrupted = await interrupt.check();
+        if (interrupted) break scanning;
+      }
+      if (pagesLeft <= 0) break;
       interrupted = await interrupt.check();
-      if (interrupted) break scanning;
+      if (interrupted) break;
     }
-    if (pagesLeft <= 0) break;
-    interrupted = await interrupt.check();
-    if (interrupted) break;
+    // Not every kernel says so by itself.
+    pagemap.checkAlive();
+  } catch (error) {
+    if (!isEnded(error)) throw error;
+    ended = error;
   }
   joiner.flush();
 
-  const ended = pagemap.ended;
-  if (ended && totals.regions === 0) pagemap.checkAlive();
-  sink.end(totals, interrupted ? 'interrupted' : ended ? 'the process ended' : undefined);
+  if (ended !== undefined && totals.regions === 0) throw ended;
+  sink.end(totals, interrupted ? 'interrupted' : ended === undefined ? undefined : 'the process ended');
   await output.flush();
   if (interrupted) return EXIT.interrupted;
-  if (ended) {
-    try {
-      pagemap.checkAlive();
-    } catch (error) {
-      // Something was measured, so that this is no longer "no such process".
-      throw new CliError(EXIT.failed, (error as ProcessError).message, { cause: error });
-    }
-  }
+  // Something was measured, so that this is no longer "no such process".
+  if (ended !== undefined) throw new CliError(EXIT.failed, ended.message, { cause: ended });
   return EXIT.done;
 }
 

@@ -1,6 +1,6 @@
 /** The watch itself: collects at each interval and shows what came of it, one way or the other. */
 import { PAGE_SIZE } from '../../abi/index.js';
-import { ProcessError } from '../../live/index.js';
+import { isEnded, type ProcessError } from '../../live/index.js';
 import { EXIT, type ExitCode } from '../exit.js';
 import { Alarm } from '../interrupt.js';
 import type { Output } from '../output.js';
@@ -73,7 +73,7 @@ export async function watchLoop(
     try {
       collected = tracker.collect(visit);
     } catch (error) {
-      if (!(error instanceof ProcessError) || error.reason !== 'ended') throw error;
+      if (!isEnded(error)) throw error;
       return { end: 'process ended', summary, error };
     }
     const late = before - due > Math.max(options.intervalMs * LATE_SHARE, LATE_LEAST_MS);

@@ -2,10 +2,10 @@
  * Which pages were not written since a scan protected them, by soft-dirty bits. The kernel can only clear the bits of a whole
  * address space: what it forgets thereby of pages that the scan was not about is kept here.
  */
-import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { PAGE_SIZE } from '../../abi/index.js';
 import { isPagemapSoftDirty, type Mapping } from '../../proc/index.js';
-import type { ProcessHandle } from '../process.js';
+import { type ProcessHandle, readPagemap } from '../process.js';
 import { BLOCK_PAGES, BLOCK_SLOTS, CLEAN, SOFT_DIRTY, VOID } from './words.js';
 
 /** 32-bit words of a block's bits. */
@@ -70,7 +70,7 @@ export class CleanPages {
 
   #read(block: number, count: number): void {
     const words = this.#words.subarray(0, count * BLOCK_SLOTS);
-    const bytes = readSync(this.#fd, words, 0, words.byteLength, block * BLOCK_PAGES * 8);
+    const bytes = readPagemap(this.#fd, words, block * BLOCK_PAGES * PAGE_SIZE);
     if (bytes < words.byteLength) words.fill(0, bytes / 4);
   }
 

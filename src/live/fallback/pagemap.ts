@@ -1,6 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** PAGEMAP_SCAN where the kernel has none: the engine over what /proc/PID tells. */
-import { closeSync, readSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import {
   ALL_CATEGORIES,
   errnoNumber,
@@ -31,7 +31,7 @@ import {
 } from '../../engine/index.js';
 import { type Mapping, parseSmaps, type SmapsMapping } from '../../proc/index.js';
 import type { LivePagemap } from '../pagemap.js';
-import { checkAddressSpace, type ProcessHandle } from '../process.js';
+import { endedError, hasAddressSpace, type ProcessHandle, readPagemap } from '../process.js';
 import { CleanPages } from './clean.js';
 import { HugeVerdicts, isHugetlb } from './huge.js';
 import { fallbackKnowledge, type Knowledge, softDirtyMissing, UnknownCategoryError } from './knowledge.js';
@@ -159,7 +159,7 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
       readSmaps: () => this.#smaps(),
       readRaw: (words, page) => this.#readRaw(words, page),
     });
-    this.#fd = process.open('pagemap');
+    this.#fd = process.openPagemap();
   }
 
   get pid(): number {
@@ -251,13 +251,9 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
     this.#wantsHugetlb =
       this.#clean !== undefined || ((mask | anyof | returned) & (PAGE_IS_HUGE | PAGE_IS_SWAPPED)) !== 0;
     this.#looked = false;
-    let all: Mapping[] = [];
-    try {
-      all = this.mappings();
-    } catch (error) {
-      // Of an address space that is gone the ioctl tells nothing, and no error: so it is here.
-      if (!this.ended) throw error;
-    }
+    const all = this.mappings();
+    // Asked after the list was taken: had it been another program's by then, this would tell.
+    this.checkAlive();
     // More than the range: of blocks that it cuts, too, all is to be known.
     const mappings = all.filter(
       ({ start, end }) => start < to + HUGE_PAGE_SIZE && end > from - HUGE_PAGE_SIZE,
@@ -330,18 +326,17 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
   }
 
   #smaps(): SmapsMapping[] {
-    try {
-      return parseSmaps(this.process.read('smaps'));
-    } catch (error) {
-      if (this.ended) return [];
-      throw error;
-    }
+    const mappings = parseSmaps(this.process.read('smaps'));
+    this.checkAlive();
+    return mappings;
   }
 
   #readRaw(words: Uint32Array, page: number): void {
-    const bytes = readSync(this.#fd, words, 0, words.byteLength, page * 8);
-    // Behind the end of the address space, or of one that is gone.
-    if (bytes < words.byteLength) words.fill(0, bytes / 4);
+    const bytes = readPagemap(this.#fd, words, page * PAGE_SIZE);
+    if (bytes === words.byteLength) return;
+    // Behind the end of the address space there is nothing; of one that is gone, nothing is known.
+    if (bytes === 0) this.checkAlive();
+    words.fill(0, bytes / 4);
   }
 
   /** Index of the first mapping that ends behind `page`. */
@@ -521,7 +516,7 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
 
   readWords(start: number, words: Uint32Array): number {
     if (!this.#open) throw scanError(errnoNumber('EBADF')!, { start, end: start }, undefined, this.pid);
-    return readSync(this.#fd, words, 0, words.byteLength, (start / PAGE_SIZE) * 8) / 8;
+    return readPagemap(this.#fd, words, start) / 8;
   }
 
   mappings(): Mapping[] {
@@ -529,11 +524,12 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
   }
 
   get ended(): boolean {
-    return this.readWords(0, new Uint32Array(2)) === 0;
+    if (!this.#open) throw scanError(errnoNumber('EBADF')!, { start: 0, end: 0 }, undefined, this.pid);
+    return !hasAddressSpace(this.#fd);
   }
 
   checkAlive(): void {
-    if (this.ended) checkAddressSpace(this.process);
+    if (this.ended) throw endedError(this.process);
   }
 
   [Symbol.dispose](): void {
