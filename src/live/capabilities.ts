@@ -12,6 +12,7 @@ import {
   errnoName,
   HUGE_PAGE_SIZE,
   mman,
+  PAGE_IS_ACCESSED,
   PAGE_IS_FILE,
   PAGE_IS_GUARD,
   PAGE_IS_HUGE,
@@ -26,6 +27,7 @@ import {
   PM_SCAN_CHECK_WPASYNC,
   PM_SCAN_WP_MATCHING,
   RegionBuffer,
+  uffd,
 } from '../abi/index.js';
 import { PTRACE_SEIZE } from '../abi/syscalls.js';
 import { fallbackKnowledge } from './fallback/knowledge.js';
@@ -34,7 +36,7 @@ import { createMemoryFile, type MappedMemory, mapMemory, SafeAccess } from './me
 import { IoctlPagemap, kernelCategories, openPagemap } from './pagemap.js';
 import { inUserNamespace, mayTraceAll, ownStatus, ptraceScope } from './permission.js';
 import { ProcessHandle } from './process.js';
-import { Userfaultfd } from './userfaultfd.js';
+import { ASYNC_RWP_FEATURES, Userfaultfd } from './userfaultfd.js';
 
 /** `unknown` means that it could not be told here, and `how` says why. */
 export type Answer = 'yes' | 'no' | 'unknown';
@@ -159,6 +161,18 @@ function probeWpAllowed(probe: Probe): Finding {
   }
 }
 
+function probeAccessed(probe: Probe): Finding {
+  try {
+    using faults = Userfaultfd.open({ features: ASYNC_RWP_FEATURES });
+    using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+    faults.register(memory.address, PAGE_SIZE, uffd.UFFDIO_REGISTER_MODE_RWP);
+    probe.access.read(memory.address);
+    return expectCategory(probe, memory, PAGE_IS_ACCESSED, 'a page that was read');
+  } catch (error) {
+    return unknown(`no page could be registered: ${describe(error)}`);
+  }
+}
+
 const CATEGORY_PROBES: Readonly<Record<CategoryName, (probe: Probe) => Finding>> = {
   wpallowed: probeWpAllowed,
   written(probe) {
@@ -199,12 +213,14 @@ const CATEGORY_PROBES: Readonly<Record<CategoryName, (probe: Probe) => Finding>>
         );
   },
   guard: probeGuard,
+  accessed: probeAccessed,
 };
 
 /** Since when a kernel accepts the bits that came after Linux 6.7. */
 const CATEGORY_SINCE: Partial<Record<CategoryName, string>> = {
   softdirty: 'it came after Linux 6.7',
   guard: 'it came with Linux 6.15',
+  accessed: 'it came with Linux 7.3',
 };
 
 function probePagemapScan(): Finding {

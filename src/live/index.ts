@@ -49,4 +49,4 @@ export {
 export { dataRanges, openMappedFile, ProcessMemory, type Ranges } from './process-memory.js';
 export { mappingPageSize, mappingsCover } from './procmap.js';
 export { ProcessStopper, type StopOptions, StoppedProcess, stopProcess } from './stop.js';
-export { ASYNC_WP_FEATURES, Userfaultfd, type UserfaultfdSource } from './userfaultfd.js';
+export { ASYNC_RWP_FEATURES, ASYNC_WP_FEATURES, Userfaultfd, type UserfaultfdSource } from './userfaultfd.js';

@@ -108,6 +108,11 @@ export const KERNEL_FACTS: { readonly [P in ProfileProperty]: KernelFact<KernelP
     // One for each bit that some release added, and the next two.
     question: [7, 8, 9, 10, 11].map((bit) => look(0, 1, 1 << bit)),
   },
+  untrackedIsWritten: either(
+    'pages of mappings that nobody tracks are written',
+    'only pages of mappings that are registered for write protection are written',
+    [map(0, 4), write(0, 1), lookAtPresent(0, 4)],
+  ),
   hasZeroPage: either(
     'a read of untouched anonymous memory maps the shared zero page',
     'there is no shared zero page: a read of untouched anonymous memory makes a page of its own',
@@ -209,6 +214,25 @@ export const KERNEL_FACTS: { readonly [P in ProfileProperty]: KernelFact<KernelP
     ],
     'userfaultfd',
     'huge pages',
+  ),
+  collapseNeedsBlock: either(
+    'MADV_COLLAPSE of a part of a huge page is an error',
+    'MADV_COLLAPSE of a part of a huge page does nothing',
+    [map(0, 512), write(0, 512), advise(10, 20, 'collapse')],
+    'huge pages',
+  ),
+  hasReadWriteProtection: either(
+    'userfaultfd has read-write protection',
+    'userfaultfd has no read-write protection',
+    [
+      map(0, 4),
+      write(0, 2),
+      uffd('rwp', 'rwp_async'),
+      { op: 'register', uffd: 'u', at: 0, pages: 4, mode: ['rwp'] },
+      { op: 'rwprotect', uffd: 'u', at: 0, pages: 4, rwp: true },
+      read(0, 1),
+    ],
+    'userfaultfd',
   ),
   collapseNeedsTables: either(
     'MADV_COLLAPSE of a file that no page table maps makes a huge page and fails',

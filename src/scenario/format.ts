@@ -30,8 +30,18 @@ export const ADVICE_NAMES = [
 export type AdviceName = (typeof ADVICE_NAMES)[number];
 
 /** userfaultfd features, as scenario files name them. */
-export const FEATURE_NAMES = ['wp_async', 'wp_unpopulated', 'wp_hugetlbfs_shmem'] as const;
+export const FEATURE_NAMES = [
+  'wp_async',
+  'wp_unpopulated',
+  'wp_hugetlbfs_shmem',
+  'rwp',
+  'rwp_async',
+] as const;
 export type FeatureName = (typeof FEATURE_NAMES)[number];
+
+/** What a range is registered for: write protection, or read-write protection (Linux 7.3). Both together are refused. */
+export const REGISTER_MODES = ['wp', 'rwp'] as const;
+export type RegisterMode = (typeof REGISTER_MODES)[number];
 
 export interface FileOp {
   readonly op: 'file';
@@ -77,7 +87,7 @@ export interface UffdOp {
 export interface RegisterOp extends Pages {
   readonly op: 'register';
   readonly uffd: string;
-  readonly mode: readonly ['wp'];
+  readonly mode: readonly RegisterMode[];
 }
 export interface UnregisterOp extends Pages {
   readonly op: 'unregister';
@@ -87,6 +97,12 @@ export interface WriteprotectOp extends Pages {
   readonly op: 'writeprotect';
   readonly uffd: string;
   readonly wp: boolean;
+}
+/** Linux 7.3. */
+export interface RwprotectOp extends Pages {
+  readonly op: 'rwprotect';
+  readonly uffd: string;
+  readonly rwp: boolean;
 }
 export interface CloseOp {
   readonly op: 'close';
@@ -128,6 +144,7 @@ export type Op =
   | RegisterOp
   | UnregisterOp
   | WriteprotectOp
+  | RwprotectOp
   | CloseOp
   | ClearRefsOp
   | ScanOp;
@@ -227,9 +244,10 @@ const KEYS: Readonly<Record<Op['op'], Readonly<Record<string, Check>>>> = {
   read: { ...PAGES, step: isStep },
   write: { ...PAGES, step: isStep },
   uffd: { uffd: isText, features: listOf(FEATURE_NAMES) },
-  register: { uffd: isText, ...PAGES, mode: listOf(['wp']) },
+  register: { uffd: isText, ...PAGES, mode: listOf(REGISTER_MODES) },
   unregister: { uffd: isText, ...PAGES },
   writeprotect: { uffd: isText, ...PAGES, wp: isBoolean },
+  rwprotect: { uffd: isText, ...PAGES, rwp: isBoolean },
   close: { uffd: isText },
   clear_refs: { value: isCount },
   scan: {

@@ -192,7 +192,7 @@ class Generator {
   /** Gives registered hugetlb mappings the page tables that a protecting scan needs to find. */
   #protectHugetlb(): void {
     for (const { start, end, hugetlb, registered } of this.#process.space.mappings()) {
-      if (!hugetlb || !registered) continue;
+      if (!hugetlb || registered !== 'wp') continue;
       const at = (start - ARENA) / PAGE_SIZE;
       const { level } = this.#process.space.pageState(start);
       if (level === 'hole') {
@@ -268,7 +268,7 @@ class Generator {
     const start = ARENA + at * PAGE_SIZE;
     for (const mapping of this.#process.space.mappings()) {
       if (mapping.start >= start + pages * PAGE_SIZE || mapping.end <= start) continue;
-      if (mapping.file && mapping.registered) return true;
+      if (mapping.file && mapping.registered === 'wp') return true;
     }
     return false;
   }

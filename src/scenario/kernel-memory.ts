@@ -1,17 +1,11 @@
 /** Memory operations of scenarios, done to this very process. */
 import { spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
-import { errnoName, mman, PAGE_SIZE, PagemapError, RegionBuffer, uffd } from '../abi/index.js';
+import { errnoName, mman, PAGE_SIZE, PagemapError, RegionBuffer } from '../abi/index.js';
 import { createMemoryFile, IoctlPagemap, ProcessHandle, Userfaultfd } from '../live/index.js';
 import { libc } from '../live/libc.js';
-import { ADVICE, hex, protectionBits, RecordedErrno, u64 } from './backend.js';
-import type { AccessOp, Answer, FeatureName, Op, ScanOp, Scenario } from './format.js';
-
-const FEATURES: Readonly<Record<FeatureName, number>> = {
-  wp_async: uffd.UFFD_FEATURE_WP_ASYNC,
-  wp_unpopulated: uffd.UFFD_FEATURE_WP_UNPOPULATED,
-  wp_hugetlbfs_shmem: uffd.UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
-};
+import { ADVICE, featureBits, hex, modeBits, protectionBits, RecordedErrno, u64 } from './backend.js';
+import type { AccessOp, Answer, Op, ScanOp, Scenario } from './format.js';
 
 const EBADF = 9;
 /** System calls of x86-64. */
@@ -156,18 +150,20 @@ export class KernelMemory {
         return toucher.touch(at, op);
       case 'uffd': {
         this.#uffds.get(op.uffd)?.[Symbol.dispose]();
-        const features = op.features.reduce((bits, name) => bits | FEATURES[name], 0);
-        this.#uffds.set(op.uffd, Userfaultfd.open({ features }));
+        this.#uffds.set(op.uffd, Userfaultfd.open({ features: featureBits(op.features) }));
         return { ret: 0 };
       }
       case 'register':
-        this.#uffd(op.uffd).register(at, length);
+        this.#uffd(op.uffd).register(at, length, modeBits(op.mode));
         return { ret: 0 };
       case 'unregister':
         this.#uffd(op.uffd).unregister(at, length);
         return { ret: 0 };
       case 'writeprotect':
         this.#uffd(op.uffd).writeProtect(at, length, op.wp);
+        return { ret: 0 };
+      case 'rwprotect':
+        this.#uffd(op.uffd).rwProtect(at, length, op.rwp);
         return { ret: 0 };
       case 'close':
         this.#uffd(op.uffd)[Symbol.dispose]();

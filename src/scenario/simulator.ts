@@ -1,4 +1,4 @@
-import { PAGE_SIZE, PagemapError, RegionBuffer, uffd } from '../abi/index.js';
+import { PAGE_SIZE, PagemapError, RegionBuffer } from '../abi/index.js';
 import {
   AddressSpace,
   type KernelProfile,
@@ -6,14 +6,17 @@ import {
   type MemoryFile,
   type SimulatedUserfaultfd,
 } from '../sim/index.js';
-import { ADVICE, hex, protectionBits, RecordedErrno, type ScenarioBackend, u64 } from './backend.js';
-import type { Answer, FeatureName, Op, ScanOp, Scenario } from './format.js';
-
-const FEATURES: Readonly<Record<FeatureName, number>> = {
-  wp_async: uffd.UFFD_FEATURE_WP_ASYNC,
-  wp_unpopulated: uffd.UFFD_FEATURE_WP_UNPOPULATED,
-  wp_hugetlbfs_shmem: uffd.UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
-};
+import {
+  ADVICE,
+  featureBits,
+  hex,
+  modeBits,
+  protectionBits,
+  RecordedErrno,
+  type ScenarioBackend,
+  u64,
+} from './backend.js';
+import type { Answer, Op, ScanOp, Scenario } from './format.js';
 
 const MAX_VEC = 65536;
 const SHOWN_PAGES = 8;
@@ -107,18 +110,20 @@ export class SimulatedProcess {
         return space.write(at, length, op.step);
       case 'uffd': {
         this.#uffds.get(op.uffd)?.close();
-        const features = op.features.reduce((bits, name) => bits | FEATURES[name], 0);
-        this.#uffds.set(op.uffd, space.userfaultfd(features));
+        this.#uffds.set(op.uffd, space.userfaultfd(featureBits(op.features)));
         break;
       }
       case 'register':
-        this.#uffd(op.uffd).register(at, length);
+        this.#uffd(op.uffd).register(at, length, modeBits(op.mode));
         break;
       case 'unregister':
         this.#uffd(op.uffd).unregister(at, length);
         break;
       case 'writeprotect':
         this.#uffd(op.uffd).writeProtect(at, length, op.wp);
+        break;
+      case 'rwprotect':
+        this.#uffd(op.uffd).rwProtect(at, length, op.rwp);
         break;
       case 'close':
         this.#uffd(op.uffd).close();

@@ -14,7 +14,8 @@ const USAGE = `npm run test:vm -- [OPTIONS] [TEST FILE]...   tests on other kern
 npm run test:vm -- --kernel 6.1 --shell       a shell on that kernel
 npm run test:vm -- --kernel 6.1 -- CMD ARGS   a command on that kernel: -- pmscan doctor
 
-  --kernel NAME      ${KERNELS.join(' or ')} (all of them by default), a Debian package's name, or its .deb file; may be repeated
+  --kernel NAME      ${KERNELS.join(', ')} (all of them by default); the beginning of any release that Debian has (7.3),
+                     a package's name, or its .deb file (with commas between, where there are several); may be repeated
   --list             the kernels that Debian's archive has
   --fresh            fetches the kernels anew
   --append TEXT      for the kernel's command line
@@ -47,6 +48,8 @@ const { values: options, positionals: files } = parseArgs({
 
 /** A silent guest is a hung one: nothing that it does takes so long without a word. */
 const SILENCE_MS = 11 * 60_000;
+/** A command of the user's may take longer, and be silent meanwhile: who waits for it can end it. */
+const COMMAND_MS = 24 * 3600_000;
 /** Each has two processors of its own; the tests in them mostly use one. */
 const AT_ONCE = Math.min(4, Math.max(2, availableParallelism()));
 
@@ -86,21 +89,30 @@ function checkPrograms() {
   throw new Error(`Cannot start virtual machines without ${names}: on Debian, apt-get install ${packages}`);
 }
 
-/** What is asked for on the command line, or all that there is. */
-function machines() {
-  const kernels = options.kernel ?? KERNELS;
+/** What the command line asks to be run on each kernel; undefined when it is what is meant for it. */
+function askedJobs() {
+  if (options.shell) return [];
+  if (command.length > 0) return [{ name: 'command', argv: command, timeoutMs: COMMAND_MS, ...user }];
+  if (files.length === 0) return undefined;
   const pattern = options.pattern === undefined ? [] : [options.pattern];
-  if (command.length > 0) {
-    const job = { name: 'command', argv: command, timeoutMs: 600_000, ...user };
-    return kernels.map((kernel) => ({ kernel, jobs: [job] }));
-  }
-  if (files.length > 0) {
-    const jobs = files.map((file) => {
-      const argv = ['node', 'run-tests.mjs', file.replace(/\.ts$/, '.js'), ...pattern];
-      return { name: file, argv, timeoutMs: 600_000, ...user };
-    });
-    return kernels.map((kernel) => ({ kernel, jobs }));
-  }
+  return files.map((file) => {
+    const argv = ['node', 'run-tests.mjs', file.replace(/\.ts$/, '.js'), ...pattern];
+    return { name: file, argv, timeoutMs: 600_000, ...user };
+  });
+}
+
+/** `7.3` is the newest kernel as long as no newer one is, and has its jobs. */
+function nameInMatrix(name) {
+  const known = [...KERNELS].find((each) => each === name);
+  return known ?? (getKernel('newest', options).release.startsWith(`${name}.`) ? 'newest' : name);
+}
+
+/** The machines that are to run: kernels, with their jobs. */
+function machines() {
+  const jobs = askedJobs();
+  const all = options.shell ? ['newest'] : KERNELS;
+  if (jobs !== undefined) return (options.kernel ?? all).map((kernel) => ({ kernel, jobs }));
+  const kernels = options.kernel?.map(nameInMatrix) ?? KERNELS;
   return (options.facts ? FACTS : MACHINES).filter(({ kernel }) => kernels.includes(kernel));
 }
 
@@ -156,7 +168,7 @@ class Judge {
     const counts = ['passed', 'failed', 'skipped']
       .filter((kind) => job[kind] > 0)
       .map((kind) => `${job[kind]} ${kind}`);
-    const facts = factsOf(this.#kernel.name, this.#kernel.release);
+    const facts = factsOf(this.#kernel.column, this.#kernel.release);
     if (plan.name === 'features' && code === 0) {
       Object.assign(facts, JSON.parse(job.stdout).facts);
       job.stdout = `${Object.keys(facts).length} facts`;
@@ -201,7 +213,7 @@ async function runMachineOf({ kernel: name, jobs }, kernels, parts, folder) {
     const outcome = await runMachine(kernel, `${file}.cpio`, {
       console: `${file}.log`,
       append: options.append,
-      silenceMs: SILENCE_MS,
+      silenceMs: command.length > 0 ? COMMAND_MS : SILENCE_MS,
       onMessage: (message) => judge.take(message),
       signal: stopped.signal,
     });
@@ -213,10 +225,10 @@ async function runMachineOf({ kernel: name, jobs }, kernels, parts, folder) {
   }
 }
 
-async function runAll(folder) {
-  checkPrograms();
+/** The kernels of a plan, by name. */
+function fetchKernels(plan) {
   const kernels = new Map();
-  for (const name of new Set(machines().map(({ kernel }) => kernel))) {
+  for (const name of new Set(plan.map(({ kernel }) => kernel))) {
     try {
       kernels.set(name, getKernel(name, options));
     } catch (error) {
@@ -225,7 +237,16 @@ async function runAll(folder) {
       say(`${error.message}; its column of docs/reference/kernels.md stays as it is`);
     }
   }
-  const plan = machines().filter(({ kernel }) => kernels.has(kernel));
+  return kernels;
+}
+
+async function runAll(folder) {
+  checkPrograms();
+  const wanted = machines();
+  if (wanted.length === 0)
+    throw new Error(`Cannot test ${options.kernel}: nothing is meant for it; name a test`);
+  const kernels = fetchKernels(wanted);
+  const plan = wanted.filter(({ kernel }) => kernels.has(kernel));
   const parts = prepareImage(folder);
   if (options.shell) {
     const kernel = [...kernels.values()][0];

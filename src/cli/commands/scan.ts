@@ -126,7 +126,7 @@ function checkKernelKnows({ provider, categories: known }: LivePagemap, categori
   throw new CliError(
     EXIT.unsupported,
     `Cannot use the category ${categoryNames(missing).join(', ')}: this kernel does not know it\n` +
-      'softdirty came after Linux 6.7, guard with 6.15; `pmscan doctor` says what this kernel has',
+      'softdirty came after Linux 6.7, guard with Linux 6.15, accessed with Linux 7.3; `pmscan doctor` says what this kernel has',
   );
 }
 

@@ -5,6 +5,7 @@ import {
   categoryNames,
   errnoNumber,
   mman,
+  PAGE_IS_ACCESSED,
   PAGE_IS_GUARD,
   PAGE_IS_PFNZERO,
   PAGE_IS_WPALLOWED,
@@ -38,6 +39,11 @@ export interface Knowledge {
 export const WRITTEN_REFUSAL: Refusal = {
   code: 'EOPNOTSUPP',
   hint: 'without PAGEMAP_SCAN, written pages are known only to who has tracked them: `pmscan watch`, trackProcess',
+};
+
+const ACCESSED_REFUSAL: Refusal = {
+  code: 'EOPNOTSUPP',
+  hint: 'which pages were accessed is told by PAGEMAP_SCAN of Linux 7.3 only',
 };
 
 /** The words of the first pages at an address of our own memory. */
@@ -105,7 +111,10 @@ export function fallbackKnowledge(): Knowledge {
   if (known !== undefined) return known;
   using access = new SafeAccess();
   const zeroFrame = findZeroFrame(access);
-  const refusals = new Map<number, Refusal>([[PAGE_IS_WRITTEN, WRITTEN_REFUSAL]]);
+  const refusals = new Map<number, Refusal>([
+    [PAGE_IS_WRITTEN, WRITTEN_REFUSAL],
+    [PAGE_IS_ACCESSED, ACCESSED_REFUSAL],
+  ]);
   if (zeroFrame < 0) {
     refusals.set(PAGE_IS_PFNZERO, {
       code: 'EPERM',

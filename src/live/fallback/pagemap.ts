@@ -62,6 +62,7 @@ const PROFILE: ScanProfile = {
   reportsGuard: true,
   emptyIsWritten: false,
   holeIsWritten: false,
+  untrackedIsWritten: true,
   hugeZeroIsPfnZero: true,
 };
 
@@ -279,6 +280,7 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
         marked: facts.userfault,
         trackable,
         uffdWp: false,
+        uffdRwp: false,
         wpAllowed: trackable,
         softDirty: false,
         hugetlb: false,
