@@ -71,6 +71,8 @@ const SURROUNDINGS = {
   'no-pagemap': { is: 'no /proc/PID/pagemap', hide: 'pagemap' },
   busy: { is: 'all processors kept busy by another program at the same priority', busy: true },
 };
+/** How long the command has to end in order. */
+const FAREWELL_MS = 10_000;
 const NODE = /^node=(\d+|newest)$/;
 
 function withoutHugePages() {
@@ -203,7 +205,8 @@ function mounts(home, wanted) {
 
 /** The command with all that goes before it. */
 function chain(home, wanted, command) {
-  const parts = [];
+  // It ends with this process, however that ends.
+  const parts = ['setpriv', '--pdeathsig', 'KILL', '--'];
   const inside = wanted.container ? { ...wanted, proc: 'hidepid=2' } : wanted;
   if (wanted.unshare.size > 0 || wanted.container) {
     const kinds = new Set([...wanted.unshare, '--mount']);
@@ -213,7 +216,8 @@ function chain(home, wanted, command) {
   }
   if (wanted.user && !wanted.container) {
     const { uid, gid } = USER;
-    parts.push('setpriv', '--reuid', uid, '--regid', gid, '--clear-groups', '--');
+    const identity = ['--reuid', uid, '--regid', gid, '--clear-groups'];
+    parts.push('setpriv', ...identity, '--pdeathsig', 'KILL', '--');
   }
   if (wanted.hide) parts.push(shared(home, native('hide')), wanted.hide, '--');
   if (wanted.forbid.length > 0) parts.push(shared(home, native('forbid')), ...wanted.forbid, '--');
@@ -273,6 +277,8 @@ async function main() {
       process.on(signal, () => {
         ending = true;
         child.kill(signal);
+        // The first process of a namespace is not ended by signals that it does not wait for.
+        setTimeout(() => child.kill('SIGKILL'), FAREWELL_MS).unref();
       });
     }
     const [code] = await once(child, 'exit');
