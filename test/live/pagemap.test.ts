@@ -203,7 +203,7 @@ describe('errors', () => {
     expect(problem(() => openPagemap(pid))).toMatchObject({ reason: 'not-found', code: 'ESRCH' });
   });
 
-  live('a kernel thread has no memory', () => {
+  testWhere('pagemap-scan', 'kernel-threads')('a kernel thread has no memory', () => {
     expect(problem(() => openPagemap(2))).toMatchObject({ reason: 'kernel-thread', pid: 2 });
   });
 

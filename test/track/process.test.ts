@@ -123,7 +123,7 @@ describe('refused', () => {
     expect(leftovers(target.pid)).toBeUndefined();
   });
 
-  test('a 32-bit program', async ({ skip }) => {
+  testWhere('pagemap-scan')('a 32-bit program', async ({ skip }) => {
     const program = bare32();
     if (program === undefined) return skip('there is no 32-bit compiler, or no 32-bit programs run here');
     const child = spawn(program);
@@ -170,6 +170,7 @@ describe('refused', () => {
         ...parseStatus(readFileSync('/proc/self/status')),
         uids: [uid, uid, uid, uid],
         capEff,
+        seccomp: 0,
       }) as ProcessStatus;
     expect(explainPermission(status(7), status(8), 7, '0')).toMatch(/uid 7, this process as 8/);
     expect(explainPermission(status(7), status(7), 0, '0')).toMatch(/non-dumpable/);
