@@ -34,7 +34,7 @@ import {
 } from '../../src/live/index.js';
 import { regions } from '../../src/query/index.js';
 import { takeLayout } from '../../src/record/layout.js';
-import { type ProcessTracker, trackByProtection } from '../../src/track/process.js';
+import { type ProcessTracker, trackByProtection } from '../../src/track/index.js';
 import { Layout } from '../../src/web/layout.js';
 import { type Answer, kernel, startDoomed, type Way } from '../support/gone.js';
 import { testWhere } from '../support/needs.js';
