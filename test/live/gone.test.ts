@@ -169,7 +169,7 @@ describe('an open address space that is gone', () => {
     ];
     // What the number stands for by now, if it does.
     for (const ask of asks) expect((await problemOf(ask))?.reason).toBe(way === 'exec' ? undefined : 'ended');
-    expect((await problemOf(() => openBy(provider, doomed.pid)))?.reason).toBe(
+    expect((await problemOf(() => openBy(provider, doomed.pid)[Symbol.dispose]()))?.reason).toBe(
       { zombie: 'zombie', reaped: 'not-found', exec: undefined }[way],
     );
   });
