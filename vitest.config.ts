@@ -1,11 +1,34 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
+
+/** What needs no kernel of its own: pure code, simulated memory, recorded answers. */
+const UNIT = [
+  'src/**/*.test.ts',
+  'test/layers.test.ts',
+  'test/masks.test.ts',
+  'test/traces.test.ts',
+  'test/conformance/simulator.test.ts',
+];
 
 export default defineConfig({
   test: {
-    include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
-    // Live tests map memory, count descriptors and change process-wide state: one process per file.
-    pool: 'forks',
+    maxWorkers: availableParallelism(),
+    globalSetup: 'test/support/run.ts',
     testTimeout: 180_000,
     hookTimeout: 60_000,
+    projects: [
+      { extends: true, test: { name: 'unit', include: UNIT, pool: 'threads', isolate: false } },
+      {
+        extends: true,
+        test: {
+          name: 'system',
+          include: ['test/**/*.test.ts'],
+          exclude: UNIT,
+          // Live tests map memory, count descriptors and change process-wide state: one process per file.
+          pool: 'forks',
+          setupFiles: 'test/support/leaks.ts',
+        },
+      },
+    ],
   },
 });

@@ -1,9 +1,9 @@
 // Compares the simulator with the running kernel on generated scenarios:
 //   npm run fuzz -- --minutes N [--seed S] [--kind K] [--count N] [--profile RELEASE] [--save]
+// The simulator is as this kernel is, which is measured, or as a named one (--profile).
 // Needs root, 64 free 2 MiB pages (kinds hugetlb, mixed) and swap on zram (swap, mixed). With --save, a scenario on
 // which they disagree is written to test/traces, with the kernel's answers.
 import { appendFileSync, mkdirSync } from 'node:fs';
-import { release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -13,8 +13,9 @@ import {
   formatScenario,
   generateScenario,
   KernelBackend,
-  profileFor,
-  SCENARIO_KINDS,
+  measureProfile,
+  SimulatorBackend,
+  scenarioKinds,
 } from '../dist/scenario/index.js';
 import { KERNEL_PROFILES } from '../dist/sim/index.js';
 
@@ -27,14 +28,34 @@ const { values } = parseArgs({
     profile: { type: 'string' },
     failures: { type: 'string', default: '5' },
     save: { type: 'boolean', default: false },
+    write: { type: 'string' },
   },
 });
-const profile = values.profile ?? profileFor(release());
-const { tracksSoftDirty } = KERNEL_PROFILES[profile];
-const kinds = values.kind ?? SCENARIO_KINDS.filter((kind) => kind !== 'softdirty' || tracksSoftDirty);
+const measured = values.profile === undefined ? await measureProfile() : undefined;
+for (const { scenario } of measured?.unexplained ?? []) {
+  console.log(`An answer that no known kernel gives:\n${scenario.replace(/^/gm, '    | ')}`);
+}
+const profile = measured?.profile ?? KERNEL_PROFILES[values.profile];
+if (profile === undefined)
+  throw new Error(`There is no profile ${values.profile}, only ${Object.keys(KERNEL_PROFILES).join(', ')}`);
+/** Whose traces a difference belongs to. */
+const nearest = measured?.nearest ?? values.profile;
+const kinds = values.kind ?? scenarioKinds(profile);
 const firstSeed = Number(values.seed);
 const deadline = Date.now() + Number(values.minutes) * 60_000;
 const started = Date.now();
+if (values.write !== undefined) {
+  const simulator = new SimulatorBackend(profile);
+  const count = Math.min(Number(values.count), 1000);
+  for (let seed = firstSeed; seed < firstSeed + count; seed++) {
+    for (const kind of kinds) {
+      const scenario = generateScenario(kind, seed, profile);
+      appendFileSync(values.write, formatScenario(scenario, simulator.run(scenario)));
+    }
+  }
+  process.exit(0);
+}
+
 // A process for many scenarios costs a tenth of a fresh one each; what differs is repeated in a fresh one.
 const quick = new KernelBackend({ scenariosPerProcess: 500, timeoutMs: 30_000 });
 const fresh = new KernelBackend({ timeoutMs: 30_000 });
@@ -63,7 +84,7 @@ for (; seed < firstSeed + Number(values.count) && Date.now() < deadline; seed++)
     failures++;
     console.log(formatScenario(difference.scenario, difference.answers).replace(/^/gm, '    | '));
     if (values.save) {
-      const folder = join(dirname(fileURLToPath(import.meta.url)), '..', 'test', 'traces', profile);
+      const folder = join(dirname(fileURLToPath(import.meta.url)), '..', 'test', 'traces', nearest);
       mkdirSync(folder, { recursive: true });
       appendFileSync(join(folder, 'found.jsonl'), formatScenario(difference.scenario, difference.answers));
     }

@@ -18,6 +18,11 @@ export const PAGE_IS_HUGE = 1 << 6;
 export const PAGE_IS_SOFT_DIRTY = 1 << 7;
 /** Lightweight guard page (MADV_GUARD_INSTALL), Linux 6.15. */
 export const PAGE_IS_GUARD = 1 << 8;
+/**
+ * A present page of a mapping registered for read-write protection that was read, written or executed since it was protected, or never
+ * was protected. Linux 7.3.
+ */
+export const PAGE_IS_ACCESSED = 1 << 9;
 
 /** A category by its lower-case name, as in JSON output and `--where` expressions. */
 export type CategoryName =
@@ -29,7 +34,8 @@ export type CategoryName =
   | 'pfnzero'
   | 'huge'
   | 'softdirty'
-  | 'guard';
+  | 'guard'
+  | 'accessed';
 
 /** Names and bits, in bit order. */
 export const CATEGORIES: readonly { readonly name: CategoryName; readonly bit: number }[] = [
@@ -42,10 +48,11 @@ export const CATEGORIES: readonly { readonly name: CategoryName; readonly bit: n
   { name: 'huge', bit: PAGE_IS_HUGE },
   { name: 'softdirty', bit: PAGE_IS_SOFT_DIRTY },
   { name: 'guard', bit: PAGE_IS_GUARD },
+  { name: 'accessed', bit: PAGE_IS_ACCESSED },
 ];
 
 /** All categories known to this library. A given kernel may refuse the newer ones with EINVAL. */
-export const ALL_CATEGORIES = 0x1ff;
+export const ALL_CATEGORIES = 0x3ff;
 
 /** The categories of Linux 6.7, the first kernel with PAGEMAP_SCAN: no kernel refuses them. */
 export const BASE_CATEGORIES = 0x7f;

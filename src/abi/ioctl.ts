@@ -15,7 +15,12 @@ function compose(dir: number, type: string, number: number, sizeBytes: number): 
   return ((dir << 30) | (sizeBytes << 16) | (type.charCodeAt(0) << 8) | number) >>> 0;
 }
 
-/** `_IO`-family numbers. `type` is one character; `sizeBytes` is the argument struct's size. */
+/** `_IO`-family numbers. `type` is one character; `sizeBytes` is the argument struct's size. `_IOW`: the struct is read by the kernel. */
+export function ioctlWrite(type: string, number: number, sizeBytes: number): number {
+  return compose(WRITE, type, number, sizeBytes);
+}
+
+/** `_IOR`, which by the name would be written by the kernel; userfaultfd reads it all the same. */
 export function ioctlRead(type: string, number: number, sizeBytes: number): number {
   return compose(READ, type, number, sizeBytes);
 }

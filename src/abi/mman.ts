@@ -16,6 +16,10 @@ export const MAP_FIXED_NOREPLACE = 0x100000;
 export const MAP_HUGE_SHIFT = 26;
 export const MAP_HUGE_2MB = 21 << MAP_HUGE_SHIFT;
 
+/** mremap may move the mapping; with FIXED it moves it to where it is told, and what is there goes. */
+export const MREMAP_MAYMOVE = 1;
+export const MREMAP_FIXED = 2;
+
 export const MADV_NORMAL = 0;
 export const MADV_DONTNEED = 4;
 export const MADV_FREE = 8;

@@ -1,5 +1,6 @@
 import {
   HUGE_PAGE_SIZE,
+  PAGE_IS_ACCESSED,
   PAGE_IS_FILE,
   PAGE_IS_GUARD,
   PAGE_IS_HUGE,
@@ -130,10 +131,16 @@ export function defineScanner(format: EntryFormat): ScannerClass {
     return (low >>> 12) | ((high & 0x7ff) << 20);
   }
 
-  function nonPresentCategories(low: number, high: number, profile: ScanProfile): number {
+  /** @param unprotected what an entry is that is not protected */
+  function nonPresentCategories(
+    low: number,
+    high: number,
+    profile: ScanProfile,
+    unprotected: number,
+  ): number {
     let categories = (low & VOID) === 0 ? PAGE_IS_SWAPPED : 0;
     if ((low & PART_OF_HUGE) !== 0) categories |= PAGE_IS_HUGE;
-    if (!isProtected(low, high)) categories |= PAGE_IS_WRITTEN;
+    if (!isProtected(low, high)) categories |= unprotected;
     if ((low & SWP_SOFT_DIRTY) !== 0 && profile.reportsSoftDirty) categories |= PAGE_IS_SOFT_DIRTY;
     if (profile.reportsGuard && isMarker(low, high) && (markerBits(low) & MARKER_GUARD) !== 0) {
       categories |= PAGE_IS_GUARD;
@@ -175,6 +182,10 @@ export function defineScanner(format: EntryFormat): ScannerClass {
 
     // What the current mapping and request make of an entry.
     #mappingCategories = 0;
+    /** WRITTEN, or 0 in a mapping that has none. */
+    #written = 0;
+    /** What an entry is that is not empty and not protected: `#written`, or ACCESSED. */
+    #unprotected = 0;
     #emptyCategories = 0;
     #holeCategories = 0;
     #holeMatches = false;
@@ -262,10 +273,14 @@ export function defineScanner(format: EntryFormat): ScannerClass {
         if (((allowed ^ request.inverted) & required) !== required) continue;
         this.#mappingCategories =
           allowed | (mapping.softDirty && profile.reportsSoftDirty ? PAGE_IS_SOFT_DIRTY : 0);
-        this.#emptyCategories = this.#mappingCategories | (profile.emptyIsWritten ? PAGE_IS_WRITTEN : 0);
+        this.#written = mapping.wpAllowed || profile.untrackedIsWritten ? PAGE_IS_WRITTEN : 0;
+        if (this.#writtenOnly && this.#written === 0) continue;
+        // One bit of an entry stands for both kinds of protection; the mapping tells which it is.
+        this.#unprotected = mapping.uffdRwp ? PAGE_IS_ACCESSED : this.#written;
+        this.#emptyCategories = this.#mappingCategories | (profile.emptyIsWritten ? this.#written : 0);
         // Holes are all alike within a mapping: judged once, they can be passed over at once.
         const holeWritten = profile.holeIsWritten && mapping.uffdWp && !mapping.hugetlb;
-        this.#holeCategories = this.#mappingCategories | (holeWritten ? PAGE_IS_WRITTEN : 0);
+        this.#holeCategories = this.#mappingCategories | (holeWritten ? this.#written : 0);
         this.#holeMatches = this.#matches(this.#holeCategories);
         const first = Math.max(start, mapping.start);
         const last = Math.min(end, mapping.end);
@@ -458,7 +473,9 @@ export function defineScanner(format: EntryFormat): ScannerClass {
           else while (next < end && (words[next]! & KEY) === key) next += 2;
         } else {
           const high = words[slot + 1]! | 0;
-          categories = this.#mappingCategories | nonPresentCategories(low, high, this.#target.profile);
+          categories =
+            this.#mappingCategories |
+            nonPresentCategories(low, high, this.#target.profile, this.#unprotected);
           while (next < end && (words[next]! | 0) === low && (words[next + 1]! | 0) === high) next += 2;
         }
         if (this.#matches(categories)) {
@@ -494,7 +511,7 @@ export function defineScanner(format: EntryFormat): ScannerClass {
     #presentCategories(low: number, high: number, huge: boolean): number {
       const { profile, frameKinds, frameBase } = this.#target;
       let categories = PAGE_IS_PRESENT;
-      if ((low & UFFD_WP) === 0) categories |= PAGE_IS_WRITTEN;
+      if ((low & UFFD_WP) === 0) categories |= this.#unprotected;
       if ((low & SOFT_DIRTY) !== 0 && profile.reportsSoftDirty) categories |= PAGE_IS_SOFT_DIRTY;
       if ((low & PART_OF_HUGE) !== 0) categories |= PAGE_IS_HUGE;
       if (this.#needsPage) {
@@ -525,7 +542,7 @@ export function defineScanner(format: EntryFormat): ScannerClass {
         const high = tables.words[pmd + 1]! | 0;
         let categories = this.#mappingCategories | PAGE_IS_HUGE;
         if (isHugeEntry(low)) categories |= this.#presentCategories(low, high, true);
-        else if (low !== 0) categories |= nonPresentCategories(low, high, profile);
+        else if (low !== 0) categories |= nonPresentCategories(low, high, profile, this.#unprotected);
         if (this.#matches(categories)) {
           const pages = this.#output(categories, page, next - page);
           if (pages > 0 && protects && (categories & PAGE_IS_WRITTEN) !== 0) {

@@ -19,6 +19,8 @@ export interface ScanProfile {
   readonly emptyIsWritten: boolean;
   /** Whether a hole in a mapping registered for write protection is WRITTEN (never in hugetlb). */
   readonly holeIsWritten: boolean;
+  /** Whether anything is WRITTEN in a mapping that is not WPALLOWED: everything is, where nothing protects it. */
+  readonly untrackedIsWritten: boolean;
   /** Whether the huge zero page is PFNZERO. */
   readonly hugeZeroIsPfnZero: boolean;
 }
@@ -71,6 +73,8 @@ export interface ScanMapping {
   readonly end: number;
   /** Registered with a userfaultfd in write-protect mode. */
   readonly uffdWp: boolean;
+  /** Registered with a userfaultfd for read-write protection: what is present and not protected is ACCESSED. */
+  readonly uffdRwp: boolean;
   /** Registered for asynchronous write protection that can use markers: the category WPALLOWED. */
   readonly wpAllowed: boolean;
   /** The mapping's own soft-dirty flag. */

@@ -15,16 +15,10 @@ import { setPriority } from 'node:os';
 import { errnoName, uffd } from '../abi/index.js';
 import { PTRACE_O_SUSPEND_SECCOMP } from '../abi/ptrace.js';
 import { parseMaps, parseStatStartTime, parseStatus } from '../proc/index.js';
+import type { TracedArchitecture } from './architecture.js';
 import { explainFreezer, explainWaiting, freezerOf } from './frozen.js';
 import { libc } from './libc.js';
-import {
-  NotResumed,
-  type TracedArchitecture,
-  TracedThread,
-  TraceError,
-  TraceeGone,
-  tracedArchitecture,
-} from './ptrace.js';
+import { NotResumed, TracedThread, TraceError, TraceeGone, tracedArchitecture } from './ptrace.js';
 
 const PIDFD = 3;
 const FOLDER = '/proc/self/fd/4';

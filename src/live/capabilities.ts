@@ -12,6 +12,7 @@ import {
   errnoName,
   HUGE_PAGE_SIZE,
   mman,
+  PAGE_IS_ACCESSED,
   PAGE_IS_FILE,
   PAGE_IS_GUARD,
   PAGE_IS_HUGE,
@@ -26,6 +27,7 @@ import {
   PM_SCAN_CHECK_WPASYNC,
   PM_SCAN_WP_MATCHING,
   RegionBuffer,
+  uffd,
 } from '../abi/index.js';
 import { PTRACE_SEIZE } from '../abi/syscalls.js';
 import { fallbackKnowledge } from './fallback/knowledge.js';
@@ -34,7 +36,7 @@ import { createMemoryFile, type MappedMemory, mapMemory, SafeAccess } from './me
 import { IoctlPagemap, kernelCategories, openPagemap } from './pagemap.js';
 import { inUserNamespace, mayTraceAll, ownStatus, ptraceScope } from './permission.js';
 import { ProcessHandle } from './process.js';
-import { Userfaultfd } from './userfaultfd.js';
+import { ASYNC_RWP_FEATURES, Userfaultfd } from './userfaultfd.js';
 
 /** `unknown` means that it could not be told here, and `how` says why. */
 export type Answer = 'yes' | 'no' | 'unknown';
@@ -159,13 +161,35 @@ function probeWpAllowed(probe: Probe): Finding {
   }
 }
 
+/** Since Linux 7.3, WRITTEN is reported in mappings that are registered for write protection, and nowhere else. */
+function probeWritten(probe: Probe): Finding {
+  using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+  probe.access.write(memory.address, 1);
+  try {
+    using faults = Userfaultfd.open();
+    faults.register(memory.address, PAGE_SIZE);
+    return expectCategory(probe, memory, PAGE_IS_WRITTEN, 'a registered page that was written');
+  } catch (error) {
+    const { answer, how } = expectCategory(probe, memory, PAGE_IS_WRITTEN, 'a page that was written');
+    return answer === 'yes' ? yes(how) : unknown(`${how}, and none could be registered: ${describe(error)}`);
+  }
+}
+
+function probeAccessed(probe: Probe): Finding {
+  try {
+    using faults = Userfaultfd.open({ features: ASYNC_RWP_FEATURES });
+    using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+    faults.register(memory.address, PAGE_SIZE, uffd.UFFDIO_REGISTER_MODE_RWP);
+    probe.access.read(memory.address);
+    return expectCategory(probe, memory, PAGE_IS_ACCESSED, 'a page that was read');
+  } catch (error) {
+    return unknown(`no page could be registered: ${describe(error)}`);
+  }
+}
+
 const CATEGORY_PROBES: Readonly<Record<CategoryName, (probe: Probe) => Finding>> = {
   wpallowed: probeWpAllowed,
-  written(probe) {
-    using memory = mapMemory({ lengthBytes: PAGE_SIZE });
-    probe.access.write(memory.address, 1);
-    return expectCategory(probe, memory, PAGE_IS_WRITTEN, 'a page that was written');
-  },
+  written: probeWritten,
   file(probe) {
     const fd = createMemoryFile('pagemap-scan probe', PAGE_SIZE);
     try {
@@ -199,12 +223,14 @@ const CATEGORY_PROBES: Readonly<Record<CategoryName, (probe: Probe) => Finding>>
         );
   },
   guard: probeGuard,
+  accessed: probeAccessed,
 };
 
 /** Since when a kernel accepts the bits that came after Linux 6.7. */
 const CATEGORY_SINCE: Partial<Record<CategoryName, string>> = {
   softdirty: 'it came after Linux 6.7',
   guard: 'it came with Linux 6.15',
+  accessed: 'it came with Linux 7.3',
 };
 
 function probePagemapScan(): Finding {
@@ -217,8 +243,10 @@ function probePagemapScan(): Finding {
 }
 
 function probeFallback(): Finding {
-  const { categories, refusals } = fallbackKnowledge();
-  const told = `told from pagemap, maps and smaps: ${categoryNames(categories).join(', ')}`;
+  const { categories, refusals, softDirty } = fallbackKnowledge();
+  // What no page can be is told, too, but tells nothing: soft-dirty bits have a line of their own, wpallowed has userfaultfd's.
+  const tell = categories & ~(softDirty ? 0 : PAGE_IS_SOFT_DIRTY) & ~PAGE_IS_WPALLOWED;
+  const told = `told from pagemap, maps and smaps: ${categoryNames(tell).join(', ')}`;
   const advice = [...refusals].map(([bit, { hint }]) => `${categoryNames(bit).join()}: ${hint}`);
   return { ...yes(told), advice: advice.length === 0 ? undefined : advice.join('; ') };
 }

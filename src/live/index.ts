@@ -10,14 +10,13 @@ export { mountKinds, type OpenDescriptor, openDescriptors } from './descriptors.
 export {
   fallbackKnowledge,
   type Knowledge,
-  type Refusal,
   softDirtyMissing,
-  UnknownCategoryError,
 } from './fallback/knowledge.js';
 export { FallbackPagemap } from './fallback/pagemap.js';
 export { linkDescriptor, punchHole } from './files.js';
 export { type Freezer, freezerOf } from './frozen.js';
 export { holesAreWritten } from './holes.js';
+export type { LivePagemap, Provider } from './live-pagemap.js';
 export { lockFile } from './lock.js';
 
 export {
@@ -34,10 +33,8 @@ export {
   IoctlPagemap,
   ioctlDisabled,
   kernelCategories,
-  type LivePagemap,
   openPagemap,
   PROVIDER_VARIABLE,
-  type Provider,
 } from './pagemap.js';
 export { allowTracing, hiddenHint, onlyAncestorsTrace, replaceProgram } from './permission.js';
 export { countLongPins, countPins, type PinCount } from './pins.js';
@@ -53,4 +50,4 @@ export { dataRanges, openMappedFile, ProcessMemory, type Ranges } from './proces
 export { mappingPageSize, mappingsCover } from './procmap.js';
 export { sleep as pause } from './ptrace.js';
 export { ProcessStopper, type StopOptions, StoppedProcess, stopProcess } from './stop.js';
-export { ASYNC_WP_FEATURES, Userfaultfd, type UserfaultfdSource } from './userfaultfd.js';
+export { ASYNC_RWP_FEATURES, ASYNC_WP_FEATURES, Userfaultfd, type UserfaultfdSource } from './userfaultfd.js';

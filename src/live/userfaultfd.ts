@@ -11,6 +11,11 @@ import { FILTER_ADVICE, isFiltered } from './permission.js';
 export const ASYNC_WP_FEATURES =
   uffd.UFFD_FEATURE_WP_ASYNC | uffd.UFFD_FEATURE_WP_UNPOPULATED | uffd.UFFD_FEATURE_WP_HUGETLBFS_SHMEM;
 
+/** What access tracking asks of userfaultfd: the kernel gives a page back by itself when it is accessed. Linux 7.3. */
+export const ASYNC_RWP_FEATURES = uffd.UFFD_FEATURE_RWP | uffd.UFFD_FEATURE_RWP_ASYNC;
+
+const NO_RWP = 'this kernel has no read-write protection; Linux 7.3 brought it';
+
 /** How a userfaultfd was had: which of the three doors was open for this user. */
 export type UserfaultfdSource =
   | 'syscall'
@@ -123,7 +128,10 @@ export class Userfaultfd implements Disposable {
     const [buffer, words] = struct(uffd.UFFDIO_API_STRUCT, [uffd.UFFD_API, features, 0]);
     if (call(fd, uffd.UFFDIO_API, buffer) < 0) {
       const error = lastError(`get userfaultfd features 0x${features.toString(16)}`, 'ioctl(UFFDIO_API)', {
-        hint: 'this kernel lacks one of them; asynchronous write protection came with Linux 6.7',
+        hint:
+          (features & ASYNC_RWP_FEATURES) !== 0
+            ? NO_RWP
+            : 'this kernel lacks one of them; asynchronous write protection came with Linux 6.7',
       });
       closeSync(fd);
       throw error;
@@ -138,6 +146,7 @@ export class Userfaultfd implements Disposable {
     buffer: ArrayBuffer,
     start: number,
     length: number,
+    hint?: string,
   ): void {
     // EAGAIN: the address space was changing (a fork or mremap was in flight); the call did nothing yet.
     for (let attempt = 0; ; attempt++) {
@@ -146,23 +155,31 @@ export class Userfaultfd implements Disposable {
       }
       if (call(this.fd, request, buffer) >= 0) return;
       if (libc().errno() === errnoNumber('EAGAIN') && attempt < 100) continue;
-      throw lastError(action, name, { start, end: start + length });
+      throw lastError(action, name, { start, end: start + length, hint });
     }
   }
 
   /**
-   * Registers a range for write protection. It protects nothing yet: until then all pages count as written.
+   * Registers a range for write protection, or for read-write protection. It protects nothing yet: until then all pages count as
+   * written, or all that are present as accessed.
    *
    * @param start first address, bytes, page-aligned (huge-page-aligned for hugetlb); inside mappings
    * @param lengthBytes page-aligned
-   * @throws PagemapError EINVAL for a range that cannot be registered, EBUSY when another userfaultfd has it, EPERM
-   *   for a mapping that this process could not write
+   * @param mode `UFFDIO_REGISTER_MODE_WP` or `UFFDIO_REGISTER_MODE_RWP` (Linux 7.3), not both
+   * @throws PagemapError EINVAL for a range that cannot be registered so, EBUSY when another userfaultfd has it, EPERM
+   *   for write protection of a mapping that this process could not write
    */
-  register(start: number, lengthBytes: number): void {
-    const mode = uffd.UFFDIO_REGISTER_MODE_WP;
+  register(start: number, lengthBytes: number, mode: number = uffd.UFFDIO_REGISTER_MODE_WP): void {
     const [buffer] = struct(uffd.UFFDIO_REGISTER_STRUCT, [start, lengthBytes, mode, 0]);
-    const action = `register ${range(start, lengthBytes)} for write protection`;
-    this.#call(action, 'ioctl(UFFDIO_REGISTER)', uffd.UFFDIO_REGISTER, buffer, start, lengthBytes);
+    const readWrite = (mode & uffd.UFFDIO_REGISTER_MODE_RWP) !== 0;
+    const action = `register ${range(start, lengthBytes)} for ${readWrite ? 'read-write' : 'write'} protection`;
+    const hint = readWrite ? this.#readWriteHint() : undefined;
+    this.#call(action, 'ioctl(UFFDIO_REGISTER)', uffd.UFFDIO_REGISTER, buffer, start, lengthBytes, hint);
+  }
+
+  /** Why read-write protection cannot be had, where that is because of the kernel. */
+  #readWriteHint(): string | undefined {
+    return (this.availableFeatures & uffd.UFFD_FEATURE_RWP) === 0 ? NO_RWP : undefined;
   }
 
   /** Ends a range's registration and removes all of its protection. Bytes, page-aligned. */
@@ -182,6 +199,48 @@ export class Userfaultfd implements Disposable {
     const [buffer] = struct(uffd.UFFDIO_WRITEPROTECT_STRUCT, [start, lengthBytes, mode]);
     const action = `${protect ? 'protect' : 'unprotect'} ${range(start, lengthBytes)}`;
     this.#call(action, 'ioctl(UFFDIO_WRITEPROTECT)', uffd.UFFDIO_WRITEPROTECT, buffer, start, lengthBytes);
+  }
+
+  /**
+   * Takes the pages of a range away until they are next accessed (they count as not accessed until then), or gives them back.
+   * Only for a userfaultfd opened with {@link ASYNC_RWP_FEATURES}: with RWP alone, every access waits for somebody to answer it.
+   * Linux 7.3.
+   *
+   * @param start first address, bytes, page-aligned (huge-page-aligned for hugetlb)
+   * @param lengthBytes page-aligned
+   * @throws PagemapError ENOENT when a part of the range is not registered in mode RWP with this userfaultfd, EINVAL when the
+   *   kernel has no read-write protection
+   * @example
+   * ```ts
+   * import { PAGE_IS_ACCESSED, uffd } from 'pagemap-scan/abi';
+   * import { ASYNC_RWP_FEATURES, kernelCategories, mapMemory, Userfaultfd } from 'pagemap-scan/live';
+   * if (kernelCategories() & PAGE_IS_ACCESSED) {
+   *   using memory = mapMemory({ lengthBytes: 4096 });
+   *   using faults = Userfaultfd.open({ features: ASYNC_RWP_FEATURES });
+   *   faults.register(memory.address, memory.lengthBytes, uffd.UFFDIO_REGISTER_MODE_RWP);
+   *   faults.rwProtect(memory.address, memory.lengthBytes);
+   * }
+   * ```
+   */
+  rwProtect(start: number, lengthBytes: number, protect = true): void {
+    const mode = protect ? uffd.UFFDIO_RWPROTECT_MODE_RWP : 0;
+    const [buffer] = struct(uffd.UFFDIO_RWPROTECT_STRUCT, [start, lengthBytes, mode]);
+    const action = `${protect ? 'protect' : 'unprotect'} ${range(start, lengthBytes)} from reading and writing`;
+    const hint = this.#readWriteHint();
+    this.#call(action, 'ioctl(UFFDIO_RWPROTECT)', uffd.UFFDIO_RWPROTECT, buffer, start, lengthBytes, hint);
+  }
+
+  /**
+   * Turns features on and off that may be changed at runtime: UFFD_FEATURE_RWP_ASYNC is the one there is. Linux 7.3.
+   *
+   * @param enable features to turn on, a bit set
+   * @param disable features to turn off, a bit set
+   * @throws PagemapError EINVAL for other features, and when the kernel cannot do it
+   */
+  setMode(enable: number, disable = 0): void {
+    const [buffer] = struct(uffd.UFFDIO_SET_MODE_STRUCT, [enable, disable]);
+    const action = `turn userfaultfd features 0x${enable.toString(16)} on and 0x${disable.toString(16)} off`;
+    this.#call(action, 'ioctl(UFFDIO_SET_MODE)', uffd.UFFDIO_SET_MODE, buffer, 0, 0, this.#readWriteHint());
   }
 
   [Symbol.dispose](): void {

@@ -112,6 +112,7 @@ const INSTEAD: Readonly<Record<string, string>> = {
   anonymous: "Anonymous pages are '!file'",
   clean: "Pages that were not written are '!written'",
   dirty: "Written pages are 'written'",
+  idle: "Pages that were not accessed are 'present & !accessed'",
 };
 
 function unknownNameRemedy(name: string): string {

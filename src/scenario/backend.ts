@@ -1,5 +1,14 @@
-import { mman } from '../abi/index.js';
-import type { AdviceName, Answer, Op, Protection, Scenario, U64 } from './format.js';
+import { mman, uffd } from '../abi/index.js';
+import type {
+  AdviceName,
+  Answer,
+  FeatureName,
+  Op,
+  Protection,
+  RegisterMode,
+  Scenario,
+  U64,
+} from './format.js';
 
 /** What runs scenarios: the simulator, a kernel. */
 export interface ScenarioBackend {
@@ -25,6 +34,29 @@ export const ADVICE: Readonly<Record<AdviceName, number>> = {
   remove: mman.MADV_REMOVE,
   cold: mman.MADV_COLD,
 };
+
+const FEATURES: Readonly<Record<FeatureName, number>> = {
+  wp_async: uffd.UFFD_FEATURE_WP_ASYNC,
+  wp_unpopulated: uffd.UFFD_FEATURE_WP_UNPOPULATED,
+  wp_hugetlbfs_shmem: uffd.UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
+  rwp: uffd.UFFD_FEATURE_RWP,
+  rwp_async: uffd.UFFD_FEATURE_RWP_ASYNC,
+};
+
+const MODES: Readonly<Record<RegisterMode, number>> = {
+  wp: uffd.UFFDIO_REGISTER_MODE_WP,
+  rwp: uffd.UFFDIO_REGISTER_MODE_RWP,
+};
+
+/** userfaultfd's features by the names of scenario files. */
+export function featureBits(names: readonly FeatureName[]): number {
+  return names.reduce((bits, name) => bits | FEATURES[name], 0);
+}
+
+/** UFFDIO_REGISTER's modes by the names of scenario files. */
+export function modeBits(names: readonly RegisterMode[]): number {
+  return names.reduce((bits, name) => bits | MODES[name], 0);
+}
 
 /** mmap's bits by the names of scenario files. */
 export function protectionBits(prot: Protection): number {

@@ -1,4 +1,4 @@
-import type { KernelProfileName } from '../sim/index.js';
+import type { KernelProfile, KernelProfileName } from '../sim/index.js';
 import type { ScenarioBackend } from './backend.js';
 import type { Answer, Scenario } from './format.js';
 import { type Mismatch, mismatchesOf } from './run.js';
@@ -26,7 +26,7 @@ export interface Difference {
  */
 export async function compareBackends(
   scenario: Scenario,
-  profile: KernelProfileName,
+  profile: KernelProfileName | KernelProfile,
   truth: ScenarioBackend,
   confirm: ScenarioBackend = truth,
 ): Promise<Difference | undefined> {

@@ -30,8 +30,18 @@ export const ADVICE_NAMES = [
 export type AdviceName = (typeof ADVICE_NAMES)[number];
 
 /** userfaultfd features, as scenario files name them. */
-export const FEATURE_NAMES = ['wp_async', 'wp_unpopulated', 'wp_hugetlbfs_shmem'] as const;
+export const FEATURE_NAMES = [
+  'wp_async',
+  'wp_unpopulated',
+  'wp_hugetlbfs_shmem',
+  'rwp',
+  'rwp_async',
+] as const;
 export type FeatureName = (typeof FEATURE_NAMES)[number];
+
+/** What a range is registered for: write protection, or read-write protection (Linux 7.3). Both together are refused. */
+export const REGISTER_MODES = ['wp', 'rwp'] as const;
+export type RegisterMode = (typeof REGISTER_MODES)[number];
 
 export interface FileOp {
   readonly op: 'file';
@@ -54,6 +64,13 @@ export interface MprotectOp extends Pages {
   readonly op: 'mprotect';
   readonly prot: Protection;
 }
+/** Moves a mapping's range to another place, of the same or another size (MREMAP_FIXED). */
+export interface MremapOp extends Pages {
+  readonly op: 'mremap';
+  /** Page number of the new place. */
+  readonly to: number;
+  readonly to_pages: number;
+}
 export interface MadviseOp extends Pages {
   readonly op: 'madvise';
   readonly advice: AdviceName;
@@ -70,7 +87,7 @@ export interface UffdOp {
 export interface RegisterOp extends Pages {
   readonly op: 'register';
   readonly uffd: string;
-  readonly mode: readonly ['wp'];
+  readonly mode: readonly RegisterMode[];
 }
 export interface UnregisterOp extends Pages {
   readonly op: 'unregister';
@@ -80,6 +97,12 @@ export interface WriteprotectOp extends Pages {
   readonly op: 'writeprotect';
   readonly uffd: string;
   readonly wp: boolean;
+}
+/** Linux 7.3. */
+export interface RwprotectOp extends Pages {
+  readonly op: 'rwprotect';
+  readonly uffd: string;
+  readonly rwp: boolean;
 }
 export interface CloseOp {
   readonly op: 'close';
@@ -104,6 +127,8 @@ export interface ScanOp {
   readonly mask: U64;
   readonly anyof: U64;
   readonly return: U64;
+  /** Whether to scan the address space of a process that has ended, instead of the scenario's own. */
+  readonly gone?: boolean;
 }
 
 /** One operation. */
@@ -112,12 +137,14 @@ export type Op =
   | MmapOp
   | MunmapOp
   | MprotectOp
+  | MremapOp
   | MadviseOp
   | AccessOp
   | UffdOp
   | RegisterOp
   | UnregisterOp
   | WriteprotectOp
+  | RwprotectOp
   | CloseOp
   | ClearRefsOp
   | ScanOp;
@@ -212,16 +239,22 @@ const KEYS: Readonly<Record<Op['op'], Readonly<Record<string, Check>>>> = {
   },
   munmap: PAGES,
   mprotect: { ...PAGES, prot: isProtection },
+  mremap: { ...PAGES, to: isCount, to_pages: isCount },
   madvise: { ...PAGES, advice: oneOf(ADVICE_NAMES) },
   read: { ...PAGES, step: isStep },
   write: { ...PAGES, step: isStep },
   uffd: { uffd: isText, features: listOf(FEATURE_NAMES) },
-  register: { uffd: isText, ...PAGES, mode: listOf(['wp']) },
+  register: { uffd: isText, ...PAGES, mode: listOf(REGISTER_MODES) },
   unregister: { uffd: isText, ...PAGES },
   writeprotect: { uffd: isText, ...PAGES, wp: isBoolean },
+  rwprotect: { uffd: isText, ...PAGES, rwp: isBoolean },
   close: { uffd: isText },
   clear_refs: { value: isCount },
-  scan: { ...Object.fromEntries(SCAN_NUMBERS.map((key) => [key, isU64])), vec: isBoolean },
+  scan: {
+    ...Object.fromEntries(SCAN_NUMBERS.map((key) => [key, isU64])),
+    vec: isBoolean,
+    'gone?': isBoolean,
+  },
 };
 
 const ANSWER_KEYS: Readonly<Record<string, Check>> = {

@@ -1,16 +1,11 @@
 /** Memory operations of scenarios, done to this very process. */
-import { closeSync, openSync, writeSync } from 'node:fs';
-import { errnoName, mman, PAGE_SIZE, PagemapError, RegionBuffer, uffd } from '../abi/index.js';
+import { spawn } from 'node:child_process';
+import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { errnoName, mman, PAGE_SIZE, PagemapError, RegionBuffer } from '../abi/index.js';
 import { createMemoryFile, IoctlPagemap, ProcessHandle, Userfaultfd } from '../live/index.js';
 import { libc } from '../live/libc.js';
-import { ADVICE, hex, protectionBits, RecordedErrno, u64 } from './backend.js';
-import type { AccessOp, Answer, FeatureName, Op, ScanOp, Scenario } from './format.js';
-
-const FEATURES: Readonly<Record<FeatureName, number>> = {
-  wp_async: uffd.UFFD_FEATURE_WP_ASYNC,
-  wp_unpopulated: uffd.UFFD_FEATURE_WP_UNPOPULATED,
-  wp_hugetlbfs_shmem: uffd.UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
-};
+import { ADVICE, featureBits, hex, modeBits, protectionBits, RecordedErrno, u64 } from './backend.js';
+import type { AccessOp, Answer, Op, ScanOp, Scenario } from './format.js';
 
 const EBADF = 9;
 /** System calls of x86-64. */
@@ -71,9 +66,23 @@ class PageToucher {
   }
 }
 
+/** Nothing ever changes it: waiting on it lets time pass. */
+const CLOCK = new Int32Array(new SharedArrayBuffer(4));
+
 const toucher = new PageToucher();
 const output = new RegionBuffer(OUTPUT_REGIONS);
 const pagemap = new IoctlPagemap(new ProcessHandle(process.pid));
+
+/** The pagemap of a process that has ended since it was opened. */
+function endedPagemap(): IoctlPagemap {
+  const child = spawn('/proc/self/exe', ['-e', 'setInterval(() => {}, 1e9)'], { stdio: 'ignore' });
+  const gone = new IoctlPagemap(new ProcessHandle(child.pid!));
+  child.kill('SIGKILL');
+  // Node takes note of the end only when this function has returned: until then the process is a zombie.
+  const isZombie = () => /^State:\s+Z/m.test(readFileSync(`/proc/${child.pid}/status`, 'utf8'));
+  while (!isZombie()) Atomics.wait(CLOCK, 0, 0, 1);
+  return gone;
+}
 
 function check(result: number, syscall: string): Answer {
   if (result < 0) throw new PagemapError('run an operation', { errno: libc().errno(), syscall });
@@ -109,7 +118,7 @@ export class KernelMemory {
   #apply(op: Op): Answer {
     const at = 'at' in op ? this.#arena + op.at * PAGE_SIZE : 0;
     const length = 'pages' in op ? op.pages * PAGE_SIZE : 0;
-    const { mmap, munmap, mprotect, madvise } = libc();
+    const { mmap, munmap, mprotect, mremap, madvise } = libc();
     switch (op.op) {
       case 'file': {
         const fd = createMemoryFile(op.file, length);
@@ -129,6 +138,11 @@ export class KernelMemory {
         return check(munmap(at, length), 'munmap');
       case 'mprotect':
         return check(mprotect(at, length, protectionBits(op.prot)), 'mprotect');
+      case 'mremap': {
+        const to = this.#arena + op.to * PAGE_SIZE;
+        const flags = mman.MREMAP_MAYMOVE | mman.MREMAP_FIXED;
+        return check(mremap(at, length, op.to_pages * PAGE_SIZE, flags, to) < 0 ? -1 : 0, 'mremap');
+      }
       case 'madvise':
         return check(madvise(at, length, ADVICE[op.advice]), 'madvise');
       case 'read':
@@ -136,18 +150,20 @@ export class KernelMemory {
         return toucher.touch(at, op);
       case 'uffd': {
         this.#uffds.get(op.uffd)?.[Symbol.dispose]();
-        const features = op.features.reduce((bits, name) => bits | FEATURES[name], 0);
-        this.#uffds.set(op.uffd, Userfaultfd.open({ features }));
+        this.#uffds.set(op.uffd, Userfaultfd.open({ features: featureBits(op.features) }));
         return { ret: 0 };
       }
       case 'register':
-        this.#uffd(op.uffd).register(at, length);
+        this.#uffd(op.uffd).register(at, length, modeBits(op.mode));
         return { ret: 0 };
       case 'unregister':
         this.#uffd(op.uffd).unregister(at, length);
         return { ret: 0 };
       case 'writeprotect':
         this.#uffd(op.uffd).writeProtect(at, length, op.wp);
+        return { ret: 0 };
+      case 'rwprotect':
+        this.#uffd(op.uffd).rwProtect(at, length, op.rwp);
         return { ret: 0 };
       case 'close':
         this.#uffd(op.uffd)[Symbol.dispose]();
@@ -180,7 +196,8 @@ export class KernelMemory {
   }
 
   #scan(op: ScanOp): Answer {
-    const { regions, walkEnd } = pagemap.scan(
+    using gone = op.gone === true ? endedPagemap() : undefined;
+    const { regions, walkEnd } = (gone ?? pagemap).scan(
       {
         start: u64(op.start),
         end: u64(op.end),

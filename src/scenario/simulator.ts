@@ -1,4 +1,4 @@
-import { PAGE_SIZE, PagemapError, RegionBuffer, uffd } from '../abi/index.js';
+import { PAGE_SIZE, PagemapError, RegionBuffer } from '../abi/index.js';
 import {
   AddressSpace,
   type KernelProfile,
@@ -6,14 +6,17 @@ import {
   type MemoryFile,
   type SimulatedUserfaultfd,
 } from '../sim/index.js';
-import { ADVICE, hex, protectionBits, RecordedErrno, type ScenarioBackend, u64 } from './backend.js';
-import type { Answer, FeatureName, Op, ScanOp, Scenario } from './format.js';
-
-const FEATURES: Readonly<Record<FeatureName, number>> = {
-  wp_async: uffd.UFFD_FEATURE_WP_ASYNC,
-  wp_unpopulated: uffd.UFFD_FEATURE_WP_UNPOPULATED,
-  wp_hugetlbfs_shmem: uffd.UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
-};
+import {
+  ADVICE,
+  featureBits,
+  hex,
+  modeBits,
+  protectionBits,
+  RecordedErrno,
+  type ScenarioBackend,
+  u64,
+} from './backend.js';
+import type { Answer, Op, ScanOp, Scenario } from './format.js';
 
 const MAX_VEC = 65536;
 const SHOWN_PAGES = 8;
@@ -95,6 +98,9 @@ export class SimulatedProcess {
       case 'mprotect':
         space.mprotect(at, length, protectionBits(op.prot));
         break;
+      case 'mremap':
+        space.mremap(at, length, op.to_pages * PAGE_SIZE, this.#arena + op.to * PAGE_SIZE);
+        break;
       case 'madvise':
         space.madvise(at, length, ADVICE[op.advice]);
         break;
@@ -104,18 +110,20 @@ export class SimulatedProcess {
         return space.write(at, length, op.step);
       case 'uffd': {
         this.#uffds.get(op.uffd)?.close();
-        const features = op.features.reduce((bits, name) => bits | FEATURES[name], 0);
-        this.#uffds.set(op.uffd, space.userfaultfd(features));
+        this.#uffds.set(op.uffd, space.userfaultfd(featureBits(op.features)));
         break;
       }
       case 'register':
-        this.#uffd(op.uffd).register(at, length);
+        this.#uffd(op.uffd).register(at, length, modeBits(op.mode));
         break;
       case 'unregister':
         this.#uffd(op.uffd).unregister(at, length);
         break;
       case 'writeprotect':
         this.#uffd(op.uffd).writeProtect(at, length, op.wp);
+        break;
+      case 'rwprotect':
+        this.#uffd(op.uffd).rwProtect(at, length, op.rwp);
         break;
       case 'close':
         this.#uffd(op.uffd).close();
@@ -127,6 +135,13 @@ export class SimulatedProcess {
         return this.#scan(op);
     }
     return { ret: 0 };
+  }
+
+  /** The address space of a process that has ended. */
+  get #gone(): AddressSpace {
+    const space = new AddressSpace({ profile: this.space.profile });
+    space.exit();
+    return space;
   }
 
   #file(name: string): MemoryFile {
@@ -148,7 +163,8 @@ export class SimulatedProcess {
     const needed = Math.min(Math.max(Number(vecLen), 1), MAX_VEC);
     if (this.#output.capacity < needed) this.#output = new RegionBuffer(needed);
     const output = op.vec ? this.#output : null;
-    const { regions, walkEnd } = this.space.pagemap.scan(
+    const space = op.gone === true ? this.#gone : this.space;
+    const { regions, walkEnd } = space.pagemap.scan(
       {
         start: u64(op.start),
         end: u64(op.end),

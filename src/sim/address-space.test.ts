@@ -8,12 +8,13 @@ import {
   PAGE_IS_PRESENT,
   PAGE_IS_SOFT_DIRTY,
   PAGE_IS_SWAPPED,
+  PAGE_IS_WPALLOWED,
   PAGE_IS_WRITTEN,
   PAGE_SIZE,
   PagemapError,
   RegionBuffer,
 } from '../abi/index.js';
-import { AddressSpace } from './index.js';
+import { AddressSpace, KERNEL_PROFILES } from './index.js';
 
 const START = 0x200000000000;
 const page = (index: number): number => START + index * PAGE_SIZE;
@@ -202,8 +203,12 @@ describe('soft-dirty', () => {
     expect(categories(space, 2)).toEqual([ANONYMOUS, ANONYMOUS | PAGE_IS_SOFT_DIRTY]);
   });
 
-  test('a kernel without it refuses', () => {
-    expect(code(() => new AddressSpace().clearSoftDirty())).toBe('EINVAL');
+  test('a kernel without it takes the call and reports none', () => {
+    const space = new AddressSpace();
+    space.mmap({ address: START, length: PAGE_SIZE });
+    space.write(START, PAGE_SIZE);
+    expect(code(() => space.clearSoftDirty())).toBe('');
+    expect(categories(space, 1)[0]! & PAGE_IS_SOFT_DIRTY).toBe(0);
   });
 });
 
@@ -255,5 +260,58 @@ describe('resources', () => {
     expect(code(() => space.mmap(another))).toBe('ENOMEM');
     space.munmap(START, 2 * HUGE_PAGE_SIZE);
     expect(code(() => space.mmap(another))).toBe('');
+  });
+});
+
+describe.each([
+  [true, PAGE_IS_PFNZERO],
+  [false, 0],
+])('a kernel with the shared zero page: %s', (hasZeroPage, zero) => {
+  function make() {
+    const space = new AddressSpace({ profile: { ...KERNEL_PROFILES['6.18'], hasZeroPage } });
+    space.mmap({ address: START, length: 1024 * PAGE_SIZE });
+    return space;
+  }
+
+  test('what a read makes of an untouched page', () => {
+    const space = make();
+    space.read(START, PAGE_SIZE);
+    expect(categories(space, 1)).toEqual([PAGE_IS_PRESENT | PAGE_IS_WRITTEN | zero]);
+    expect(space.residentPages).toBe(hasZeroPage ? 0 : 1);
+  });
+
+  test('what a read makes of an untouched huge page', () => {
+    const space = make();
+    space.madvise(START, 1024 * PAGE_SIZE, mman.MADV_HUGEPAGE);
+    space.read(page(512), PAGE_SIZE);
+    const expected = PAGE_IS_PRESENT | PAGE_IS_WRITTEN | PAGE_IS_HUGE | zero;
+    expect(categories(space, 1, page(512))).toEqual([expected]);
+  });
+
+  test('a read keeps the protection, a write ends it', () => {
+    const space = make();
+    const uffd = space.userfaultfd();
+    uffd.register(START, 1024 * PAGE_SIZE);
+    uffd.writeProtect(START, 1024 * PAGE_SIZE, true);
+    space.read(START, PAGE_SIZE);
+    const ALLOWED = PAGE_IS_WPALLOWED | PAGE_IS_PRESENT;
+    expect(categories(space, 1)).toEqual([ALLOWED | zero]);
+    space.write(START, PAGE_SIZE);
+    expect(categories(space, 1)).toEqual([ALLOWED | PAGE_IS_WRITTEN]);
+  });
+});
+
+describe('a process that has ended', () => {
+  test.each([true, false])('a scan fails with ESRCH: %s', (goneIsEsrch) => {
+    const space = new AddressSpace({ profile: { ...KERNEL_PROFILES['6.18'], goneIsEsrch } });
+    space.mmap({ address: START, length: 4 * PAGE_SIZE });
+    space.write(START, 4 * PAGE_SIZE);
+    space.exit();
+    expect(space.residentPages).toBe(0);
+    const output = new RegionBuffer(4);
+    const scan = () =>
+      space.pagemap.scan({ start: START, end: page(4), returnMask: PAGE_IS_PRESENT }, output);
+    expect(code(scan)).toBe(goneIsEsrch ? 'ESRCH' : '');
+    expect(output.length).toBe(0);
   });
 });

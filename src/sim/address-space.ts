@@ -1,4 +1,12 @@
-import { mman, PAGE_SIZE, type Pagemap, PagemapError, USER_SPACE_END } from '../abi/index.js';
+import {
+  mman,
+  PAGE_SIZE,
+  type Pagemap,
+  PagemapError,
+  scanError,
+  USER_SPACE_END,
+  uffd as uffdAbi,
+} from '../abi/index.js';
 import { defineScanner } from '../engine/index.js';
 import * as x86 from '../x86/index.js';
 import { ENTRIES, isHugeEntry, PRESENT_ANY } from '../x86/index.js';
@@ -7,13 +15,23 @@ import { clearSoftDirty, copyInto, moveRange } from './clone.js';
 import { access, FAULT_OK } from './fault.js';
 import { MemoryFile, PhysicalMemory } from './memory.js';
 import { Mm } from './mm.js';
-import { KERNEL_PROFILES, type KernelProfile, type KernelProfileName } from './profiles.js';
-import { makeUserfault, register, release, unregister, writeProtect } from './userfault.js';
-import { type Userfault, Vma } from './vma.js';
+import { type KernelProfile, type KernelProfileName, kernelProfile } from './profiles.js';
+import {
+  checkFeatures,
+  makeUserfault,
+  register,
+  release,
+  rwProtect,
+  setMode,
+  unregister,
+  writeProtect,
+} from './userfault.js';
+import { type Userfault, type UserfaultMode, Vma } from './vma.js';
 
 /** The engine, for simulated tables: x86-64's. */
 const Scanner = defineScanner(x86);
 
+const ESRCH = 3;
 const EBADF = 9;
 const ENOMEM = 12;
 const EFAULT = 14;
@@ -73,8 +91,8 @@ export interface SimulatedMapping {
   readonly hugetlb: boolean;
   /** A memory file or shared anonymous memory. */
   readonly file: boolean;
-  /** Registered with a userfaultfd for write protection. */
-  readonly registered: boolean;
+  /** What it is registered with a userfaultfd for: write protection or read-write protection; undefined where it is not. */
+  readonly registered: UserfaultMode | undefined;
 }
 
 /** What stands in one page's entry, for diagnostics. */
@@ -115,6 +133,7 @@ export class AddressSpace {
   /** PAGEMAP_SCAN on this address space. */
   readonly pagemap: Pagemap;
   #nextAddress = 0x7e0000000000;
+  #exited = false;
 
   constructor(options: AddressSpaceOptions = {}, parent?: AddressSpace) {
     const { profile = '6.18' } = options;
@@ -126,12 +145,15 @@ export class AddressSpace {
           })
         : parent.#mm.memory;
     this.#options = options;
-    this.#mm = new Mm(
-      typeof profile === 'string' ? KERNEL_PROFILES[profile] : profile,
-      memory,
-      options.sharedHugePages ?? false,
-    );
-    this.pagemap = new Scanner(this.#mm, options.signal);
+    this.#mm = new Mm(kernelProfile(profile), memory, options.sharedHugePages ?? false);
+    const scanner = new Scanner(this.#mm, options.signal);
+    this.pagemap = {
+      scan: (request, output) => {
+        if (!this.#exited || !this.#mm.profile.goneIsEsrch) return scanner.scan(request, output);
+        if (output !== null) output.length = 0;
+        throw scanError(ESRCH, request, undefined);
+      },
+    };
   }
 
   /** The kernel profile in force. */
@@ -159,7 +181,7 @@ export class AddressSpace {
         shared: vma.shared,
         hugetlb: vma.hugetlb,
         file: vma.file !== null && !vma.hugetlb,
-        registered: vma.uffdWp,
+        registered: vma.uffd === null ? undefined : vma.uffdMode,
       };
     }
   }
@@ -441,16 +463,19 @@ export class AddressSpace {
   /**
    * userfaultfd(2) and its handshake.
    *
-   * @param features `uffd.UFFD_FEATURE_*` bits; WP_ASYNC (with WP_UNPOPULATED and WP_HUGETLBFS_SHMEM) by default
+   * @param features `uffd.UFFD_FEATURE_*` bits; WP_ASYNC (with WP_UNPOPULATED and WP_HUGETLBFS_SHMEM) by default. RWP and
+   *   RWP_ASYNC need the profile 7.3
+   * @throws PagemapError EINVAL for features that the profile's kernel does not have
    */
   userfaultfd(features = (1 << 15) | (1 << 13) | (1 << 12)): SimulatedUserfaultfd {
+    const errno = checkFeatures(this.#mm, features);
+    if (errno !== 0) throw this.#error('ioctl(UFFDIO_API)', errno, 0, 0);
     return new SimulatedUserfaultfd(this.#mm, makeUserfault(features));
   }
 
-  /** What writing 4 to /proc/PID/clear_refs does. @throws PagemapError EINVAL on kernels without soft-dirty */
+  /** What writing 4 to /proc/PID/clear_refs does: nothing, on kernels that are built without soft-dirty bits. */
   clearSoftDirty(): void {
-    if (!this.#mm.profile.tracksSoftDirty) throw this.#error('clear_refs', EINVAL, 0, 0);
-    clearSoftDirty(this.#mm);
+    if (this.#mm.profile.tracksSoftDirty) clearSoftDirty(this.#mm);
   }
 
   /** fork(2): a copy that shares pages until one of the two writes. userfaultfd is not passed on. */
@@ -459,6 +484,14 @@ export class AddressSpace {
     child.#nextAddress = this.#nextAddress;
     copyInto(this.#mm, child.#mm);
     return child;
+  }
+
+  /**
+   * The process ends: all of its memory is given back. Scans find nothing then, or fail with ESRCH, as the kernel profile says.
+   */
+  exit(): void {
+    this.#mm.unmap(0, USER_SPACE_END / PAGE_SIZE);
+    this.#exited = true;
   }
 
   /** What stands in the page tables at an address, for diagnostics. */
@@ -525,10 +558,15 @@ export class SimulatedUserfaultfd {
     this.#uffd = uffd;
   }
 
-  /** UFFDIO_REGISTER in write-protect mode. @throws PagemapError EINVAL, EBUSY */
-  register(address: number, length: number): void {
+  /**
+   * UFFDIO_REGISTER.
+   *
+   * @param mode `uffd.UFFDIO_REGISTER_MODE_WP`, or MODE_RWP for read-write protection (profile 7.3)
+   * @throws PagemapError EINVAL, EBUSY
+   */
+  register(address: number, length: number, mode: number = uffdAbi.UFFDIO_REGISTER_MODE_WP): void {
     this.#call('ioctl(UFFDIO_REGISTER)', address, length, (start, end) =>
-      register(this.#mm, this.#uffd, start, end),
+      register(this.#mm, this.#uffd, start, end, mode),
     );
   }
 
@@ -544,6 +582,23 @@ export class SimulatedUserfaultfd {
     this.#call('ioctl(UFFDIO_WRITEPROTECT)', address, length, (start, end) =>
       writeProtect(this.#mm, start, end, protect),
     );
+  }
+
+  /**
+   * UFFDIO_RWPROTECT: pages are out of reach until they are next accessed, or no longer are.
+   *
+   * @throws PagemapError ENOENT where the range is not registered for it
+   */
+  rwProtect(address: number, length: number, protect: boolean): void {
+    this.#call('ioctl(UFFDIO_RWPROTECT)', address, length, (start, end) =>
+      rwProtect(this.#mm, start, end, protect),
+    );
+  }
+
+  /** UFFDIO_SET_MODE: turns RWP_ASYNC on or off. @throws PagemapError EINVAL for other features */
+  setMode(enable: number, disable = 0): void {
+    const errno = this.#closed ? EBADF : setMode(this.#mm, this.#uffd, enable, disable);
+    if (errno !== 0) throw simulatedError('ioctl(UFFDIO_SET_MODE)', errno, 0, 0);
   }
 
   /** Closes the descriptor: all its protection is lifted. Closing twice does nothing. */

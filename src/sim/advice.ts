@@ -392,7 +392,7 @@ function pageOutEntry(mm: Mm, vma: Vma, slot: number, page: number): void {
     const index = vma.fileIndex(page);
     // Shared memory that was never written to has nothing worth keeping: it is dropped.
     file.entries[index] = memory.isZeroFilled(frame) ? 0 : -memory.swapOut(frame);
-    if ((low & UFFD_WP) !== 0) mm.setMarker(slot, MARKER_UFFD_WP_LOW);
+    if ((low & UFFD_WP) !== 0 && vma.uffdWp) mm.setMarker(slot, MARKER_UFFD_WP_LOW);
     else mm.clearEntry(slot);
     memory.unmap(frame);
     memory.uncache(frame);
@@ -401,7 +401,7 @@ function pageOutEntry(mm: Mm, vma: Vma, slot: number, page: number): void {
   if (memory.isLazyFree(frame)) {
     if ((low & D) === 0 && !memory.isDirtyPage(frame)) {
       // Nobody wrote to it since it was given up: it is dropped, not written out.
-      if ((low & UFFD_WP) !== 0 && !vma.anonymous) mm.setMarker(slot, MARKER_UFFD_WP_LOW);
+      if ((low & UFFD_WP) !== 0 && vma.uffdWp && !vma.anonymous) mm.setMarker(slot, MARKER_UFFD_WP_LOW);
       else mm.clearEntry(slot);
       memory.unmap(frame);
       return;
@@ -428,7 +428,7 @@ function collapse(mm: Mm, vma: Vma, start: number, end: number): number {
   const last = Math.floor(end / ENTRIES);
   // A mapping that never had a page of its own is not considered.
   if (!suitsAnyHuge(vma) || (vma.anonymous && vma.anonVma === null)) return EINVAL;
-  if (first > last) return EINVAL;
+  if (first > last) return mm.profile.collapseNeedsBlock ? EINVAL : 0;
   let done = 0;
   for (let block = first; block < last; block++) {
     const result = vma.anonymous
@@ -543,7 +543,7 @@ function unmapFile(mm: Mm, file: MemoryFile, first: number, pages = HUGE_PAGES):
       if ((low & PRESENT_ANY) === 0) return;
       const frame = mm.frameAt(slot);
       if (isZeroFrame(frame) || !mm.memory.isFile(frame)) return;
-      if ((low & UFFD_WP) !== 0) mm.setMarker(slot, MARKER_UFFD_WP_LOW);
+      if ((low & UFFD_WP) !== 0 && vma.uffdWp) mm.setMarker(slot, MARKER_UFFD_WP_LOW);
       else mm.clearEntry(slot);
       mm.memory.unmap(frame);
     });

@@ -109,13 +109,14 @@ export function copyInto(parent: Mm, child: Mm): void {
         if (huge) {
           if (!isZeroFrame(frame)) memory.mapHuge(frame);
         } else if (!isZeroFrame(frame)) memory.map(frame);
-        low &= ~UFFD_WP;
+        if (!vma.uffdRwp) low &= ~UFFD_WP;
       }
       const target = huge
         ? child.tables.ensurePmd(block)
         : child.tables.ensurePte(block) + (page - block * ENTRIES) * 2;
       child.tables.words[target] = low;
       child.tables.words[target + 1] = high;
+      if (vma.uffdRwp && (low & PRESENT_ANY) !== 0) child.giveBack(copy, target);
     });
   }
 }
@@ -127,7 +128,7 @@ export function moveRange(mm: Mm, start: number, end: number, to: number, pages:
   const target = cloneMapping(source, to, to + pages);
   target.softDirty = mm.profile.tracksSoftDirty;
   // Protection belongs to the range that was registered; it does not travel.
-  if (source.uffdWp && mm.profile.mremapClearsProtection) mm.unprotect(source, start, start + kept);
+  if (source.uffd !== null && mm.profile.mremapClearsProtection) mm.unprotect(source, start, start + kept);
   mm.insert(target);
   let page = start;
   while (page < start + kept) {

@@ -68,6 +68,11 @@ export function accessMapping(mm: Mm, vma: Vma, page: number, write: boolean): n
     return FAULT_OK;
   }
   if (isHugeEntry(low)) {
+    if (isOutOfReach(vma, low)) {
+      if (!vma.uffd!.rwpAsync) return FAULT_BLOCKED;
+      mm.giveBack(vma, pmd);
+      low = tables.words[pmd]!;
+    }
     if (!write) {
       tables.words[pmd] = low | A;
       return FAULT_OK;
@@ -79,8 +84,13 @@ export function accessMapping(mm: Mm, vma: Vma, page: number, write: boolean): n
   }
   const table = tables.pteTable(pmd);
   const slot = table + index * 2;
-  const entry = table < 0 ? 0 : tables.words[slot]!;
+  let entry = table < 0 ? 0 : tables.words[slot]!;
   if ((entry & PRESENT_ANY) !== 0) {
+    if (isOutOfReach(vma, entry)) {
+      if (!vma.uffd!.rwpAsync) return FAULT_BLOCKED;
+      mm.giveBack(vma, slot);
+      entry = tables.words[slot]!;
+    }
     if (!write) {
       tables.words[slot] = entry | A;
       return FAULT_OK;
@@ -95,7 +105,7 @@ export function accessMapping(mm: Mm, vma: Vma, page: number, write: boolean): n
   if (entry !== 0) {
     if (!isMarker(entry, tables.words[slot + 1]!)) {
       swapIn(mm, vma, slot);
-      return write ? accessMapping(mm, vma, page, true) : FAULT_OK;
+      return write || vma.uffdRwp ? accessMapping(mm, vma, page, write) : FAULT_OK;
     }
     const bits = markerBits(entry);
     if ((bits & MARKER_GUARD) !== 0) return FAULT_SEGV;
@@ -107,19 +117,29 @@ export function accessMapping(mm: Mm, vma: Vma, page: number, write: boolean): n
     : installFile(mm, vma, vma.file, page, write, marked);
 }
 
+/** Whether a present entry is protected from reading and writing. */
+function isOutOfReach(vma: Vma, low: number): boolean {
+  return vma.uffdRwp && (low & UFFD_WP) !== 0;
+}
+
 const RETRY_SMALL = -1;
 
 /** First touch of a 2 MiB block that may be a transparent huge page. */
 function installHuge(mm: Mm, vma: Vma, block: number, write: boolean): void {
   mm.prepareAnon(vma);
   const pmd = mm.tables.ensurePmd(block);
-  if (!write) {
+  if (!write && mm.profile.hasZeroPage) {
     mm.setEntry(pmd, HUGE_ZERO_FRAME, vma.entryFlags | PS);
     return;
   }
   const frame = mm.memory.allocateHuge(FRAME_ANONYMOUS);
   mm.memory.mapHuge(frame);
-  mm.setEntry(pmd, frame, vma.entryFlags | PS | DIRTY);
+  mm.setEntry(pmd, frame, vma.entryFlags | PS | firstFlags(vma));
+}
+
+/** The flags of a new page that is the process's own: ready to be written to, where that is allowed. */
+function firstFlags(vma: Vma): number {
+  return vma.writable ? DIRTY : 0;
 }
 
 /** A write to a block that a huge entry maps. RETRY_SMALL: there is none any more. */
@@ -163,15 +183,15 @@ function writeHuge(mm: Mm, vma: Vma, block: number, pmd: number): number {
 function installAnonymous(mm: Mm, vma: Vma, page: number, write: boolean, marked: boolean): number {
   const block = Math.floor(page / ENTRIES);
   const slot = mm.tables.ensurePte(block) + (page - block * ENTRIES) * 2;
-  if (!write) {
+  if (!write && mm.profile.hasZeroPage) {
     mm.setEntry(slot, ZERO_FRAME, vma.entryFlags | SPECIAL | (marked ? UFFD_WP : 0));
     return FAULT_OK;
   }
-  if (marked && !vma.uffd!.wpAsync) return FAULT_BLOCKED;
+  if (write && marked && !vma.uffd!.wpAsync) return FAULT_BLOCKED;
   mm.prepareAnon(vma);
   const frame = mm.memory.allocate(FRAME_ANONYMOUS);
   mm.memory.map(frame);
-  mm.setEntry(slot, frame, vma.entryFlags | DIRTY);
+  mm.setEntry(slot, frame, vma.entryFlags | (write || !marked ? firstFlags(vma) : UFFD_WP));
   return FAULT_OK;
 }
 
@@ -209,11 +229,12 @@ export function swapIn(mm: Mm, vma: Vma, slot: number): void {
   mm.memory.swapIn(swapSlot, frame);
   mm.memory.freeSlot(swapSlot);
   mm.memory.map(frame);
+  const isProtected = (low & SWP_UFFD_WP) !== 0;
   mm.setEntry(
     slot,
     frame,
-    vma.entryFlags |
-      ((low & SWP_UFFD_WP) !== 0 ? UFFD_WP : 0) |
+    (isProtected && vma.uffdRwp ? vma.protectedFlags : vma.entryFlags) |
+      (isProtected ? UFFD_WP : 0) |
       ((low & SWP_SOFT_DIRTY) !== 0 ? SOFT_DIRTY : 0),
   );
 }
@@ -313,7 +334,7 @@ function installFile(
   marked: boolean,
 ): number {
   const index = vma.fileIndex(page);
-  if (!write && !vma.uffdWp && faultAround(mm, vma, file, page)) return FAULT_OK;
+  if (!write && vma.uffd === null && faultAround(mm, vma, file, page)) return FAULT_OK;
   if (index >= file.sizePages) return FAULT_BUS;
   if (write && marked && !vma.uffd!.wpAsync) return FAULT_BLOCKED;
   const { memory, tables } = mm;
@@ -333,7 +354,8 @@ function installFile(
     (write ? DIRTY : vma.shared && vma.writable && !marked && !tracksWrites(mm, vma) ? RW : 0);
   if (mapFileHuge(mm, vma, file, page, flags)) return FAULT_OK;
   const table = tables.ensurePte(block);
-  if (file.isHuge(index) && !vma.uffdWp && mapStretch(mm, vma, file, page, table, flags)) return FAULT_OK;
+  if (file.isHuge(index) && vma.uffd === null && mapStretch(mm, vma, file, page, table, flags))
+    return FAULT_OK;
   memory.map(frame);
   mm.setEntry(table + (page - block * ENTRIES) * 2, frame, flags | (marked && !write ? UFFD_WP : 0));
   return FAULT_OK;
@@ -360,8 +382,13 @@ function accessHugetlb(mm: Mm, vma: Vma, page: number, write: boolean): number {
   const block = Math.floor(page / ENTRIES);
   const { tables, memory } = mm;
   const pmd = tables.ensurePmd(block);
-  const low = tables.words[pmd]!;
+  let low = tables.words[pmd]!;
   if (isHugeEntry(low)) {
+    if (isOutOfReach(vma, low)) {
+      if (!vma.uffd!.rwpAsync) return FAULT_BLOCKED;
+      mm.giveBack(vma, pmd);
+      low = tables.words[pmd]!;
+    }
     if (!write) return FAULT_OK;
     if ((low & UFFD_WP) !== 0) {
       if (vma.uffdWp && !vma.uffd!.wpAsync) return FAULT_BLOCKED;

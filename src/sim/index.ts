@@ -1,3 +1,3 @@
 export * from './address-space.js';
 export { MemoryFile } from './memory.js';
-export { KERNEL_PROFILES, type KernelProfile, type KernelProfileName } from './profiles.js';
+export { KERNEL_PROFILES, type KernelProfile, type KernelProfileName, kernelProfile } from './profiles.js';

@@ -227,7 +227,7 @@ export class Mm implements ScanTarget {
 
   /**
    * Splits the anonymous huge page that `frame`, mapped in this block, belongs to: its pages become small ones,
-   * and those that hold only zeros are replaced by the shared zero page.
+   * and those that hold only zeros are replaced by the shared zero page, where there is one.
    */
   splitLarge(block: number, frame: number): void {
     const { tables, memory } = this;
@@ -253,7 +253,7 @@ export class Mm implements ScanTarget {
       if ((low & PRESENT_ANY) === 0) continue;
       const mapped = this.frameAt(slot);
       if (Math.floor(mapped / ENTRIES) !== folio || !memory.isLarge(mapped)) continue;
-      if (!memory.isZeroFilled(mapped)) {
+      if (!this.profile.hasZeroPage || !memory.isZeroFilled(mapped)) {
         if (dirty) memory.setDirtyPage(mapped);
         continue;
       }
@@ -271,7 +271,7 @@ export class Mm implements ScanTarget {
    */
   zap(vma: Vma, start: number, end: number, dropMarkers: boolean, freeTables: boolean): void {
     if (vma.hugetlb) {
-      this.#zapHugetlb(start, end, dropMarkers);
+      this.#zapHugetlb(vma, start, end, dropMarkers);
       return;
     }
     const { tables } = this;
@@ -321,11 +321,11 @@ export class Mm implements ScanTarget {
       if (!isMarker(low, high)) this.memory.freeSlot(swapEntrySlot(low));
       else if ((markerBits(low) & MARKER_GUARD) !== 0 && !dropMarkers) return;
     }
-    if (isProtected && !dropMarkers && !vma.anonymous) this.setMarker(slot, MARKER_UFFD_WP_LOW);
+    if (isProtected && !dropMarkers && vma.uffdWp && !vma.anonymous) this.setMarker(slot, MARKER_UFFD_WP_LOW);
     else this.clearEntry(slot);
   }
 
-  #zapHugetlb(start: number, end: number, dropMarkers: boolean): void {
+  #zapHugetlb(vma: Vma, start: number, end: number, dropMarkers: boolean): void {
     const { tables, memory } = this;
     for (let block = Math.floor(start / ENTRIES); block * ENTRIES < end; block++) {
       const pmd = tables.findPmd(block);
@@ -338,7 +338,7 @@ export class Mm implements ScanTarget {
         isProtected = (low & UFFD_WP) !== 0;
         memory.unmapHuge(frameOf(low, high));
       } else isProtected = isNonPresentProtected(low, high);
-      if (isProtected && !dropMarkers) this.setMarker(pmd, MARKER_UFFD_WP_LOW);
+      if (isProtected && !dropMarkers && vma.uffdWp) this.setMarker(pmd, MARKER_UFFD_WP_LOW);
       else this.clearEntry(pmd);
     }
   }
@@ -354,7 +354,8 @@ export class Mm implements ScanTarget {
   }
 
   /**
-   * Write-protects [start, end) of a mapping for userfaultfd: pages, swap entries, and by markers what is empty.
+   * Protects [start, end) of a mapping for userfaultfd, as it is registered: pages, swap entries, and from writes, by markers, what
+   * is empty.
    */
   protect(vma: Vma, start: number, end: number): void {
     const { tables } = this;
@@ -363,16 +364,17 @@ export class Mm implements ScanTarget {
       const from = Math.max(0, start - base);
       const to = Math.min(ENTRIES, end - base);
       if (vma.hugetlb) {
-        const pmd = tables.ensurePmd(block);
-        if (tables.words[pmd] === 0) placeMarkers(tables.words, pmd, 1);
-        else this.#protectEntry(pmd);
+        const pmd = vma.usesMarkers ? tables.ensurePmd(block) : tables.findPmd(block);
+        if (pmd < 0) continue;
+        if (tables.words[pmd] !== 0) this.#protectEntry(vma, pmd);
+        else if (vma.usesMarkers) placeMarkers(tables.words, pmd, 1);
         continue;
       }
       let pmd = tables.findPmd(block);
       if (pmd >= 0 && isHugeEntry(tables.words[pmd]!)) {
         // File memory's protection can only be remembered by small entries.
         if (from === 0 && to === ENTRIES && vma.anonymous) {
-          this.#protectEntry(pmd);
+          this.#protectEntry(vma, pmd);
           continue;
         }
         this.splitHuge(vma, block);
@@ -384,16 +386,19 @@ export class Mm implements ScanTarget {
       const table = pmd < 0 ? -1 : tables.pteTable(pmd);
       if (table < 0) continue;
       for (let slot = table + from * 2, stop = table + to * 2; slot < stop; slot += 2) {
-        if (tables.words[slot] !== 0) this.#protectEntry(slot);
+        if (tables.words[slot] !== 0) this.#protectEntry(vma, slot);
         else if (vma.usesMarkers) this.setMarker(slot, MARKER_UFFD_WP_LOW);
       }
     }
   }
 
-  #protectEntry(slot: number): void {
+  #protectEntry(vma: Vma, slot: number): void {
     const { words } = this.tables;
     const low = words[slot]!;
-    if ((low & PRESENT_ANY) !== 0) words[slot] = (low | UFFD_WP) & ~RW;
+    if ((low & PRESENT_ANY) !== 0) {
+      if (vma.uffdRwp) this.setEntry(slot, this.frameAt(slot), (low & KEPT) | vma.protectedFlags);
+      else words[slot] = (low | UFFD_WP) & ~RW;
+    }
     // Markers that an access must not get through stay what they are.
     else if (!isMarker(low, words[slot + 1]!)) words[slot] = low | SWP_UFFD_WP;
   }
@@ -411,12 +416,12 @@ export class Mm implements ScanTarget {
       const from = Math.max(0, start - base);
       const to = Math.min(ENTRIES, end - base);
       if (vma.hugetlb) {
-        this.#unprotectEntry(pmd);
+        this.#unprotectEntry(vma, pmd);
         continue;
       }
       if (isHugeEntry(tables.words[pmd]!)) {
         if (from === 0 && to === ENTRIES) {
-          this.#unprotectEntry(pmd);
+          this.#unprotectEntry(vma, pmd);
           continue;
         }
         this.splitHuge(vma, block);
@@ -424,18 +429,27 @@ export class Mm implements ScanTarget {
       const table = tables.pteTable(pmd);
       if (table < 0) continue;
       for (let slot = table + from * 2, stop = table + to * 2; slot < stop; slot += 2) {
-        this.#unprotectEntry(slot);
+        this.#unprotectEntry(vma, slot);
       }
     }
   }
 
-  #unprotectEntry(slot: number): void {
+  #unprotectEntry(vma: Vma, slot: number): void {
     const { words } = this.tables;
     const low = words[slot]!;
     if (low === 0) return;
-    if ((low & PRESENT_ANY) !== 0) words[slot] = low & ~UFFD_WP;
-    else if (!isMarker(low, words[slot + 1]!)) words[slot] = low & ~SWP_UFFD_WP;
+    if ((low & PRESENT_ANY) !== 0) {
+      if (vma.uffdRwp) this.giveBack(vma, slot);
+      else words[slot] = low & ~UFFD_WP;
+    } else if (!isMarker(low, words[slot + 1]!)) words[slot] = low & ~SWP_UFFD_WP;
     else if ((markerBits(low) & MARKER_UFFD_WP) !== 0) this.clearEntry(slot);
+  }
+
+  /** Makes a page that was protected from reading and writing what it is in its mapping without that. */
+  giveBack(vma: Vma, slot: number): void {
+    const low = this.tables.words[slot]!;
+    if ((low & UFFD_WP) === 0) return;
+    this.setEntry(slot, this.frameAt(slot), (low & KEPT & ~UFFD_WP) | vma.entryFlags);
   }
 
   /** Gives the entries of [start, end) the mapping's present protection. */
@@ -468,7 +482,7 @@ export class Mm implements ScanTarget {
 
   #changeEntry(vma: Vma, slot: number, flags: number): void {
     const low = this.tables.words[slot]!;
-    if ((low & PRESENT_ANY) === 0) return;
+    if ((low & PRESENT_ANY) === 0 || (vma.uffdRwp && (low & UFFD_WP) !== 0)) return;
     const frame = this.frameAt(slot);
     // What is the mapping's own becomes writable at once, without waiting for a fault.
     const own =

@@ -2,11 +2,11 @@ import type { ScanProfile } from '../engine/index.js';
 
 /**
  * What one kernel release does differently from another, as properties that the simulator asks for by name.
- * Measured on Linux 6.12.117 and 6.18.44 (x86-64); '6.7' follows the interface's history.
+ * Measured on Linux 6.12.117, 6.18.44, 7.0.13 and 7.3.4 (x86-64); '6.7' follows the interface's history.
  */
 export interface KernelProfile extends ScanProfile {
   readonly name: string;
-  /** Whether soft-dirty is tracked and `/proc/PID/clear_refs` takes 4. */
+  /** Whether soft-dirty bits are kept, and 4 written to `/proc/PID/clear_refs` clears them. Other kernels take the 4 and do nothing. */
   readonly tracksSoftDirty: boolean;
   /** Whether MADV_GUARD_INSTALL and MADV_GUARD_REMOVE exist. */
   readonly hasGuardPages: boolean;
@@ -18,6 +18,8 @@ export interface KernelProfile extends ScanProfile {
   readonly mremapClearsProtection: boolean;
   /** Whether MADV_COLLAPSE needs at least one writable entry. */
   readonly collapseNeedsWritable: boolean;
+  /** Whether MADV_COLLAPSE of a range in which no 2 MiB block begins or ends is EINVAL; it does nothing otherwise. */
+  readonly collapseNeedsBlock: boolean;
   /** Whether a mapping that has had anonymous pages, when it changes, merges with a like neighbour that never had any. */
   readonly untouchedNeighboursMerge: boolean;
   /** Whether reclaim keeps a huge page of a file whole in swap, instead of splitting it. */
@@ -34,6 +36,15 @@ export interface KernelProfile extends ScanProfile {
    * entry cannot be (a page table is there, or MADV_NOHUGEPAGE). Measured on 6.18.44 (so) and 6.12.117 (not).
    */
   readonly readFaultMapsHugeFile: boolean;
+  /**
+   * Whether a read of untouched anonymous memory maps the shared zero page, or the huge one. A kernel can be booted so that it has
+   * none (seen on a 6.18.44, for small pages): the read then makes a page of the process's own.
+   */
+  readonly hasZeroPage: boolean;
+  /** Whether a scan of an address space that is gone fails with ESRCH, instead of finding nothing. Scans of processes meet it. */
+  readonly goneIsEsrch: boolean;
+  /** Whether userfaultfd has read-write protection. */
+  readonly hasReadWriteProtection: boolean;
 }
 
 const LINUX_6_18: KernelProfile = {
@@ -43,6 +54,7 @@ const LINUX_6_18: KernelProfile = {
   reportsGuard: true,
   emptyIsWritten: true,
   holeIsWritten: true,
+  untrackedIsWritten: true,
   hugeZeroIsPfnZero: true,
   tracksSoftDirty: false,
   hasGuardPages: true,
@@ -50,11 +62,15 @@ const LINUX_6_18: KernelProfile = {
   hugeZeroWriteStaysHuge: true,
   mremapClearsProtection: true,
   collapseNeedsWritable: false,
+  collapseNeedsBlock: true,
   untouchedNeighboursMerge: true,
   hugeFileSwapsWhole: true,
   mappedTwiceIsShared: false,
   collapseNeedsTables: false,
   readFaultMapsHugeFile: true,
+  hasZeroPage: true,
+  goneIsEsrch: false,
+  hasReadWriteProtection: false,
 };
 
 const LINUX_6_12: KernelProfile = {
@@ -87,7 +103,40 @@ const LINUX_6_7: KernelProfile = {
   mremapClearsProtection: false,
 };
 
+/** Also 6.19. With soft-dirty, as the measured kernels were built. */
+const LINUX_7_0: KernelProfile = {
+  ...LINUX_6_18,
+  name: '7.0',
+  reportsSoftDirty: true,
+  tracksSoftDirty: true,
+  emptyIsWritten: false,
+  holeIsWritten: false,
+};
+
+const LINUX_7_3: KernelProfile = {
+  ...LINUX_6_18,
+  name: '7.3',
+  knownCategories: 0x3ff,
+  reportsSoftDirty: true,
+  tracksSoftDirty: true,
+  untrackedIsWritten: false,
+  collapseNeedsBlock: false,
+  goneIsEsrch: true,
+  hasReadWriteProtection: true,
+};
+
 /** The kernel profiles by name. */
-export const KERNEL_PROFILES = { '6.7': LINUX_6_7, '6.12': LINUX_6_12, '6.18': LINUX_6_18 } as const;
+export const KERNEL_PROFILES = {
+  '6.7': LINUX_6_7,
+  '6.12': LINUX_6_12,
+  '6.18': LINUX_6_18,
+  '7.0': LINUX_7_0,
+  '7.3': LINUX_7_3,
+} as const;
 /** The name of a kernel profile. */
 export type KernelProfileName = keyof typeof KERNEL_PROFILES;
+
+/** The profile itself, where a name will do. */
+export function kernelProfile(profile: KernelProfileName | KernelProfile): KernelProfile {
+  return typeof profile === 'string' ? KERNEL_PROFILES[profile] : profile;
+}

@@ -1,6 +1,6 @@
 import { mman } from '../abi/index.js';
 import type { ScanMapping } from '../engine/index.js';
-import { A, P, PROTNONE, US } from '../x86/index.js';
+import { A, P, PROTNONE, UFFD_WP, US } from '../x86/index.js';
 import { HUGE_PAGES, type MemoryFile } from './memory.js';
 
 /** A userfaultfd of the address space. */
@@ -10,7 +10,12 @@ export interface Userfault {
   readonly wpAsync: boolean;
   /** Anonymous memory without pages can be protected. */
   readonly wpUnpopulated: boolean;
+  /** Gives a page back to whoever accesses it, in the kernel, without a message. */
+  rwpAsync: boolean;
 }
+
+/** What a mapping is registered for. */
+export type UserfaultMode = 'wp' | 'rwp';
 
 /** Identity of the anonymous pages of a mapping; two mappings with different ones do not merge. */
 export interface AnonVma {
@@ -40,6 +45,7 @@ export class Vma implements ScanMapping {
   accounted: boolean;
   anonVma: AnonVma | null = null;
   uffdWp = false;
+  uffdRwp = false;
   wpAllowed = false;
   #uffd: Userfault | null = null;
 
@@ -76,15 +82,22 @@ export class Vma implements ScanMapping {
     return this.#uffd;
   }
 
-  set uffd(uffd: Userfault | null) {
+  /** Registers the mapping, or ends its registration. */
+  setUffd(uffd: Userfault | null, mode: UserfaultMode = 'wp'): void {
     this.#uffd = uffd;
-    this.uffdWp = uffd !== null;
+    this.uffdWp = uffd !== null && mode === 'wp';
+    this.uffdRwp = uffd !== null && mode === 'rwp';
     this.wpAllowed = uffd?.wpAsync === true && this.usesMarkers;
+  }
+
+  /** What the mapping is registered for; meaningless where it is not. */
+  get uffdMode(): UserfaultMode {
+    return this.uffdRwp ? 'rwp' : 'wp';
   }
 
   /** Whether protection of what is not populated can be remembered. */
   get usesMarkers(): boolean {
-    return this.#uffd !== null && (!this.anonymous || this.#uffd.wpUnpopulated);
+    return this.uffdWp && (!this.anonymous || this.#uffd!.wpUnpopulated);
   }
 
   /** Flag bits of an entry that maps a page of this mapping read-only. */
@@ -92,6 +105,11 @@ export class Vma implements ScanMapping {
     return (this.prot & (mman.PROT_READ | mman.PROT_WRITE | mman.PROT_EXEC)) === 0
       ? PROTNONE | A
       : P | US | A;
+  }
+
+  /** As `entryFlags`, of a page that is protected from reading and writing: any access to it faults. */
+  get protectedFlags(): number {
+    return PROTNONE | A | UFFD_WP;
   }
 
   /** Whether the whole 2 MiB block lies in the mapping and, for a file, at a huge page's place in it. */
@@ -121,7 +139,7 @@ export class Vma implements ScanMapping {
     upper.softDirty = this.softDirty;
     upper.accounted = this.accounted;
     upper.anonVma = this.anonVma;
-    upper.uffd = this.#uffd;
+    upper.setUffd(this.#uffd, this.uffdMode);
     this.end = page;
     return upper;
   }
@@ -145,12 +163,13 @@ export class Vma implements ScanMapping {
       this.#continuesAs(next) &&
       this.prot === next.prot &&
       this.#uffd === next.uffd &&
+      this.uffdRwp === next.uffdRwp &&
       (this.anonVma === null || next.anonVma === null || this.anonVma === next.anonVma)
     );
   }
 
   /** Whether the two could become one after an mprotect, so that they share the identity of their pages. */
   sharesAnonVma(next: Vma): boolean {
-    return this.#continuesAs(next) && this.#uffd === next.uffd;
+    return this.#continuesAs(next) && this.#uffd === next.uffd && this.uffdRwp === next.uffdRwp;
   }
 }

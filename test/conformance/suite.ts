@@ -284,7 +284,8 @@ export function conformance(platform: Platform): void {
           for (const [from, to] of list) for (let page = from; page < to; page++) seen.push(at + page);
           at += walkEnd;
         }
-        expect(seen).toEqual([...expected].sort((a, b) => a - b));
+        // As text: a hundred comparisons of five thousand numbers, one by one, take seconds.
+        expect(seen.join()).toBe([...expected].sort((a, b) => a - b).join());
       }
     });
   });
@@ -566,9 +567,10 @@ export function conformance(platform: Platform): void {
     for (const flags of [1, 2, 3]) expect(code({ ...range, flags, returnMask: 0 })).toBe('EOPNOTSUPP');
   });
 
-  test('unknown categories of this library are refused, known ones are not', () => {
+  test('categories that nobody knows are refused, known ones are not', () => {
     const start = tracked(1);
-    expect(() => scan(start, 1, { returnMask: ALL_CATEGORIES + 1 })).toThrow('EINVAL');
+    // A kernel may know more than this library, but hardly as many.
+    expect(() => scan(start, 1, { returnMask: 1 << 30 })).toThrow('EINVAL');
     expect(scan(start, 1, { returnMask: ALL }).regions).toBe(1);
   });
 }

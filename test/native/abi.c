@@ -51,6 +51,9 @@ int main(void) {
 #ifdef PAGE_IS_GUARD
 	VALUE(PAGE_IS_GUARD);
 #endif
+#ifdef PAGE_IS_ACCESSED
+	VALUE(PAGE_IS_ACCESSED);
+#endif
 	SIZE(uffdio_api); OFFSET(uffdio_api, api); OFFSET(uffdio_api, features); OFFSET(uffdio_api, ioctls);
 	SIZE(uffdio_range); OFFSET(uffdio_range, start); OFFSET(uffdio_range, len);
 	SIZE(uffdio_register); OFFSET(uffdio_register, mode); OFFSET(uffdio_register, ioctls);
@@ -67,6 +70,13 @@ int main(void) {
 #endif
 #ifdef UFFD_FEATURE_WP_ASYNC
 	VALUE(UFFD_FEATURE_WP_ASYNC);
+#endif
+#ifdef UFFD_FEATURE_RWP
+	VALUE(UFFD_FEATURE_RWP); VALUE(UFFD_FEATURE_RWP_ASYNC); VALUE(UFFDIO_REGISTER_MODE_RWP);
+	VALUE(UFFDIO_RWPROTECT); VALUE(UFFDIO_RWPROTECT_MODE_RWP); VALUE(UFFDIO_RWPROTECT_MODE_DONTWAKE);
+	VALUE(UFFDIO_SET_MODE);
+	SIZE(uffdio_rwprotect); OFFSET(uffdio_rwprotect, mode);
+	SIZE(uffdio_set_mode); OFFSET(uffdio_set_mode, enable); OFFSET(uffdio_set_mode, disable);
 #endif
 	VALUE(PROT_NONE); VALUE(PROT_READ); VALUE(PROT_WRITE); VALUE(PROT_EXEC);
 	VALUE(MAP_SHARED); VALUE(MAP_PRIVATE); VALUE(MAP_FIXED); VALUE(MAP_ANONYMOUS); VALUE(MAP_NORESERVE);

@@ -1,6 +1,6 @@
 // Runs generated scenarios on this process's own memory and, after each operation, compares what the fallback says of it with
 // what the ioctl says. Started by test/differential/fallback.test.ts, and by hand:
-//   node test/support/providers.mjs KIND FIRST_SEED COUNT [PROFILE]
+//   node test/support/providers.mjs KIND FIRST_SEED COUNT
 // Prints one JSON object.
 import {
   categoryNames,
@@ -12,10 +12,12 @@ import {
   ProcessHandle,
   RegionBuffer,
 } from '../../dist/index.js';
-import { generateScenario } from '../../dist/scenario/index.js';
+import { generateScenario, measureProfile } from '../../dist/scenario/index.js';
 import { KernelMemory } from '../../dist/scenario/kernel-memory.js';
 
-const [kind, first, count, profile] = process.argv.slice(2);
+const [kind, first, count] = process.argv.slice(2);
+// Scenarios use what this kernel has.
+const { profile } = await measureProfile();
 const ioctl = new IoctlPagemap(new ProcessHandle(process.pid));
 const fallback = new FallbackPagemap(new ProcessHandle(process.pid));
 const known = fallback.categories & ioctl.categories;

@@ -24,6 +24,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { type TestAPI, test } from 'vitest';
 import { testWhere } from './needs.js';
+import { allProcesses, hasInEnvironment, type Stat, signal, statOf } from './processes.js';
 
 const execute = promisify(execFile);
 
@@ -113,36 +114,6 @@ export function testWithServer(name: ServerName, ...needs: string[]): TestAPI {
 }
 
 // --- Processes --------------------------------------------------------------------------------------------------
-
-interface Stat {
-  readonly state: string;
-  readonly parent: number;
-  readonly session: number;
-  /** Start time in clock ticks: with the number it names one process for ever. */
-  readonly started: string;
-}
-
-/** Fields of /proc/PID/stat; undefined when there is no such process, or only its zombie. */
-function statOf(path: string): Stat | undefined {
-  try {
-    const text = readFileSync(`${path}/stat`, 'latin1');
-    // The name, in parentheses, may hold anything; the fields behind it are plain.
-    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-    const state = fields[0]!;
-    if (state === 'Z' || state === 'X') return undefined;
-    return { state, parent: Number(fields[1]), session: Number(fields[3]), started: fields[19]! };
-  } catch {
-    return undefined;
-  }
-}
-
-function signal(pid: number, name: NodeJS.Signals): void {
-  try {
-    process.kill(pid, name);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-  }
-}
 
 /** Calls `attempt` until it gives something. */
 async function eventually<T>(
@@ -292,22 +263,13 @@ class Instance {
    * session and by environment, because each of these can be left by a program that means to.
    */
   processes(): number[] {
-    const all = new Map<number, Stat>();
-    for (const entry of readdirSync('/proc')) {
-      if (!/^\d+$/.test(entry)) continue;
-      const stat = statOf(`/proc/${entry}`);
-      if (stat !== undefined) all.set(Number(entry), stat);
-    }
+    const all = allProcesses();
     // A number may have been given to another process meanwhile.
     for (const [pid, started] of this.#seen) if (all.get(pid)?.started !== started) this.#seen.delete(pid);
     const leaders = new Set(this.#children.map(({ pid }) => pid));
     const isOurs = (pid: number, { parent, session }: Stat) => {
       if (this.#seen.has(pid) || this.#seen.has(parent) || leaders.has(session)) return true;
-      try {
-        return readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`${MARKER}=${this.folder}`);
-      } catch {
-        return false;
-      }
+      return hasInEnvironment(pid, `${MARKER}=${this.folder}`);
     };
     for (let found = true; found; ) {
       found = false;

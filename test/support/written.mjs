@@ -1,6 +1,6 @@
 // A process does the memory operations of generated scenarios; two trackers, by write protection and by soft-dirty bits, tell
 // which pages it has written, and have to agree. For kernels that have both (6.12 as Debian builds it):
-//   node test/support/written.mjs FIRST_SEED COUNT [PROFILE]
+//   node test/support/written.mjs FIRST_SEED COUNT
 // Prints one JSON object.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -17,7 +17,7 @@ import {
   trackByProtection,
   trackBySoftDirty,
 } from '../../dist/index.js';
-import { generateScenario } from '../../dist/scenario/index.js';
+import { generateScenario, measureProfile } from '../../dist/scenario/index.js';
 
 const KINDS = ['anon', 'thp', 'file', 'swap', 'mixed'];
 /** What would disturb one of the trackers, or asks for what they ask. */
@@ -75,7 +75,9 @@ function existing(pagemap, scenario) {
   });
 }
 
-const [first = '1', count = '10', profile] = process.argv.slice(2);
+const [first = '1', count = '10'] = process.argv.slice(2);
+// Scenarios use what this kernel has.
+const { profile } = await measureProfile();
 const child = fork(fileURLToPath(new URL('scenario-target.mjs', import.meta.url)), { execArgv: [] });
 const tell = async (message) => {
   const answer = once(child, 'message');

@@ -164,6 +164,7 @@ export function writeImage(path, { busybox, folder: built }, kernel, settings) {
   for (const name of ['agent.mjs', 'run-tests.mjs'])
     archive.copy(join(import.meta.dirname, 'guest', name), at(name));
   archive.copy(join(built, 'js/test'), at('test'));
+  for (const name of ['scripts', 'bench']) archive.copy(join(ROOT, name), at(name));
   const isData = (file) => statSync(file).isDirectory() || /\.(mjs|jsonl|c)$/.test(file);
   for (const folder of ['live', 'native', 'support', 'traces']) {
     for (const name of readdirSync(join(ROOT, 'test', folder))) {

@@ -1,19 +1,37 @@
 // Kernels of other releases, from Debian's archive: fetched with apt into a cache folder of our own. Nothing is installed,
 // and the system's package lists and settings stay as they are. Needs no root.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { homedir } from 'node:os';
 import { basename, join } from 'node:path';
 
-/** Where Debian has which release: suites in the order of preference, and the package's name. */
+/** The package that stands for a suite's newest kernel of this kind, whatever its release. */
+const NEWEST = 'linux-image-cloud-amd64';
+
+/** Where Debian has which release: suites in the order of preference. Those that are pinned or pass may be gone one day. */
 const RELEASES = {
-  6.1: { package: 'linux-image-cloud-amd64', suites: ['bookworm-security', 'bookworm'] },
+  6.1: { suites: ['bookworm-security', 'bookworm'] },
   // Before the fix of a hang, which the tests show here.
-  '6.12.43': { exactly: 'linux-image-6.12.43+deb12-cloud-amd64' },
-  6.12: { package: 'linux-image-6.12-cloud-amd64', suites: ['bookworm-security'] },
+  '6.12.43': { suites: ['bookworm-backports'] },
+  6.12: { suites: ['bookworm-security', 'bookworm-backports'] },
+  7.2: { suites: ['trixie-backports', 'forky', 'sid'] },
+  newest: { suites: ['trixie-backports'], package: NEWEST },
 };
 
 export const KERNELS = Object.keys(RELEASES);
+
+/** All that have kernels, the lists of the largest last. */
+const SUITES = ['trixie-backports', 'bookworm-security', 'bookworm-backports', 'bookworm', 'forky', 'sid'];
 
 const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
 
@@ -31,43 +49,38 @@ function run(program, args, options = {}) {
 
 /** Where this system gets its packages from: its mirror is near, and may be the only one that it reaches. */
 function archives() {
-  const lines = run('apt-get', ['indextargets', '--format', '$(CODENAME) $(SUITE) $(REPO_URI)']).split('\n');
-  const uri = (pattern) =>
-    lines
-      .find((line) => pattern.test(line))
-      ?.split(' ')
-      .at(-1);
-  const main = uri(/^bookworm /);
-  if (main === undefined)
-    throw new Error('Cannot fetch kernels: this system gets no packages of Debian 12 (bookworm)');
-  return { main, security: uri(/^bookworm-security /) };
+  const lines = run('apt-get', ['indextargets', '--format', '$(CODENAME) $(REPO_URI)']).split('\n');
+  const uri = (pattern) => lines.find((line) => pattern.test(line))?.split(' ')[1];
+  const main = uri(/^(bookworm|trixie|forky|sid) /);
+  if (main === undefined) throw new Error('Cannot fetch kernels: this system gets no packages of Debian');
+  return { main, security: uri(/^(bookworm|trixie|forky)-security /) };
 }
 
-/** apt with lists, sources and cache of its own. */
-class Apt {
+const newestFirst = (a, b) => b.localeCompare(a, 'en', { numeric: true });
+
+/** One suite of Debian, by an apt with lists, sources and cache of its own. */
+class Suite {
   #folder;
   #options;
 
-  constructor(folder) {
-    this.#folder = folder;
-    mkdirSync(join(folder, 'lists/partial'), { recursive: true });
+  constructor(name) {
+    this.#folder = join(cacheFolder(), 'apt', name);
+    mkdirSync(join(this.#folder, 'lists/partial'), { recursive: true });
     const { main, security } = archives();
-    const from = (archive, suite) => `deb [signed-by=${KEYRING}] ${archive} ${suite} main\n`;
-    writeFileSync(
-      join(folder, 'sources.list'),
-      [
-        from(main, 'bookworm'),
-        security === undefined ? '' : from(security, 'bookworm-security'),
-        from(main, 'bookworm-backports'),
-      ].join(''),
-    );
+    const archive = name.endsWith('-security') ? security : main;
+    const source = `deb [signed-by=${KEYRING}] ${archive} ${name} main\n`;
+    writeFileSync(join(this.#folder, 'sources.list'), archive === undefined ? '' : source);
     const settings = {
-      'Dir::Etc::SourceList': join(folder, 'sources.list'),
+      'Dir::Etc::SourceList': join(this.#folder, 'sources.list'),
       'Dir::Etc::SourceParts': '/dev/null',
-      'Dir::State::Lists': join(folder, 'lists'),
-      'Dir::Cache': folder,
+      'Dir::State::Lists': join(this.#folder, 'lists'),
+      // What the system has installed is of no interest.
+      'Dir::State::status': '/dev/null',
+      'Dir::Cache': this.#folder,
       'APT::Architecture': 'amd64',
+      'APT::Architectures': 'amd64',
       'APT::Sandbox::User': process.getuid() === 0 ? 'root' : '',
+      'APT::Update::Error-Mode': 'any',
       'Debug::NoLocking': '1',
       'Acquire::Retries': '3',
       'Acquire::Languages': 'none',
@@ -76,45 +89,67 @@ class Apt {
       '-qq',
       ...Object.entries(settings).flatMap(([name, value]) => ['-o', `${name}=${value}`]),
     ];
-  }
-
-  update() {
     run('apt-get', [...this.#options, 'update']);
   }
 
-  /** Everything whose name matches. */
+  /** The names of its kernel packages that match, the newest first. */
   names(pattern) {
     return run('apt-cache', [...this.#options, 'pkgnames', 'linux-image-'])
       .split('\n')
-      .filter((name) => pattern.test(name));
+      .filter((name) => pattern.test(name))
+      .sort(newestFirst);
   }
 
-  /** The package that a meta-package stands for at the moment. */
-  dependency(name, suite) {
-    const text = run('apt-cache', [...this.#options, 'show', `${name}/${suite}`]);
-    return /^Depends: (linux-image-\S+)/m.exec(text)?.[1];
+  /** What a package depends on, by name; undefined when the suite does not have it (it may be named by another). */
+  #depends(name) {
+    const text = run('apt-cache', [...this.#options, 'show', '--no-all-versions', name]);
+    if (!text.startsWith('Package: ')) return undefined;
+    const line = /^Depends: (.*)$/m.exec(text)?.[1] ?? '';
+    return line.split(', ').map((each) => each.split(' ')[0]);
   }
 
-  download(name) {
-    run('apt-get', [...this.#options, 'download', name], { cwd: this.#folder });
-    const file = readdirSync(this.#folder).find(
-      (entry) => entry.startsWith(`${name}_`) && entry.endsWith('.deb'),
-    );
-    return join(this.#folder, file);
+  /** The image that a meta-package stands for at the moment. */
+  image(name) {
+    return this.#depends(name)?.find((each) => each.startsWith('linux-image-'));
+  }
+
+  /** The packages that make up the kernel of an image package; undefined when the suite does not have them all. */
+  parts(image) {
+    const depends = this.#depends(image);
+    if (depends === undefined) return undefined;
+    const release = image.slice('linux-image-'.length);
+    // Since 6.19 the image is a meta-package of these.
+    const others = ['linux-binary-', 'linux-modules-']
+      .map((kind) => kind + release)
+      .filter((each) => depends.includes(each));
+    return others.every((each) => this.#depends(each)) ? [image, ...others] : undefined;
+  }
+
+  /** @returns a folder with the packages' files, for the caller to remove */
+  download(names) {
+    const folder = mkdtempSync(join(this.#folder, 'packages-'));
+    run('apt-get', [...this.#options, 'download', ...names], { cwd: folder });
+    return folder;
   }
 }
 
-function makeApt() {
-  const apt = new Apt(join(cacheFolder(), 'apt'));
-  apt.update();
-  return apt;
+const suites = new Map();
+
+/** Suites are opened once, when they are looked at. */
+function openSuite(name) {
+  if (!suites.has(name)) suites.set(name, new Suite(name));
+  return suites.get(name);
 }
+
+const CLOUD = /^linux-image-\d.*-cloud-amd64$/;
 
 /** The kernel packages that Debian has at the moment. */
 export function availableKernels() {
-  return makeApt()
-    .names(/^linux-image-\d.*-cloud-amd64$/)
-    .sort((a, b) => a.localeCompare(b, 'en', { numeric: true }));
+  return SUITES.flatMap((name) => {
+    const suite = openSuite(name);
+    const images = suite.names(CLOUD).filter((image) => suite.parts(image) !== undefined);
+    return images.map((image) => `${image} (${name})`);
+  });
 }
 
 /** The dynamic loader's view of modules: their file names by name, and what each needs. */
@@ -146,83 +181,117 @@ class Modules {
   }
 }
 
-/** Unpacks a kernel package to what a virtual machine needs of it. */
-function unpack(deb, folder) {
-  const whole = `${folder}-${process.pid}`;
+/** The file in a package, of the places where it may be. */
+function locate(root, places) {
+  const found = places.map((place) => join(root, place)).find((path) => existsSync(path));
+  if (found === undefined)
+    throw new Error(`Cannot unpack a kernel: none of its packages has ${places.join(' or ')}`);
+  return found;
+}
+
+/** The release whose modules a package has. */
+function releaseIn(root) {
+  for (const place of ['usr/lib/modules', 'lib/modules']) {
+    if (existsSync(join(root, place))) return readdirSync(join(root, place))[0];
+  }
+  throw new Error('Cannot unpack a kernel: no package of it has modules');
+}
+
+/** Unpacks the packages of a kernel to what a virtual machine needs of it, in the folder `kernels/RELEASE`. */
+function unpack(debs) {
+  const kernels = join(cacheFolder(), 'kernels');
+  mkdirSync(kernels, { recursive: true });
+  const whole = mkdtempSync(join(kernels, '.unpack-'));
+  const [root, kernel] = [join(whole, 'package'), join(whole, 'kernel')];
   try {
-    mkdirSync(whole, { recursive: true });
-    run('dpkg-deb', ['-x', deb, `${whole}/package`]);
-    const image = readdirSync(`${whole}/package/boot`).find((name) => name.startsWith('vmlinuz-'));
-    const release = image.slice('vmlinuz-'.length);
-    const modules = new Modules(join(`${whole}/package/lib/modules`, release));
+    for (const deb of debs) run('dpkg-deb', ['-x', deb, root]);
+    const release = releaseIn(root);
+    const places = (file) => [`usr/lib/modules/${release}/${file}`, `boot/${file}-${release}`];
+    const modules = new Modules(locate(root, [`usr/lib/modules/${release}`, `lib/modules/${release}`]));
     const wanted = new Map();
     for (const name of MODULES) modules.add(name, wanted);
-    mkdirSync(`${whole}/kernel/modules`, { recursive: true });
+    mkdirSync(join(kernel, 'modules'), { recursive: true });
     [...wanted].forEach(([name, content], index) => {
-      writeFileSync(`${whole}/kernel/modules/${String(index).padStart(2, '0')}-${name}.ko`, content);
+      writeFileSync(join(kernel, `modules/${String(index).padStart(2, '0')}-${name}.ko`), content);
     });
-    renameSync(`${whole}/package/boot/config-${release}`, `${whole}/kernel/config`);
-    renameSync(`${whole}/package/boot/${image}`, `${whole}/kernel/vmlinuz`);
-    writeFileSync(`${whole}/kernel/release`, release);
-    rmSync(folder, { recursive: true, force: true });
-    renameSync(`${whole}/kernel`, folder);
+    renameSync(locate(root, places('vmlinuz')), join(kernel, 'vmlinuz'));
+    writeFileSync(join(kernel, 'release'), release);
+    rmSync(join(kernels, release), { recursive: true, force: true });
+    renameSync(kernel, join(kernels, release));
+    return join(kernels, release);
   } finally {
     rmSync(whole, { recursive: true, force: true });
   }
 }
 
 function describe(name, folder) {
-  return {
-    name,
-    folder,
-    image: join(folder, 'vmlinuz'),
-    release: readFileSync(join(folder, 'release'), 'utf8'),
-  };
+  const release = readFileSync(join(folder, 'release'), 'utf8');
+  const column = name === 'newest' ? /^\d+\.\d+/.exec(release)[0] : name;
+  return { name, column, folder, image: join(folder, 'vmlinuz'), release };
 }
 
-/** Debian keeps no package for ever: what is asked for by its exact release may be gone. */
+/** Debian keeps no package for ever: what is asked for may be gone. */
 export class KernelGone extends Error {}
 
-/**
- * The kernel `name`, unpacked: one of KERNELS, the name of a Debian package, or the path of a package's file.
- *
- * @throws KernelGone
- * @returns {{ name: string, folder: string, image: string, release: string }}
- */
-export function getKernel(name, { fresh = false } = {}) {
-  const cache = cacheFolder();
-  const folder = join(cache, 'kernels', basename(name, '.deb'));
-  if (!fresh && existsSync(join(folder, 'release'))) return describe(name, folder);
-  mkdirSync(join(cache, 'kernels'), { recursive: true });
-  if (name.endsWith('.deb')) {
-    unpack(name, folder);
-    return describe(name, folder);
-  }
-  const known = RELEASES[name];
-  if (known === undefined && !name.startsWith('linux-image-')) {
-    throw new Error(
-      `Cannot find a kernel ${name}: give one of ${KERNELS.join(', ')}, a package's name or its file`,
-    );
-  }
-  const apt = makeApt();
-  let chosen = known === undefined ? name : known.exactly;
-  for (const suite of known?.suites ?? []) {
+const literally = (text) => text.replaceAll(/[.+]/g, '\\$&');
+
+/** The newest image of that name that a suite has whole. */
+function findImage(suite, name) {
+  const meta = RELEASES[name]?.package;
+  const images =
+    meta === undefined
+      ? suite.names(name.startsWith('linux-image-') ? new RegExp(`^${literally(name)}$`) : imageOf(name))
+      : [suite.image(meta)].filter((image) => image !== undefined);
+  return images.find((image) => suite.parts(image) !== undefined);
+}
+
+/** Debian's names of a release's images: `7.3` is 7.3.4+deb13, `6.1` is 6.1.0-57, too. */
+function imageOf(release) {
+  return new RegExp(`^linux-image-${literally(release)}[.+].*cloud-amd64$`);
+}
+
+function fetchKernel(name, fresh) {
+  for (const suiteName of RELEASES[name]?.suites ?? SUITES) {
+    const suite = openSuite(suiteName);
+    const image = findImage(suite, name);
+    if (image === undefined) continue;
+    const known = join(cacheFolder(), 'kernels', image.slice('linux-image-'.length));
+    if (!fresh && existsSync(join(known, 'release'))) return known;
+    const folder = suite.download(suite.parts(image));
     try {
-      chosen ??= apt.dependency(known.package, suite);
-    } catch {
-      // Not in this suite.
+      return unpack(readdirSync(folder).map((file) => join(folder, file)));
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
     }
   }
-  // Without the meta-package: the newest of the release, of whatever suite has one.
-  chosen ??= apt
-    .names(new RegExp(`^linux-image-${name.replace('.', '\\.')}[.].*cloud-amd64$`))
-    .sort((a, b) => a.localeCompare(b, 'en', { numeric: true }))
-    .at(-1);
-  if (chosen === undefined) throw new Error(`Cannot find a kernel ${name}: Debian's archive has none`);
-  if (chosen === known?.exactly && !apt.names(/./).includes(chosen))
-    throw new KernelGone(`Debian's archive no longer has Linux ${name}`);
-  const deb = apt.download(chosen);
-  unpack(deb, folder);
-  rmSync(deb);
+  throw new KernelGone(`Debian's archive has no Linux ${name}`);
+}
+
+/** Under the name that it was asked for by, beside its own. */
+function remember(name, folder) {
+  const link = join(cacheFolder(), 'kernels', name);
+  if (link === folder) return;
+  rmSync(link, { recursive: true, force: true });
+  symlinkSync(basename(folder), link);
+}
+
+/**
+ * The kernel `name`, unpacked: one of KERNELS, the beginning of a release (`7.3`), the name of a Debian package, or the
+ * path of a package's file; of one that comes in several, several with commas between.
+ *
+ * @throws KernelGone
+ * @returns {{ name: string, column: string, folder: string, image: string, release: string }} `column` of the table
+ */
+export function getKernel(name, { fresh = false } = {}) {
+  if (name.endsWith('.deb')) return describe(name, unpack(name.split(',')));
+  if (!/^(\d|newest$|linux-image-)/.test(name)) {
+    throw new Error(
+      `Cannot find a kernel ${name}: give one of ${KERNELS.join(', ')}, a release, a package's name or its file`,
+    );
+  }
+  const known = join(cacheFolder(), 'kernels', name);
+  if (!fresh && existsSync(join(known, 'release'))) return describe(name, known);
+  const folder = fetchKernel(name, fresh);
+  remember(name, folder);
   return describe(name, folder);
 }

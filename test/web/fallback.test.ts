@@ -11,14 +11,15 @@ import { aggregateRecording, openRecording } from '../../src/record/index.js';
 import { startChromium } from '../support/browser.js';
 import { finish, pmscan, startPmscan } from '../support/cli.js';
 import { duckdb } from '../support/duckdb.js';
+import { hasZeroPage, scenePages } from '../support/facts.js';
 import { available, testWhere } from '../support/needs.js';
 import { startTarget } from '../support/target.js';
 
 const NOBODY = 65_534;
 const env = { PMSCAN_PROVIDER: 'fallback' };
-const here = testWhere('compiler');
-const asUser = testWhere('compiler', 'root', 'chromium');
-const untracked = fallbackKnowledge().softDirty ? (test.skip as unknown as typeof here) : here;
+const here = testWhere('fallback', 'compiler');
+const asUser = testWhere('fallback', 'compiler', 'root', 'chromium');
+const untracked = available('soft-dirty') ? (test.skip as unknown as typeof here) : here;
 const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-fallback-'));
 chmodSync(folder, 0o777);
 
@@ -83,8 +84,9 @@ describe('the page', () => {
     await page.goto(server.url);
     const known = fallbackKnowledge();
     const guards = available('category-guard') && known.categories & PAGE_IS_GUARD;
+    const pages = scenePages({ zeroPage: hasZeroPage(), guards: Boolean(guards) });
     expect(await pagesAt(page, target.start)).toBe(
-      guards ? '16 anonymous, 8 zero, 8 guard, 32 untouched' : '16 anonymous, 8 zero, 40 untouched',
+      pages.map(([kind, count]) => `${count} ${kind}`).join(', '),
     );
     await page.click('#tab-map');
     const canvas = page.locator('#view-map canvas[role=application]');

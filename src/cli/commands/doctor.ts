@@ -12,6 +12,7 @@ import {
   type Provider,
   probeCapabilities,
 } from '../../live/index.js';
+import { type MeasuredProfile, measureProfile } from '../../scenario/index.js';
 import { EXIT, type ExitCode } from '../exit.js';
 import { Output } from '../output.js';
 import { outputStyle, printable, type Style } from '../text.js';
@@ -72,6 +73,34 @@ function usedProvider(): Provider {
   }
 }
 
+/** How this kernel answers, or why that could not be measured; undefined where it has no PAGEMAP_SCAN. */
+async function profileHere(
+  capabilities: readonly Capability[],
+): Promise<MeasuredProfile | string | undefined> {
+  const scan = capabilities.find(({ id }) => id === 'pagemap-scan');
+  if (scan?.answer !== 'yes' || usedProvider() !== 'ioctl') return undefined;
+  try {
+    return await measureProfile();
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+/** Lines on how this kernel answers. */
+function profileLines(measured: MeasuredProfile | string): string[] {
+  if (typeof measured === 'string') return [measured];
+  const { nearest, differences, unasked, unexplained } = measured;
+  const lines = [`as Linux ${nearest} does${differences.length === 0 ? '' : ', but:'}`];
+  for (const { says } of differences) lines.push(`  ${says}`);
+  const lacks = new Set(unasked.filter(({ lacking }) => lacking.length > 0).map(({ why }) => why));
+  for (const why of lacks) lines.push(`not all could be asked: ${why}`);
+  for (const { scenario } of unexplained) {
+    lines.push('an answer that no known kernel gives; please report it with these lines:');
+    for (const line of scenario.trimEnd().split('\n')) lines.push(`  ${line}`);
+  }
+  return lines;
+}
+
 /** What the answers mean for the things that people want to do. */
 function verdicts(capabilities: readonly Capability[]): { what: string; answer: Answer }[] {
   const answer = (...ids: string[]): Answer => {
@@ -126,11 +155,14 @@ export async function doctorCommand(options: { json?: boolean; color?: boolean }
     const how = error.message;
     capabilities = [{ id: 'pagemap-scan', title: 'the PAGEMAP_SCAN ioctl', answer: 'no', how }];
   }
+  const profile = await profileHere(capabilities);
   const system = facts();
   const conclusions = verdicts(capabilities);
   const output = new Output();
   if (options.json) {
-    output.line(JSON.stringify({ schema: DOCTOR_SCHEMA, system, conclusions, capabilities }, null, 2));
+    output.line(
+      JSON.stringify({ schema: DOCTOR_SCHEMA, system, conclusions, profile, capabilities }, null, 2),
+    );
   } else {
     const style = outputStyle(options.color !== false);
     const { colors } = style;
@@ -142,6 +174,11 @@ export async function doctorCommand(options: { json?: boolean; color?: boolean }
     output.line(colors.bold('What can be done here'));
     for (const { what, answer } of conclusions) output.line(`  ${mark(answer, style)} ${what}`);
     output.line('');
+    if (profile !== undefined) {
+      output.line(colors.bold('How this kernel answers'));
+      for (const line of profileLines(profile)) output.line(`  ${printable(line)}`);
+      output.line('');
+    }
     output.line(colors.bold('How it was found out'));
     for (const { title, answer, how, advice } of capabilities) {
       output.line(`  ${mark(answer, style)} ${title}: ${colors.dim(printable(how))}`);

@@ -4,10 +4,13 @@ import { kernelCategories } from '../../live/index.js';
 import {
   type Answer,
   compareBackends,
+  differencesBetween,
   formatMismatch,
   formatScenario,
   KernelBackend,
+  type MeasuredProfile,
   type Mismatch,
+  measureProfile,
   mismatchesOf,
   parseScenarios,
   profileFor,
@@ -16,7 +19,7 @@ import {
   ScenarioError,
   SimulatorBackend,
 } from '../../scenario/index.js';
-import type { KernelProfileName } from '../../sim/index.js';
+import { KERNEL_PROFILES, type KernelProfile, type KernelProfileName } from '../../sim/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
 import { Output } from '../output.js';
@@ -24,11 +27,13 @@ import { humanCount, plural, printable } from '../text.js';
 
 export const RUN_SCHEMA = 'pagemap-scan/run@1';
 
-const PROFILES = ['6.7', '6.12', '6.18'] as const satisfies readonly KernelProfileName[];
+/** The profile of the kernel at hand, which is measured. */
+const HERE = 'here';
+const PROFILES = [...(Object.keys(KERNEL_PROFILES) as KernelProfileName[]), HERE] as const;
 
 export interface RunCommandOptions {
   readonly on: 'sim' | 'kernel';
-  readonly profile?: KernelProfileName;
+  readonly profile?: KernelProfileName | typeof HERE;
   readonly check?: boolean;
   readonly shrink?: string;
   readonly json?: boolean;
@@ -54,21 +59,28 @@ function readScenarios(file: string): Scenario[] {
 class Backends implements Disposable {
   readonly #options: RunCommandOptions;
   readonly #kernel: KernelBackend | undefined;
+  readonly #measured: MeasuredProfile | undefined;
 
-  constructor(options: RunCommandOptions) {
-    this.#options = options;
-    if (options.on !== 'kernel' && options.shrink === undefined) return;
-    if (kernelCategories() === 0) {
+  static async open(options: RunCommandOptions): Promise<Backends> {
+    const needsKernel = options.on === 'kernel' || options.shrink !== undefined || options.profile === HERE;
+    if (needsKernel && kernelCategories() === 0) {
       throw new CliError(
         EXIT.unsupported,
         'Cannot run scenarios on this kernel: it has no PAGEMAP_SCAN, which Linux 6.7 brought; `--on sim` needs none',
       );
     }
-    this.#kernel = new KernelBackend();
+    return new Backends(options, options.profile === HERE ? await measureProfile() : undefined);
   }
 
-  profile(scenario: Scenario): KernelProfileName {
-    return this.#options.profile ?? profileFor(scenario.kernel);
+  private constructor(options: RunCommandOptions, measured: MeasuredProfile | undefined) {
+    this.#options = options;
+    this.#measured = measured;
+    if (options.on === 'kernel' || options.shrink !== undefined) this.#kernel = new KernelBackend();
+  }
+
+  profile(scenario: Scenario): KernelProfile {
+    if (this.#measured !== undefined) return this.#measured.profile;
+    return KERNEL_PROFILES[(this.#options.profile as KernelProfileName) ?? profileFor(scenario.kernel)];
   }
 
   for(scenario: Scenario): ScenarioBackend {
@@ -100,6 +112,19 @@ async function shrink(backends: Backends, failing: Scenario, file: string): Prom
   );
 }
 
+/** Says on standard error in what this kernel is known to differ from the one that a scenario was recorded on. */
+async function explain({ kernel }: Scenario): Promise<void> {
+  if (kernel === undefined) return;
+  const { profile } = await measureProfile();
+  const differences = differencesBetween(profile, KERNEL_PROFILES[profileFor(kernel)]);
+  const recorded = `it was recorded on Linux ${printable(kernel)}`;
+  process.stderr.write(
+    differences.length === 0
+      ? `pmscan: ${recorded}, from which this kernel does not differ in what is known to differ\n`
+      : `pmscan: ${recorded}; on this kernel, other than there:\n${differences.map(({ says }) => `  - ${says}\n`).join('')}`,
+  );
+}
+
 function mismatchDocument({ scenario, line, op, expected, got, pages }: Mismatch) {
   return { scenario, line, op, expected, got: got ?? null, pages };
 }
@@ -109,7 +134,7 @@ export async function runCommand(file: string, options: RunCommandOptions): Prom
   const scenarios = readScenarios(file);
   if (scenarios.length === 0)
     throw new CliError(EXIT.usage, `Cannot run ${printable(file)}: there is no scenario in it`);
-  using backends = new Backends(options);
+  using backends = await Backends.open(options);
   using interrupt = new Interrupt();
   const output = new Output();
   const counts = { scenarios: 0, ops: 0, scans: 0, mismatches: 0 };
@@ -153,6 +178,7 @@ export async function runCommand(file: string, options: RunCommandOptions): Prom
     );
   }
   await output.flush();
+  if (failing !== undefined && options.on === 'kernel') await explain(failing);
   if (failing !== undefined && options.shrink !== undefined) await shrink(backends, failing, options.shrink);
   if (interrupted) return EXIT.interrupted;
   return counts.mismatches > 0 ? EXIT.failed : EXIT.done;
@@ -166,9 +192,10 @@ export function addRunCommand(program: Command, run: (work: () => Promise<ExitCo
     .argument('<file>', 'scenario file (JSON Lines); - for standard input')
     .addOption(new Option('--on <backend>', 'where').choices(['sim', 'kernel']).default('sim'))
     .addOption(
-      new Option('--profile <release>', 'what the simulator is like; by default as the header says').choices(
-        PROFILES,
-      ),
+      new Option(
+        '--profile <release>',
+        'which kernel the simulator is like; here: this one, measured; by default as the header says',
+      ).choices(PROFILES),
     )
     .option('--check', 'compare every answer with the one in the file; exit code 1 if one differs')
     .option('--shrink <out>', 'write the shortest scenario on which simulator and kernel differ, if any')
@@ -183,6 +210,7 @@ some sequences hang some kernels.
 Examples:
   pmscan run test.jsonl --check
   pmscan run test.jsonl --on kernel --check --json
+  pmscan run test.jsonl --profile here --check
   pmscan run draft.jsonl --on kernel > recorded.jsonl`,
     )
     .action((file: string, _options: RunCommandOptions, command: Command) =>

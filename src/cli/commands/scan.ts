@@ -1,6 +1,13 @@
 import type { Command } from 'commander';
-import { CATEGORIES, categoryNames, PAGE_IS_HUGE, PAGE_SIZE, RegionBuffer } from '../../abi/index.js';
-import { isEnded, type LivePagemap, type ProcessError, UnknownCategoryError } from '../../live/index.js';
+import {
+  CATEGORIES,
+  categoryNames,
+  PAGE_IS_HUGE,
+  PAGE_SIZE,
+  RegionBuffer,
+  UnknownCategoryError,
+} from '../../abi/index.js';
+import { isEnded, type LivePagemap, type ProcessError } from '../../live/index.js';
 import type { Mapping } from '../../proc/index.js';
 import {
   type AddressRange,
@@ -126,7 +133,7 @@ function checkKernelKnows({ provider, categories: known }: LivePagemap, categori
   throw new CliError(
     EXIT.unsupported,
     `Cannot use the category ${categoryNames(missing).join(', ')}: this kernel does not know it\n` +
-      'softdirty came after Linux 6.7, guard with 6.15; `pmscan doctor` says what this kernel has',
+      'softdirty came after Linux 6.7, guard with Linux 6.15, accessed with Linux 7.3; `pmscan doctor` says what this kernel has',
   );
 }
 

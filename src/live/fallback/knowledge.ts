@@ -2,26 +2,20 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import {
   ALL_CATEGORIES,
-  categoryNames,
   errnoNumber,
   mman,
+  PAGE_IS_ACCESSED,
   PAGE_IS_GUARD,
   PAGE_IS_PFNZERO,
   PAGE_IS_WPALLOWED,
   PAGE_IS_WRITTEN,
   PAGE_SIZE,
   PagemapError,
+  type Refusal,
 } from '../../abi/index.js';
 import { isPagemapGuard, isPagemapPresent, isPagemapSoftDirty, pagemapPfn } from '../../proc/index.js';
 import { mapMemory, SafeAccess } from '../memory.js';
 import { Userfaultfd } from '../userfaultfd.js';
-
-/** Why a category cannot be known. */
-export interface Refusal {
-  /** EPERM when more permission would help, EOPNOTSUPP otherwise. */
-  readonly code: 'EPERM' | 'EOPNOTSUPP';
-  readonly hint: string;
-}
 
 /** What can be known without PAGEMAP_SCAN. */
 export interface Knowledge {
@@ -38,6 +32,11 @@ export interface Knowledge {
 export const WRITTEN_REFUSAL: Refusal = {
   code: 'EOPNOTSUPP',
   hint: 'without PAGEMAP_SCAN, written pages are known only to who has tracked them: `pmscan watch`, trackProcess',
+};
+
+const ACCESSED_REFUSAL: Refusal = {
+  code: 'EOPNOTSUPP',
+  hint: 'which pages were accessed is told by PAGEMAP_SCAN of Linux 7.3 only',
 };
 
 /** The words of the first pages at an address of our own memory. */
@@ -105,7 +104,10 @@ export function fallbackKnowledge(): Knowledge {
   if (known !== undefined) return known;
   using access = new SafeAccess();
   const zeroFrame = findZeroFrame(access);
-  const refusals = new Map<number, Refusal>([[PAGE_IS_WRITTEN, WRITTEN_REFUSAL]]);
+  const refusals = new Map<number, Refusal>([
+    [PAGE_IS_WRITTEN, WRITTEN_REFUSAL],
+    [PAGE_IS_ACCESSED, ACCESSED_REFUSAL],
+  ]);
   if (zeroFrame < 0) {
     refusals.set(PAGE_IS_PFNZERO, {
       code: 'EPERM',
@@ -128,29 +130,6 @@ export function fallbackKnowledge(): Knowledge {
   for (const bit of refusals.keys()) categories &= ~bit;
   known = { categories, refusals, zeroFrame, softDirty: keepsSoftDirty(access) };
   return known;
-}
-
-/** A scan asked for what cannot be known without PAGEMAP_SCAN, or not here. */
-export class UnknownCategoryError extends PagemapError {
-  override readonly name = 'UnknownCategoryError';
-  /** The categories that cannot be told, as a bit set. */
-  readonly categories: number;
-
-  constructor(
-    pid: number,
-    categories: number,
-    { code, hint }: Refusal,
-    range: { start: number | bigint; end: number | bigint },
-  ) {
-    super(`tell ${categoryNames(categories).join(' and ')} pages of process ${pid}`, {
-      errno: errnoNumber(code)!,
-      syscall: 'read(pagemap)',
-      pid,
-      ...range,
-      hint,
-    });
-    this.categories = categories;
-  }
 }
 
 /** The error for write tracking where the kernel notes no writes. */

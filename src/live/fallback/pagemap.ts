@@ -21,6 +21,7 @@ import {
   type ScanRequest,
   type ScanResult,
   scanError,
+  UnknownCategoryError,
 } from '../../abi/index.js';
 import {
   CheckedRequest,
@@ -30,11 +31,11 @@ import {
   type ScanTarget,
 } from '../../engine/index.js';
 import { type Mapping, parseSmaps, type SmapsMapping } from '../../proc/index.js';
-import type { LivePagemap } from '../pagemap.js';
+import type { LivePagemap } from '../live-pagemap.js';
 import { endedError, hasAddressSpace, type ProcessHandle, readPagemap } from '../process.js';
 import { CleanPages } from './clean.js';
 import { HugeVerdicts, isHugetlb } from './huge.js';
-import { fallbackKnowledge, type Knowledge, softDirtyMissing, UnknownCategoryError } from './knowledge.js';
+import { fallbackKnowledge, type Knowledge, softDirtyMissing } from './knowledge.js';
 import {
   BLOCK_PAGES,
   BLOCK_SLOTS,
@@ -62,6 +63,7 @@ const PROFILE: ScanProfile = {
   reportsGuard: true,
   emptyIsWritten: false,
   holeIsWritten: false,
+  untrackedIsWritten: true,
   hugeZeroIsPfnZero: true,
 };
 
@@ -279,6 +281,7 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
         marked: facts.userfault,
         trackable,
         uffdWp: false,
+        uffdRwp: false,
         wpAllowed: trackable,
         softDirty: false,
         hugetlb: false,
