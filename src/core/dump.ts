@@ -36,12 +36,12 @@ import {
 import { findMappingIndex, type Mapping, parseSmaps } from '../proc/index.js';
 import { scanLegs } from '../query/index.js';
 import { type TrackedPart, trackByProtection, type WriteProtectTracker } from '../track/index.js';
+import type { CoreArchitecture } from './architecture.js';
 import { Copier, forEachPiece, placeWindows, readFully } from './copier.js';
 import { CoreFile } from './file.js';
 import { isVdso, traitsOf } from './filter.js';
 import { Layout } from './layout.js';
 import {
-  type CoreArchitecture,
   coreArchitecture,
   makeScratch,
   type ProcessFacts,

@@ -16,9 +16,10 @@ import {
   PT_NOTE,
 } from '../elf/index.js';
 import type { ProcessHandle } from '../live/index.js';
+import type { CoreArchitecture } from './architecture.js';
 import type { CoreFile } from './file.js';
 import type { Layout } from './layout.js';
-import { type CoreArchitecture, encodeNotes, type ProcessFacts, type ThreadState } from './notes.js';
+import { encodeNotes, type ProcessFacts, type ThreadState } from './notes.js';
 import type { Planned } from './plan.js';
 
 /** Room at the file's beginning for headers of some 18,000 segments: a hole, as far as it is not used. */

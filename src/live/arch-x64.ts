@@ -6,7 +6,7 @@
  *      0   1   2   3   4   5   6   7   8  9  10  11  12  13  14  15       16  17 18     19  20 21      22      23 24 25 26
  *     r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs
  */
-import type { TracedArchitecture } from './ptrace.js';
+import type { TracedArchitecture } from './architecture.js';
 
 const [R10, R9, R8, RAX, RDX, RSI, RDI, ORIG_RAX, RIP, CS] = [7, 8, 9, 10, 12, 13, 14, 15, 16, 17];
 

@@ -6,11 +6,12 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { errnoName, errnoNumber, PagemapError } from '../abi/index.js';
 import { parseStatus } from '../proc/index.js';
+import type { TracedArchitecture } from './architecture.js';
 import type { AttachReply } from './attacher.js';
 import { lastError, libc } from './libc.js';
 import { explainRefusal, FILTER_ADVICE, isFiltered } from './permission.js';
 import { ProcessError, type ProcessHandle, type ProcessProblem } from './process.js';
-import { type TracedArchitecture, tracedArchitecture } from './ptrace.js';
+import { tracedArchitecture } from './ptrace.js';
 
 /** A userfaultfd for another process's memory. */
 export interface Attachment {

@@ -15,14 +15,9 @@ import { setPriority } from 'node:os';
 import { errnoName, uffd } from '../abi/index.js';
 import { PTRACE_O_SUSPEND_SECCOMP } from '../abi/ptrace.js';
 import { parseMaps, parseStatStartTime, parseStatus } from '../proc/index.js';
+import type { TracedArchitecture } from './architecture.js';
 import { libc } from './libc.js';
-import {
-  type TracedArchitecture,
-  TracedThread,
-  TraceError,
-  TraceeGone,
-  tracedArchitecture,
-} from './ptrace.js';
+import { TracedThread, TraceError, TraceeGone, tracedArchitecture } from './ptrace.js';
 
 const PIDFD = 3;
 const FOLDER = '/proc/self/fd/4';

@@ -9,13 +9,12 @@ export { type Answer, type Capability, probeCapabilities } from './capabilities.
 export {
   fallbackKnowledge,
   type Knowledge,
-  type Refusal,
   softDirtyMissing,
-  UnknownCategoryError,
 } from './fallback/knowledge.js';
 export { FallbackPagemap } from './fallback/pagemap.js';
 export { linkDescriptor, punchHole } from './files.js';
 export { holesAreWritten } from './holes.js';
+export type { LivePagemap, Provider } from './live-pagemap.js';
 export { lockFile } from './lock.js';
 
 export {
@@ -32,10 +31,8 @@ export {
   IoctlPagemap,
   ioctlDisabled,
   kernelCategories,
-  type LivePagemap,
   openPagemap,
   PROVIDER_VARIABLE,
-  type Provider,
 } from './pagemap.js';
 export { allowTracing, hiddenHint, onlyAncestorsTrace, replaceProgram } from './permission.js';
 export {

@@ -22,10 +22,11 @@ import {
 } from '../abi/ptrace.js';
 import { PTRACE_DETACH, PTRACE_INTERRUPT, PTRACE_SEIZE } from '../abi/syscalls.js';
 import { parseStatus } from '../proc/index.js';
+import type { TracedArchitecture } from './architecture.js';
 import { checkTarget, permissionProblem } from './attach.js';
 import { type Libc, libc } from './libc.js';
 import { ProcessError, type ProcessHandle } from './process.js';
-import { sleep, type TracedArchitecture, TraceError, TraceeGone, tracedArchitecture } from './ptrace.js';
+import { sleep, TraceError, TraceeGone, tracedArchitecture } from './ptrace.js';
 
 /** Milliseconds to wait for all threads to stop. */
 const DEFAULT_PATIENCE_MS = 1000;
@@ -65,9 +66,10 @@ class Requests {
   request(name: string, request: number, tid: number, address: number, data: number): void {
     const { syscall, numbers, errno } = this.#libc;
     if (syscall(numbers.ptrace, request, tid, address, data, 0, 0) >= 0) return;
-    // ESRCH from a thread that is stopped: it was killed.
-    if (errno() === ESRCH) throw new TraceeGone();
-    throw new TraceError(name, errno());
+    if (errno() !== ESRCH) throw new TraceError(name, errno());
+    // From a thread that is stopped: it was killed.
+    this.#takeNote(tid);
+    throw new TraceeGone();
   }
 
   /** What has become of a thread since the last look; undefined for nothing. */
@@ -111,6 +113,30 @@ class Requests {
       // Killed meanwhile. Anything else, and the end of this process lets go of it.
       if (!(error instanceof TraceeGone || error instanceof TraceError)) throw error;
     }
+  }
+
+  /** A thread that was killed while it was traced stays until its tracer has taken note, and its parent hears of it only then. */
+  #takeNote(tid: number): void {
+    // Of our own children Node takes note, which tells it that they have ended.
+    if (isOwnChild(tid)) return;
+    const hasEnded = () => {
+      const status = this.look(tid);
+      return status?.kind === 'exited' || status?.kind === 'killed';
+    };
+    if (hasEnded()) return;
+    const timer = setInterval(() => {
+      if (hasEnded()) clearInterval(timer);
+    }, LINGER_MS);
+    timer.unref();
+  }
+}
+
+function isOwnChild(tid: number): boolean {
+  try {
+    const { pid, tgid, ppid } = parseStatus(readFileSync(`/proc/${tid}/status`));
+    return pid === tgid && ppid === process.pid;
+  } catch {
+    return false;
   }
 }
 
@@ -229,7 +255,7 @@ export class ProcessStopper {
   /** Goes through the motions with no thread, so that the code is compiled before the process is stopped. */
   #rehearse(): void {
     for (let times = 0; times < 20; times++) {
-      this.#list();
+      this.#tids();
       this.#requests.look(process.pid);
       this.#requests.release(process.pid);
     }

@@ -55,12 +55,13 @@ export function register(mm: Mm, uffd: Userfault, start: number, end: number, bi
   const found = mm.overlapping(start, end);
   if (found.length === 0 || end <= start) return EINVAL;
   for (const vma of found) {
+    // One kind of protection cannot be turned into the other.
+    if (vma.uffd !== null && vma.uffdMode !== mode) return EBUSY;
     if (!supports(vma, uffd, mode === 'wp')) return EINVAL;
     // To what nobody may access, access cannot be taken away.
     if (mode === 'rwp' && vma.prot === 0) return EINVAL;
     if (vma.hugetlb && end < vma.end && end % ENTRIES !== 0) return EINVAL;
-    // One kind of protection cannot be turned into the other.
-    if (vma.uffd !== null && (vma.uffd !== uffd || vma.uffdMode !== mode)) return EBUSY;
+    if (vma.uffd !== null && vma.uffd !== uffd) return EBUSY;
   }
   if (found[0]!.hugetlb && start % ENTRIES !== 0) return EINVAL;
   for (const vma of found) {
