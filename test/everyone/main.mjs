@@ -23,6 +23,7 @@ import {
 import { availableParallelism, tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { installNode } from '../support/nodes.mjs';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../..');
 const BUILD = join(ROOT, '.build');
@@ -121,23 +122,6 @@ function native(name) {
     renameSync(`${program}.${process.pid}`, program);
   }
   return program;
-}
-
-/** The folder with the program of a Node.js version: an npm package brings it. Kept from run to run. */
-function nodeFolder(version) {
-  const name = `node-linux-${process.arch}`;
-  const folder = join(BUILD, `node-${version}`);
-  const bin = join(folder, 'node_modules', name, 'bin');
-  if (!existsSync(join(bin, 'node'))) {
-    const fresh = `${folder}.${process.pid}`;
-    mkdirSync(fresh, { recursive: true });
-    writeFileSync(join(fresh, 'package.json'), '{ "private": true }\n');
-    const wanted = `${name}@${version === 'newest' ? 'latest' : version}`;
-    run('npm', ['install', '--no-audit', '--no-fund', '--silent', wanted], { cwd: fresh });
-    rmSync(folder, { recursive: true, force: true });
-    renameSync(fresh, folder);
-  }
-  return bin;
 }
 
 /** The files of this tree that git knows of or would add, copied. */
@@ -261,7 +245,9 @@ async function main() {
   const inherited = Object.entries(process.env).filter(
     ([name]) => !/^(npm_|INIT_CWD$|VITEST|PMSCAN_TEST_)/.test(name),
   );
-  const path = wanted.node ? [nodeFolder(wanted.node), process.env.PATH].join(delimiter) : process.env.PATH;
+  const path = wanted.node
+    ? [installNode(wanted.node).bin, process.env.PATH].join(delimiter)
+    : process.env.PATH;
   const own = wanted.user
     ? { HOME: home, USER: 'nobody', LOGNAME: 'nobody', npm_config_cache: join(home, 'npm') }
     : {};
