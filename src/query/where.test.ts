@@ -372,15 +372,14 @@ describe('refusals', () => {
     expect(compileWhere(`${'!'.repeat(1000)}huge`)).toEqual(masks(PAGE_IS_HUGE));
   });
 
-  it('is quick about the worst', () => {
+  // An algorithm that tried all subsets of the products would not end.
+  it('comes to an end with the worst', () => {
     const names = CATEGORIES.map(({ name }) => name);
     const products = Array.from(
       { length: 40 },
       (_, index) => `${names[index % 9]}&!${names[(index * 7 + 1) % 9]}`,
     );
-    const startMs = performance.now();
     expect(refusal(products.join('|')).message).toContain('several categories at once');
-    expect(performance.now() - startMs).toBeLessThan(1000);
   });
 });
 

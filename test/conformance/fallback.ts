@@ -1,7 +1,7 @@
 /** The fallback for kernels without PAGEMAP_SCAN as platforms: memory of this process. */
 import { readFileSync } from 'node:fs';
-import { PAGE_IS_WRITTEN } from '../../src/abi/index.js';
-import { fallbackKnowledge } from '../../src/live/fallback/knowledge.js';
+import { PAGE_IS_WRITTEN, PagemapError } from '../../src/abi/index.js';
+import { fallbackKnowledge, type Knowledge } from '../../src/live/fallback/knowledge.js';
 import { FallbackPagemap, ProcessHandle } from '../../src/live/index.js';
 import { LiveWorld, sharedHugeProblem } from './live.js';
 import { isHugetlb, type MemoryKind, type Platform } from './platform.js';
@@ -29,12 +29,24 @@ function lacking(): (kind: MemoryKind) => string | undefined {
   };
 }
 
+/** What can be known here, or why nothing can. */
+function knowledge(): Knowledge | string {
+  if (process.platform !== 'linux') return 'this is no Linux';
+  try {
+    return fallbackKnowledge();
+  } catch (error) {
+    if (error instanceof PagemapError) return error.message;
+    throw error;
+  }
+}
+
 /** What /proc tells of a process that nobody tracks. */
 export function fallbackPlatform(): Platform | string {
-  if (process.platform !== 'linux') return 'this is no Linux';
+  const known = knowledge();
+  if (typeof known === 'string') return known;
   return {
     name: 'fallback',
-    categories: fallbackKnowledge().categories & ~PAGE_IS_WRITTEN,
+    categories: known.categories & ~PAGE_IS_WRITTEN,
     cannotTrack: 'nobody tracks it',
     cannotTrackAccesses: 'it takes PAGEMAP_SCAN',
     lacks: lacking(),
@@ -44,8 +56,9 @@ export function fallbackPlatform(): Platform | string {
 
 /** The same with write tracking by soft-dirty bits; the memory is written by this thread alone, so nobody has to be stopped. */
 export function softDirtyPlatform(): Platform | string {
-  if (process.platform !== 'linux') return 'this is no Linux';
-  if (!fallbackKnowledge().softDirty) return 'this kernel keeps no soft-dirty bits';
+  const known = knowledge();
+  if (typeof known === 'string') return known;
+  if (!known.softDirty) return 'this kernel keeps no soft-dirty bits';
   return {
     name: 'fallback, soft-dirty',
     lacks: lacking(),

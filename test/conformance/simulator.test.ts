@@ -1,8 +1,9 @@
 import { describe } from 'vitest';
+import { KERNEL_PROFILES, type KernelProfileName } from '../../src/sim/index.js';
 import { simulatorPlatform } from './simulator.js';
 import { conformance } from './suite.js';
 
-for (const profile of ['6.7', '6.12', '6.18', '7.0', '7.3'] as const) {
+for (const profile of Object.keys(KERNEL_PROFILES) as KernelProfileName[]) {
   const platform = simulatorPlatform(profile);
   describe(platform.name, () => conformance(platform));
 }

@@ -571,9 +571,10 @@ export function conformance(platform: Platform): void {
   if (platform.cannotTrackAccesses === undefined) accesses(platform);
   else noAccesses(platform);
 
-  test('unknown categories of this library are refused, known ones are not', () => {
+  test('categories that nobody knows are refused, known ones are not', () => {
     const start = tracked(1);
-    expect(() => scan(start, 1, { returnMask: ALL_CATEGORIES + 1 })).toThrow('EINVAL');
+    // A kernel may know more than this library, but hardly as many.
+    expect(() => scan(start, 1, { returnMask: 1 << 30 })).toThrow('EINVAL');
     expect(scan(start, 1, { returnMask: ALL }).regions).toBe(1);
   });
 }

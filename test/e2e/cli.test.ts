@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { PAGE_SIZE } from '../../src/abi/index.js';
+import { KERNEL_PROFILES } from '../../src/sim/index.js';
 import { finish, MAIN, pmscan, startPmscan } from '../support/cli.js';
 import { available, testWhere } from '../support/needs.js';
 import { startTarget, type Target } from '../support/target.js';
@@ -231,7 +232,6 @@ describe('what goes wrong says what, and what to do', () => {
   live.each([
     { args: ['scan', '999999999'], code: 3, says: 'there is no such process' },
     { args: ['maps', '999999999'], code: 3, says: 'there is no such process' },
-    { args: ['scan', '2'], code: 1, says: 'kernel thread' },
     { args: ['scan'], code: 2, says: "missing required argument 'pid'" },
     {
       args: ['scan', 'PID', '--range', '0x7ffffffff000-0x800000000000'],
@@ -269,6 +269,14 @@ describe('what goes wrong says what, and what to do', () => {
     if (typeof says === 'string') expect(run.stderr).toContain(says);
     else expect(run.stderr).toMatch(says);
     expect(run.stderr).not.toContain('    at ');
+  });
+
+  testWhere('pagemap-scan', 'kernel-threads')('a kernel thread', async () => {
+    expect(await pmscan(['scan', '2'])).toMatchObject({
+      code: 1,
+      stdout: '',
+      stderr: expect.stringMatching(/^pmscan: (?!.* at ).*kernel thread/),
+    });
   });
 
   live('a kernel without the ioctl', async () => {
@@ -424,10 +432,12 @@ describe('doctor', () => {
   live('--json tells each capability, how it was found out, and the system', async () => {
     const { code, stdout, stderr } = await pmscan(['doctor', '--json']);
     expect([code, stderr]).toEqual([0, '']);
-    const { schema, system, conclusions, capabilities } = JSON.parse(stdout);
+    const { schema, system, conclusions, capabilities, profile } = JSON.parse(stdout);
     expect(schema).toBe('pagemap-scan/doctor@1');
     expect(system.node).toContain(process.version);
     expect(conclusions).toHaveLength(4);
+    expect(Object.keys(KERNEL_PROFILES)).toContain(profile.nearest);
+    expect(profile.unexplained).toEqual([]);
     const ids = capabilities.map(({ id }: { id: string }) => id);
     expect(ids).toEqual([
       'pagemap-scan',
@@ -454,6 +464,10 @@ describe('doctor', () => {
       expect(['yes', 'no', 'unknown']).toContain(answer);
       expect(how).not.toBe('');
     }
+    const find = (id: string) => capabilities.find((each: { id: string }) => each.id === id);
+    const toldSoftDirty = find('fallback').how.includes('softdirty');
+    expect(toldSoftDirty).toBe(find('soft-dirty').answer === 'yes');
+    expect(find('fallback').how).not.toContain('wpallowed');
   });
 });
 
@@ -511,6 +525,35 @@ describe('run', () => {
     expect(document.first).toMatchObject({ line: 11, op: { op: 'scan' }, got: { errno: 'EINVAL' } });
     const text = await pmscan(['run', trace, '--check', '--profile', '6.12']);
     expect(text.stdout).toMatch(/line 11: .*\n {2}expected .*\n {2}got .*EINVAL/);
+  });
+
+  live('--profile here: the simulator is as this kernel', async () => {
+    const scenario = `{"scenario":1,"name":"read","arena":"0x600000000000","arena_pages":16}
+{"op":"mmap","at":0,"pages":4,"prot":"rw","type":"anon","sharing":"private"}
+{"op":"read","at":0,"pages":1,"step":1}
+{"op":"scan","size":96,"flags":0,"start":"0x600000000000","end":"0x600000004000","vec":true,"vec_len":9,"max_pages":0,"inverted":0,"mask":0,"anyof":0,"return":127}
+{"op":"scan","size":96,"flags":0,"start":"0x600000000000","end":"0x600000004000","vec":true,"vec_len":9,"max_pages":0,"inverted":0,"mask":0,"anyof":0,"return":0,"gone":true}
+`;
+    const file = join(folder, 'here.jsonl');
+    writeFileSync(file, scenario);
+    const here = await pmscan(['run', file, '--profile', 'here']);
+    expect([here.code, here.stderr]).toEqual([0, '']);
+    expect(here.stdout).toBe((await pmscan(['run', file, '--on', 'kernel'])).stdout);
+  });
+
+  live('says in what this kernel differs from the one that was recorded', async () => {
+    const file = join(folder, 'old.jsonl');
+    writeFileSync(
+      file,
+      `{"scenario":1,"name":"old","kernel":"6.7.1","arena":"0x600000000000","arena_pages":16}
+{"op":"munmap","at":0,"pages":1,"expect":{"ret":1}}
+`,
+    );
+    const { code, stdout, stderr } = await pmscan(['run', file, '--on', 'kernel', '--check']);
+    expect([code, stdout]).toEqual([1, expect.stringContaining('1 mismatch')]);
+    expect(stderr).toMatch(
+      /it was recorded on Linux 6\.7\.1; on this kernel, other than there:\n {2}- scans know the categories up to/,
+    );
   });
 
   live('on this kernel, and as a recording of it', async () => {

@@ -6,16 +6,10 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, describe, expect, test } from 'vitest';
 import { categoryNames, PAGE_IS_PFNZERO, PAGE_IS_WRITTEN, USER_SPACE_END } from '../../src/abi/index.js';
-import {
-  FallbackPagemap,
-  fallbackKnowledge,
-  IoctlPagemap,
-  type LivePagemap,
-  ProcessHandle,
-} from '../../src/live/index.js';
+import { FallbackPagemap, IoctlPagemap, type LivePagemap, ProcessHandle } from '../../src/live/index.js';
 import { forEachRegion } from '../../src/query/index.js';
 import { pmscan } from '../support/cli.js';
-import { testWhere } from '../support/needs.js';
+import { available, testWhere } from '../support/needs.js';
 import { freeze, startPostgres, startRedis, stopServers, testWithServer } from '../support/servers.js';
 import { startTarget } from '../support/target.js';
 
@@ -72,8 +66,8 @@ describe('agrees with the ioctl on every page', () => {
 });
 
 describe('the command', () => {
-  const here = testWhere('compiler');
-  const asRoot = testWhere('compiler', 'root');
+  const here = testWhere('fallback', 'compiler');
+  const asRoot = testWhere('fallback', 'compiler', 'root');
 
   here('scan and maps answer, and say what they do not know', async () => {
     await using target = await startTarget('target', [64]);
@@ -112,7 +106,7 @@ describe('the command', () => {
     expect(stderr).toContain('Cannot tell written pages');
   });
 
-  const unkept = fallbackKnowledge().softDirty ? (test.skip as unknown as typeof here) : here;
+  const unkept = available('soft-dirty') ? (test.skip as unknown as typeof here) : here;
   unkept('watch is exit code 5 where the kernel keeps no soft-dirty bits', async () => {
     await using target = await startTarget('target', [4]);
     const { code, stdout, stderr } = await pmscan(['watch', target.pid], { env: FALLBACK });

@@ -308,7 +308,7 @@ describe('what goes wrong', () => {
     server.close();
   });
 
-  test('without the packages, which are optional', async () => {
+  testWhere('pagemap-scan')('without the packages, which are optional', async () => {
     // The command as it is, where they cannot be found.
     const home = join(folder, 'bare');
     mkdirSync(join(home, 'node_modules'), { recursive: true });

@@ -1,14 +1,15 @@
 /** What this kernel does, found by asking it: expectations follow from it, where kernels differ. */
-import { PAGE_SIZE } from '../../src/abi/index.js';
-import { kernelCategories, mapMemory, openPagemap, SafeAccess } from '../../src/live/index.js';
+import { PAGE_SIZE, PagemapError } from '../../src/abi/index.js';
+import { mapMemory, openPagemap, SafeAccess } from '../../src/live/index.js';
 import { isPagemapExclusive } from '../../src/proc/index.js';
 import { type MeasuredProfile, measureProfile } from '../../src/scenario/index.js';
+import { available } from './needs.js';
 
 const isLinux = process.platform === 'linux';
 
 /** The kernel's profile; undefined where there is no PAGEMAP_SCAN. */
 export async function measureHere(): Promise<MeasuredProfile | undefined> {
-  return isLinux && kernelCategories() !== 0 ? await measureProfile() : undefined;
+  return available('pagemap-scan', 'wp-async') ? await measureProfile() : undefined;
 }
 
 /**
@@ -19,10 +20,16 @@ export function hasZeroPage(): boolean {
   if (!isLinux) return true;
   using memory = mapMemory({ lengthBytes: PAGE_SIZE });
   using access = new SafeAccess();
-  using pagemap = openPagemap('self');
-  access.read(memory.address);
   const words = new Uint32Array(2);
-  pagemap.readWords(memory.address, words);
+  try {
+    using pagemap = openPagemap('self');
+    access.read(memory.address);
+    pagemap.readWords(memory.address, words);
+  } catch (error) {
+    // Where pages cannot be looked at, nobody asks whose they are.
+    if (error instanceof PagemapError) return true;
+    throw error;
+  }
   return !isPagemapExclusive(words[1]!);
 }
 

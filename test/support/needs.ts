@@ -4,9 +4,10 @@
  */
 
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { type TestAPI, test } from 'vitest';
 import { type Capability, probeCapabilities } from '../../src/live/index.js';
+import { inUserNamespace } from '../../src/live/permission.js';
 import { hasChromium } from './browser.js';
 import { hasCompiler } from './native.js';
 
@@ -18,6 +19,14 @@ const program = (name: string) =>
   spawnSync(name, ['--version'], { stdio: 'ignore' }).error === undefined
     ? undefined
     : `${name} is not installed`;
+
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch {
+    return undefined;
+  }
+}
 
 /** What a test may need, beside the capabilities that the probe knows by their ids. */
 const EXTRA: Readonly<Record<string, () => string | undefined>> = {
@@ -32,7 +41,13 @@ const EXTRA: Readonly<Record<string, () => string | undefined>> = {
     const { error } = spawnSync('setpriv', ['--version'], { stdio: 'ignore' });
     return error === undefined ? undefined : 'there is no setpriv (util-linux)';
   },
-  root: () => (process.geteuid?.() === 0 ? undefined : 'it needs root'),
+  root: () => {
+    if (process.geteuid?.() !== 0) return 'it needs root';
+    // There, root may have no other users to act for, and others' processes are not its own.
+    return inUserNamespace() ? 'it needs root outside of user namespaces' : undefined;
+  },
+  'kernel-threads': () =>
+    readText('/proc/2/comm') === 'kthreadd' ? undefined : 'no kernel threads are to be seen here',
 };
 
 function missing(need: string): string | undefined {

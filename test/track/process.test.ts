@@ -14,6 +14,7 @@ import { openDescriptors } from '../support/descriptors.js';
 import { killTrackers, leftovers } from '../support/kills.mjs';
 import { nativeProgram } from '../support/native.js';
 import { testWhere } from '../support/needs.js';
+import { seizeByAnother } from '../support/seized.js';
 import { startTarget } from '../support/target.js';
 import { startWrites } from '../support/writes.js';
 
@@ -97,17 +98,12 @@ describe('refused', () => {
 
   live('one that is traced already', async () => {
     await using target = await startTarget('target', [1]);
-    const strace = spawn(
-      process.execPath,
-      [join(import.meta.dirname, '../support/seize.mjs'), String(target.pid)],
-      { stdio: ['pipe', 'pipe', 'inherit'] },
-    );
-    await once(strace.stdout, 'data');
-    const error = await refusal(() => trackProcess(target.pid));
-    expect(error).toMatchObject({ reason: 'traced', code: 'EBUSY' });
-    expect(error.hint).toContain(String(strace.pid));
-    strace.stdin.end();
-    await once(strace, 'exit');
+    {
+      await using strace = await seizeByAnother(target.pid);
+      const error = await refusal(() => trackProcess(target.pid));
+      expect(error).toMatchObject({ reason: 'traced', code: 'EBUSY' });
+      expect(error.hint).toContain(String(strace.pid));
+    }
     using tracker = await trackProcess(target.pid);
     expect(tracker.ended).toBe(false);
   });
@@ -127,7 +123,7 @@ describe('refused', () => {
     expect(leftovers(target.pid)).toBeUndefined();
   });
 
-  test('a 32-bit program', async ({ skip }) => {
+  testWhere('pagemap-scan')('a 32-bit program', async ({ skip }) => {
     const program = bare32();
     if (program === undefined) return skip('there is no 32-bit compiler, or no 32-bit programs run here');
     const child = spawn(program);
@@ -174,6 +170,7 @@ describe('refused', () => {
         ...parseStatus(readFileSync('/proc/self/status')),
         uids: [uid, uid, uid, uid],
         capEff,
+        seccomp: 0,
       }) as ProcessStatus;
     expect(explainPermission(status(7), status(8), 7, '0')).toMatch(/uid 7, this process as 8/);
     expect(explainPermission(status(7), status(7), 0, '0')).toMatch(/non-dumpable/);

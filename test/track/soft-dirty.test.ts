@@ -5,15 +5,15 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { PAGE_SIZE } from '../../src/abi/index.js';
-import { fallbackKnowledge, ProcessHandle, stopProcess } from '../../src/live/index.js';
+import { ProcessHandle, stopProcess } from '../../src/live/index.js';
 import { type ProcessTracker, trackBySoftDirty, trackProcess } from '../../src/track/index.js';
 import { lostInProcess } from '../support/lost.mjs';
 import { nativeProgram } from '../support/native.js';
-import { testWhere } from '../support/needs.js';
+import { available, testWhere } from '../support/needs.js';
 import { startWrites } from '../support/writes.js';
 
-const kept = process.platform === 'linux' && fallbackKnowledge().softDirty;
-const here = testWhere('ptrace', 'compiler');
+const kept = available('soft-dirty');
+const here = testWhere('fallback', 'ptrace', 'compiler');
 // Kernels without these bits are the rule: that the tests of them are left out there is no claim about this machine.
 const tracking = kept ? here : (test.skip as unknown as typeof test);
 const refusing = kept ? (test.skip as unknown as typeof test) : here;

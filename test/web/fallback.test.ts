@@ -17,9 +17,9 @@ import { startTarget } from '../support/target.js';
 
 const NOBODY = 65_534;
 const env = { PMSCAN_PROVIDER: 'fallback' };
-const here = testWhere('compiler');
-const asUser = testWhere('compiler', 'root', 'chromium');
-const untracked = fallbackKnowledge().softDirty ? (test.skip as unknown as typeof here) : here;
+const here = testWhere('fallback', 'compiler');
+const asUser = testWhere('fallback', 'compiler', 'root', 'chromium');
+const untracked = available('soft-dirty') ? (test.skip as unknown as typeof here) : here;
 const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-fallback-'));
 chmodSync(folder, 0o777);
 

@@ -5,7 +5,6 @@ import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import {
   ALL_CATEGORIES,
-  errnoNumber,
   mman,
   PAGE_IS_PFNZERO,
   PAGE_IS_WRITTEN,
@@ -331,12 +330,12 @@ async function chooseStage(): Promise<Stage> {
   try {
     if (chooseProvider() === 'ioctl' && kernelCategories() === 0)
       return simulatedStage('this kernel has no PAGEMAP_SCAN (Linux 6.7 brought it)');
+    return await processStage();
   } catch (error) {
-    // No Linux, or no native module: the message says which.
-    if (!(error instanceof PagemapError) || error.errno !== errnoNumber('ENOSYS')) throw error;
+    // No Linux, no native module, a sandbox without pagemap, nothing permitted: the message says which.
+    if (!(error instanceof PagemapError) || error.code === 'EINVAL') throw error;
     return simulatedStage(error.hint ?? error.message);
   }
-  return processStage();
 }
 
 /** Adds `pmscan demo` to the program. */
