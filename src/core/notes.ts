@@ -97,7 +97,7 @@ export interface ProcessFacts {
 }
 
 export function takeFacts(handle: ProcessHandle): ProcessFacts {
-  const status = parseStatus(handle.read('status'));
+  const status = parseStatus(handle.read(`task/${handle.thread}/status`));
   const fields = statFields(handle, 'stat') ?? [];
   const field = (number: number) => Number(fields[number - 3] ?? 0);
   const info = new Uint8Array(136);

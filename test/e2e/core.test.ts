@@ -3,6 +3,7 @@ import { execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   closeSync,
+  copyFileSync,
   createWriteStream,
   existsSync,
   fstatSync,
@@ -365,6 +366,46 @@ describe('exact', () => {
   });
 
   asRoot('and if all is copied while it is stopped', () => compareAll({ stop: true }));
+});
+
+describe('a process whose main thread has ended, while another works on', () => {
+  const name = `alone-${process.pid}`.slice(0, 15);
+  const start = async () => {
+    const program = join(folder, name);
+    copyFileSync(nativeProgram('leaderless', ['-pthread']), program);
+    const child = spawn(program, { stdio: ['pipe', 'pipe', 'inherit'] });
+    await once(child.stdout, 'data');
+    while (!/^State:\s+Z/m.test(readFileSync(`/proc/${child.pid}/status`, 'utf8'))) await sleep(1);
+    return child;
+  };
+
+  withGdb.each([false, true])('its core file shows what it does; --stop: %s', async (stop) => {
+    const child = await start();
+    try {
+      const { threads } = await dumpCore(child.pid!, { file, stop });
+      expect(threads).toBe(1);
+      expect(await gdb([join(folder, name), file], 'bt')).toMatch(/ work [\s\S]* start_thread /);
+    } finally {
+      child.stdin.end();
+      await once(child, 'close');
+    }
+  });
+
+  live.each([['core', '-o', file], ['watch', '--duration', '200ms'], ['maps'], ['scan', '--max-pages', '3']])(
+    '%s finds it, by its number and by its name',
+    async (command, ...more) => {
+      const child = await start();
+      try {
+        for (const target of [child.pid!, name]) {
+          const { code, stderr } = await pmscan([command, target, ...more]);
+          expect(code, stderr).toBe(0);
+        }
+      } finally {
+        child.stdin.end();
+        await once(child, 'close');
+      }
+    },
+  );
 });
 
 // --- Debuggers ----------------------------------------------------------------------------------------------------
