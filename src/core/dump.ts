@@ -677,7 +677,10 @@ class Dump implements Disposable {
     const buffer = new RegionBuffer(8192);
     const plan = updatePlan(this.#pagemap.mappings(), this.#plan, this.#filter);
     this.#pagemap.checkAlive();
-    const threads = stopped === undefined ? [] : takeThreads(stopped, this.#arch, makeScratch(this.#arch));
+    const threads =
+      stopped === undefined
+        ? []
+        : takeThreads(stopped, this.#arch, makeScratch(this.#arch), this.#facts.isElsewhere);
     const parts = this.#tracker?.tracked(plan.map(({ mapping }) => mapping)) ?? [];
 
     const checked: Suspect[] = [];

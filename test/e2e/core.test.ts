@@ -408,6 +408,42 @@ describe('a process whose main thread has ended, while another works on', () => 
   );
 });
 
+describe('a process in another PID namespace', () => {
+  const inNamespace = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler', 'gdb', 'root');
+
+  inNamespace('its core file has the numbers that its threads know themselves by', async () => {
+    const program = nativeProgram('harmless', ['-pthread']);
+    const starter = spawn('unshare', ['--pid', '--fork', '--kill-child', program, 'nanosleep', '3'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    try {
+      await once(starter.stdout, 'data');
+      const children = readFileSync(`/proc/${starter.pid}/task/${starter.pid}/children`, 'utf8');
+      const pid = Number(children.trim());
+      await dumpCore(pid, { file });
+      const own = readdirSync(`/proc/${pid}/task`).map((tid) => {
+        const status = readFileSync(`/proc/${pid}/task/${tid}/status`, 'utf8');
+        return Number(/^NSpid:.*\s(\d+)$/m.exec(status)![1]);
+      });
+      expect(Math.max(...own)).toBeLessThan(100);
+      const core = new CoreReader(file);
+      const notes = core.notes();
+      const ids = notes.filter(({ type }) => type === 1).map(({ content }) => content.readInt32LE(32));
+      expect(ids).toEqual(own);
+      expect(notes.find(({ type }) => type === 3)!.content.readInt32LE(24)).toBe(1);
+      // Its parent is outside.
+      expect(notes.find(({ type }) => type === 1)!.content.readInt32LE(36)).toBe(0);
+      core.close();
+      // By libthread_db, which looks for them in memory, too: with other numbers, each would be listed twice.
+      const shown = await gdb([program, file], 'info threads');
+      expect(shown.match(/^[ *] +\d+ +Thread /gm)?.length).toBe(own.length);
+    } finally {
+      starter.stdin.end('q');
+      await once(starter, 'close');
+    }
+  });
+});
+
 // --- Debuggers ----------------------------------------------------------------------------------------------------
 
 const run = promisify(execFile);
