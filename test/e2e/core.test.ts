@@ -30,6 +30,7 @@ import { openDescriptors } from '../support/descriptors.js';
 import { leftovers } from '../support/kills.mjs';
 import { nativeProgram } from '../support/native.js';
 import { available, testWhere } from '../support/needs.js';
+import { firstOutput } from '../support/output.mjs';
 import { CoreReader, findTear, startTorn, type Torn } from '../support/torn.mjs';
 import { startWrites } from '../support/writes.js';
 
@@ -401,7 +402,7 @@ describe('debuggers', () => {
     const child = spawn(nativeProgram('harmless', ['-pthread']), ['nanosleep', '3'], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
-    await once(child.stdout, 'data');
+    await firstOutput(child);
     return child;
   };
 
@@ -693,7 +694,7 @@ describe('whatever happens meanwhile', () => {
     const shell = spawn('sh', ['-c', 'echo; read line; exec sleep 60'], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
-    await once(shell.stdout, 'data');
+    await firstOutput(shell);
     let told = false;
     const dump = dumpCore(shell.pid!, {
       file,

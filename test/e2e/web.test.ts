@@ -10,6 +10,7 @@ import { startChromium } from '../support/browser.js';
 import { MAIN, pmscan, startPmscan } from '../support/cli.js';
 import { hasZeroPage, scenePages } from '../support/facts.js';
 import { available, testWhere } from '../support/needs.js';
+import { firstOutput } from '../support/output.mjs';
 import { startTarget, type Target } from '../support/target.js';
 
 const can = available('pagemap-scan', 'wp-async', 'compiler', 'chromium');
@@ -39,7 +40,7 @@ beforeAll(async () => {
       stdio: ['ignore', 'pipe', 'ignore'],
     },
   );
-  const [line] = (await once(server.stdout!.setEncoding('utf8'), 'data')) as [string];
+  const line = await firstOutput(server);
   url = line.trim();
   browser = await startChromium();
 });
@@ -460,7 +461,7 @@ describe('the report', () => {
 describe('pmscan serve', () => {
   test('prints its address, and ends with Ctrl-C', async () => {
     const child = spawn(process.execPath, [MAIN, 'serve'], { stdio: ['ignore', 'pipe', 'pipe'] });
-    const [line] = (await once(child.stdout.setEncoding('utf8'), 'data')) as [string];
+    const line = await firstOutput(child);
     expect(line).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/[\w-]{24}\/\n$/);
     const answer = await fetch(line.trim());
     expect(await answer.text()).toContain('<title>pmscan</title>');
@@ -470,7 +471,7 @@ describe('pmscan serve', () => {
 
   testWhere('root')('as a user, tells which processes are not to be looked at, and why', async () => {
     const child = startPmscan(['serve'], { uid: 65_534 });
-    const [line] = (await once(child.stdout.setEncoding('utf8'), 'data')) as [string];
+    const line = await firstOutput(child);
     const answer = await fetch(`${line.trim()}processes`);
     const { processes } = (await answer.json()) as { processes: { pid: number; hidden?: string }[] };
     expect(processes.find(({ pid }) => pid === process.pid)?.hidden).toMatch(/another user's/);

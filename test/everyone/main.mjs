@@ -141,8 +141,9 @@ function makeClone(home, wanted, env) {
   const clone = join(home, 'pagemap-scan');
   mkdirSync(clone);
   copyTree(clone);
+  // Root's tests start programs as other users.
+  chmodSync(home, 0o755);
   if (wanted.user) {
-    chmodSync(home, 0o755);
     run('chown', ['-R', `${USER.uid}:${USER.gid}`, home]);
   }
   const who = wanted.user ? USER : {};

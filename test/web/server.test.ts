@@ -11,6 +11,7 @@ import type { PageModel, StreamMessage } from '../../src/web/model.js';
 import { PageServer, Stream } from '../../src/web/server.js';
 import { openDescriptors } from '../support/descriptors.js';
 import { testWhere } from '../support/needs.js';
+import { firstOutput } from '../support/output.mjs';
 import { startTarget, type Target } from '../support/target.js';
 
 const TOKEN = 'the-word-of-these-tests';
@@ -204,6 +205,10 @@ describe('who may ask', () => {
     for (const pid of ['', '0', '-1', '1e3', '../1', '1/../2', '99999999999', '1;2']) {
       expect((await ask(port, `/${TOKEN}/stream?pid=${encodeURIComponent(pid)}`)).status).toBe(400);
     }
+  });
+
+  testWhere('fallback')('of what is there', async () => {
+    const { port } = await startServer();
     const { status, body } = await ask(port, `/${TOKEN}/stream?pid=${2 ** 22 + 5}`);
     expect([status, body.toString()]).toEqual([409, 'there is no such process\n']);
     expect((await ask(port, `/${TOKEN}/tiles?pid=1&cell=4096&t=0.0`)).status).toBe(409);
@@ -334,7 +339,7 @@ describe('what is left', () => {
     const tracer = spawn(process.execPath, [seize, String(target.pid)], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
-    await once(tracer.stdout, 'data');
+    await firstOutput(tracer);
     const { port } = await startServer();
     const stream = await openStream(port, target.pid);
     await until('the reason', () =>
