@@ -14,7 +14,8 @@ import {
   generateScenario,
   KernelBackend,
   measureProfile,
-  SCENARIO_KINDS,
+  SimulatorBackend,
+  scenarioKinds,
 } from '../dist/scenario/index.js';
 import { KERNEL_PROFILES } from '../dist/sim/index.js';
 
@@ -27,6 +28,7 @@ const { values } = parseArgs({
     profile: { type: 'string' },
     failures: { type: 'string', default: '5' },
     save: { type: 'boolean', default: false },
+    write: { type: 'string' },
   },
 });
 const measured = values.profile === undefined ? await measureProfile() : undefined;
@@ -38,11 +40,22 @@ if (profile === undefined)
   throw new Error(`There is no profile ${values.profile}, only ${Object.keys(KERNEL_PROFILES).join(', ')}`);
 /** Whose traces a difference belongs to. */
 const nearest = measured?.nearest ?? values.profile;
-const { tracksSoftDirty } = profile;
-const kinds = values.kind ?? SCENARIO_KINDS.filter((kind) => kind !== 'softdirty' || tracksSoftDirty);
+const kinds = values.kind ?? scenarioKinds(profile);
 const firstSeed = Number(values.seed);
 const deadline = Date.now() + Number(values.minutes) * 60_000;
 const started = Date.now();
+if (values.write !== undefined) {
+  const simulator = new SimulatorBackend(profile);
+  const count = Math.min(Number(values.count), 1000);
+  for (let seed = firstSeed; seed < firstSeed + count; seed++) {
+    for (const kind of kinds) {
+      const scenario = generateScenario(kind, seed, profile);
+      appendFileSync(values.write, formatScenario(scenario, simulator.run(scenario)));
+    }
+  }
+  process.exit(0);
+}
+
 // A process for many scenarios costs a tenth of a fresh one each; what differs is repeated in a fresh one.
 const quick = new KernelBackend({ scenariosPerProcess: 500, timeoutMs: 30_000 });
 const fresh = new KernelBackend({ timeoutMs: 30_000 });

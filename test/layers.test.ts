@@ -20,23 +20,23 @@ const OPEN_TELEMETRY = [
 /** What each layer may import, besides itself. `node` stands for Node's own modules. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   abi: [],
-  engine: ['x86', 'abi'],
-  x86: ['abi'],
+  engine: ['abi'],
+  x86: [],
   sim: ['engine', 'x86', 'abi'],
-  proc: ['abi'],
+  proc: [],
   live: ['engine', 'proc', 'abi', 'node', 'koffi'],
   query: ['abi'],
   track: ['query', 'live', 'proc', 'abi', 'node'],
   elf: [],
   core: ['track', 'live', 'query', 'proc', 'elf', 'abi', 'node'],
-  scenario: ['sim', 'live', 'proc', 'abi', 'node'],
-  record: ['web/model', 'track', 'live', 'query', 'proc', 'abi', 'node', 'hyparquet', 'hyparquet-writer'],
-  metrics: ['web/model', 'query', 'abi', 'node', ...OPEN_TELEMETRY],
-  web: ['web/model', 'record', 'metrics', 'track', 'live', 'query', 'proc', 'abi', 'node'],
+  scenario: ['sim', 'live', 'abi', 'node'],
+  // What pictures show, as data.
+  model: ['query'],
+  record: ['model', 'track', 'live', 'query', 'proc', 'abi', 'node', 'hyparquet', 'hyparquet-writer'],
+  metrics: ['model', 'query', 'abi', 'node', ...OPEN_TELEMETRY],
+  web: ['model', 'record', 'metrics', 'track', 'live', 'query', 'proc', 'abi', 'node'],
   // Runs in browsers.
-  'web/page': ['web/model', 'query', 'abi'],
-  // What the page shows, as data: recordings are turned into it, too.
-  'web/model': ['query'],
+  'web/page': ['model', 'query', 'abi'],
   cli: ['*'],
   // The package's root: gathers what the layers export.
   '': ['*'],
@@ -54,7 +54,6 @@ function importsOf(text: string): string[] {
 function layerAt(path: string): string {
   const parts = path.split(sep);
   if (parts[0] === 'web' && parts[1] === 'page') return 'web/page';
-  if (parts[0] === 'web' && /^model\.[jt]s$/.test(parts[1] ?? '')) return 'web/model';
   return parts.length > 1 ? parts[0]! : '';
 }
 
@@ -63,6 +62,32 @@ function layerOf(specifier: string, file: string): string {
   if (specifier.startsWith('node:')) return 'node';
   if (!specifier.startsWith('.')) return specifier;
   return layerAt(relative(SOURCE, resolve(dirname(file), specifier)));
+}
+
+/** Imports of other files in src/, as paths there. */
+function importedFiles(path: string, text: string): string[] {
+  return importsOf(text)
+    .filter((specifier) => specifier.startsWith('.'))
+    .map((specifier) => relative(SOURCE, resolve(SOURCE, dirname(path), specifier)).replace(/\.js$/, '.ts'));
+}
+
+/** A way from `from` back to itself, as paths, or undefined. */
+function circle(from: string, imports: ReadonlyMap<string, readonly string[]>): string[] | undefined {
+  const before = new Map<string, string>();
+  const queue = [from];
+  for (const at of queue) {
+    for (const next of imports.get(at) ?? []) {
+      if (next === from) {
+        const way = [at];
+        while (way[0] !== from) way.unshift(before.get(way[0]!)!);
+        return [...way, from];
+      }
+      if (before.has(next)) continue;
+      before.set(next, at);
+      queue.push(next);
+    }
+  }
+  return undefined;
 }
 
 function violations(file: string, text: string): string[] {
@@ -93,6 +118,58 @@ describe('layers', () => {
     expect(files.flatMap((file) => violations(file, readFileSync(file, 'utf8')))).toEqual([]);
   });
 
+  const files = new Map(sources().map((file) => [relative(SOURCE, file), readFileSync(file, 'utf8')]));
+
+  test('no file imports itself by way of others, types included', () => {
+    const imports = new Map([...files].map(([path, text]) => [path, importedFiles(path, text)]));
+    const circles = [...files.keys()].map((path) => circle(path, imports)?.join(' → '));
+    expect(circles.filter((found) => found !== undefined)).toEqual([]);
+    expect(
+      circle(
+        'a',
+        new Map([
+          ['a', ['b']],
+          ['b', ['c']],
+          ['c', ['b', 'a']],
+        ]),
+      ),
+    ).toEqual(['a', 'b', 'c', 'a']);
+  });
+
+  test('the table has no circle, and allows nothing that nobody uses', () => {
+    expect(
+      Object.keys(MAY_IMPORT).map((layer) => circle(layer, new Map(Object.entries(MAY_IMPORT)))),
+    ).toEqual(Object.keys(MAY_IMPORT).map(() => undefined));
+    const unused = Object.entries(MAY_IMPORT).flatMap(([layer, allowed]) => {
+      const used = [...files]
+        .filter(([path]) => layerAt(path) === layer)
+        .flatMap(([path, text]) =>
+          importsOf(text).map((specifier) => layerOf(specifier, join(SOURCE, path))),
+        );
+      return allowed
+        .filter((name) => name !== '*' && !used.includes(name))
+        .map((name) => `${layer}: ${name}`);
+    });
+    expect(unused).toEqual([]);
+  });
+
+  test('ARCHITECTURE.md has the same table', () => {
+    const text = readFileSync(join(SOURCE, '../ARCHITECTURE.md'), 'utf8');
+    const table = Object.fromEntries(
+      [...text.matchAll(/^\| `src\/([a-z0-9/]+)\/` \|.*\| ([^|]*) \|$/gm)].map(([, layer, allowed]) => [
+        layer,
+        allowed,
+      ]),
+    );
+    const expected = Object.entries(MAY_IMPORT)
+      .filter(([layer]) => layer !== '')
+      .map(([layer, allowed]) => {
+        const layers = allowed.filter((name) => name in MAY_IMPORT);
+        return [layer, allowed.includes('*') ? 'all' : layers.length === 0 ? '–' : layers.join(', ')];
+      });
+    expect(table).toEqual(Object.fromEntries(expected));
+  });
+
   test('the rule would notice', () => {
     const at = (path: string, text: string) => violations(join(SOURCE, path), text);
     expect(at('abi/x.ts', "import { readFileSync } from 'node:fs';")).toHaveLength(1);
@@ -104,7 +181,7 @@ describe('layers', () => {
     expect(at('newcomer/x.ts', '')).toHaveLength(1);
     expect(at('web/page/x.ts', "import { createServer } from 'node:http';")).toHaveLength(1);
     expect(at('web/page/x.ts', "import { Session } from '../session.js';")).toHaveLength(1);
-    expect(at('web/page/x.ts', "import { KINDS } from '../model.js';")).toEqual([]);
+    expect(at('web/page/x.ts', "import { KINDS } from '../../model/index.js';")).toEqual([]);
     expect(at('live/x.ts', "import { parseMaps } from '../proc/index.js';")).toEqual([]);
   });
 });

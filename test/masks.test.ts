@@ -1,10 +1,11 @@
 /**
- * The engine against a naive reference, over all masks there are for three pages in all states: the filter, what
- * is output, and what a scan with write protection leaves behind.
+ * The engine against a naive reference, over all masks there are for three pages in all states, under write protection and under
+ * read-write protection: the filter, what is output, and what a scan with write protection leaves behind.
  */
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import {
   mman,
+  PAGE_IS_ACCESSED,
   PAGE_IS_FILE,
   PAGE_IS_GUARD,
   PAGE_IS_PFNZERO,
@@ -15,30 +16,39 @@ import {
   PAGE_SIZE,
   PM_SCAN_WP_MATCHING,
   RegionBuffer,
+  uffd as uffdAbi,
 } from '../src/abi/index.js';
 import { AddressSpace } from '../src/sim/index.js';
 
 const START = 0x200000000000;
-const A = PAGE_IS_WPALLOWED;
 
-/** How a page comes into a state, and the categories that it has then, WPALLOWED aside. */
+/** What the pages are registered for. */
+type Mode = 'wp' | 'rwp';
+const MODES: readonly Mode[] = ['wp', 'rwp'];
+const RWP_FEATURES = uffdAbi.UFFD_FEATURE_RWP | uffdAbi.UFFD_FEATURE_RWP_ASYNC;
+/** The categories of every page that is registered so. */
+const ALWAYS = { wp: PAGE_IS_WPALLOWED, rwp: 0 } as const;
+/** What a page is that is not protected. */
+const UNPROTECTED = { wp: PAGE_IS_WRITTEN, rwp: PAGE_IS_ACCESSED } as const;
+
+/** How a page comes into a state, and the categories that it has then, but for those that protection decides. */
 const STATES: readonly { make: (space: AddressSpace, at: number) => void; categories: number }[] = [
-  { make: () => {}, categories: PAGE_IS_WRITTEN },
+  { make: () => {}, categories: 0 },
   {
     make: (space, at) => space.read(at, PAGE_SIZE),
-    categories: PAGE_IS_WRITTEN | PAGE_IS_PRESENT | PAGE_IS_PFNZERO,
+    categories: PAGE_IS_PRESENT | PAGE_IS_PFNZERO,
   },
-  { make: (space, at) => space.write(at, PAGE_SIZE), categories: PAGE_IS_WRITTEN | PAGE_IS_PRESENT },
+  { make: (space, at) => space.write(at, PAGE_SIZE), categories: PAGE_IS_PRESENT },
   {
     make: (space, at) => {
       space.write(at, PAGE_SIZE);
       space.madvise(at, PAGE_SIZE, mman.MADV_PAGEOUT);
     },
-    categories: PAGE_IS_WRITTEN | PAGE_IS_SWAPPED,
+    categories: PAGE_IS_SWAPPED,
   },
   {
     make: (space, at) => space.madvise(at, PAGE_SIZE, mman.MADV_GUARD_INSTALL),
-    categories: PAGE_IS_WRITTEN | PAGE_IS_SWAPPED | PAGE_IS_GUARD,
+    categories: PAGE_IS_SWAPPED | PAGE_IS_GUARD,
   },
 ];
 const PAGES = 3;
@@ -48,26 +58,35 @@ interface Page {
   categories: number;
 }
 
-/** An address space whose pages are in the given states; the last ones of `protectedBits` are protected. */
-function build(states: readonly number[], protectedBits: number): { space: AddressSpace; pages: Page[] } {
-  const space = new AddressSpace();
+/** An address space whose pages are in the given states; those of `protectedBits` are protected. */
+function build(
+  mode: Mode,
+  states: readonly number[],
+  protectedBits: number,
+): { space: AddressSpace; pages: Page[] } {
+  const space = new AddressSpace({ profile: mode === 'wp' ? '6.18' : '7.3' });
   // A neighbour in the same last-level table, so that an empty page is an empty entry and no hole.
   space.mmap({ address: START - PAGE_SIZE + 0x200000, length: PAGE_SIZE });
   space.mmap({ address: START, length: LENGTH });
   space.write(START + 0x200000 - PAGE_SIZE, 1);
-  const uffd = space.userfaultfd();
-  uffd.register(START, LENGTH);
+  const faults = mode === 'wp' ? space.userfaultfd() : space.userfaultfd(RWP_FEATURES);
+  if (mode === 'wp') faults.register(START, LENGTH);
+  else faults.register(START, LENGTH, uffdAbi.UFFDIO_REGISTER_MODE_RWP);
   const pages = states.map((state, index) => {
     const { make, categories } = STATES[state]!;
     const at = START + index * PAGE_SIZE;
     make(space, at);
+    const isProtected = (protectedBits & (1 << index)) !== 0;
+    if (isProtected && mode === 'wp') faults.writeProtect(at, PAGE_SIZE, true);
+    else if (isProtected) faults.rwProtect(at, PAGE_SIZE, true);
+    const isEmpty = state === 0;
     const isGuard = (categories & PAGE_IS_GUARD) !== 0;
-    if ((protectedBits & (1 << index)) === 0) return { categories: categories | A };
-    uffd.writeProtect(at, PAGE_SIZE, true);
-    // A guard page keeps out of this; an empty page becomes a marker, which counts as SWAPPED.
-    if (isGuard) return { categories: categories | A };
-    const marker = state === 0 ? PAGE_IS_SWAPPED : 0;
-    return { categories: (categories & ~PAGE_IS_WRITTEN) | A | marker };
+    const base = categories | ALWAYS[mode];
+    // Nobody accesses what is not there; a guard page keeps out of all this.
+    if (mode === 'rwp' && isEmpty) return { categories: base };
+    if (!isProtected || isGuard) return { categories: base | UNPROTECTED[mode] };
+    // An empty page becomes a marker, which counts as SWAPPED.
+    return { categories: base | (isEmpty ? PAGE_IS_SWAPPED : 0) };
   });
   return { space, pages };
 }
@@ -83,6 +102,8 @@ function reference(
   let found = 0;
   let walkEnd = PAGES;
   for (const [index, page] of pages.entries()) {
+    // What cannot be protected from writes is not looked at by a scan that would.
+    if (request.protect && (page.categories & PAGE_IS_WPALLOWED) === 0) continue;
     const judged = page.categories ^ request.inverted;
     if ((judged & request.mask) !== request.mask) continue;
     if (request.anyof !== 0 && (judged & request.anyof) === 0) continue;
@@ -106,23 +127,36 @@ function reference(
 }
 
 /** The categories that differ between these pages; the others change nothing about which page matches. */
-const CATEGORIES = [
-  PAGE_IS_WPALLOWED,
-  PAGE_IS_WRITTEN,
-  PAGE_IS_FILE,
-  PAGE_IS_PRESENT,
-  PAGE_IS_SWAPPED,
-  PAGE_IS_PFNZERO,
-  PAGE_IS_GUARD,
-];
+const CATEGORIES = {
+  wp: [
+    PAGE_IS_WPALLOWED,
+    PAGE_IS_WRITTEN,
+    PAGE_IS_FILE,
+    PAGE_IS_PRESENT,
+    PAGE_IS_SWAPPED,
+    PAGE_IS_PFNZERO,
+    PAGE_IS_GUARD,
+  ],
+  rwp: [
+    PAGE_IS_WPALLOWED,
+    PAGE_IS_WRITTEN,
+    PAGE_IS_ACCESSED,
+    PAGE_IS_PRESENT,
+    PAGE_IS_SWAPPED,
+    PAGE_IS_PFNZERO,
+    PAGE_IS_GUARD,
+  ],
+} as const;
 
-const SETS = Array.from({ length: 2 ** CATEGORIES.length }, (_, bits) =>
-  CATEGORIES.reduce((set, category, index) => ((bits >> index) & 1 ? set | category : set), 0),
-);
-
-function expand(bits: number): number {
-  return SETS[bits]!;
+/** All sets of these. */
+function setsOf(categories: readonly number[]): readonly number[] {
+  return Array.from({ length: 2 ** categories.length }, (_, bits) =>
+    categories.reduce((set, category, index) => ((bits >> index) & 1 ? set | category : set), 0),
+  );
 }
+const SETS = { wp: setsOf(CATEGORIES.wp), rwp: setsOf(CATEGORIES.rwp) } as const;
+/** All that the kernel profile of a mode knows; without SOFT_DIRTY, which new pages have where there are such bits. */
+const KNOWN = { wp: 0x17f, rwp: 0x37f } as const;
 
 function compare(
   space: AddressSpace,
@@ -157,66 +191,82 @@ function compare(
   }
 }
 
-test('every mask and inversion, for three pages in every combination of states', () => {
-  const output = new RegionBuffer(PAGES);
-  let scans = 0;
-  for (let states = 0; states < STATES.length ** PAGES; states++) {
-    const combination = [states % 5, Math.floor(states / 5) % 5, Math.floor(states / 25)];
-    const { space, pages } = build(combination, (states * 3) % 8);
-    for (let mask = 0; mask < 128; mask++) {
-      for (let inverted = 0; inverted < 128; inverted++) {
-        // WRITTEN alone as the mask and as what is returned takes a path of its own.
-        const returned = mask === 2 ? PAGE_IS_WRITTEN : 0x1ff;
-        const request = {
-          inverted: expand(inverted),
-          mask: expand(mask),
-          anyof: 0,
-          returned,
-          protect: false,
-        };
-        compare(space, pages, request, output, 0);
-        scans++;
-      }
-    }
-  }
-  expect(scans).toBe(STATES.length ** PAGES * 128 * 128);
-});
+describe.each(MODES)('registered in mode %s', (mode) => {
+  const sets = SETS[mode];
+  const known = KNOWN[mode];
 
-test('every any-of set, return set, small output and page limit', () => {
-  for (let states = 0; states < STATES.length ** PAGES; states++) {
-    const combination = [states % 5, Math.floor(states / 5) % 5, Math.floor(states / 25)];
-    const { space, pages } = build(combination, (states * 5) % 8);
-    for (let anyof = 0; anyof < 128; anyof++) {
-      for (let capacity = 1; capacity <= PAGES; capacity++) {
-        const output = new RegionBuffer(capacity);
-        for (let maxPages = 0; maxPages <= PAGES; maxPages++) {
-          const returned = expand((anyof * 37 + capacity * 11 + maxPages) % 128);
-          const inverted = expand((anyof * 5 + maxPages) % 128);
-          compare(
-            space,
-            pages,
-            { inverted, mask: 0, anyof: expand(anyof), returned, protect: false },
-            output,
-            maxPages,
-          );
+  test('every mask and inversion, for three pages in every combination of states', () => {
+    const output = new RegionBuffer(PAGES);
+    let scans = 0;
+    for (let states = 0; states < STATES.length ** PAGES; states++) {
+      const combination = [states % 5, Math.floor(states / 5) % 5, Math.floor(states / 25)];
+      const { space, pages } = build(mode, combination, (states * 3) % 8);
+      for (let mask = 0; mask < 128; mask++) {
+        for (let inverted = 0; inverted < 128; inverted++) {
+          // WRITTEN alone as the mask and as what is returned takes a path of its own.
+          const returned = mask === 2 ? PAGE_IS_WRITTEN : known;
+          const request = {
+            inverted: sets[inverted]!,
+            mask: sets[mask]!,
+            anyof: 0,
+            returned,
+            protect: false,
+          };
+          compare(space, pages, request, output, 0);
+          scans++;
         }
       }
     }
-  }
-});
+    expect(scans).toBe(STATES.length ** PAGES * 128 * 128);
+  });
 
-test('what a protecting scan leaves, for every mask', () => {
-  const output = new RegionBuffer(PAGES);
-  for (let states = 0; states < STATES.length ** PAGES; states++) {
-    const combination = [states % 5, Math.floor(states / 5) % 5, Math.floor(states / 25)];
-    for (let mask = 0; mask < 128; mask += 1 + (states % 5)) {
-      const { space, pages } = build(combination, (states + mask) % 8);
-      const maxPages = mask % 4;
-      const returned = mask === 2 ? PAGE_IS_WRITTEN : 0x1ff;
-      const request = { inverted: 0, mask: expand(mask), anyof: 0, returned, protect: true };
-      compare(space, pages, request, output, maxPages);
-      // Scanned again without protection, the pages are what the reference made of them.
-      compare(space, pages, { ...request, mask: 0, returned: 0x1ff, protect: false }, output, 0);
+  test('every state of protection, with every mask', () => {
+    const output = new RegionBuffer(PAGES);
+    for (let states = 0; states < STATES.length ** PAGES; states++) {
+      const combination = [states % 5, Math.floor(states / 5) % 5, Math.floor(states / 25)];
+      for (let protectedBits = 0; protectedBits < 8; protectedBits++) {
+        const { space, pages } = build(mode, combination, protectedBits);
+        for (let mask = 0; mask < 128; mask++) {
+          const inverted = sets[(mask * 3 + states) % 128]!;
+          const request = { inverted, mask: sets[mask]!, anyof: 0, returned: known, protect: false };
+          compare(space, pages, request, output, 0);
+          compare(space, pages, { ...request, inverted: 0, mask: 0, anyof: sets[mask]! }, output, 0);
+        }
+      }
     }
-  }
+  });
+
+  test('every any-of set, return set, small output and page limit', () => {
+    for (let states = 0; states < STATES.length ** PAGES; states++) {
+      const combination = [states % 5, Math.floor(states / 5) % 5, Math.floor(states / 25)];
+      const { space, pages } = build(mode, combination, (states * 5) % 8);
+      for (let anyof = 0; anyof < 128; anyof++) {
+        for (let capacity = 1; capacity <= PAGES; capacity++) {
+          const output = new RegionBuffer(capacity);
+          for (let maxPages = 0; maxPages <= PAGES; maxPages++) {
+            const returned = sets[(anyof * 37 + capacity * 11 + maxPages) % 128]!;
+            const inverted = sets[(anyof * 5 + maxPages) % 128]!;
+            const request = { inverted, mask: 0, anyof: sets[anyof]!, returned, protect: false };
+            compare(space, pages, request, output, maxPages);
+          }
+        }
+      }
+    }
+  });
+
+  test('what a protecting scan leaves, for every mask', () => {
+    const output = new RegionBuffer(PAGES);
+    for (let states = 0; states < STATES.length ** PAGES; states++) {
+      const combination = [states % 5, Math.floor(states / 5) % 5, Math.floor(states / 25)];
+      for (let mask = 0; mask < 128; mask += 1 + (states % 5)) {
+        const { space, pages } = build(mode, combination, (states + mask) % 8);
+        const maxPages = mask % 4;
+        const returned = mask === 2 ? PAGE_IS_WRITTEN : known;
+        const request = { inverted: 0, mask: sets[mask]!, anyof: 0, returned, protect: true };
+        compare(space, pages, request, output, maxPages);
+        // Scanned again without protection, the pages are what the reference made of them.
+        compare(space, pages, { ...request, mask: 0, returned: known, protect: false }, output, 0);
+      }
+    }
+  });
 });

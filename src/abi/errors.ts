@@ -1,4 +1,5 @@
-import { errnoName } from './errno.js';
+import { categoryNames } from './categories.js';
+import { errnoName, errnoNumber } from './errno.js';
 
 /** Context of a failed system call. */
 export interface PagemapErrorDetails {
@@ -93,4 +94,34 @@ export function scanError(
     walkEnd,
     hint: SCAN_HINTS[errnoName(errno)],
   });
+}
+
+/** Why a provider cannot tell a category. */
+export interface Refusal {
+  /** EPERM when more permission would help, EOPNOTSUPP otherwise. */
+  readonly code: 'EPERM' | 'EOPNOTSUPP';
+  readonly hint: string;
+}
+
+/** A scan asked for a category that its provider cannot tell, or not here. The ioctl tells all that it knows. */
+export class UnknownCategoryError extends PagemapError {
+  override readonly name = 'UnknownCategoryError';
+  /** The categories that cannot be told, as a bit set. */
+  readonly categories: number;
+
+  constructor(
+    pid: number,
+    categories: number,
+    { code, hint }: Refusal,
+    range: { start: number | bigint; end: number | bigint },
+  ) {
+    super(`tell ${categoryNames(categories).join(' and ')} pages of process ${pid}`, {
+      errno: errnoNumber(code)!,
+      syscall: 'read(pagemap)',
+      pid,
+      ...range,
+      hint,
+    });
+    this.categories = categories;
+  }
 }

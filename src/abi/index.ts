@@ -1,6 +1,12 @@
 export * from './categories.js';
 export { errnoName, errnoNumber } from './errno.js';
-export { PagemapError, type PagemapErrorDetails, scanError } from './errors.js';
+export {
+  PagemapError,
+  type PagemapErrorDetails,
+  type Refusal,
+  scanError,
+  UnknownCategoryError,
+} from './errors.js';
 export { loadU64, storeU64, type U64StructLayout } from './layout.js';
 export * as mman from './mman.js';
 export type { Pagemap, ScanRequest, ScanResult } from './pagemap.js';

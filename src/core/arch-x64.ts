@@ -7,7 +7,7 @@
  *     48 utime  64 stime  80 cutime  96 cstime (seconds, microseconds)   112 27 registers   328 fpvalid   336
  */
 import { NT_PRFPREG, NT_X86_XSTATE } from '../elf/index.js';
-import type { CoreArchitecture } from './notes.js';
+import type { CoreArchitecture } from './architecture.js';
 
 export const x64: CoreArchitecture = {
   elfMachine: 62,

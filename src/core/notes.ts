@@ -3,24 +3,7 @@ import { encodeNote, NT_AUXV, NT_FILE, NT_PRPSINFO, NT_PRSTATUS, NT_SIGINFO } fr
 import type { ProcessHandle, StoppedProcess } from '../live/index.js';
 import { type Mapping, nameBytes, parseStatus } from '../proc/index.js';
 import { x64 } from './arch-x64.js';
-
-/** What differs between architectures. */
-export interface CoreArchitecture {
-  readonly elfMachine: number;
-  /** The general registers, as PTRACE_GETREGSET(NT_PRSTATUS) gives them. */
-  readonly registersBytes: number;
-  /** `struct elf_prstatus`: its size, and where in it the registers and `pr_fpvalid` are. */
-  readonly statusBytes: number;
-  readonly statusRegistersAt: number;
-  readonly statusFpValidAt: number;
-  /** The other register sets, each a note of its own, in the kernel's order. */
-  readonly registerSets: readonly {
-    readonly owner: string;
-    readonly type: number;
-    readonly mostBytes: number;
-    readonly isFloatingPoint: boolean;
-  }[];
-}
+import type { CoreArchitecture } from './architecture.js';
 
 const ARCHITECTURES: Readonly<Record<string, CoreArchitecture>> = { x64 };
 

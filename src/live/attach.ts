@@ -6,11 +6,13 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { errnoName, errnoNumber, PagemapError } from '../abi/index.js';
 import { parseStatus } from '../proc/index.js';
+import type { TracedArchitecture } from './architecture.js';
 import type { AttachReply } from './attacher.js';
+import { explainFreezer, freezerOf } from './frozen.js';
 import { lastError, libc } from './libc.js';
 import { explainRefusal, FILTER_ADVICE, isFiltered } from './permission.js';
 import { ProcessError, type ProcessHandle, type ProcessProblem } from './process.js';
-import { type TracedArchitecture, tracedArchitecture } from './ptrace.js';
+import { tracedArchitecture } from './ptrace.js';
 
 /** A userfaultfd for another process's memory. */
 export interface Attachment {
@@ -132,10 +134,9 @@ function problem(handle: ProcessHandle, reply: AttachReply & { ok: false }): Err
     case 'ended':
       return make('ended', 'the process has ended');
     case 'busy':
-      return make(
-        'busy',
-        `${reply.detail}: it may wait for a disk or for a child that it made by vfork; nothing was changed, try again`,
-      );
+      return make('busy', reply.detail);
+    case 'frozen':
+      return make('frozen', reply.detail);
     case 'architecture':
       return make('architecture', reply.detail);
     case 'seccomp':
@@ -203,6 +204,11 @@ export class Attacher implements AsyncDisposable {
   static async start(handle: ProcessHandle, options: AttachOptions = {}): Promise<Attacher> {
     const { syscall, numbers } = libc();
     checkTarget(handle, tracedArchitecture());
+    const freezer = freezerOf(handle.path('.'));
+    if (freezer !== undefined) {
+      const action = `attach to process ${handle.pid}`;
+      throw new ProcessError('frozen', handle.pid, explainFreezer(freezer), action);
+    }
     const folder = openSync(handle.path('.'), constants.O_RDONLY | constants.O_DIRECTORY);
     let pidfd = -1;
     try {

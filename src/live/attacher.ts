@@ -15,14 +15,10 @@ import { setPriority } from 'node:os';
 import { errnoName, uffd } from '../abi/index.js';
 import { PTRACE_O_SUSPEND_SECCOMP } from '../abi/ptrace.js';
 import { parseMaps, parseStatStartTime, parseStatus } from '../proc/index.js';
+import type { TracedArchitecture } from './architecture.js';
+import { explainFreezer, explainWaiting, freezerOf } from './frozen.js';
 import { libc } from './libc.js';
-import {
-  type TracedArchitecture,
-  TracedThread,
-  TraceError,
-  TraceeGone,
-  tracedArchitecture,
-} from './ptrace.js';
+import { NotResumed, TracedThread, TraceError, TraceeGone, tracedArchitecture } from './ptrace.js';
 
 const PIDFD = 3;
 const FOLDER = '/proc/self/fd/4';
@@ -31,6 +27,7 @@ const FOLDER = '/proc/self/fd/4';
 export type AttachFailure =
   | 'ended'
   | 'busy'
+  | 'frozen'
   | 'architecture'
   | 'seccomp'
   | 'dispatch'
@@ -171,6 +168,27 @@ function rehearse(arch: TracedArchitecture): void {
   }
 }
 
+/** Why a thread does not do what it is told to. */
+function stuck(tid: number, what: string): Failure {
+  const freezer = freezerOf(FOLDER);
+  return freezer === undefined
+    ? new Failure('busy', `${what}: ${explainWaiting(FOLDER, tid)}`)
+    : new Failure('frozen', explainFreezer(freezer));
+}
+
+const PR_SET_PDEATHSIG = 1;
+const SIGKILL = 9;
+
+/**
+ * Whether the kernel ends this process with its starter, whatever it waits for then. Not while the target has our registers:
+ * it would run on with them.
+ */
+function dieWithStarter(die: boolean): void {
+  const { syscall, numbers } = libc();
+  syscall(numbers.prctl, PR_SET_PDEATHSIG, die ? SIGKILL : 0, 0, 0, 0, 0);
+  if (die && process.ppid !== Number(process.argv[4])) process.exit(0);
+}
+
 function attach(pid: number, patienceMs: number, arch: TracedArchitecture): AttachReply {
   const { syscall, numbers, errno } = libc();
   const instruction = findInstruction(arch);
@@ -195,7 +213,7 @@ function attach(pid: number, patienceMs: number, arch: TracedArchitecture): Atta
   let stopped = performance.now();
   for (const start = stopped; ; ) {
     if (!thread.interrupt(patienceMs)) {
-      throw new Failure('busy', `thread ${tid} did not stop within ${patienceMs} ms`);
+      throw stuck(tid, `thread ${tid} did not stop within ${patienceMs} ms`);
     }
     stopped = performance.now();
     if (!thread.save()) {
@@ -214,6 +232,15 @@ function attach(pid: number, patienceMs: number, arch: TracedArchitecture): Atta
     throw new Failure('dispatch', 'it has its own system calls reflected to itself (as Wine does)');
   }
 
+  // Thawed threads only: a frozen one would stand still with our registers, until it is thawed.
+  const freezer = freezerOf(FOLDER);
+  if (freezer !== undefined) {
+    if (thread.restartEndedCall()) thread.writeBack();
+    thread.detach();
+    throw new Failure('frozen', explainFreezer(freezer));
+  }
+
+  dieWithStarter(false);
   thread.blockSignals();
   let theirs = -1;
   let fd = -1;
@@ -225,10 +252,18 @@ function attach(pid: number, patienceMs: number, arch: TracedArchitecture): Atta
       if (fd < 0) takeErrno = errno();
       thread.run(instruction, numbers.close, [theirs]);
     }
+  } catch (error) {
+    if (!(error instanceof NotResumed)) throw error;
+    if (fd >= 0) closeSync(fd);
+    const left =
+      theirs < 0 ? '' : `; descriptor ${theirs}, a userfaultfd that is used for nothing, stays open in it`;
+    const failure = stuck(tid, `thread ${tid} did not run on`);
+    throw new Failure(failure.failure, `${failure.message}${left}`);
   } finally {
     // Whatever went wrong: it must not run on with our registers.
     thread.restore();
     thread.detach();
+    dieWithStarter(true);
   }
   const stopMs = performance.now() - stopped;
   if (theirs < 0) throw new Failure('failed', `userfaultfd gave ${errnoName(-theirs)} in it`);
@@ -283,6 +318,7 @@ try {
   // It takes CAP_SYS_NICE.
 }
 
+dieWithStarter(true);
 while (order()) {
   // Its starter has died since: nobody wants this any more.
   if (process.ppid !== Number(process.argv[4])) break;

@@ -161,6 +161,20 @@ function probeWpAllowed(probe: Probe): Finding {
   }
 }
 
+/** Since Linux 7.3, WRITTEN is reported in mappings that are registered for write protection, and nowhere else. */
+function probeWritten(probe: Probe): Finding {
+  using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+  probe.access.write(memory.address, 1);
+  try {
+    using faults = Userfaultfd.open();
+    faults.register(memory.address, PAGE_SIZE);
+    return expectCategory(probe, memory, PAGE_IS_WRITTEN, 'a registered page that was written');
+  } catch (error) {
+    const { answer, how } = expectCategory(probe, memory, PAGE_IS_WRITTEN, 'a page that was written');
+    return answer === 'yes' ? yes(how) : unknown(`${how}, and none could be registered: ${describe(error)}`);
+  }
+}
+
 function probeAccessed(probe: Probe): Finding {
   try {
     using faults = Userfaultfd.open({ features: ASYNC_RWP_FEATURES });
@@ -175,11 +189,7 @@ function probeAccessed(probe: Probe): Finding {
 
 const CATEGORY_PROBES: Readonly<Record<CategoryName, (probe: Probe) => Finding>> = {
   wpallowed: probeWpAllowed,
-  written(probe) {
-    using memory = mapMemory({ lengthBytes: PAGE_SIZE });
-    probe.access.write(memory.address, 1);
-    return expectCategory(probe, memory, PAGE_IS_WRITTEN, 'a page that was written');
-  },
+  written: probeWritten,
   file(probe) {
     const fd = createMemoryFile('pagemap-scan probe', PAGE_SIZE);
     try {
@@ -233,8 +243,10 @@ function probePagemapScan(): Finding {
 }
 
 function probeFallback(): Finding {
-  const { categories, refusals } = fallbackKnowledge();
-  const told = `told from pagemap, maps and smaps: ${categoryNames(categories).join(', ')}`;
+  const { categories, refusals, softDirty } = fallbackKnowledge();
+  // What no page can be is told, too, but tells nothing: soft-dirty bits have a line of their own, wpallowed has userfaultfd's.
+  const tell = categories & ~(softDirty ? 0 : PAGE_IS_SOFT_DIRTY) & ~PAGE_IS_WPALLOWED;
+  const told = `told from pagemap, maps and smaps: ${categoryNames(tell).join(', ')}`;
   const advice = [...refusals].map(([bit, { hint }]) => `${categoryNames(bit).join()}: ${hint}`);
   return { ...yes(told), advice: advice.length === 0 ? undefined : advice.join('; ') };
 }

@@ -26,7 +26,9 @@ export type ProcessProblem =
   /** It would be killed, or told, for a system call that is run in it. */
   | 'seccomp'
   /** It did not come to a point where it could be stopped. */
-  | 'busy';
+  | 'busy'
+  /** Its control group is frozen. */
+  | 'frozen';
 
 const PROBLEM_ERRNO: Readonly<Record<ProcessProblem, string>> = {
   'not-found': 'ESRCH',
@@ -39,6 +41,7 @@ const PROBLEM_ERRNO: Readonly<Record<ProcessProblem, string>> = {
   architecture: 'ENOEXEC',
   seccomp: 'EACCES',
   busy: 'ETIMEDOUT',
+  frozen: 'EBUSY',
 };
 
 /** A process that cannot be looked at: `reason` says why, `hint` what to do. */
@@ -79,6 +82,8 @@ const MEMORY_FILES: ReadonlySet<string> = new Set(
 const NEVER_EMPTY: ReadonlySet<string> = new Set(['maps', 'smaps']);
 /** As if the kernel had said so. */
 const NO_MEMORY = { code: 'ESRCH' };
+/** So often in a row no process replaces its program. */
+const MOST_ATTEMPTS = 10;
 
 /**
  * A process, held by a descriptor of its /proc folder: when the process ends, reads fail, even if its number has
@@ -160,14 +165,17 @@ export class ProcessHandle implements Disposable {
    * @throws ProcessError as `open`, and where the kernel opens it although there is no address space behind it
    */
   openPagemap(): number {
-    const fd = this.open('pagemap');
-    if (hasAddressSpace(fd)) {
-      this.#hadMemory = true;
-      return fd;
+    for (let attempt = 1; attempt <= MOST_ATTEMPTS; attempt++) {
+      const fd = this.open('pagemap');
+      if (hasAddressSpace(fd)) {
+        this.#hadMemory = true;
+        return fd;
+      }
+      closeSync(fd);
+      // Throws where there is none. Else it has been replaced (exec) just now, or is reached by another thread.
+      this.read('maps');
     }
-    closeSync(fd);
-    if (this.#isElsewhere('pagemap')) return this.openPagemap();
-    throw this.problem(NO_MEMORY, `open /proc/${this.pid}/pagemap`);
+    throw this.#notShown(`open /proc/${this.pid}/pagemap`);
   }
 
   #isElsewhere(file: string): boolean {
@@ -250,8 +258,18 @@ export class ProcessHandle implements Disposable {
           : "it is another user's, or hides its memory; run as its user or as root, or give node CAP_SYS_PTRACE",
       );
     }
-    if (code === 'ESRCH' || code === 'ENOENT') return make('ended', 'the process has ended');
-    return error as Error;
+    if (code === 'ESRCH') return make('ended', 'the process has ended');
+    return code === 'ENOENT' ? this.#notShown(action, error) : (error as Error);
+  }
+
+  #notShown(action: string, cause?: unknown): PagemapError {
+    return new PagemapError(action, {
+      errno: errnoNumber('EOPNOTSUPP')!,
+      syscall: 'open',
+      pid: this.pid,
+      hint: 'the process is there, and this file is not, or is empty: this kernel, or this sandbox, does not show it',
+      cause,
+    });
   }
 
   [Symbol.dispose](): void {

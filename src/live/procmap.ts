@@ -3,7 +3,7 @@ import { closeSync } from 'node:fs';
 import { errnoNumber, loadU64, PagemapError, storeU64 } from '../abi/index.js';
 import { PROCMAP_QUERY, PROCMAP_QUERY_COVERING_OR_NEXT_VMA, PROCMAP_QUERY_STRUCT } from '../abi/procmap.js';
 import { parseSmaps } from '../proc/index.js';
-import { lastError, libc } from './libc.js';
+import { libc } from './libc.js';
 import { ProcessError, type ProcessHandle } from './process.js';
 
 const { offset: AT, sizeBytes } = PROCMAP_QUERY_STRUCT;
@@ -25,7 +25,8 @@ function query(fd: number, address: number): boolean | undefined {
   storeU64(words, AT.query_addr / 4, address);
   if (libc().ioctl(fd, PROCMAP_QUERY, libc().address(block)) >= 0) return true;
   const errno = libc().errno();
-  if (errno === ESRCH) throw lastError('look at a mapping', 'ioctl(PROCMAP_QUERY)');
+  if (errno === ESRCH)
+    throw new PagemapError('look at a mapping', { errno, syscall: 'ioctl(PROCMAP_QUERY)' });
   return errno === ENOENT ? false : undefined;
 }
 

@@ -23,36 +23,8 @@ import {
 } from '../abi/ptrace.js';
 import { PTRACE_DETACH, PTRACE_INTERRUPT, PTRACE_SEIZE } from '../abi/syscalls.js';
 import { x64 } from './arch-x64.js';
+import type { TracedArchitecture } from './architecture.js';
 import { type Libc, libc } from './libc.js';
-
-/** What differs between architectures. */
-export interface TracedArchitecture {
-  readonly name: string;
-  /** In the header of its programs: 2 is 64-bit. */
-  readonly elfClass: number;
-  readonly elfMachine: number;
-  readonly registersBytes: number;
-  /** Offset of the first system call instruction in `code`, -1 when there is none. */
-  findSyscallInstruction(code: Uint8Array): number;
-  /** Whether these are the registers of a thread that runs code of this architecture. */
-  isNative(registers: BigUint64Array): boolean;
-  instructionPointer(registers: BigUint64Array): number;
-  /** Changes registers so that the thread runs a system call next, and that nothing is restarted. */
-  prepareSyscall(
-    registers: BigUint64Array,
-    instruction: number,
-    number: number,
-    args: readonly number[],
-  ): void;
-  syscallResult(registers: BigUint64Array): number;
-  /**
-   * Where the stop has ended a waiting call with EINTR, changes registers so that it is restarted instead (unless a
-   * signal handler runs, which ends it with EINTR as it would have). True if it did.
-   */
-  restartIfEndedByStop(registers: BigUint64Array): boolean;
-  /** How much a stop disturbs a thread that waits in this call: 0 not at all, 1 its timeout begins anew, 2 it may end early. */
-  stopRank(syscallNumber: number): 0 | 1 | 2;
-}
 
 const ARCHITECTURES: Readonly<Record<string, TracedArchitecture>> = { x64 };
 
@@ -64,6 +36,11 @@ export function tracedArchitecture(): TracedArchitecture | undefined {
 /** The thread, or its process, ended while it was traced. Nothing is left to restore. */
 export class TraceeGone extends Error {
   override readonly name = 'TraceeGone';
+}
+
+/** A thread that was told to run on, and did not. */
+export class NotResumed extends Error {
+  override readonly name = 'NotResumed';
 }
 
 /** A ptrace request that failed. */
@@ -78,6 +55,9 @@ export class TraceError extends Error {
     this.code = errnoName(errno);
   }
 }
+
+/** As long as a thread takes to run on at the most, milliseconds, on a machine that is busy. */
+const MOST_RESUME_MS = 500;
 
 const ESRCH = 3;
 const ECHILD = 10;
@@ -263,15 +243,41 @@ export class TracedThread {
     this.#request('PTRACE_SETSIGMASK', PTRACE_SETSIGMASK, 8, this.#maskAddress + 8);
   }
 
-  /** Resumes it by `request` until it comes to a stop of kind `until`. */
-  #resumeUntil(request: number, until: WaitStatus['kind']): void {
+  /**
+   * Resumes it by `request` until it comes to a stop of kind `until`.
+   *
+   * @returns false when that took longer than `timeoutMs`: it runs, or will
+   */
+  #resumeUntil(request: number, until: WaitStatus['kind'], timeoutMs: number): boolean {
     let signal = 0;
     for (;;) {
       this.#request('resume', request, 0, signal);
-      const status = this.#wait(0)!;
-      if (status.kind === until) return;
+      const status = this.#waitFor(timeoutMs);
+      if (status === undefined) return false;
+      if (status.kind === until) return true;
       // SIGSTOP cannot be blocked: passed on, it stops the process as soon as we are done, and stops it here on the way.
       signal = status.kind === 'signal-stop' ? status.signal : 0;
+    }
+  }
+
+  #waitFor(timeoutMs: number): WaitStatus | undefined {
+    if (timeoutMs === Number.POSITIVE_INFINITY) return this.#wait(0);
+    for (const begin = performance.now(); ; ) {
+      const status = this.#wait(WNOHANG);
+      const elapsed = performance.now() - begin;
+      if (status !== undefined || elapsed > timeoutMs) return status;
+      if (elapsed > 0.2) sleep(elapsed > 20 ? 1 : 0.05);
+    }
+  }
+
+  /** Gets a thread to stop that was resumed and came nowhere; true when it has come to the call's entry after all. */
+  #takeBack(): boolean {
+    this.#request('PTRACE_INTERRUPT', PTRACE_INTERRUPT, 0, 0);
+    for (;;) {
+      const { kind } = this.#wait(0)!;
+      if (kind === 'event-stop') return false;
+      if (kind === 'syscall-stop') return true;
+      this.#request('resume', PTRACE_SYSCALL, 0, 0);
     }
   }
 
@@ -281,6 +287,7 @@ export class TracedThread {
    *
    * @param instruction address of a system call instruction in its memory
    * @returns what the call returned; negative errno when it failed
+   * @throws NotResumed when it does not run: its control group was frozen meanwhile. It is stopped, and has done nothing
    */
   run(instruction: number, number: number, args: readonly number[]): number {
     this.#work.set(this.#saved);
@@ -288,11 +295,12 @@ export class TracedThread {
     this.#regset('PTRACE_SETREGSET', PTRACE_SETREGSET, this.#workAddress);
     // Not by single steps: their SIGTRAP is forced upon the thread, and where it ignores or blocks that signal, the kernel
     // resets what it does with it.
-    this.#resumeUntil(PTRACE_SYSCALL, 'syscall-stop');
+    if (!this.#resumeUntil(PTRACE_SYSCALL, 'syscall-stop', MOST_RESUME_MS) && !this.#takeBack())
+      throw new NotResumed();
     // At the call's entry. To be stopped when it is done, and not at its exit: a thread that leaves from there does not get
     // the kernel to look whether an interrupted call has to be restarted.
     this.#request('PTRACE_INTERRUPT', PTRACE_INTERRUPT, 0, 0);
-    this.#resumeUntil(PTRACE_CONT, 'event-stop');
+    this.#resumeUntil(PTRACE_CONT, 'event-stop', Number.POSITIVE_INFINITY);
     this.#regset('PTRACE_GETREGSET', PTRACE_GETREGSET, this.#workAddress);
     return this.#arch.syscallResult(this.#work);
   }

@@ -4,8 +4,8 @@ import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { hostname } from 'node:os';
 import { PAGE_SIZE } from '../abi/index.js';
+import { mappingKind } from '../model/index.js';
 import { KINDS } from '../query/kinds.js';
-import { mappingKind } from '../web/model.js';
 import { mergeExpositions } from './exposition.js';
 import { NameLabels } from './labels.js';
 

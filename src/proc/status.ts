@@ -32,6 +32,8 @@ export interface ProcessStatus {
   vmPeakBytes: number | undefined;
   vmSizeBytes: number | undefined;
   vmLckBytes: number | undefined;
+  /** Pinned for devices for as long as they want. */
+  vmPinBytes: number | undefined;
   vmHwmBytes: number | undefined;
   vmRssBytes: number | undefined;
   rssAnonBytes: number | undefined;
@@ -199,6 +201,7 @@ export function parseStatus(bytes: Uint8Array): ProcessStatus {
     vmPeakBytes: fields.bytes('VmPeak'),
     vmSizeBytes: fields.bytes('VmSize'),
     vmLckBytes: fields.bytes('VmLck'),
+    vmPinBytes: fields.bytes('VmPin'),
     vmHwmBytes: fields.bytes('VmHWM'),
     vmRssBytes: fields.bytes('VmRSS'),
     rssAnonBytes: fields.bytes('RssAnon'),

@@ -1,6 +1,5 @@
 /** A recording of any length as a model of bounded size, for the report's page. */
 import { PAGE_SIZE } from '../abi/index.js';
-import { humanBytes } from '../query/human.js';
 import {
   type BandHeat,
   type ColumnModel,
@@ -13,7 +12,8 @@ import {
   type PageModel,
   REPORT_LIMITS,
   unknownKinds,
-} from '../web/model.js';
+} from '../model/index.js';
+import { humanBytes } from '../query/human.js';
 import type { Recording } from './read.js';
 import type { ColumnName } from './schema.js';
 

@@ -1,7 +1,6 @@
 export { type AggregateLimits, type AggregateOptions, aggregateRecording } from './aggregate.js';
 export { RecordingError, type RecordingProblem } from './errors.js';
 export { type MappingLayout, takeLayout } from './layout.js';
-export { type LookMasks, lookMasks, lookWith, withUnknown } from './masks.js';
 export { type FoundRecording, listRecordings, openRecording, Recording, type RowGroup } from './read.js';
 export {
   type IntervalDetails,

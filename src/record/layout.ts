@@ -8,11 +8,11 @@ import {
   RegionBuffer,
 } from '../abi/index.js';
 import type { LivePagemap } from '../live/index.js';
+import { packCell } from '../model/index.js';
 import type { Mapping } from '../proc/index.js';
 import { legRanges, MappingSummarizer, type PageCounts, SUMMARY_RETURN, scanLegs } from '../query/index.js';
 import { KINDS, kindIndex } from '../query/kinds.js';
-import { packCell } from '../web/model.js';
-import { type LookMasks, lookMasks, lookWith, withUnknown } from './masks.js';
+import { type LookMasks, lookMasks, lookWith, withUnknown } from '../query/masks.js';
 
 /** A mapping with its pages. Counts are null where they cannot be told. */
 export interface MappingLayout extends Readonly<Record<keyof PageCounts, number | null>> {
@@ -114,7 +114,7 @@ async function takeWith(
     }
     await new Promise((resolve) => setImmediate(resolve));
   }
-  // Of a process that is gone nothing is found, without an error.
+  // Of a process that is gone some kernels find nothing, without an error.
   pagemap.checkAlive();
   cells?.end();
   const nulls = Object.fromEntries(categoryNames(unknown).map((name) => [name, null]));

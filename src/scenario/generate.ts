@@ -1,13 +1,37 @@
-import { PAGE_SIZE } from '../abi/index.js';
+import {
+  BASE_CATEGORIES,
+  PAGE_IS_ACCESSED,
+  PAGE_IS_FILE,
+  PAGE_IS_PRESENT,
+  PAGE_IS_SOFT_DIRTY,
+  PAGE_SIZE,
+} from '../abi/index.js';
 import { type KernelProfile, type KernelProfileName, kernelProfile } from '../sim/index.js';
 import { hex } from './backend.js';
-import type { AdviceName, FeatureName, Op, Scenario, Step } from './format.js';
+import type { AdviceName, FeatureName, Op, RegisterMode, ScanOp, Scenario, Step } from './format.js';
 import { Random } from './random.js';
 import { SimulatedProcess } from './simulator.js';
 
 /** What a generated scenario is about. */
-export const SCENARIO_KINDS = ['anon', 'file', 'thp', 'hugetlb', 'swap', 'mixed', 'softdirty'] as const;
+export const SCENARIO_KINDS = [
+  'anon',
+  'file',
+  'thp',
+  'hugetlb',
+  'swap',
+  'mixed',
+  'softdirty',
+  'rwp',
+] as const;
 export type ScenarioKind = (typeof SCENARIO_KINDS)[number];
+
+/** The kinds that say something about kernels of a profile. */
+export function scenarioKinds(profile: KernelProfileName | KernelProfile): ScenarioKind[] {
+  const { tracksSoftDirty, hasReadWriteProtection } = kernelProfile(profile);
+  return SCENARIO_KINDS.filter(
+    (kind) => (kind !== 'softdirty' || tracksSoftDirty) && (kind !== 'rwp' || hasReadWriteProtection),
+  );
+}
 
 const ARENA = 0x600000000000;
 const ARENA_PAGES = 4096;
@@ -36,6 +60,37 @@ const WEIGHTS: readonly (readonly [OpName, number])[] = [
   ['scan', 32],
 ];
 
+/** Where there is read-write protection: of the rest as much as before. */
+const RWP_WEIGHTS: readonly (readonly [OpName, number])[] = [...WEIGHTS, ['rwprotect', 6]];
+
+/** Where most of the memory is under read-write protection. */
+const ACCESS_WEIGHTS: readonly (readonly [OpName, number])[] = [
+  ['mmap', 3],
+  ['munmap', 2],
+  ['mprotect', 3],
+  ['madvise', 9],
+  ['read', 20],
+  ['write', 13],
+  ['register', 4],
+  ['unregister', 1],
+  ['rwprotect', 15],
+  ['scan', 30],
+];
+
+type Features = readonly FeatureName[];
+
+const WP_FEATURES: readonly (readonly [Features, number])[] = [
+  [['wp_async', 'wp_unpopulated', 'wp_hugetlbfs_shmem'], 8],
+  [['wp_async', 'wp_unpopulated'], 1],
+  [['wp_async'], 1],
+];
+
+/** Never RWP without RWP_ASYNC: accesses would wait for a handler. */
+const RWP_FEATURES: readonly (readonly [Features, number])[] = [
+  [['wp_async', 'wp_unpopulated', 'wp_hugetlbfs_shmem', 'rwp', 'rwp_async'], 10],
+  [['rwp', 'rwp_async'], 8],
+];
+
 const ADVICE: readonly (readonly [AdviceName, number])[] = [
   ['dontneed', 4],
   ['hugepage', 3],
@@ -52,7 +107,9 @@ const ADVICE: readonly (readonly [AdviceName, number])[] = [
 /**
  * A random scenario, the same for the same kind, seed and profile. It never does what can hang a real kernel
  * that has the known bugs: protect hugetlb memory by a scan before UFFDIO_WRITEPROTECT has, or install guard
- * pages where a file mapping is registered.
+ * pages where a file mapping is registered for write protection; nor what waits for a handler.
+ *
+ * @throws RangeError for the kind `rwp` and a profile without read-write protection
  */
 export function generateScenario(
   kind: ScenarioKind,
@@ -70,9 +127,15 @@ class Generator {
   /** Follows along, so that ranges can be chosen where something is, and dangers be seen. */
   readonly #process: SimulatedProcess;
   readonly #steps: Step[] = [];
-  #uffd = false;
+  /** What the open userfaultfd can do. */
+  #uffd: Features | undefined;
 
   constructor(kind: ScenarioKind, seed: number, profile: KernelProfile) {
+    if (kind === 'rwp' && !profile.hasReadWriteProtection) {
+      throw new RangeError(
+        `Cannot generate ${kind} scenarios for Linux ${profile.name}: Linux 7.3 brought what they are about`,
+      );
+    }
     this.#kind = kind;
     this.#random = new Random(seed);
     this.#profile = profile;
@@ -85,22 +148,29 @@ class Generator {
     if (this.#usesFiles) {
       for (const [file, pages] of Object.entries(FILES)) this.#add({ op: 'file', file, pages });
     }
+    if (this.#kind === 'rwp') this.#openUffd();
     for (let count = random.between(1, 4); count > 0; count--) this.#mmap();
+    if (this.#kind === 'rwp') this.#registerAll();
     const length = random.between(20, 90);
     while (this.#steps.length < length) this.#addRandom();
     return { ...this.#header, steps: this.#steps };
   }
 
   get #usesFiles(): boolean {
-    return ['file', 'swap', 'mixed', 'hugetlb', 'softdirty'].includes(this.#kind);
+    return ['file', 'swap', 'mixed', 'hugetlb', 'softdirty', 'rwp'].includes(this.#kind);
   }
 
   get #usesHugetlb(): boolean {
-    return this.#kind === 'hugetlb' || this.#kind === 'mixed';
+    return ['hugetlb', 'mixed', 'rwp'].includes(this.#kind);
   }
 
   get #usesSwap(): boolean {
-    return this.#kind === 'swap' || this.#kind === 'mixed';
+    return ['swap', 'mixed', 'rwp'].includes(this.#kind);
+  }
+
+  get #weights(): typeof WEIGHTS {
+    if (this.#kind === 'rwp') return ACCESS_WEIGHTS;
+    return this.#profile.hasReadWriteProtection ? RWP_WEIGHTS : WEIGHTS;
   }
 
   #add(op: Op): void {
@@ -114,7 +184,7 @@ class Generator {
       this.#add({ op: 'clear_refs', value: 4 });
       return;
     }
-    const name = random.weighted(WEIGHTS);
+    const name = random.weighted(this.#weights);
     switch (name) {
       case 'mmap':
         this.#mmap();
@@ -150,7 +220,7 @@ class Generator {
         break;
       case 'close':
         if (this.#uffd) this.#add({ op: 'close', uffd: 'u' });
-        this.#uffd = false;
+        this.#uffd = undefined;
         break;
       case 'register':
         this.#register();
@@ -163,6 +233,11 @@ class Generator {
           this.#add({ op: 'writeprotect', uffd: 'u', ...this.#range(), wp: random.chance(75) });
         }
         break;
+      case 'rwprotect':
+        if (this.#uffd) {
+          this.#add({ op: 'rwprotect', uffd: 'u', ...this.#range(40), rwp: random.chance(85) });
+        }
+        break;
       case 'scan':
         this.#scan();
         break;
@@ -170,19 +245,45 @@ class Generator {
   }
 
   #openUffd(): void {
-    const features = this.#random.weighted<readonly FeatureName[]>([
-      [['wp_async', 'wp_unpopulated', 'wp_hugetlbfs_shmem'], 8],
-      [['wp_async', 'wp_unpopulated'], 1],
-      [['wp_async'], 1],
-    ]);
+    const features = this.#random.weighted(this.#features);
     this.#add({ op: 'uffd', uffd: 'u', features });
-    this.#uffd = true;
+    this.#uffd = features;
+  }
+
+  get #features(): typeof WP_FEATURES {
+    if (this.#kind === 'rwp') return RWP_FEATURES;
+    return this.#profile.hasReadWriteProtection ? [...WP_FEATURES, ...RWP_FEATURES] : WP_FEATURES;
+  }
+
+  /** Puts all mappings that there are under read-write protection, or nearly. */
+  #registerAll(): void {
+    for (const { start, end } of [...this.#process.space.mappings()]) {
+      const range = { at: (start - ARENA) / PAGE_SIZE, pages: (end - start) / PAGE_SIZE };
+      this.#add({ op: 'register', uffd: 'u', ...range, mode: ['rwp'] });
+      if (this.#random.chance(50)) this.#add({ op: 'rwprotect', uffd: 'u', ...range, rwp: true });
+    }
+  }
+
+  #mode(): readonly RegisterMode[] {
+    if (!this.#profile.hasReadWriteProtection) return ['wp'];
+    // Without WP_ASYNC, writes to what is write-protected would wait for a handler.
+    if (this.#uffd?.includes('wp_async') !== true) return this.#random.chance(97) ? ['rwp'] : ['wp', 'rwp'];
+    return this.#random.weighted<readonly RegisterMode[]>([
+      [['wp'], this.#kind === 'rwp' ? 8 : 45],
+      [['rwp'], this.#kind === 'rwp' ? 90 : 50],
+      [['wp', 'rwp'], 2],
+    ]);
   }
 
   #register(): void {
     if (!this.#uffd) this.#openUffd();
     const range = this.#range(70);
-    this.#add({ op: 'register', uffd: 'u', ...range, mode: ['wp'] });
+    const mode = this.#mode();
+    this.#add({ op: 'register', uffd: 'u', ...range, mode });
+    if (mode.includes('rwp')) {
+      if (this.#random.chance(50)) this.#add({ op: 'rwprotect', uffd: 'u', ...range, rwp: true });
+      return;
+    }
     if (this.#usesHugetlb || this.#random.chance(40)) {
       this.#add({ op: 'writeprotect', uffd: 'u', ...range, wp: true });
     }
@@ -292,14 +393,19 @@ class Generator {
       start = at;
       end = at + pages;
     }
+    const known = this.#profile.knownCategories;
     const categories = () =>
-      random.next() & (this.#profile.hasGuardPages && random.chance(20) ? 0x1ff : 0x7f);
+      random.next() & (this.#profile.hasGuardPages && random.chance(20) ? known : BASE_CATEGORIES);
     const vec = random.chance(88);
     const startAddress = ARENA + start * PAGE_SIZE + (random.chance(1) ? 8 : 0);
     const endAddress = random.chance(1)
       ? '0xffff800000001000'
       : hex(ARENA + end * PAGE_SIZE - (random.chance(2) ? 100 : 0));
     const style = random.next() % 10;
+    const accessMasks =
+      this.#profile.hasReadWriteProtection && random.chance(this.#kind === 'rwp' ? 75 : 25)
+        ? this.#accessMasks()
+        : undefined;
     this.#add({
       op: 'scan',
       size: random.chance(1) ? 88 : 96,
@@ -334,7 +440,24 @@ class Generator {
                   : 0,
       anyof: style < 3 || random.chance(55) ? 0 : categories(),
       return: style < 2 ? 2 : random.chance(45) ? 0x7f : categories(),
+      ...accessMasks,
     });
+  }
+
+  /** As people ask for accesses: what was accessed, what was not, each with more or less beside. */
+  #accessMasks(): Pick<ScanOp, 'inverted' | 'mask' | 'anyof' | 'return'> {
+    const random = this.#random;
+    const [inverted, mask, anyof] = random.pick([
+      [0, PAGE_IS_ACCESSED, 0],
+      [PAGE_IS_ACCESSED, PAGE_IS_ACCESSED | PAGE_IS_PRESENT, 0],
+      [PAGE_IS_ACCESSED, PAGE_IS_ACCESSED, 0],
+      [PAGE_IS_FILE, PAGE_IS_FILE | PAGE_IS_ACCESSED, 0],
+      [0, PAGE_IS_PRESENT, PAGE_IS_ACCESSED],
+      [0, 0, PAGE_IS_ACCESSED | PAGE_IS_PRESENT],
+      [0, 0, 0],
+    ] as const);
+    const all = this.#profile.knownCategories & ~PAGE_IS_SOFT_DIRTY;
+    return { inverted, mask, anyof, return: random.chance(70) ? all : PAGE_IS_ACCESSED };
   }
 
   /**

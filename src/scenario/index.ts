@@ -2,7 +2,7 @@ export type { ScenarioBackend } from './backend.js';
 export { compareBackends, type Difference } from './differential.js';
 export { FACT_NEEDS, type FactNeed, KERNEL_FACTS, type KernelFact, type ProfileProperty } from './facts.js';
 export * from './format.js';
-export { generateScenario, SCENARIO_KINDS, type ScenarioKind } from './generate.js';
+export { generateScenario, SCENARIO_KINDS, type ScenarioKind, scenarioKinds } from './generate.js';
 export { KernelBackend, type KernelBackendOptions, KernelHang } from './kernel.js';
 export * from './measure.js';
 export * from './run.js';

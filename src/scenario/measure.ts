@@ -59,6 +59,9 @@ export interface MeasureOptions {
 /** How often a question is asked anew when its answer fits nothing: reclaim may have met a busy page. */
 const TRIES = 3;
 
+/** Nothing that is asked takes long, but a child on a busy emulated machine takes its time to start. */
+const TIMEOUT_MS = 120_000;
+
 const PROPERTIES = Object.keys(KERNEL_FACTS) as ProfileProperty[];
 const fact = (property: ProfileProperty) => KERNEL_FACTS[property] as KernelFact;
 
@@ -158,7 +161,9 @@ function bestReading(
  */
 export async function measureProfile(options: MeasureOptions = {}): Promise<MeasuredProfile> {
   using kernel =
-    options.backend === undefined ? new KernelBackend({ scenariosPerProcess: Infinity }) : undefined;
+    options.backend === undefined
+      ? new KernelBackend({ scenariosPerProcess: Infinity, timeoutMs: TIMEOUT_MS })
+      : undefined;
   const backend = options.backend ?? kernel!;
   const ask = async (name: string, ops: readonly Op[]) => backend.run(scenarioOf(name, ops));
 

@@ -132,7 +132,7 @@ describe('running', () => {
 
 describe('generating', () => {
   test.each(SCENARIO_KINDS)('%s: the same for the same seed, and well-formed', (kind) => {
-    const profile = kind === 'softdirty' ? '6.12' : '6.18';
+    const profile = kind === 'softdirty' ? '6.12' : kind === 'rwp' ? '7.3' : '6.18';
     for (let seed = 1; seed <= 20; seed++) {
       const scenario = generateScenario(kind, seed, profile);
       const text = formatScenario(scenario);

@@ -8,11 +8,6 @@ export {
   type WasmMemory,
 } from './own.js';
 export {
-  type Interval,
-  type MappingWrites,
-  type ProcessTracker,
-  type SkippedMapping,
-  type SkipReason,
   type TrackedKind,
   type TrackedPart,
   trackByProtection,
@@ -21,5 +16,6 @@ export {
   WriteProtectTracker,
 } from './process.js';
 export { SoftDirtyTracker } from './soft-dirty.js';
+export type { Interval, MappingWrites, ProcessTracker, SkippedMapping, SkipReason } from './tracker.js';
 export { type WorkingSetSize, WriteWorkingSet } from './working-set.js';
 export { getWriteWatch, resetWriteWatch, type WriteWatch, type WriteWatchOptions } from './write-watch.js';

@@ -18,7 +18,7 @@ import {
 import type { Mapping } from '../proc/index.js';
 import type { RegionVisitor } from '../query/index.js';
 import { isDevice, isSpecial, isWritable } from './mappings.js';
-import type { Interval, MappingWrites, ProcessTracker, SkippedMapping } from './process.js';
+import type { Interval, MappingWrites, ProcessTracker, SkippedMapping } from './tracker.js';
 
 /** Pages whose words are read at once: 512 KiB of words. */
 const AT_ONCE = 65536;

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { PAGE_SIZE } from '../abi/index.js';
+import type { HeatModel } from '../model/index.js';
 import { HeatStore, WINDOWS_MS } from './heat.js';
-import type { HeatModel } from './model.js';
 import { Store } from './page/store.js';
 import { RecentWrites } from './recent.js';
 

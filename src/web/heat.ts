@@ -1,6 +1,5 @@
 /** Writes by address and time: what the server remembers, and how it is made smaller. */
 import { PAGE_SIZE } from '../abi/index.js';
-import type { MappingWrites } from '../track/index.js';
 import {
   type BandHeat,
   type BandModel,
@@ -8,7 +7,8 @@ import {
   type HeatModel,
   type MappingKind,
   mappingKind,
-} from './model.js';
+} from '../model/index.js';
+import type { MappingWrites } from '../track/index.js';
 import { RecentWrites } from './recent.js';
 
 /** Parts of a mapping's address range that are told apart. */

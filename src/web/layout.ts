@@ -1,12 +1,12 @@
 /** Where a process's memory is: its mappings, and what their pages are, counted a piece at a time. */
 import { setImmediate } from 'node:timers/promises';
-import { RegionBuffer } from '../abi/index.js';
-import { type LivePagemap, UnknownCategoryError } from '../live/index.js';
+import { RegionBuffer, UnknownCategoryError } from '../abi/index.js';
+import type { LivePagemap } from '../live/index.js';
+import { type LayoutModel, type MappingModel, mappingKind } from '../model/index.js';
 import type { Mapping } from '../proc/index.js';
 import { type AddressRange, legRanges, scanLegs } from '../query/index.js';
-import { type LookMasks, lookMasks, lookWith, withUnknown } from '../record/masks.js';
+import { type LookMasks, lookMasks, lookWith, withUnknown } from '../query/masks.js';
 import { ALL_KINDS, LayoutGrid, RangeCells, TILE_CELLS } from './grid.js';
-import { type LayoutModel, type MappingModel, mappingKind } from './model.js';
 
 /** The server's own cells; finer ones are counted when a page asks. */
 const GRID_CELLS = 1 << 18;

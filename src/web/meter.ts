@@ -1,8 +1,8 @@
 /** A session's findings as metrics: the same ones that `pmscan record --metrics` gives. */
 import type { Metrics } from '../metrics/index.js';
+import type { MappingModel } from '../model/index.js';
 import { WORKING_SET_WINDOWS_MS } from '../record/schema.js';
 import type { Interval } from '../track/index.js';
-import type { MappingModel } from './model.js';
 import { RecentWrites } from './recent.js';
 
 export class Meter {

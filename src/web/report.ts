@@ -1,8 +1,8 @@
 /** One HTML file that holds everything: opened from a disk, it asks nobody for anything. */
 import { createHash } from 'node:crypto';
+import { kindsText, type PageModel, REPORT_LIMITS, unknownKinds } from '../model/index.js';
 import { humanBytes, humanCount, plural } from '../query/human.js';
 import { loadAssets } from './assets.js';
-import { kindsText, type PageModel, REPORT_LIMITS, unknownKinds } from './model.js';
 
 function sha256(text: string): string {
   return `'sha256-${createHash('sha256').update(text).digest('base64')}'`;

@@ -3,17 +3,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PagemapError } from '../abi/index.js';
 import { type LivePagemap, openPagemap } from '../live/index.js';
-import { type ProcessTracker, trackProcess } from '../track/index.js';
-import { type HeatLimits, HeatStore } from './heat.js';
-import { Layout } from './layout.js';
-import type { Meter } from './meter.js';
 import {
   type AboutModel,
   MODEL_SCHEMA,
   type PageModel,
   type StreamMessage,
   type TrackingModel,
-} from './model.js';
+} from '../model/index.js';
+import { type ProcessTracker, trackProcess } from '../track/index.js';
+import { type HeatLimits, HeatStore } from './heat.js';
+import { Layout } from './layout.js';
+import type { Meter } from './meter.js';
 
 /** The share of a core that collecting writes, and looking at the pages, may take each: intervals get longer instead. */
 const COLLECT_SHARE = 0.04;

@@ -48,6 +48,7 @@ export function fallbackPlatform(): Platform | string {
     name: 'fallback',
     categories: known.categories & ~PAGE_IS_WRITTEN,
     cannotTrack: 'nobody tracks it',
+    cannotTrackAccesses: 'it takes PAGEMAP_SCAN',
     lacks: lacking(),
     create: () => new LiveWorld(open(), undefined),
   };
@@ -63,6 +64,7 @@ export function softDirtyPlatform(): Platform | string {
     lacks: lacking(),
     untracked: ['shared memory file', 'hugetlb, anonymous', 'hugetlb, memory file', 'hugetlb, shared memory'],
     tracksUnregistered: true,
+    cannotTrackAccesses: 'it takes PAGEMAP_SCAN',
     // The kernel clears the bits of the whole address space for each scan that protects: 5,000 of them in a hundred rounds.
     rounds: 20,
     create: () => {

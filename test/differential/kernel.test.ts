@@ -16,6 +16,7 @@ import {
   SCENARIO_KINDS,
   type ScenarioKind,
   SimulatorBackend,
+  scenarioKinds,
 } from '../../src/scenario/index.js';
 import { measureHere } from '../support/facts.js';
 
@@ -39,6 +40,7 @@ function lacks(kind: ScenarioKind): string | undefined {
   if (measured === undefined) return 'there is no PAGEMAP_SCAN';
   if (kind === 'softdirty' && !measured.profile.tracksSoftDirty)
     return 'this kernel keeps no soft-dirty bits';
+  if (!scenarioKinds(measured.profile).includes(kind)) return 'this kernel has no read-write protection';
   if (!read('/sys/kernel/mm/transparent_hugepage/enabled').includes('[madvise]')) {
     return 'transparent huge pages must be in madvise mode';
   }

@@ -464,6 +464,10 @@ describe('doctor', () => {
       expect(['yes', 'no', 'unknown']).toContain(answer);
       expect(how).not.toBe('');
     }
+    const find = (id: string) => capabilities.find((each: { id: string }) => each.id === id);
+    const toldSoftDirty = find('fallback').how.includes('softdirty');
+    expect(toldSoftDirty).toBe(find('soft-dirty').answer === 'yes');
+    expect(find('fallback').how).not.toContain('wpallowed');
   });
 });
 

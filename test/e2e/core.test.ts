@@ -3,6 +3,7 @@ import { execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   closeSync,
+  createWriteStream,
   existsSync,
   fstatSync,
   mkdirSync,
@@ -28,6 +29,7 @@ import { trackProcess } from '../../src/track/index.js';
 import { finish, pmscan, startPmscan } from '../support/cli.js';
 import { openDescriptors } from '../support/descriptors.js';
 import { leftovers } from '../support/kills.mjs';
+import { modulesByGdb, modulesIn } from '../support/modules.js';
 import { nativeProgram } from '../support/native.js';
 import { available, testWhere } from '../support/needs.js';
 import { firstOutput } from '../support/output.mjs';
@@ -442,6 +444,39 @@ describe('debuggers', () => {
     child.stdin.end('q');
     await once(child, 'close');
   });
+
+  withElfutils.each([
+    ['a program in C', () => [nativeProgram('harmless', ['-pthread']), 'nanosleep', '3']],
+    ['Python', () => ['python3', '-c', 'import json, ssl, sys; print(1, flush=True); sys.stdin.read()']],
+  ] as [string, () => [string, ...string[]]][])(
+    'eu-unstrip finds all modules, in files and in streams: %s',
+    async (_, command) => {
+      const [program, ...args] = command();
+      const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+      try {
+        await once(child.stdout, 'data');
+        const truth = await modulesByGdb(child.pid!, join(folder, 'gdb'));
+        expect(truth.length).toBeGreaterThan(3);
+        await dumpCore(child.pid!, { file });
+        expect(await modulesIn(file)).toEqual(truth);
+        const core = new CoreReader(file);
+        const filled = core.loads.filter(({ fileBytes }) => fileBytes > 0);
+        const offsets = filled.map(({ offset }) => offset);
+        expect(offsets).toEqual([...offsets].sort((a, b) => a - b));
+        core.close();
+        await dumpCore(child.pid!, { file, stop: true });
+        expect(await modulesIn(file)).toEqual(truth);
+        const stream = createWriteStream(file);
+        await dumpCore(child.pid!, { file: stream });
+        stream.end();
+        await once(stream, 'close');
+        expect(await modulesIn(file)).toEqual(truth);
+      } finally {
+        child.kill();
+        await once(child, 'close');
+      }
+    },
+  );
 
   withLldb('lldb shows its threads, their stacks and its memory', async () => {
     const child = await waiting();

@@ -7,6 +7,16 @@ import { join } from 'node:path';
 import { openPagemap, PAGE_IS_WPALLOWED, RegionBuffer, USER_SPACE_END } from '../../dist/index.js';
 import { firstOutput } from './output.mjs';
 
+function linkOf(path) {
+  try {
+    return readlinkSync(path);
+  } catch (error) {
+    // The process has closed the descriptor since it was listed.
+    if (error.code === 'ENOENT') return '';
+    throw error;
+  }
+}
+
 /** What is not as it was before, as a sentence; undefined when all is well. */
 export function leftovers(pid) {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
@@ -14,8 +24,7 @@ export function leftovers(pid) {
   if (state !== 'R' && state !== 'S') return `its state is ${state}`;
   if (!/^TracerPid:\s+0$/m.test(status)) return 'it is traced';
   for (const fd of readdirSync(`/proc/${pid}/fd`)) {
-    if (readlinkSync(`/proc/${pid}/fd/${fd}`).includes('userfaultfd'))
-      return `descriptor ${fd} is a userfaultfd`;
+    if (linkOf(`/proc/${pid}/fd/${fd}`).includes('userfaultfd')) return `descriptor ${fd} is a userfaultfd`;
   }
   const pagemap = openPagemap(pid);
   try {

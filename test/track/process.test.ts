@@ -15,6 +15,7 @@ import { killTrackers, leftovers } from '../support/kills.mjs';
 import { nativeProgram } from '../support/native.js';
 import { testWhere } from '../support/needs.js';
 import { firstOutput } from '../support/output.mjs';
+import { seizeByAnother } from '../support/seized.js';
 import { startTarget } from '../support/target.js';
 import { startWrites } from '../support/writes.js';
 
@@ -98,17 +99,12 @@ describe('refused', () => {
 
   live('one that is traced already', async () => {
     await using target = await startTarget('target', [1]);
-    const strace = spawn(
-      process.execPath,
-      [join(import.meta.dirname, '../support/seize.mjs'), String(target.pid)],
-      { stdio: ['pipe', 'pipe', 'inherit'] },
-    );
-    await firstOutput(strace);
-    const error = await refusal(() => trackProcess(target.pid));
-    expect(error).toMatchObject({ reason: 'traced', code: 'EBUSY' });
-    expect(error.hint).toContain(String(strace.pid));
-    strace.stdin.end();
-    await once(strace, 'exit');
+    {
+      await using strace = await seizeByAnother(target.pid);
+      const error = await refusal(() => trackProcess(target.pid));
+      expect(error).toMatchObject({ reason: 'traced', code: 'EBUSY' });
+      expect(error.hint).toContain(String(strace.pid));
+    }
     using tracker = await trackProcess(target.pid);
     expect(tracker.ended).toBe(false);
   });

@@ -9,10 +9,7 @@ import { join } from 'node:path';
 import {
   HUGE_PAGE_SIZE,
   mman,
-  PAGE_IS_HUGE,
-  PAGE_IS_PFNZERO,
   PAGE_IS_PRESENT,
-  PAGE_IS_WPALLOWED,
   PAGE_IS_WRITTEN,
   PAGE_SIZE,
   PagemapError,
@@ -37,9 +34,15 @@ import {
   Userfaultfd,
 } from '../../src/live/index.js';
 import { libc } from '../../src/live/libc.js';
+import {
+  KERNEL_FACTS,
+  type KernelFact,
+  type MeasuredProfile,
+  measureProfile,
+  type ProfileProperty,
+} from '../../src/scenario/index.js';
 
 const MAIN = join(import.meta.dirname, '../../dist/cli/main.js');
-const MREMAP_MAYMOVE = 1;
 
 /** What is in a cell. */
 type Fact = 'yes' | 'no' | string;
@@ -125,52 +128,38 @@ const untouched = () => mapMemory({ lengthBytes: 2 * HUGE_PAGE_SIZE, alignBytes:
 
 function scanFacts(): Record<string, Fact> {
   using scans = new Scans();
-  const { access } = scans;
   return {
-    'empty-entry-written': attempt(() => {
-      using memory = untouched();
-      access.write(memory.address, 1);
-      return answer(scans.isWritten(memory.address + PAGE_SIZE));
-    }),
-    'hole-written-registered': attempt(() => {
-      using memory = untouched();
-      using faults = Userfaultfd.open();
-      faults.register(memory.address, memory.lengthBytes);
-      return answer(scans.isWritten(memory.address));
-    }),
     'hole-written': attempt(() => {
       using memory = untouched();
       return answer(scans.isWritten(memory.address));
     }),
-    'dontneed-frees-table': attempt(() => {
-      using memory = untouched();
-      access.write(memory.address, 1);
-      if (!scans.isWritten(memory.address + PAGE_SIZE)) return 'cannot be told';
-      memory.advise(mman.MADV_DONTNEED, 0, HUGE_PAGE_SIZE);
-      return answer(!scans.isWritten(memory.address));
-    }),
-    'huge-zero-pfnzero': attempt(() => {
-      using memory = untouched();
-      memory.advise(mman.MADV_HUGEPAGE);
-      access.read(memory.address);
-      const seen = scans.categories(memory.address);
-      return seen & PAGE_IS_HUGE ? answer(seen & PAGE_IS_PFNZERO) : 'no huge zero page was to be had';
-    }),
-    'mremap-keeps': attempt(() => {
-      using memory = mapMemory({ lengthBytes: PAGE_SIZE });
-      using faults = Userfaultfd.open();
-      access.write(memory.address, 1);
-      faults.register(memory.address, PAGE_SIZE);
-      faults.writeProtect(memory.address, PAGE_SIZE);
-      const moved = libc().mremap(memory.address, PAGE_SIZE, 2 * PAGE_SIZE, MREMAP_MAYMOVE, 0);
-      if (moved < 0) return 'cannot be moved';
-      const seen = scans.categories(moved);
-      libc().munmap(moved, 2 * PAGE_SIZE);
-      return answer(seen & PAGE_IS_WPALLOWED && !(seen & PAGE_IS_WRITTEN));
-    }),
     'stale-walk-end': attempt(() => scans.staleWalkEnd()),
     'half-done-eperm': attempt(() => scans.halfDone()),
   };
+}
+
+// --- what the simulator has to know ---------------------------------------------------------------------------------
+
+/** The kernel's profile in words: the named one that it is nearest to, and what differs. */
+function inWords({ nearest, differences, unexplained }: MeasuredProfile): Fact {
+  const but = [...differences.map(({ says }) => says), ...unexplained.map(({ property }) => `? ${property}`)];
+  return but.length === 0 ? nearest : `${nearest}, but: ${but.join('; ')}`;
+}
+
+async function profileFacts(): Promise<Record<string, Fact>> {
+  const measured = await measureProfile();
+  const facts: Record<string, Fact> = { profile: inWords(measured) };
+  for (const property of Object.keys(KERNEL_FACTS) as ProfileProperty[]) {
+    const value = measured.profile[property];
+    facts[`fact-${property}`] =
+      typeof value === 'boolean' ? answer(value) : (KERNEL_FACTS[property] as KernelFact).says(value);
+  }
+  for (const { property, why } of measured.unasked) facts[`fact-${property}`] = `cannot be told: ${why}`;
+  for (const { property, scenario } of measured.unexplained) {
+    facts[`fact-${property}`] = 'an answer that no known kernel gives';
+    process.stderr.write(`An answer that no known kernel gives:\n${scenario}`);
+  }
+  return facts;
 }
 
 // --- what else there is -------------------------------------------------------------------------------------------
@@ -300,7 +289,7 @@ if (process.argv[2] === 'userfaultfd') {
   for (const { id, answer: found, how } of await probeCapabilities()) {
     facts[id] = found === 'no' && how.includes('EINVAL') ? 'no (EINVAL)' : found;
   }
-  if (kernelCategories() !== 0) Object.assign(facts, scanFacts());
+  if (kernelCategories() !== 0) Object.assign(facts, scanFacts(), await profileFacts());
   Object.assign(facts, {
     'soft-dirty-words': softDirtyWords(),
     'guard-install': guardInstall(),

@@ -24,12 +24,27 @@ function start(args, stdio) {
   return spawn(QEMU, args, { stdio });
 }
 
+/** Clock ticks of /proc/PID/stat are hundredths of a second on x86. */
+const TICK_MS = 10;
+
+/** How long a program has used processors; 0 when it has just ended. */
+function processorMs(pid) {
+  try {
+    // What comes before, the program's name, may have spaces.
+    const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ').at(-1).split(' ');
+    return (Number(fields[11]) + Number(fields[12])) * TICK_MS;
+  } catch {
+    return 0;
+  }
+}
+
 /**
  * Boots `kernel` with the archive `initrd` and reports what the guest says.
  *
  * @param options.console file that gets the guest's console
  * @param options.silenceMs ends the machine when nothing was heard for so long
- * @param options.onMessage called with each message of the guest
+ * @param options.onMessage called with each message of the guest, and with how long the machine has used processors: unlike
+ *   the time that passes, this says the same on a machine that has much else to do
  * @returns {Promise<{ done: boolean, silent: boolean, console: string, ms: number }>}
  */
 export async function runMachine(kernel, initrd, { console, append, silenceMs, onMessage, signal }) {
@@ -62,7 +77,7 @@ export async function runMachine(kernel, initrd, { console, append, silenceMs, o
         // A guest in which something hangs may not get to switch itself off.
         setTimeout(end, OFF_MS).unref();
       }
-      onMessage(message);
+      onMessage(message, processorMs(child.pid));
     }
     const [code] = await closed;
     if (code !== 0 && !done && !silent && !signal?.aborted)

@@ -1,3 +1,6 @@
+import { CATEGORIES } from '../../dist/abi/index.js';
+import { KERNEL_FACTS } from '../../dist/scenario/index.js';
+
 // What runs where: machines, each a kernel with its jobs. A machine for each thing that can hang one.
 const MINUTE = 60_000;
 
@@ -19,6 +22,12 @@ const danger = (what, options) => ({
   ...options,
 });
 
+/**
+ * Recorded scenarios, one of three: that they were recorded so is known, and that the simulator answers so is tested without a kernel.
+ * `npm run test:vm -- --kernel 7.3 test/vm/traces.ts` takes all, which costs six minutes of a processor.
+ */
+const traces = { ...testJob('test/vm/traces.ts'), env: { CI: '1', PMSCAN_EVERY: '3' } };
+
 /** Scenarios on which the two ways of tracking have to agree, in parts; `node test/support/written.mjs` says what of. */
 const written = (first, count) => ({
   name: `written ${first} to ${first + count - 1}`,
@@ -26,18 +35,27 @@ const written = (first, count) => ({
   timeoutMs: 15 * MINUTE,
 });
 
-/** The heaviest first. */
+/** The simulator, as the kernel is measured to be, against the kernel; `count` scenarios of each kind. */
+const generated = (count) => ({
+  name: `generated scenarios, ${count} of each kind`,
+  argv: ['node', 'scripts/fuzz.mjs', '--count', String(count), '--minutes', '10'],
+  timeoutMs: 15 * MINUTE,
+});
+
+/** The heaviest first. What kernels share is run on one of them. */
 export const MACHINES = [
-  { kernel: '6.12', jobs: [testJob('test/vm/traces.ts'), written(1, 50)] },
-  // Yama's last setting stays until the next boot.
-  { kernel: '6.12', jobs: ['test/e2e/contained.test.ts', 'test/vm/yama.ts'].map(testJob) },
+  { kernel: 'newest', jobs: [traces, generated(5)] },
+  { kernel: '6.12', jobs: [traces, written(1, 50)] },
   {
-    kernel: '6.12',
+    kernel: 'newest',
     jobs: [
       features,
-      ...['test/conformance/live.test.ts', 'test/conformance/fallback.test.ts', 'test/vm/commands.ts'].map(
-        testJob,
-      ),
+      ...[
+        'test/conformance/live.test.ts',
+        'test/track/own.test.ts',
+        'test/track/exact.test.ts',
+        'test/track/protected-scan.test.ts',
+      ].map(testJob),
     ],
   },
   {
@@ -49,6 +67,8 @@ export const MACHINES = [
       ),
     ],
   },
+  // Yama's last setting stays until the next boot.
+  { kernel: '6.12', jobs: ['test/e2e/contained.test.ts', 'test/vm/yama.ts'].map(testJob) },
   {
     kernel: '6.12.43',
     jobs: [
@@ -56,26 +76,31 @@ export const MACHINES = [
       ...['test/conformance/live.test.ts', 'test/track/own.test.ts', 'test/track/exact.test.ts'].map(testJob),
     ],
   },
+  { kernel: 'newest', jobs: ['test/conformance/fallback.test.ts', 'test/vm/commands.ts'].map(testJob) },
+  { kernel: '7.2', jobs: [features, generated(3)] },
   {
     kernel: '6.12',
-    jobs: [
-      'test/track/exact.test.ts',
-      'test/track/soft-dirty.test.ts',
-      'test/track/protected-scan.test.ts',
-      'test/vm/soft-dirty.ts',
-    ].map(testJob),
+    jobs: [features, ...['test/conformance/live.test.ts', 'test/vm/soft-dirty.ts'].map(testJob)],
   },
-  ...['6.12.43', '6.12'].flatMap((kernel) => [
-    { kernel, jobs: [danger('hole-any', { fact: 'hugetlb-hole-hangs', mayHang: true })] },
-    {
-      kernel,
-      jobs: [
-        danger('hole-library'),
-        danger('guard-library'),
-        danger('guard', { fact: 'guard-hangs', mayHang: true }),
-      ],
-    },
-  ]),
+  // Here the first danger is none any more, so that the second may follow it.
+  ...['6.12', 'newest'].map((kernel) => ({
+    kernel,
+    jobs: [
+      danger('hole-library'),
+      danger('guard-library'),
+      danger('hole-any', { fact: 'hugetlb-hole-hangs', mayHang: true }),
+      danger('guard', { fact: 'guard-hangs', mayHang: true }),
+    ],
+  })),
+  { kernel: '6.12.43', jobs: [danger('hole-any', { fact: 'hugetlb-hole-hangs', mayHang: true })] },
+  {
+    kernel: '6.12.43',
+    jobs: [
+      danger('hole-library'),
+      danger('guard-library'),
+      danger('guard', { fact: 'guard-hangs', mayHang: true }),
+    ],
+  },
 ];
 
 /** Only what fills the table. */
@@ -84,32 +109,27 @@ export const FACTS = MACHINES.map(({ kernel, jobs }) => ({
   jobs: jobs.filter((job) => job === features || job.fact !== undefined),
 })).filter(({ jobs }) => jobs.length > 0);
 
+/** The row that says which named profile a kernel answers as. */
+export const PROFILE_ROW = 'profile';
+
+/** What is true where the cell says yes; a fact of several values has the sentence in the cell. */
+const factTitle = ({ values, says }) => (typeof values[0] === 'boolean' ? says(true) : 'categories');
+
 /** The rows of docs/reference/kernels.md: facts by their ids, in groups. */
 export const ROWS = [
   ['The interface'],
   ['pagemap-scan', 'PAGEMAP_SCAN'],
   ['wp-async', 'asynchronous write protection (what tracking takes)'],
-  ['category-wpallowed', '`wpallowed`'],
-  ['category-written', '`written`'],
-  ['category-file', '`file`'],
-  ['category-present', '`present`'],
-  ['category-swapped', '`swapped`'],
-  ['category-pfnzero', '`pfnzero`'],
-  ['category-huge', '`huge`'],
-  ['category-softdirty', '`softdirty`'],
-  ['category-guard', '`guard`'],
+  ...CATEGORIES.map(({ name }) => [`category-${name}`, `\`${name}\``]),
   ['soft-dirty-words', 'soft-dirty bits in /proc/PID/pagemap'],
   ['guard-install', 'MADV_GUARD_INSTALL'],
   ['procmap-query', 'PROCMAP_QUERY'],
   ['pidfd-getfd', 'pidfd_getfd'],
   ['userfaultfd-features', 'userfaultfd write-protects'],
-  ['What scans say'],
-  ['empty-entry-written', 'an empty entry of a page table is written'],
-  ['hole-written-registered', 'a hole in a registered mapping is written'],
-  ['hole-written', 'a hole elsewhere is written'],
-  ['dontneed-frees-table', 'MADV_DONTNEED of a whole page table leaves a hole'],
-  ['huge-zero-pfnzero', 'the huge zero page is `pfnzero`'],
-  ['mremap-keeps', 'a moved mapping stays registered and protected'],
+  ['What it answers'],
+  [PROFILE_ROW, 'as'],
+  ...Object.entries(KERNEL_FACTS).map(([property, fact]) => [`fact-${property}`, factTitle(fact)]),
+  ['hole-written', 'a hole in a mapping that is not registered is written'],
   ['The command, as root'],
   ['command-scan', '`pmscan scan`'],
   ['command-maps', '`pmscan maps`'],

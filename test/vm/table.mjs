@@ -58,23 +58,40 @@ export function writeTable(measured) {
   writeFileSync(FILE, before + formatTable(measured, readTable(text)) + after);
 }
 
-/** Cells that are not what was measured, in words. A column that was not measured now is left alone. */
+/** The newest column of a release before `column`, for one that has none of its own yet. */
+function columnBefore(columns, column) {
+  return [...columns.keys()]
+    .filter((name) => byRelease(name, column) < 0)
+    .sort(byRelease)
+    .at(-1);
+}
+
+/**
+ * Cells that are not what was measured, in words. A column that was not measured now is left alone. A release without a
+ * column is to be as the one before it.
+ *
+ * @returns {{ column: string, id: string, text: string }[]}
+ */
 export function differences(measured) {
   const committed = readTable(readFileSync(FILE, 'utf8'));
-  const found = [];
-  for (const [column, { release, facts }] of measured) {
-    const cells = committed.get(column);
-    if (cells === undefined) {
-      found.push({ column, text: `there is no column for Linux ${column} (${release})` });
-      continue;
-    }
-    for (const [id, title] of ROWS) {
-      if (title === undefined || facts[id] === undefined) continue;
-      if (cells.get(title) !== facts[id]) {
-        const text = `Linux ${column} (${release}), ${title}: the table says ${cells.get(title)}, measured: ${facts[id]}`;
-        found.push({ column, text });
-      }
-    }
-  }
-  return found;
+  return [...measured].flatMap(([column, { release, facts }]) => {
+    const name = committed.has(column) ? column : columnBefore(committed, column);
+    const cells = committed.get(name);
+    return ROWS.filter(([id, title]) => title !== undefined && facts[id] !== undefined)
+      .filter(([id, title]) => cells.get(title) !== facts[id])
+      .map(([id, title]) => {
+        const said = `the table says ${cells.get(title)}${name === column ? '' : ` of ${name}`}`;
+        return {
+          column,
+          id,
+          text: `Linux ${column} (${release}), ${title}: ${said}, measured: ${facts[id]}`,
+        };
+      });
+  });
+}
+
+/** Releases that were measured and have no column. */
+export function newColumns(measured) {
+  const committed = readTable(readFileSync(FILE, 'utf8'));
+  return [...measured.keys()].filter((column) => !committed.has(column));
 }

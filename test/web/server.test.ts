@@ -1,17 +1,15 @@
 /** The page's server as an enemy finds it: on the same machine, in another tab, behind a name that turns to us. */
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
-import type { PageModel, StreamMessage } from '../../src/web/model.js';
+import type { PageModel, StreamMessage } from '../../src/model/index.js';
 import { PageServer, Stream } from '../../src/web/server.js';
 import { openDescriptors } from '../support/descriptors.js';
 import { testWhere } from '../support/needs.js';
-import { firstOutput } from '../support/output.mjs';
+import { seizeByAnother } from '../support/seized.js';
 import { startTarget, type Target } from '../support/target.js';
 
 const TOKEN = 'the-word-of-these-tests';
@@ -335,11 +333,7 @@ describe('what is left', () => {
     'compiler',
   )('where writes cannot be tracked, the layout is there, and the reason', async () => {
     await using target = await startScene();
-    const seize = join(import.meta.dirname, '../support/seize.mjs');
-    const tracer = spawn(process.execPath, [seize, String(target.pid)], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
-    await firstOutput(tracer);
+    await using _tracer = await seizeByAnother(target.pid);
     const { port } = await startServer();
     const stream = await openStream(port, target.pid);
     await until('the reason', () =>
@@ -353,8 +347,6 @@ describe('what is left', () => {
     const entry = list.processes.find(({ pid }: { pid: number }) => pid === target.pid);
     expect(entry.untracked).toMatch(/traces it/);
     stream.close();
-    tracer.kill();
-    await once(tracer, 'exit');
   });
 });
 

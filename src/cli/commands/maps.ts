@@ -10,7 +10,7 @@ import {
   scanLegs,
 } from '../../query/index.js';
 import { KINDS, kindIndex } from '../../query/kinds.js';
-import { lookMasks, lookWith } from '../../record/masks.js';
+import { lookMasks, lookWith } from '../../query/masks.js';
 import { bar, legend } from '../bar.js';
 import { shorten, tableLines } from '../columns.js';
 import { EXIT, type ExitCode } from '../exit.js';

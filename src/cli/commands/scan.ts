@@ -1,6 +1,13 @@
 import type { Command } from 'commander';
-import { CATEGORIES, categoryNames, PAGE_IS_HUGE, PAGE_SIZE, RegionBuffer } from '../../abi/index.js';
-import { isEnded, type LivePagemap, type ProcessError, UnknownCategoryError } from '../../live/index.js';
+import {
+  CATEGORIES,
+  categoryNames,
+  PAGE_IS_HUGE,
+  PAGE_SIZE,
+  RegionBuffer,
+  UnknownCategoryError,
+} from '../../abi/index.js';
+import { isEnded, type LivePagemap, type ProcessError } from '../../live/index.js';
 import type { Mapping } from '../../proc/index.js';
 import {
   type AddressRange,

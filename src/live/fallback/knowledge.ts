@@ -2,7 +2,6 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import {
   ALL_CATEGORIES,
-  categoryNames,
   errnoNumber,
   mman,
   PAGE_IS_ACCESSED,
@@ -12,17 +11,11 @@ import {
   PAGE_IS_WRITTEN,
   PAGE_SIZE,
   PagemapError,
+  type Refusal,
 } from '../../abi/index.js';
 import { isPagemapGuard, isPagemapPresent, isPagemapSoftDirty, pagemapPfn } from '../../proc/index.js';
 import { mapMemory, SafeAccess } from '../memory.js';
 import { Userfaultfd } from '../userfaultfd.js';
-
-/** Why a category cannot be known. */
-export interface Refusal {
-  /** EPERM when more permission would help, EOPNOTSUPP otherwise. */
-  readonly code: 'EPERM' | 'EOPNOTSUPP';
-  readonly hint: string;
-}
 
 /** What can be known without PAGEMAP_SCAN. */
 export interface Knowledge {
@@ -137,29 +130,6 @@ export function fallbackKnowledge(): Knowledge {
   for (const bit of refusals.keys()) categories &= ~bit;
   known = { categories, refusals, zeroFrame, softDirty: keepsSoftDirty(access) };
   return known;
-}
-
-/** A scan asked for what cannot be known without PAGEMAP_SCAN, or not here. */
-export class UnknownCategoryError extends PagemapError {
-  override readonly name = 'UnknownCategoryError';
-  /** The categories that cannot be told, as a bit set. */
-  readonly categories: number;
-
-  constructor(
-    pid: number,
-    categories: number,
-    { code, hint }: Refusal,
-    range: { start: number | bigint; end: number | bigint },
-  ) {
-    super(`tell ${categoryNames(categories).join(' and ')} pages of process ${pid}`, {
-      errno: errnoNumber(code)!,
-      syscall: 'read(pagemap)',
-      pid,
-      ...range,
-      hint,
-    });
-    this.categories = categories;
-  }
 }
 
 /** The error for write tracking where the kernel notes no writes. */

@@ -21,6 +21,7 @@ import {
   type ScanRequest,
   type ScanResult,
   scanError,
+  UnknownCategoryError,
 } from '../../abi/index.js';
 import {
   CheckedRequest,
@@ -30,11 +31,11 @@ import {
   type ScanTarget,
 } from '../../engine/index.js';
 import { type Mapping, parseSmaps, type SmapsMapping } from '../../proc/index.js';
-import type { LivePagemap } from '../pagemap.js';
+import type { LivePagemap } from '../live-pagemap.js';
 import { endedError, hasAddressSpace, type ProcessHandle, readPagemap } from '../process.js';
 import { CleanPages } from './clean.js';
 import { HugeVerdicts, isHugetlb } from './huge.js';
-import { fallbackKnowledge, type Knowledge, softDirtyMissing, UnknownCategoryError } from './knowledge.js';
+import { fallbackKnowledge, type Knowledge, softDirtyMissing } from './knowledge.js';
 import {
   BLOCK_PAGES,
   BLOCK_SLOTS,

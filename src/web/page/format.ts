@@ -1,7 +1,7 @@
 import { CATEGORIES, PAGE_SIZE } from '../../abi/index.js';
+import type { MappingKind } from '../../model/index.js';
 import { humanBytes, printable } from '../../query/human.js';
 import type { KINDS } from '../../query/kinds.js';
-import type { MappingKind } from '../model.js';
 
 export { hex, humanBytes, humanCount, plural, printable } from '../../query/human.js';
 

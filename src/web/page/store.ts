@@ -1,6 +1,5 @@
 /** What the page knows: a model, and what has come since. No drawing, no document. */
 import { PAGE_SIZE } from '../../abi/index.js';
-import { KINDS } from '../../query/kinds.js';
 import type {
   AboutModel,
   BandModel,
@@ -10,7 +9,8 @@ import type {
   PageModel,
   StreamMessage,
   TrackingModel,
-} from '../model.js';
+} from '../../model/index.js';
+import { KINDS } from '../../query/kinds.js';
 
 /** As many columns as the server keeps. */
 const MOST_COLUMNS = 600;

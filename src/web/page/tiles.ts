@@ -1,5 +1,12 @@
 /** Cells of the address map, tile by tile: fetched from the server, or made from what a file holds. */
-import { cellCategories, cellKind, cellShare, type MappingModel, packCell, UNTOUCHED } from '../model.js';
+import {
+  cellCategories,
+  cellKind,
+  cellShare,
+  type MappingModel,
+  packCell,
+  UNTOUCHED,
+} from '../../model/index.js';
 
 /** Cells of a tile; the server's, too. */
 export const TILE_CELLS = 2048;

@@ -1,7 +1,13 @@
 /** What is where: how much memory there is of each kind, and in which mappings. */
 import { PAGE_SIZE } from '../../abi/index.js';
+import {
+  MAPPING_KINDS,
+  type MappingKind,
+  type MappingModel,
+  UNTOUCHED,
+  unknownKinds,
+} from '../../model/index.js';
 import { KINDS } from '../../query/kinds.js';
-import { MAPPING_KINDS, type MappingKind, type MappingModel, UNTOUCHED, unknownKinds } from '../model.js';
 import { el, setAttribute, setText } from './dom.js';
 import {
   hex,

@@ -1,8 +1,7 @@
 /** What to ask for when all pages are looked at: all that can be told, and less where some of it cannot be told here after all. */
-import { PAGE_IS_GUARD, PAGE_IS_HUGE, PAGE_IS_PFNZERO } from '../abi/index.js';
-import { type Provider, UnknownCategoryError } from '../live/index.js';
-import { SUMMARY_ANYOF, SUMMARY_RETURN } from '../query/index.js';
-import { KINDS } from '../query/kinds.js';
+import { PAGE_IS_GUARD, PAGE_IS_HUGE, PAGE_IS_PFNZERO, UnknownCategoryError } from '../abi/index.js';
+import { KINDS } from './kinds.js';
+import { SUMMARY_ANYOF, SUMMARY_RETURN } from './summary.js';
 
 export interface LookMasks {
   readonly categoryAnyofMask: number;
@@ -13,7 +12,7 @@ export interface LookMasks {
 
 /** Who answers, as far as it matters here: a `LivePagemap` does. */
 export interface Answerer {
-  readonly provider: Provider;
+  readonly provider: 'ioctl' | 'fallback';
   readonly categories: number;
 }
 

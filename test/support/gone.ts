@@ -1,0 +1,199 @@
+/**
+ * Processes that go away between two calls, and kernels that tell of it in one way or the other: over the kernel at hand, by
+ * `vi.mock` of `node:fs` and of the C library, so that all above these is what users run.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import type * as fs from 'node:fs';
+import { PAGEMAP_SCAN, PM_SCAN_ARG } from '../../src/abi/index.js';
+import { PROCMAP_QUERY } from '../../src/abi/procmap.js';
+import type * as libcModule from '../../src/live/libc.js';
+
+/**
+ * What is said of an address space that is gone: ESRCH, as Linux 7.3 does for scans and earlier ones for the text files, or
+ * nothing, without an error, as their predecessors did.
+ */
+export type Answer = 'ESRCH' | 'nothing';
+
+const ESRCH = 3;
+const ENOTTY = 25;
+const MEMORY_FILE = /\/(maps|smaps|pagemap)$/;
+
+/** What is to happen, and before which call. */
+class Kernel {
+  answer: Answer = 'ESRCH';
+  #at = 0;
+  #calls = 0;
+  #happens: (() => void) | undefined;
+
+  /** From here on `happens` is called before the call number `at`. */
+  arm(at: number, happens: () => void): void {
+    this.#at = at;
+    this.#calls = 0;
+    this.#happens = happens;
+  }
+
+  /** Ends that. */
+  disarm(): void {
+    this.#happens = undefined;
+  }
+
+  /** Whether there were so many calls. */
+  get hasHappened(): boolean {
+    return this.#calls >= this.#at;
+  }
+
+  step(): void {
+    if (this.#happens !== undefined && ++this.#calls === this.#at) this.#happens();
+  }
+}
+
+export const kernel = new Kernel();
+
+let real: typeof fs;
+
+function esrch(syscall: string, path: unknown): NodeJS.ErrnoException {
+  return Object.assign(new Error(`ESRCH: no such process, ${syscall} '${path}'`), { code: 'ESRCH', syscall });
+}
+
+const isMemoryFile = (path: unknown): path is string => typeof path === 'string' && MEMORY_FILE.test(path);
+const isGone = (error: unknown) => (error as NodeJS.ErrnoException).code === 'ESRCH';
+
+/** `node:fs` on that kernel. */
+export function mockFs(original: typeof fs): typeof fs {
+  real = original;
+  const openSync: typeof fs.openSync = (path, ...rest) => {
+    kernel.step();
+    if (!isMemoryFile(path)) return original.openSync(path, ...rest);
+    try {
+      const fd = original.openSync(path, ...rest);
+      if (kernel.answer === 'nothing' || original.readSync(fd, new Uint8Array(8), 0, 8, 0) > 0) return fd;
+      original.closeSync(fd);
+    } catch (error) {
+      if (!isGone(error)) throw error;
+      // It is opened, and there is nothing in it.
+      if (kernel.answer === 'nothing') return original.openSync('/dev/null', 'r');
+    }
+    throw esrch('open', path);
+  };
+  const readFileSync = ((path: fs.PathOrFileDescriptor, ...rest: never[]) => {
+    kernel.step();
+    if (!isMemoryFile(path)) return original.readFileSync(path, ...rest);
+    try {
+      const bytes = original.readFileSync(path, ...rest);
+      if (kernel.answer === 'nothing' || bytes.length > 0) return bytes;
+    } catch (error) {
+      if (!isGone(error)) throw error;
+      if (kernel.answer === 'nothing') return Buffer.alloc(0);
+    }
+    throw esrch('read', path);
+  }) as typeof fs.readFileSync;
+  const readSync = ((...args: Parameters<typeof fs.readSync>) => {
+    kernel.step();
+    return original.readSync(...args);
+  }) as typeof fs.readSync;
+  return { ...original, openSync, readFileSync, readSync };
+}
+
+/** The C library on that kernel. */
+export function mockLibc(original: typeof libcModule): typeof libcModule {
+  let libc: libcModule.Libc | undefined;
+  let errno: number | undefined;
+  const make = (): libcModule.Libc => {
+    const { ioctl, syscall, errno: lastErrno, view, ...others } = original.libc();
+    const answer = (result: number, reason: number | undefined): number => {
+      errno = reason;
+      return result;
+    };
+    return {
+      ...others,
+      view,
+      errno: () => errno ?? lastErrno(),
+      syscall: (...args) => {
+        kernel.step();
+        return answer(syscall(...args), undefined);
+      },
+      ioctl: (fd, request, address) => {
+        if (request !== PAGEMAP_SCAN && request !== PROCMAP_QUERY)
+          return answer(ioctl(fd, request, address), undefined);
+        kernel.step();
+        const result = ioctl(fd, request, address);
+        // That of /dev/null is one that stands for an empty file.
+        const isLost =
+          result < 0 && (lastErrno() === ESRCH || (request === PROCMAP_QUERY && lastErrno() === ENOTTY));
+        if (request === PROCMAP_QUERY) return isLost ? answer(-1, ESRCH) : answer(result, undefined);
+        if (kernel.answer === 'nothing' && isLost) {
+          const words = new BigUint64Array(view(address, PM_SCAN_ARG.sizeBytes));
+          words[PM_SCAN_ARG.offset.walk_end / 8] = words[PM_SCAN_ARG.offset.end / 8]!;
+          return answer(0, undefined);
+        }
+        if (kernel.answer === 'ESRCH' && result === 0 && real.readSync(fd, new Uint8Array(8), 0, 8, 0) === 0)
+          return answer(-1, ESRCH);
+        return answer(result, undefined);
+      },
+    };
+  };
+  return {
+    ...original,
+    libc: () => {
+      libc ??= make();
+      return libc;
+    },
+  };
+}
+
+/** How a process goes away. */
+export type Way = 'zombie' | 'reaped' | 'exec';
+
+/** A process that waits until it is ended; ending it is over when `end` returns. It ends with us, too. */
+export interface Doomed extends AsyncDisposable {
+  readonly pid: number;
+  end(): void;
+}
+
+const PROGRAM = 'echo $$; read line && exec cat';
+/** Runs it as a child of its own, of which it takes note at once. */
+const WITH_REAPER = `exec 3<&0; sh -c '${PROGRAM}' <&3 3<&- & exec 3<&-; wait`;
+
+function statusOf(pid: number): string | undefined {
+  try {
+    return real.readFileSync(`/proc/${pid}/status`, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
+const sleeping = new Int32Array(new SharedArrayBuffer(4));
+
+function waitUntil(isSo: () => boolean): void {
+  while (!isSo()) Atomics.wait(sleeping, 0, 0, 1);
+}
+
+const isGoneFor: Readonly<Record<Way, (status: string | undefined) => boolean>> = {
+  zombie: (status) => status === undefined || /^State:\s+[ZX]/m.test(status),
+  // Its parent cannot take note while somebody traces it.
+  reaped: (status) =>
+    status === undefined || (/^State:\s+[ZX]/m.test(status) && !/^TracerPid:\s+0$/m.test(status)),
+  exec: (status) => status === undefined || status.startsWith('Name:\tcat\n'),
+};
+
+export async function startDoomed(way: Way): Promise<Doomed> {
+  const child = spawn('sh', ['-c', way === 'reaped' ? WITH_REAPER : PROGRAM], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  const exited = once(child, 'exit');
+  const [line] = (await once(child.stdout.setEncoding('utf8'), 'data')) as [string];
+  const pid = Number(line);
+  return {
+    pid,
+    end() {
+      if (way === 'exec') child.stdin.write('\n');
+      else process.kill(pid, 'SIGKILL');
+      waitUntil(() => isGoneFor[way](statusOf(pid)));
+    },
+    async [Symbol.asyncDispose]() {
+      child.stdin.end();
+      await exited;
+    },
+  };
+}
