@@ -33,6 +33,7 @@ import { leftovers } from '../support/kills.mjs';
 import { modulesByGdb, modulesIn } from '../support/modules.js';
 import { nativeProgram } from '../support/native.js';
 import { available, testWhere } from '../support/needs.js';
+import { firstOutput } from '../support/output.mjs';
 import { CoreReader, findTear, startTorn, type Torn } from '../support/torn.mjs';
 import { startWrites } from '../support/writes.js';
 
@@ -480,7 +481,7 @@ describe('debuggers', () => {
     const child = spawn(nativeProgram('harmless', ['-pthread']), ['nanosleep', '3'], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
-    await once(child.stdout, 'data');
+    await firstOutput(child);
     return child;
   };
 
@@ -805,7 +806,7 @@ describe('whatever happens meanwhile', () => {
     const shell = spawn('sh', ['-c', 'echo; read line; exec sleep 60'], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
-    await once(shell.stdout, 'data');
+    await firstOutput(shell);
     let told = false;
     const dump = dumpCore(shell.pid!, {
       file,

@@ -14,6 +14,7 @@ import { openDescriptors } from '../support/descriptors.js';
 import { killTrackers, leftovers } from '../support/kills.mjs';
 import { nativeProgram } from '../support/native.js';
 import { testWhere } from '../support/needs.js';
+import { firstOutput } from '../support/output.mjs';
 import { seizeByAnother } from '../support/seized.js';
 import { startTarget } from '../support/target.js';
 import { startWrites } from '../support/writes.js';
@@ -36,7 +37,7 @@ describe('threads that the kernel made for it', () => {
     const child = spawn(nativeProgram('sqpoll'));
     const ended = once(child, 'exit');
     try {
-      await once(child.stdout, 'data');
+      await firstOutput(child);
       const pid = child.pid!;
       const workers = readdirSync(`/proc/${pid}/task`).filter((tid) =>
         readFileSync(`/proc/${pid}/task/${tid}/comm`, 'utf8').startsWith('iou-sqp'),
@@ -127,7 +128,7 @@ describe('refused', () => {
     const program = bare32();
     if (program === undefined) return skip('there is no 32-bit compiler, or no 32-bit programs run here');
     const child = spawn(program);
-    await once(child.stdout, 'data');
+    await firstOutput(child);
     expect(await refusal(() => trackProcess(child.pid!))).toMatchObject({ reason: 'architecture' });
     child.stdin.end();
     await once(child, 'exit');
@@ -157,7 +158,7 @@ describe('refused', () => {
       ['none', /^attached/],
     ] as const) {
       const child = spawn(nativeProgram('refuse'), [mode], { uid: 65534, gid: 65534 });
-      await once(child.stdout, 'data');
+      await firstOutput(child);
       expect(asNobody(child.pid!)).toMatch(pattern);
       child.stdin.end();
       expect((await once(child, 'exit'))[0]).toBe(0);
