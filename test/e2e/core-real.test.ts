@@ -15,6 +15,7 @@ import { forEachRegion } from '../../src/query/index.js';
 import { leftovers } from '../support/kills.mjs';
 import { modulesByGdb, modulesIn, modulesOf } from '../support/modules.js';
 import { PROMETHEUS, testWhere } from '../support/needs.js';
+import { firstOutput } from '../support/output.mjs';
 import { startChromium, startPostgres, startRedis, stopServers, testWithServer } from '../support/servers.js';
 import { CoreReader } from '../support/torn.mjs';
 
@@ -145,10 +146,10 @@ testWhere(...needs)('Node.js, while it allocates', async () => {
     console.log('ready');`;
   const child = spawn(process.execPath, ['-e', script], { stdio: ['pipe', 'pipe', 'inherit'] });
   try {
-    await once(child.stdout, 'data');
+    await firstOutput(child);
     await check(child.pid!, process.execPath, 1000);
     child.stdin.write('q');
-    expect(String((await once(child.stdout, 'data'))[0])).toBe('true\n');
+    expect(await firstOutput(child)).toBe('true\n');
   } finally {
     child.kill();
   }

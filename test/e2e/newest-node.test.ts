@@ -8,6 +8,7 @@ import { promisify } from 'node:util';
 import { beforeAll, beforeEach, expect, test } from 'vitest';
 import { testWhere } from '../support/needs.js';
 import { installNode } from '../support/nodes.mjs';
+import { firstOutput } from '../support/output.mjs';
 import { freeze } from '../support/servers.js';
 
 const execute = promisify(execFile);
@@ -117,7 +118,7 @@ testWhere('pagemap-scan')(
     });
     const exited = once(child, 'exit');
     try {
-      await once(child.stdout, 'data');
+      await firstOutput(child);
       using frozen = await freeze(child.pid!);
       const args = ['scan', String(frozen.pid), '--where', 'present | swapped', '--json'];
       const here = async () => (await run(ROOT, process.execPath, COMMAND, ...args)).stdout;
