@@ -160,7 +160,10 @@ export class LiveWorld implements World {
   ownCode(): { address: number; pages: number } {
     const mappings = parseMaps(readFileSync('/proc/self/maps'));
     const program = realpathSync(process.execPath);
-    const { start, end } = mappings.find(({ name, perms }) => name === program && perms === 'r-xp')!;
+    // A program may have small ones beside its code.
+    const { start, end } = mappings
+      .filter(({ name, perms }) => name === program && perms === 'r-xp')
+      .reduce((most, mapping) => (mapping.end - mapping.start > most.end - most.start ? mapping : most));
     return { address: start, pages: (end - start) / PAGE_SIZE };
   }
 
