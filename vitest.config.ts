@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
+import LongestFirst from './test/support/sequencer.js';
 
 /** What needs no kernel of its own: pure code, simulated memory, recorded answers. */
 const UNIT = [
@@ -12,8 +13,10 @@ const UNIT = [
 
 export default defineConfig({
   test: {
-    maxWorkers: availableParallelism(),
     globalSetup: 'test/support/run.ts',
+    sequence: { sequencer: LongestFirst },
+    // Most tests wait for other processes now and then: one more than there are processors keeps these busy.
+    maxWorkers: availableParallelism() + 1,
     testTimeout: 180_000,
     hookTimeout: 60_000,
     projects: [
@@ -24,9 +27,9 @@ export default defineConfig({
           name: 'system',
           include: ['test/**/*.test.ts'],
           exclude: UNIT,
+          setupFiles: 'test/support/leaks.ts',
           // Live tests map memory, count descriptors and change process-wide state: one process per file.
           pool: 'forks',
-          setupFiles: 'test/support/leaks.ts',
         },
       },
     ],

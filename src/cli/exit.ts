@@ -37,6 +37,7 @@ const PROBLEM_EXIT: Readonly<Record<ProcessProblem, ExitCode>> = {
   architecture: EXIT.unsupported,
   seccomp: EXIT.notPermitted,
   busy: EXIT.failed,
+  frozen: EXIT.failed,
 };
 
 export function exitCodeOf(error: unknown): ExitCode {

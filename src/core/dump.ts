@@ -28,6 +28,7 @@ import {
   type LivePagemap,
   openMappedFile,
   openPagemap,
+  ProcessError,
   type ProcessHandle,
   ProcessMemory,
   ProcessStopper,
@@ -38,6 +39,7 @@ import { scanLegs } from '../query/index.js';
 import { type TrackedPart, trackByProtection, type WriteProtectTracker } from '../track/index.js';
 import type { CoreArchitecture } from './architecture.js';
 import { Copier, forEachPiece, placeWindows, readFully } from './copier.js';
+import { isRingMapping } from './direct-io.js';
 import { CoreFile } from './file.js';
 import { isVdso, traitsOf } from './filter.js';
 import { Layout } from './layout.js';
@@ -49,13 +51,15 @@ import {
   takeFacts,
   takeThreads,
 } from './notes.js';
+import { reservation } from './order.js';
 import { PageSet } from './page-set.js';
-import { type Planned, readPlan, updatePlan } from './plan.js';
+import { type Planned, readFilter, readPlan, updatePlan } from './plan.js';
 import { Presence, type RunVisitor } from './presence.js';
 import { holesAreWritten } from './probe.js';
-import { RangeSet, visitUnion } from './range-set.js';
+import { RangeSet, union, visitUnion } from './range-set.js';
 import { FIRST_DATA_OFFSET, writeCore } from './segments.js';
 import { type Compression, checkCompression, sendCore } from './send.js';
+import { Settling } from './settle.js';
 import { fileId, hasNoDescriptor, mappedByNobodyElse } from './sharers.js';
 
 /** How far a dump has come. */
@@ -122,6 +126,10 @@ export interface CoreResult {
   readonly threads: number;
   /** Pages that could not be read; they are zero in the file. */
   readonly unreadablePages: number;
+  /** Devices may have written to memory unseen, after it was copied and before the stop; `doubts` says which. */
+  readonly mayBeTorn?: true | undefined;
+  /** Why it may be torn, as parts of a sentence: "it has a GPU open". */
+  readonly doubts?: readonly string[] | undefined;
 }
 
 const DEFAULT_ROUNDS = 30;
@@ -194,9 +202,7 @@ interface Beginning {
 }
 
 function begin(handle: ProcessHandle, options: CoreOptions): Beginning {
-  const ownFilter = () =>
-    Number.parseInt(new TextDecoder().decode(handle.read('coredump_filter')).trim(), 16);
-  const filter = options.filter ?? ownFilter();
+  const filter = options.filter ?? readFilter(handle);
   // So that it is known when it is asked for.
   if (!options.stop) holesAreWritten();
   return { facts: takeFacts(handle), filter, plan: readPlan(handle, filter) };
@@ -212,6 +218,8 @@ class Dump implements Disposable {
   readonly #file: CoreFile;
   readonly #layout = new Layout(FIRST_DATA_OFFSET);
   readonly #copier: Copier;
+  readonly #stopper: ProcessStopper;
+  readonly #settling: Settling;
   readonly #presence: Presence;
   readonly #facts: ProcessFacts;
   readonly #filter: number;
@@ -254,6 +262,10 @@ class Dump implements Disposable {
     this.#started = started;
     this.#arch = coreArchitecture()!;
     this.#presence = new Presence(pagemap);
+    this.#stopper = new ProcessStopper(pagemap.process);
+    this.#settling = new Settling(pagemap.process, this.#stopper, options.maxPauseMs, () =>
+      options.signal?.throwIfAborted(),
+    );
     this.#memory = new ProcessMemory(pagemap.process);
     this.#facts = beginning.facts;
     this.#filter = beginning.filter;
@@ -357,14 +369,33 @@ class Dump implements Disposable {
     this.#layout.place(start, end);
   }
 
+  /** Gives a mapping its place in the file before its neighbours behind it get theirs. */
+  #reserve(planned: Planned, hasOwnPages: () => boolean): void {
+    const range = reservation(planned, {
+      hasHeader: this.#headers.get(planned.mapping.start) !== undefined,
+      isPlacedByPages: !this.#isShared(planned) && !this.#hasFile(planned),
+      hasOwnPages,
+    });
+    if (range !== undefined) this.#layout.place(...range);
+  }
+
+  #hasOwnPages({ mapping: { start, end } }: Planned): boolean {
+    let some = false;
+    this.#presence.visit(start, end, true, () => {
+      some = true;
+    });
+    return some;
+  }
+
   /** Copies what the last round left, or all there is. Afterwards `#left` pages are left. */
   async #copyRound(tracker: WriteProtectTracker): Promise<void> {
     const begin = performance.now();
     this.#round = this.#rounds.length + 1;
     this.#roundBytes = 0;
+    const toCopy = await this.#settling.settle(this.#written);
     this.#refreshPlan();
     const mappings = this.#plan.map(({ mapping }) => mapping);
-    const { ranges, shared, bytes } = this.#select(tracker.tracked(mappings), this.#written);
+    const { ranges, shared, bytes } = this.#select(tracker.tracked(mappings), toCopy);
     this.#roundTotal = bytes;
     if (this.#round === 1) this.#checkSpace(bytes);
     this.#tell();
@@ -426,8 +457,21 @@ class Dump implements Disposable {
       return planned?.mapping === mapping && this.#isEarly(planned) ? planned : undefined;
     };
     let index = 0;
+    // The first time, all gets its place in the order of addresses.
+    let toReserve = this.#rounds.length === 0 ? 0 : this.#plan.length;
+    const reserveUntil = (address: number) => {
+      for (
+        ;
+        this.#plan[toReserve] !== undefined && this.#plan[toReserve]!.mapping.start <= address;
+        toReserve++
+      ) {
+        const planned = this.#plan[toReserve]!;
+        this.#reserve(planned, () => this.#hasOwnPages(planned));
+      }
+    };
     for (const part of parts) {
       const planned = plannedOf(part);
+      reserveUntil(part.start);
       while (index < written.length && written[index + 1]! <= part.start) index += 2;
       if (planned === undefined) continue;
       this.#baseline.parts(part.start, part.end, (start, end, inside) => {
@@ -451,6 +495,7 @@ class Dump implements Disposable {
         if (from >= 0) add(planned, from, last);
       });
     }
+    reserveUntil(Number.POSITIVE_INFINITY);
     for (const part of parts) if (plannedOf(part) !== undefined) this.#baseline.add(part.start, part.end);
     return { ranges, shared, bytes };
   }
@@ -553,7 +598,8 @@ class Dump implements Disposable {
       const known: number[] = [];
       if (this.#dirty.some(start, end))
         this.#dirty.runs(start, end, true, (from, to) => known.push(from, to));
-      visitUnion(found, known, (from, to) => visit(item, from, to));
+      const late = this.#settling.lateWithin(start, end);
+      visitUnion(found, late.length > 0 ? union(known, late) : known, (from, to) => visit(item, from, to));
     }
   }
 
@@ -631,7 +677,10 @@ class Dump implements Disposable {
     const buffer = new RegionBuffer(8192);
     const plan = updatePlan(this.#pagemap.mappings(), this.#plan, this.#filter);
     this.#pagemap.checkAlive();
-    const threads = stopped === undefined ? [] : takeThreads(stopped, this.#arch, makeScratch(this.#arch));
+    const threads =
+      stopped === undefined
+        ? []
+        : takeThreads(stopped, this.#arch, makeScratch(this.#arch), this.#facts.isElsewhere);
     const parts = this.#tracker?.tracked(plan.map(({ mapping }) => mapping)) ?? [];
 
     const checked: Suspect[] = [];
@@ -691,8 +740,11 @@ class Dump implements Disposable {
       }
     }
     taken.sort((a, b) => a.start - b.start);
+    // What says that a device has written comes before what it has written.
+    const isRing = ({ planned }: Suspect) => isRingMapping(planned.mapping.name);
+    const inTurn = [...taken.filter(isRing), ...taken.filter((one) => !isRing(one))];
+    const ranges = inTurn.flatMap(({ start, end }) => [start, end]);
 
-    const ranges = taken.flatMap(({ start, end }) => [start, end]);
     const sharedData = this.#sharedData(shared);
     let sharedBytes = 0;
     for (const { start, end } of sharedData) sharedBytes += end - start;
@@ -701,7 +753,7 @@ class Dump implements Disposable {
     for (const { start, end } of taken) this.#unreadable.delete(start, end);
     if (stopped !== undefined) {
       // Of what is copied at the stop in any case, another round would leave no less.
-      const late = Math.min(this.#lateBytes(), sharedBytes);
+      const late = Math.min(this.#lateBytes(), sharedBytes) + this.#settling.lateBytes;
       const own = bytes - late;
       const { elapsedMs } = stopped;
       const isLonger = own > LEAST_KEPT_BYTES + this.#left * PAGE_SIZE && bytes > room.byteLength;
@@ -820,7 +872,6 @@ class Dump implements Disposable {
     const most = this.#options.maxRounds ?? DEFAULT_ROUNDS;
     if (this.#tracker === undefined) this.#refreshPlan();
     else this.#checkTracked(this.#tracker);
-    const stopper = new ProcessStopper(this.#pagemap.process);
     let room = await this.#approach(most);
     let final: FinalState | undefined;
     let longestMs = 0;
@@ -829,7 +880,12 @@ class Dump implements Disposable {
       this.#round = 'stop';
       const mayRetreat =
         this.#tracker !== undefined && retreats < MOST_RETREATS && this.#rounds.length < most;
-      const { taken, pauseMs } = await this.#pause(stopper, room, mayRetreat);
+      const { taken, pauseMs } = await this.#pause(room, mayRetreat).catch(async (error: unknown) => {
+        // A thread waits for a disk, which takes longer than others are to be kept waiting: once more, later.
+        const isBusy = error instanceof ProcessError && error.reason === 'busy';
+        if (!isBusy || !mayRetreat || !(await this.#stopper.letGo())) throw error;
+        return { taken: undefined, pauseMs: 0 };
+      });
       longestMs = Math.max(longestMs, pauseMs);
       if (taken === undefined) {
         retreats++;
@@ -845,17 +901,19 @@ class Dump implements Disposable {
     this.#plan = final.plan;
     await this.#copier.drain();
     const { bytes: length, storedBytes } = await this.#finish(final);
+    const { doubts } = this.#settling;
     return {
       pid: this.#pid,
       file: typeof this.#options.file === 'string' ? this.#options.file : undefined,
       bytes: length,
       storedBytes,
-      pauseMs: longestMs,
+      pauseMs: Math.max(longestMs, this.#settling.stopMs),
       totalMs: performance.now() - this.#started,
       rounds: this.#rounds,
       stoppedPages: final.pages,
       threads: final.threads.length,
       unreadablePages: this.#countUnreadable(final),
+      ...(doubts.length > 0 && { mayBeTorn: true, doubts }),
     };
   }
 
@@ -872,7 +930,7 @@ class Dump implements Disposable {
 
   /** About how much is copied at the stop in any case, bytes. */
   #lateBytes(): number {
-    let bytes = 0;
+    let bytes = this.#settling.lateBytes;
     for (const planned of this.#plan) {
       const { mapping, share } = planned;
       if (share !== 'none' && share !== 'header' && this.#isShared(planned) && !this.#isEarly(planned))
@@ -882,7 +940,6 @@ class Dump implements Disposable {
   }
 
   async #pause(
-    stopper: ProcessStopper,
     room: Uint8Array<ArrayBuffer>,
     mayRetreat: boolean,
   ): Promise<{ taken: FinalState | undefined; pauseMs: number }> {
@@ -892,7 +949,7 @@ class Dump implements Disposable {
     let since: number;
     let taken: FinalState | undefined;
     try {
-      using stopped = stopper.stop();
+      using stopped = this.#stopper.stop();
       since = stopped.since;
       taken = await this.#take(stopped, room, mayRetreat);
       if (taken !== undefined) {
@@ -908,9 +965,7 @@ class Dump implements Disposable {
   /** Writes what was kept, clears what is gone, and puts the headers and notes to it. */
   async #finish(final: FinalState): Promise<{ bytes: number; storedBytes: number }> {
     const plan = this.#withoutSecrets(final.plan);
-    for (const { start, end, planned } of final.taken) this.#place(planned, start, end);
-    for (const { mapping } of new Set(final.shared.map(({ planned }) => planned)))
-      this.#layout.place(mapping.start, mapping.end);
+    this.#placeInOrder(plan, final);
     this.#clear(final);
     for (const { start, end } of final.taken) this.#copied.add(start, end);
     await this.#fill(plan);
@@ -945,6 +1000,21 @@ class Dump implements Disposable {
       return { bytes: length, storedBytes: this.#file.storedBytes };
     }
     return { bytes: length, storedBytes: await sendCore(this.#file, length, file, compress, signal) };
+  }
+
+  /** Gives all that was found at the stop, or the whole of it when nothing was copied before, its place. */
+  #placeInOrder(plan: readonly Planned[], { taken, shared }: FinalState): void {
+    const hasShared = new Set(shared.map(({ planned }) => planned.mapping.start));
+    let index = 0;
+    for (const planned of plan) {
+      const { start, end } = planned.mapping;
+      const first = index;
+      while (index < taken.length && taken[index]!.start < end) index++;
+      const isTaken = index > first;
+      if (!this.#isShared(planned) || hasShared.has(start))
+        this.#reserve(planned, () => isTaken || this.#copied.some(start, end));
+      for (const part of taken.slice(first, index)) this.#place(part.planned, part.start, part.end);
+    }
   }
 
   /** Mappings may have been marked as not to be dumped in the end: that could not be asked at the stop. */

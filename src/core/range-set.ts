@@ -62,3 +62,26 @@ export function visitUnion(
   }
   if (end >= 0) visit(start, end);
 }
+
+/** What lies in either of two lists, as a list of the same kind. */
+export function union(some: readonly number[], others: readonly number[]): readonly number[] {
+  if (others.length === 0) return some;
+  const all: number[] = [];
+  visitUnion(some, others, (start, end) => all.push(start, end));
+  return all;
+}
+
+/** The parts of a list that lie between two addresses. */
+export function within(ranges: readonly number[], start: number, end: number): number[] {
+  let low = 0;
+  let high = ranges.length / 2;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (ranges[middle * 2 + 1]! <= start) low = middle + 1;
+    else high = middle;
+  }
+  const found: number[] = [];
+  for (let index = low * 2; index < ranges.length && ranges[index]! < end; index += 2)
+    found.push(Math.max(start, ranges[index]!), Math.min(end, ranges[index + 1]!));
+  return found;
+}

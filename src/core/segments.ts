@@ -20,6 +20,7 @@ import type { CoreArchitecture } from './architecture.js';
 import type { CoreFile } from './file.js';
 import type { Layout } from './layout.js';
 import { encodeNotes, type ProcessFacts, type ThreadState } from './notes.js';
+import { RunningOffset } from './order.js';
 import type { Planned } from './plan.js';
 
 /** Room at the file's beginning for headers of some 18,000 segments: a hole, as far as it is not used. */
@@ -62,10 +63,22 @@ export function writeCore(parts: CoreParts): number {
   };
 
   const headers: ProgramHeader[] = [];
-  const load = (flags: number, start: number, memoryBytes: number, offset: number, fileBytes: number) =>
-    headers.push({ type: PT_LOAD, flags, offset, address: start, fileBytes, memoryBytes, align: PAGE_SIZE });
   // Debuggers take a segment at offset 0 for the file's own beginning, even an empty one.
-  const empty = FIRST_DATA_OFFSET;
+  const running = new RunningOffset(FIRST_DATA_OFFSET, layout.end);
+  const load = (flags: number, start: number, memoryBytes: number, offset: number, fileBytes: number) => {
+    headers.push({ type: PT_LOAD, flags, offset, address: start, fileBytes, memoryBytes, align: PAGE_SIZE });
+    running.pass(offset, fileBytes);
+  };
+  /** In its place, or behind all if it has none. */
+  const put = (start: number, bytes: Uint8Array): number => {
+    let place = -1;
+    layout.parts(start, start + bytes.length, (from, to, offset) => {
+      if (from === start && to === start + bytes.length) place = offset;
+    });
+    if (place < 0) return append(bytes);
+    file.writeSync(bytes, 0, bytes.length, place);
+    return place;
+  };
 
   let zeroBytes = 0;
   const zeros: { start: number; end: number; flags: number; at: number }[] = [];
@@ -75,7 +88,7 @@ export function writeCore(parts: CoreParts): number {
     const flags = flagsOf(mapping.perms);
     const special = parts.special.get(start);
     if (special !== undefined) {
-      load(flags, start, stop - start, append(special), special.length);
+      load(flags, start, stop - start, put(start, special), special.length);
       continue;
     }
     const written = share !== 'none' && share !== 'header' && parts.written(planned);
@@ -92,8 +105,8 @@ export function writeCore(parts: CoreParts): number {
     }
     const header =
       share === 'header' || share === 'written-else-header' ? parts.headers.get(start) : undefined;
-    if (header === undefined) load(flags, start, stop - start, empty, 0);
-    else load(flags, start, stop - start, append(header), header.length);
+    if (header === undefined) load(flags, start, stop - start, running.at, 0);
+    else load(flags, start, stop - start, put(start, header), header.length);
   }
 
   // One hole for all.

@@ -64,6 +64,27 @@ const MAY_BE_CUT_SHORT: ReadonlySet<number> = new Set([
   328, // pwritev2
 ]);
 
+/** Calls in which a thread waits for others, for time to pass or for a descriptor to be ready. */
+const ONLY_WAITS: ReadonlySet<number> = new Set([
+  7, // poll
+  23, // select
+  34, // pause
+  35, // nanosleep
+  61, // wait4
+  128, // rt_sigtimedwait
+  130, // rt_sigsuspend
+  202, // futex
+  230, // clock_nanosleep
+  232, // epoll_wait
+  247, // waitid
+  270, // pselect6
+  271, // ppoll
+  281, // epoll_pwait
+  441, // epoll_pwait2
+  449, // futex_waitv
+  455, // futex_wait
+]);
+
 export const x64: TracedArchitecture = {
   name: 'x86-64',
   elfClass: 2,
@@ -104,4 +125,6 @@ export const x64: TracedArchitecture = {
     if (MAY_BE_CUT_SHORT.has(number)) return 2;
     return ENDED_BY_STOP.has(number) ? 1 : 0;
   },
+
+  onlyWaits: (number) => ONLY_WAITS.has(number),
 };

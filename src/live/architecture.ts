@@ -25,4 +25,6 @@ export interface TracedArchitecture {
   restartIfEndedByStop(registers: BigUint64Array): boolean;
   /** How much a stop disturbs a thread that waits in this call: 0 not at all, 1 its timeout begins anew, 2 it may end early. */
   stopRank(syscallNumber: number): 0 | 1 | 2;
+  /** Whether a thread that sleeps in this call only waits for somebody: nothing is read or written for it then. */
+  onlyWaits(syscallNumber: number): boolean;
 }

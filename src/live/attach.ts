@@ -8,6 +8,7 @@ import { errnoName, errnoNumber, PagemapError } from '../abi/index.js';
 import { parseStatus } from '../proc/index.js';
 import type { TracedArchitecture } from './architecture.js';
 import type { AttachReply } from './attacher.js';
+import { explainFreezer, freezerOf } from './frozen.js';
 import { lastError, libc } from './libc.js';
 import { explainRefusal, FILTER_ADVICE, isFiltered } from './permission.js';
 import { ProcessError, type ProcessHandle, type ProcessProblem } from './process.js';
@@ -58,11 +59,12 @@ export function checkTarget(handle: ProcessHandle, arch: TracedArchitecture | un
     return;
   }
   if (pid === process.pid) refuse('self', "this process's own memory is tracked by trackMemory");
-  const status = parseStatus(handle.read('status'));
+  const main = parseStatus(handle.read('status'));
+  const status = main.tgid === pid ? parseStatus(handle.read(`task/${handle.thread}/status`)) : main;
   if (status.state === 'Z' || status.state === 'X') {
     refuse('zombie', 'it has exited and only waits for its parent to take note');
   }
-  if (status.tgid !== status.pid) refuse('not-found', `${pid} is a thread of process ${status.tgid}`);
+  if (main.tgid !== pid) refuse('not-found', `${pid} is a thread of process ${status.tgid}`);
   // Throws for kernel threads, and for those that may not be looked into.
   handle.read('maps');
   if (status.tracerPid !== 0) {
@@ -133,10 +135,9 @@ function problem(handle: ProcessHandle, reply: AttachReply & { ok: false }): Err
     case 'ended':
       return make('ended', 'the process has ended');
     case 'busy':
-      return make(
-        'busy',
-        `${reply.detail}: it may wait for a disk or for a child that it made by vfork; nothing was changed, try again`,
-      );
+      return make('busy', reply.detail);
+    case 'frozen':
+      return make('frozen', reply.detail);
     case 'architecture':
       return make('architecture', reply.detail);
     case 'seccomp':
@@ -159,6 +160,9 @@ function problem(handle: ProcessHandle, reply: AttachReply & { ok: false }): Err
       });
   }
 }
+
+/** For pidfd_open: of a thread; Linux 6.9. */
+const PIDFD_THREAD = 0o200;
 
 /** Milliseconds to wait for the target to stop. */
 const DEFAULT_PATIENCE_MS = 1000;
@@ -204,10 +208,17 @@ export class Attacher implements AsyncDisposable {
   static async start(handle: ProcessHandle, options: AttachOptions = {}): Promise<Attacher> {
     const { syscall, numbers } = libc();
     checkTarget(handle, tracedArchitecture());
+    const freezer = freezerOf(handle.path('.'));
+    if (freezer !== undefined) {
+      const action = `attach to process ${handle.pid}`;
+      throw new ProcessError('frozen', handle.pid, explainFreezer(freezer), action);
+    }
     const folder = openSync(handle.path('.'), constants.O_RDONLY | constants.O_DIRECTORY);
     let pidfd = -1;
     try {
-      pidfd = syscall(numbers.pidfd_open, handle.pid, 0, 0, 0, 0, 0);
+      // A main thread that has ended has no descriptors left to take: those of another one are the same.
+      const { thread } = handle;
+      pidfd = syscall(numbers.pidfd_open, thread, thread === handle.pid ? 0 : PIDFD_THREAD, 0, 0, 0, 0);
       if (pidfd < 0) {
         const error = lastError(`attach to process ${handle.pid}`, 'pidfd_open', { pid: handle.pid });
         if (error.code !== 'ESRCH') throw error;

@@ -16,8 +16,9 @@ import { errnoName, uffd } from '../abi/index.js';
 import { PTRACE_O_SUSPEND_SECCOMP } from '../abi/ptrace.js';
 import { parseMaps, parseStatStartTime, parseStatus } from '../proc/index.js';
 import type { TracedArchitecture } from './architecture.js';
+import { explainFreezer, explainWaiting, freezerOf } from './frozen.js';
 import { libc } from './libc.js';
-import { TracedThread, TraceError, TraceeGone, tracedArchitecture } from './ptrace.js';
+import { NotResumed, TracedThread, TraceError, TraceeGone, tracedArchitecture } from './ptrace.js';
 
 const PIDFD = 3;
 const FOLDER = '/proc/self/fd/4';
@@ -26,6 +27,7 @@ const FOLDER = '/proc/self/fd/4';
 export type AttachFailure =
   | 'ended'
   | 'busy'
+  | 'frozen'
   | 'architecture'
   | 'seccomp'
   | 'dispatch'
@@ -61,14 +63,23 @@ function text(path: string): string | undefined {
   }
 }
 
+/** The folder of a thread that is alive: one that has ended shows no memory. */
+function livingFolder(): string {
+  const isAlive = (tid: string) => !/^State:\s+[ZX]/m.test(text(`task/${tid}/status`) ?? 'State: X');
+  const tid = readdirSync(`${FOLDER}/task`).find(isAlive);
+  if (tid === undefined) throw new TraceeGone();
+  return `${FOLDER}/task/${tid}`;
+}
+
 /** The address of a system call instruction: in the vDSO, else in any code that is mapped from a file. */
 function findInstruction(arch: TracedArchitecture): number {
-  const mappings = parseMaps(readFileSync(`${FOLDER}/maps`));
+  const folder = livingFolder();
+  const mappings = parseMaps(readFileSync(`${folder}/maps`));
   const code = mappings.filter(
     ({ perms, name }) => perms.includes('x') && (name === '[vdso]' || name[0] === '/'),
   );
   code.sort((a, b) => Number(b.name === '[vdso]') - Number(a.name === '[vdso]'));
-  const memory = openSync(`${FOLDER}/mem`, constants.O_RDONLY);
+  const memory = openSync(`${folder}/mem`, constants.O_RDONLY);
   try {
     for (const { start, end } of code) {
       try {
@@ -166,6 +177,27 @@ function rehearse(arch: TracedArchitecture): void {
   }
 }
 
+/** Why a thread does not do what it is told to. */
+function stuck(tid: number, what: string): Failure {
+  const freezer = freezerOf(FOLDER);
+  return freezer === undefined
+    ? new Failure('busy', `${what}: ${explainWaiting(FOLDER, tid)}`)
+    : new Failure('frozen', explainFreezer(freezer));
+}
+
+const PR_SET_PDEATHSIG = 1;
+const SIGKILL = 9;
+
+/**
+ * Whether the kernel ends this process with its starter, whatever it waits for then. Not while the target has our registers:
+ * it would run on with them.
+ */
+function dieWithStarter(die: boolean): void {
+  const { syscall, numbers } = libc();
+  syscall(numbers.prctl, PR_SET_PDEATHSIG, die ? SIGKILL : 0, 0, 0, 0, 0);
+  if (die && process.ppid !== Number(process.argv[4])) process.exit(0);
+}
+
 function attach(pid: number, patienceMs: number, arch: TracedArchitecture): AttachReply {
   const { syscall, numbers, errno } = libc();
   const instruction = findInstruction(arch);
@@ -190,7 +222,7 @@ function attach(pid: number, patienceMs: number, arch: TracedArchitecture): Atta
   let stopped = performance.now();
   for (const start = stopped; ; ) {
     if (!thread.interrupt(patienceMs)) {
-      throw new Failure('busy', `thread ${tid} did not stop within ${patienceMs} ms`);
+      throw stuck(tid, `thread ${tid} did not stop within ${patienceMs} ms`);
     }
     stopped = performance.now();
     if (!thread.save()) {
@@ -209,6 +241,15 @@ function attach(pid: number, patienceMs: number, arch: TracedArchitecture): Atta
     throw new Failure('dispatch', 'it has its own system calls reflected to itself (as Wine does)');
   }
 
+  // Thawed threads only: a frozen one would stand still with our registers, until it is thawed.
+  const freezer = freezerOf(FOLDER);
+  if (freezer !== undefined) {
+    if (thread.restartEndedCall()) thread.writeBack();
+    thread.detach();
+    throw new Failure('frozen', explainFreezer(freezer));
+  }
+
+  dieWithStarter(false);
   thread.blockSignals();
   let theirs = -1;
   let fd = -1;
@@ -220,10 +261,18 @@ function attach(pid: number, patienceMs: number, arch: TracedArchitecture): Atta
       if (fd < 0) takeErrno = errno();
       thread.run(instruction, numbers.close, [theirs]);
     }
+  } catch (error) {
+    if (!(error instanceof NotResumed)) throw error;
+    if (fd >= 0) closeSync(fd);
+    const left =
+      theirs < 0 ? '' : `; descriptor ${theirs}, a userfaultfd that is used for nothing, stays open in it`;
+    const failure = stuck(tid, `thread ${tid} did not run on`);
+    throw new Failure(failure.failure, `${failure.message}${left}`);
   } finally {
     // Whatever went wrong: it must not run on with our registers.
     thread.restore();
     thread.detach();
+    dieWithStarter(true);
   }
   const stopMs = performance.now() - stopped;
   if (theirs < 0) throw new Failure('failed', `userfaultfd gave ${errnoName(-theirs)} in it`);
@@ -278,6 +327,7 @@ try {
   // It takes CAP_SYS_NICE.
 }
 
+dieWithStarter(true);
 while (order()) {
   // Its starter has died since: nobody wants this any more.
   if (process.ppid !== Number(process.argv[4])) break;

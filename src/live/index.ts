@@ -6,6 +6,7 @@ export {
   attachUserfaultfd,
 } from './attach.js';
 export { type Answer, type Capability, probeCapabilities } from './capabilities.js';
+export { mountKinds, type OpenDescriptor, openDescriptors } from './descriptors.js';
 export {
   fallbackKnowledge,
   type Knowledge,
@@ -13,6 +14,7 @@ export {
 } from './fallback/knowledge.js';
 export { FallbackPagemap } from './fallback/pagemap.js';
 export { linkDescriptor, punchHole } from './files.js';
+export { type Freezer, freezerOf } from './frozen.js';
 export { holesAreWritten } from './holes.js';
 export type { LivePagemap, Provider } from './live-pagemap.js';
 export { lockFile } from './lock.js';
@@ -35,6 +37,7 @@ export {
   PROVIDER_VARIABLE,
 } from './pagemap.js';
 export { allowTracing, hiddenHint, onlyAncestorsTrace, replaceProgram } from './permission.js';
+export { countLongPins, countPins, type PinCount } from './pins.js';
 export {
   findProcesses,
   isEnded,
@@ -45,5 +48,6 @@ export {
 } from './process.js';
 export { dataRanges, openMappedFile, ProcessMemory, type Ranges } from './process-memory.js';
 export { mappingPageSize, mappingsCover } from './procmap.js';
+export { sleep as pause } from './ptrace.js';
 export { ProcessStopper, type StopOptions, StoppedProcess, stopProcess } from './stop.js';
 export { ASYNC_RWP_FEATURES, ASYNC_WP_FEATURES, Userfaultfd, type UserfaultfdSource } from './userfaultfd.js';

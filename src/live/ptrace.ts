@@ -38,6 +38,11 @@ export class TraceeGone extends Error {
   override readonly name = 'TraceeGone';
 }
 
+/** A thread that was told to run on, and did not. */
+export class NotResumed extends Error {
+  override readonly name = 'NotResumed';
+}
+
 /** A ptrace request that failed. */
 export class TraceError extends Error {
   override readonly name = 'TraceError';
@@ -50,6 +55,9 @@ export class TraceError extends Error {
     this.code = errnoName(errno);
   }
 }
+
+/** As long as a thread takes to run on at the most, milliseconds, on a machine that is busy. */
+const MOST_RESUME_MS = 500;
 
 const ESRCH = 3;
 const ECHILD = 10;
@@ -235,15 +243,41 @@ export class TracedThread {
     this.#request('PTRACE_SETSIGMASK', PTRACE_SETSIGMASK, 8, this.#maskAddress + 8);
   }
 
-  /** Resumes it by `request` until it comes to a stop of kind `until`. */
-  #resumeUntil(request: number, until: WaitStatus['kind']): void {
+  /**
+   * Resumes it by `request` until it comes to a stop of kind `until`.
+   *
+   * @returns false when that took longer than `timeoutMs`: it runs, or will
+   */
+  #resumeUntil(request: number, until: WaitStatus['kind'], timeoutMs: number): boolean {
     let signal = 0;
     for (;;) {
       this.#request('resume', request, 0, signal);
-      const status = this.#wait(0)!;
-      if (status.kind === until) return;
+      const status = this.#waitFor(timeoutMs);
+      if (status === undefined) return false;
+      if (status.kind === until) return true;
       // SIGSTOP cannot be blocked: passed on, it stops the process as soon as we are done, and stops it here on the way.
       signal = status.kind === 'signal-stop' ? status.signal : 0;
+    }
+  }
+
+  #waitFor(timeoutMs: number): WaitStatus | undefined {
+    if (timeoutMs === Number.POSITIVE_INFINITY) return this.#wait(0);
+    for (const begin = performance.now(); ; ) {
+      const status = this.#wait(WNOHANG);
+      const elapsed = performance.now() - begin;
+      if (status !== undefined || elapsed > timeoutMs) return status;
+      if (elapsed > 0.2) sleep(elapsed > 20 ? 1 : 0.05);
+    }
+  }
+
+  /** Gets a thread to stop that was resumed and came nowhere; true when it has come to the call's entry after all. */
+  #takeBack(): boolean {
+    this.#request('PTRACE_INTERRUPT', PTRACE_INTERRUPT, 0, 0);
+    for (;;) {
+      const { kind } = this.#wait(0)!;
+      if (kind === 'event-stop') return false;
+      if (kind === 'syscall-stop') return true;
+      this.#request('resume', PTRACE_SYSCALL, 0, 0);
     }
   }
 
@@ -253,6 +287,7 @@ export class TracedThread {
    *
    * @param instruction address of a system call instruction in its memory
    * @returns what the call returned; negative errno when it failed
+   * @throws NotResumed when it does not run: its control group was frozen meanwhile. It is stopped, and has done nothing
    */
   run(instruction: number, number: number, args: readonly number[]): number {
     this.#work.set(this.#saved);
@@ -260,11 +295,12 @@ export class TracedThread {
     this.#regset('PTRACE_SETREGSET', PTRACE_SETREGSET, this.#workAddress);
     // Not by single steps: their SIGTRAP is forced upon the thread, and where it ignores or blocks that signal, the kernel
     // resets what it does with it.
-    this.#resumeUntil(PTRACE_SYSCALL, 'syscall-stop');
+    if (!this.#resumeUntil(PTRACE_SYSCALL, 'syscall-stop', MOST_RESUME_MS) && !this.#takeBack())
+      throw new NotResumed();
     // At the call's entry. To be stopped when it is done, and not at its exit: a thread that leaves from there does not get
     // the kernel to look whether an interrupted call has to be restarted.
     this.#request('PTRACE_INTERRUPT', PTRACE_INTERRUPT, 0, 0);
-    this.#resumeUntil(PTRACE_CONT, 'event-stop');
+    this.#resumeUntil(PTRACE_CONT, 'event-stop', Number.POSITIVE_INFINITY);
     this.#regset('PTRACE_GETREGSET', PTRACE_GETREGSET, this.#workAddress);
     return this.#arch.syscallResult(this.#work);
   }

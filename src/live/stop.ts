@@ -6,6 +6,7 @@
  * one stands still, however that comes about, the kernel lets it run on.
  */
 import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as later } from 'node:timers/promises';
 import { errnoNumber, PagemapError } from '../abi/index.js';
 import {
   __WALL,
@@ -24,6 +25,7 @@ import { PTRACE_DETACH, PTRACE_INTERRUPT, PTRACE_SEIZE } from '../abi/syscalls.j
 import { parseStatus } from '../proc/index.js';
 import type { TracedArchitecture } from './architecture.js';
 import { checkTarget, permissionProblem } from './attach.js';
+import { explainFreezer, explainWaiting, freezerOf } from './frozen.js';
 import { type Libc, libc } from './libc.js';
 import { ProcessError, type ProcessHandle } from './process.js';
 import { sleep, TraceError, TraceeGone, tracedArchitecture } from './ptrace.js';
@@ -33,6 +35,9 @@ const DEFAULT_PATIENCE_MS = 1000;
 
 /** How often, in milliseconds, threads are looked after that could not be stopped in time. */
 const LINGER_MS = 5;
+
+/** The longest that is waited for them, milliseconds. */
+const MOST_LINGER_MS = 30_000;
 
 const ESRCH = errnoNumber('ESRCH')!;
 const ECHILD = errnoNumber('ECHILD')!;
@@ -241,6 +246,9 @@ export class ProcessStopper {
   readonly #handle: ProcessHandle;
   readonly #patienceMs: number;
   readonly #requests: Requests;
+  readonly #arch: TracedArchitecture;
+  /** Threads to be let go as soon as they stop. */
+  readonly #lingering = new Set<number>();
 
   /** @throws ProcessError for a process that cannot be stopped, as far as that shows beforehand */
   constructor(handle: ProcessHandle, options: StopOptions = {}) {
@@ -248,6 +256,7 @@ export class ProcessStopper {
     checkTarget(handle, arch);
     this.#handle = handle;
     this.#patienceMs = options.patienceMs ?? DEFAULT_PATIENCE_MS;
+    this.#arch = arch!;
     this.#requests = new Requests(arch!);
     this.#rehearse();
   }
@@ -273,6 +282,7 @@ export class ProcessStopper {
    */
   stop(): StoppedProcess {
     const handle = this.#handle;
+    this.#checkFrozen();
     const stopped = new Set<number>();
     const waiting = new Set<number>();
     const since = performance.now();
@@ -302,6 +312,74 @@ export class ProcessStopper {
       this.#linger(waiting);
       throw error;
     }
+  }
+
+  /**
+   * Waits until each thread has left the system call that it is in now, or waits in one that does nothing meanwhile. To see
+   * that, threads that may be at work are stopped and let go at once, each for itself.
+   *
+   * @param check called while a thread takes longer than that; what it throws ends the waiting
+   * @throws ProcessError as `stop`
+   */
+  async passThrough(check: () => void = () => undefined): Promise<void> {
+    try {
+      this.#passThrough();
+    } catch (error) {
+      if (!(error instanceof ProcessError) || error.reason !== 'busy') throw error;
+      // It waits for a disk. As soon as it stops it is let go, and that is all that was wanted.
+      if (!(await this.letGo(check))) throw error;
+    }
+  }
+
+  /**
+   * Waits until those threads are let go that could not be stopped in time.
+   *
+   * @returns false when that takes too long
+   */
+  async letGo(check: () => void = () => undefined): Promise<boolean> {
+    for (const begin = performance.now(); this.#lingering.size > 0; ) {
+      if (performance.now() - begin > MOST_LINGER_MS) return false;
+      await later(LINGER_MS);
+      check();
+    }
+    return true;
+  }
+
+  #passThrough(): void {
+    const waiting = new Set<number>();
+    const stopped = new Set<number>();
+    const since = performance.now();
+    try {
+      for (const tid of this.#tids()) {
+        if (this.#onlyWaits(tid) || !this.#seize(tid, true)) continue;
+        waiting.add(tid);
+        if (!this.#attempt(() => this.#interrupt(tid))) waiting.delete(tid);
+      }
+      this.#await(waiting, stopped, since, (tid) => {
+        this.#requests.release(tid);
+        stopped.delete(tid);
+      });
+    } finally {
+      if (waiting.size > 0) this.#linger(waiting);
+    }
+  }
+
+  /** Whether a thread is in a call that waits for somebody, and moves no data then. */
+  #onlyWaits(tid: number): boolean {
+    try {
+      const text = readFileSync(this.#handle.path(`task/${tid}/syscall`), 'latin1');
+      return this.#arch.onlyWaits(Number.parseInt(text, 10));
+    } catch {
+      return false;
+    }
+  }
+
+  /** Told at once where a stop cannot come about. */
+  #checkFrozen(): void {
+    const freezer = freezerOf(this.#handle.path('.'));
+    if (freezer?.version !== 1) return;
+    const action = `stop process ${this.#handle.pid}`;
+    throw new ProcessError('frozen', this.#handle.pid, explainFreezer(freezer), action);
   }
 
   #tids(): number[] {
@@ -349,13 +427,19 @@ export class ProcessStopper {
   }
 
   /** Waits until all of `waiting` stand still, and are in `stopped`, or have ended. */
-  #await(waiting: Set<number>, stopped: Set<number>, since: number): void {
+  #await(
+    waiting: Set<number>,
+    stopped: Set<number>,
+    since: number,
+    standing: (tid: number) => void = () => undefined,
+  ): void {
     for (const begin = performance.now(); ; ) {
       for (const tid of waiting) {
         const status = this.#requests.look(tid);
         if (status === undefined) continue;
         if (status.kind === 'event-stop') {
           stopped.add(tid);
+          standing(tid);
         } else if (status.kind !== 'exited' && status.kind !== 'killed') {
           // Signals that come first are passed on. Any stop takes the place of the one that was asked for: ask again.
           const signal = status.kind === 'signal-stop' ? status.signal : 0;
@@ -373,10 +457,14 @@ export class ProcessStopper {
       const now = performance.now();
       if (now - since > this.#patienceMs) {
         const [tid] = waiting;
+        const folder = this.#handle.path('.');
+        const freezer = freezerOf(folder);
         throw new ProcessError(
-          'busy',
+          freezer === undefined ? 'busy' : 'frozen',
           this.#handle.pid,
-          `thread ${tid} did not stop within ${this.#patienceMs} ms: it may wait for a disk or for a child that it made by vfork; nothing was changed, try again`,
+          freezer === undefined
+            ? `thread ${tid} did not stop within ${this.#patienceMs} ms: ${explainWaiting(folder, tid!)}`
+            : explainFreezer(freezer),
           `stop process ${this.#handle.pid}`,
         );
       }
@@ -389,7 +477,9 @@ export class ProcessStopper {
    * Lets go of threads as soon as they stop, which only stopped ones can be let go; the end of this process does, too.
    * Those that they have made meanwhile are traced from birth.
    */
-  #linger(waiting: Set<number>): void {
+  #linger(threads: ReadonlySet<number>): void {
+    const waiting = this.#lingering;
+    for (const tid of threads) waiting.add(tid);
     const look = () => {
       this.#addTraced(waiting);
       for (const tid of waiting) {

@@ -104,6 +104,7 @@ describe('parseStatus', () => {
       vmPeakBytes: 3060 * 1024,
       vmSizeBytes: 3059 * 1024,
       vmLckBytes: 4096,
+      vmPinBytes: 0,
       vmHwmBytes: 1733 * 1024,
       vmRssBytes: 1732 * 1024,
       rssAnonBytes: 116 * 1024,
@@ -118,6 +119,8 @@ describe('parseStatus', () => {
       capEff: 0x1fffeffffffn,
       threads: 3,
       nspid: [6274, 13],
+      nspgid: [],
+      nssid: [],
     });
   });
 

@@ -32,6 +32,8 @@ export interface ProcessStatus {
   vmPeakBytes: number | undefined;
   vmSizeBytes: number | undefined;
   vmLckBytes: number | undefined;
+  /** Pinned for devices for as long as they want. */
+  vmPinBytes: number | undefined;
   vmHwmBytes: number | undefined;
   vmRssBytes: number | undefined;
   rssAnonBytes: number | undefined;
@@ -49,6 +51,10 @@ export interface ProcessStatus {
   threads: number;
   /** The thread's number in each PID namespace from the reader's inward; empty in kernels without namespaces. */
   nspid: number[];
+  /** The same of its process group. */
+  nspgid: number[];
+  /** The same of its session. */
+  nssid: number[];
 }
 
 interface Line {
@@ -199,6 +205,7 @@ export function parseStatus(bytes: Uint8Array): ProcessStatus {
     vmPeakBytes: fields.bytes('VmPeak'),
     vmSizeBytes: fields.bytes('VmSize'),
     vmLckBytes: fields.bytes('VmLck'),
+    vmPinBytes: fields.bytes('VmPin'),
     vmHwmBytes: fields.bytes('VmHWM'),
     vmRssBytes: fields.bytes('VmRSS'),
     rssAnonBytes: fields.bytes('RssAnon'),
@@ -213,6 +220,8 @@ export function parseStatus(bytes: Uint8Array): ProcessStatus {
     capEff: fields.hex('CapEff'),
     threads: fields.number('Threads'),
     nspid: fields.numbers('NSpid'),
+    nspgid: fields.numbers('NSpgid'),
+    nssid: fields.numbers('NSsid'),
   };
 }
 

@@ -114,7 +114,7 @@ async function takeWith(
     }
     await new Promise((resolve) => setImmediate(resolve));
   }
-  // Of a process that is gone nothing is found, without an error.
+  // Of a process that is gone some kernels find nothing, without an error.
   pagemap.checkAlive();
   cells?.end();
   const nulls = Object.fromEntries(categoryNames(unknown).map((name) => [name, null]));

@@ -85,7 +85,7 @@ const WP_FEATURES: readonly (readonly [Features, number])[] = [
   [['wp_async'], 1],
 ];
 
-/** Never RWP without RWP_ASYNC: on a real kernel, accesses would wait for a handler. */
+/** Never RWP without RWP_ASYNC: accesses would wait for a handler. */
 const RWP_FEATURES: readonly (readonly [Features, number])[] = [
   [['wp_async', 'wp_unpopulated', 'wp_hugetlbfs_shmem', 'rwp', 'rwp_async'], 10],
   [['rwp', 'rwp_async'], 8],
@@ -127,7 +127,8 @@ class Generator {
   /** Follows along, so that ranges can be chosen where something is, and dangers be seen. */
   readonly #process: SimulatedProcess;
   readonly #steps: Step[] = [];
-  #uffd = false;
+  /** What the open userfaultfd can do. */
+  #uffd: Features | undefined;
 
   constructor(kind: ScenarioKind, seed: number, profile: KernelProfile) {
     if (kind === 'rwp' && !profile.hasReadWriteProtection) {
@@ -219,7 +220,7 @@ class Generator {
         break;
       case 'close':
         if (this.#uffd) this.#add({ op: 'close', uffd: 'u' });
-        this.#uffd = false;
+        this.#uffd = undefined;
         break;
       case 'register':
         this.#register();
@@ -246,7 +247,7 @@ class Generator {
   #openUffd(): void {
     const features = this.#random.weighted(this.#features);
     this.#add({ op: 'uffd', uffd: 'u', features });
-    this.#uffd = true;
+    this.#uffd = features;
   }
 
   get #features(): typeof WP_FEATURES {
@@ -265,6 +266,8 @@ class Generator {
 
   #mode(): readonly RegisterMode[] {
     if (!this.#profile.hasReadWriteProtection) return ['wp'];
+    // Without WP_ASYNC, writes to what is write-protected would wait for a handler.
+    if (this.#uffd?.includes('wp_async') !== true) return this.#random.chance(97) ? ['rwp'] : ['wp', 'rwp'];
     return this.#random.weighted<readonly RegisterMode[]>([
       [['wp'], this.#kind === 'rwp' ? 8 : 45],
       [['rwp'], this.#kind === 'rwp' ? 90 : 50],

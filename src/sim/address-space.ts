@@ -572,9 +572,7 @@ export class SimulatedUserfaultfd {
 
   /** UFFDIO_UNREGISTER: the range's protection is lifted. @throws PagemapError EINVAL */
   unregister(address: number, length: number): void {
-    this.#call('ioctl(UFFDIO_UNREGISTER)', address, length, (start, end) =>
-      unregister(this.#mm, this.#uffd, start, end),
-    );
+    this.#call('ioctl(UFFDIO_UNREGISTER)', address, length, (start, end) => unregister(this.#mm, start, end));
   }
 
   /** UFFDIO_WRITEPROTECT. @throws PagemapError ENOENT where the range is not registered */

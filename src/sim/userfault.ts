@@ -1,7 +1,7 @@
 import { uffd as abi } from '../abi/index.js';
 import { ENTRIES } from '../x86/index.js';
 import { Mm } from './mm.js';
-import type { Userfault, UserfaultMode, Vma } from './vma.js';
+import type { Userfault, UserfaultMode } from './vma.js';
 
 const ENOENT = 2;
 const EBUSY = 16;
@@ -43,27 +43,20 @@ function modeOf(mm: Mm, uffd: Userfault, bits: number): UserfaultMode | undefine
   return possible && bits === abi.UFFDIO_REGISTER_MODE_RWP ? 'rwp' : undefined;
 }
 
-function supports(vma: Vma, uffd: Userfault, wp: boolean): boolean {
-  if (wp && uffd.wpAsync) return true;
-  return !wp || vma.anonymous || (uffd.features & abi.UFFD_FEATURE_WP_HUGETLBFS_SHMEM) !== 0;
-}
-
 /** UFFDIO_REGISTER on pages [start, end). Returns 0 or an errno. */
 export function register(mm: Mm, uffd: Userfault, start: number, end: number, bits: number): number {
   const mode = modeOf(mm, uffd, bits);
   if (mode === undefined) return EINVAL;
   const found = mm.overlapping(start, end);
   if (found.length === 0 || end <= start) return EINVAL;
+  if (found[0]!.hugetlb && start % ENTRIES !== 0) return EINVAL;
   for (const vma of found) {
-    // One kind of protection cannot be turned into the other.
-    if (vma.uffd !== null && vma.uffdMode !== mode) return EBUSY;
-    if (!supports(vma, uffd, mode === 'wp')) return EINVAL;
     // To what nobody may access, access cannot be taken away.
     if (mode === 'rwp' && vma.prot === 0) return EINVAL;
     if (vma.hugetlb && end < vma.end && end % ENTRIES !== 0) return EINVAL;
-    if (vma.uffd !== null && vma.uffd !== uffd) return EBUSY;
+    // One kind of protection cannot be turned into the other.
+    if (vma.uffd !== null && (vma.uffd !== uffd || vma.uffdMode !== mode)) return EBUSY;
   }
-  if (found[0]!.hugetlb && start % ENTRIES !== 0) return EINVAL;
   for (const vma of found) {
     const current = mm.find(Math.max(start, vma.start))!;
     if (current.uffd === uffd) continue;
@@ -75,11 +68,10 @@ export function register(mm: Mm, uffd: Userfault, start: number, end: number, bi
 }
 
 /** UFFDIO_UNREGISTER. Returns 0 or an errno. */
-export function unregister(mm: Mm, uffd: Userfault, start: number, end: number): number {
+export function unregister(mm: Mm, start: number, end: number): number {
   const found = mm.overlapping(start, end);
   if (found.length === 0 || end <= start) return EINVAL;
   if (found[0]!.hugetlb && start % ENTRIES !== 0) return EINVAL;
-  for (const vma of found) if (!supports(vma, uffd, false)) return EINVAL;
   for (const vma of found) {
     const current = mm.find(Math.max(start, vma.start))!;
     if (current.uffd === null) continue;

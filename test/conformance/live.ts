@@ -1,9 +1,10 @@
 /** The live kernel as a platform: memory of this process. */
-import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, realpathSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { HUGE_PAGE_SIZE, mman, PAGE_IS_WRITTEN, PAGE_SIZE, RegionBuffer } from '../../src/abi/index.js';
+import { HUGE_PAGE_SIZE, mman, PAGE_IS_WRITTEN, PAGE_SIZE, RegionBuffer, uffd } from '../../src/abi/index.js';
 import {
+  ASYNC_RWP_FEATURES,
   createMemoryFile,
   IoctlPagemap,
   kernelCategories,
@@ -16,7 +17,8 @@ import {
   Userfaultfd,
 } from '../../src/live/index.js';
 import { libc } from '../../src/live/libc.js';
-import { isHugetlb, type MapRequest, type Platform, type World } from './platform.js';
+import { parseMaps } from '../../src/proc/index.js';
+import { type AccessTracker, isHugetlb, type MapRequest, type Platform, type World } from './platform.js';
 
 // System V shared memory is wanted for this one kind of hugetlb page only.
 const SHM = process.arch === 'x64' ? { get: 29, at: 30, ctl: 31 } : { get: 194, at: 196, ctl: 195 };
@@ -133,6 +135,35 @@ export class LiveWorld implements World {
     this.#faults?.writeProtect(address, pages * PAGE_SIZE, protect);
   }
 
+  advise(address: number, pages: number, advice: number): void {
+    if (libc().madvise(address, pages * PAGE_SIZE, advice) < 0) throw new Error(`errno ${libc().errno()}`);
+  }
+
+  move(address: number, pages: number, to: number): void {
+    const lengthBytes = pages * PAGE_SIZE;
+    const flags = mman.MREMAP_MAYMOVE | mman.MREMAP_FIXED;
+    if (libc().mremap(address, lengthBytes, lengthBytes, flags, to) < 0)
+      throw new Error(`errno ${libc().errno()}`);
+  }
+
+  trackAccesses({ userModeOnly = false }: { userModeOnly?: boolean } = {}): AccessTracker {
+    const faults = Userfaultfd.open({ features: ASYNC_RWP_FEATURES, userModeOnly });
+    return {
+      register: (address, pages, mode = uffd.UFFDIO_REGISTER_MODE_RWP) =>
+        faults.register(address, pages * PAGE_SIZE, mode),
+      unregister: (address, pages) => faults.unregister(address, pages * PAGE_SIZE),
+      rwProtect: (address, pages, protect = true) => faults.rwProtect(address, pages * PAGE_SIZE, protect),
+      [Symbol.dispose]: () => faults[Symbol.dispose](),
+    };
+  }
+
+  ownCode(): { address: number; pages: number } {
+    const mappings = parseMaps(readFileSync('/proc/self/maps'));
+    const program = realpathSync(process.execPath);
+    const { start, end } = mappings.find(({ name, perms }) => name === program && perms === 'r-xp')!;
+    return { address: start, pages: (end - start) / PAGE_SIZE };
+  }
+
   [Symbol.dispose](): void {
     this.#faults?.[Symbol.dispose]();
     for (const [address, lengthBytes] of this.#mapped) libc().munmap(address, lengthBytes);
@@ -167,6 +198,7 @@ export async function livePlatform(): Promise<Platform | string> {
   const noSharedHuge = sharedHugeProblem();
   return {
     scanLeavesHoles: scanLeavesHoles(),
+    cannotTrackAccesses: need('category-accessed'),
     name: `live kernel, categories 0x${kernelCategories().toString(16)}`,
     lacks: (kind) =>
       kind === 'hugetlb, shared memory' && noSharedHuge !== undefined

@@ -21,6 +21,14 @@ export interface MapRequest {
   readonly address?: number;
 }
 
+/** One more userfaultfd, with RWP_ASYNC; closing it ends what was registered with it. */
+export interface AccessTracker extends Disposable {
+  /** @param mode `UFFDIO_REGISTER_MODE_*`; read-write protection unless told otherwise */
+  register(address: number, pages: number, mode?: number): void;
+  unregister(address: number, pages: number): void;
+  rwProtect(address: number, pages: number, protect?: boolean): void;
+}
+
 /** An address space of its own with one userfaultfd (WP_ASYNC). All sizes in pages of 4 KiB, addresses in bytes. */
 export interface World extends Disposable {
   readonly pagemap: Pagemap;
@@ -32,6 +40,16 @@ export interface World extends Disposable {
   read(address: number, pages: number, step?: number): number;
   register(address: number, pages: number): void;
   writeProtect(address: number, pages: number, protect?: boolean): void;
+  /** @param advice `MADV_*` */
+  advise(address: number, pages: number, advice: number): void;
+  /** Moves pages to where others are mapped, which go. */
+  move(address: number, pages: number, to: number): void;
+  /** Only where the platform tracks accesses. */
+  trackAccesses(options?: { readonly userModeOnly?: boolean }): AccessTracker;
+  /** Forks; gives the child's address space. */
+  fork?(): Pagemap;
+  /** Where the code of the own program is mapped. */
+  ownCode?(): { readonly address: number; readonly pages: number };
 }
 
 /** A provider under test. */
@@ -45,6 +63,8 @@ export interface Platform {
   readonly categories?: number;
   /** Why writes cannot be tracked: then WRITTEN, and all that protects, is refused. Undefined when they can. */
   readonly cannotTrack?: string | undefined;
+  /** Why it cannot be told which pages were accessed: ACCESSED is refused then. Undefined when it can. */
+  readonly cannotTrackAccesses?: string | undefined;
   /** The kinds of memory in which it cannot track writes. */
   readonly untracked?: readonly MemoryKind[];
   /** Mappings that are not registered are tracked, too: nothing is ever EPERM. */

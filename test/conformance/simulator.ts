@@ -1,7 +1,7 @@
 /** The simulator as a platform. */
-import { HUGE_PAGE_SIZE, mman, PAGE_SIZE, type Pagemap } from '../../src/abi/index.js';
+import { HUGE_PAGE_SIZE, mman, PAGE_SIZE, type Pagemap, uffd } from '../../src/abi/index.js';
 import { AddressSpace, KERNEL_PROFILES, type KernelProfileName } from '../../src/sim/index.js';
-import type { MapRequest, Platform, World } from './platform.js';
+import type { AccessTracker, MapRequest, Platform, World } from './platform.js';
 
 class SimulatedWorld implements World {
   readonly #space: AddressSpace;
@@ -71,6 +71,29 @@ class SimulatedWorld implements World {
     this.#faults.writeProtect(address, pages * PAGE_SIZE, protect);
   }
 
+  advise(address: number, pages: number, advice: number): void {
+    this.#space.madvise(address, pages * PAGE_SIZE, advice);
+  }
+
+  move(address: number, pages: number, to: number): void {
+    this.#space.mremap(address, pages * PAGE_SIZE, pages * PAGE_SIZE, to);
+  }
+
+  trackAccesses(): AccessTracker {
+    const faults = this.#space.userfaultfd(uffd.UFFD_FEATURE_RWP | uffd.UFFD_FEATURE_RWP_ASYNC);
+    return {
+      register: (address, pages, mode = uffd.UFFDIO_REGISTER_MODE_RWP) =>
+        faults.register(address, pages * PAGE_SIZE, mode),
+      unregister: (address, pages) => faults.unregister(address, pages * PAGE_SIZE),
+      rwProtect: (address, pages, protect = true) => faults.rwProtect(address, pages * PAGE_SIZE, protect),
+      [Symbol.dispose]: () => faults.close(),
+    };
+  }
+
+  fork(): Pagemap {
+    return this.#space.fork().pagemap;
+  }
+
   [Symbol.dispose](): void {
     this.#faults.close();
   }
@@ -81,6 +104,9 @@ export function simulatorPlatform(profile: KernelProfileName): Platform {
     name: `simulator, Linux ${profile}`,
     scanLeavesHoles: !KERNEL_PROFILES[profile].holeIsWritten,
     lacks: () => undefined,
+    cannotTrackAccesses: KERNEL_PROFILES[profile].hasReadWriteProtection
+      ? undefined
+      : 'it came with Linux 7.3',
     create: () => new SimulatedWorld(profile),
   };
 }

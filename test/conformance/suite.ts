@@ -18,6 +18,7 @@ import {
   type ScanRequest,
   USER_SPACE_END,
 } from '../../src/abi/index.js';
+import { accesses, noAccesses } from './accesses.js';
 import { isHugetlb, type MapRequest, type MemoryKind, type Platform, type World } from './platform.js';
 
 const HUGE_PAGES = 512;
@@ -566,6 +567,9 @@ export function conformance(platform: Platform): void {
     }
     for (const flags of [1, 2, 3]) expect(code({ ...range, flags, returnMask: 0 })).toBe('EOPNOTSUPP');
   });
+
+  if (platform.cannotTrackAccesses === undefined) accesses(platform);
+  else noAccesses(platform);
 
   test('categories that nobody knows are refused, known ones are not', () => {
     const start = tracked(1);

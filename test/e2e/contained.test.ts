@@ -11,6 +11,7 @@ import { describe, expect } from 'vitest';
 import { finish, MAIN, type Run } from '../support/cli.js';
 import { nativeProgram } from '../support/native.js';
 import { testWhere } from '../support/needs.js';
+import { firstOutput } from '../support/output.mjs';
 
 const INDEX = join(import.meta.dirname, '../../dist/index.js');
 const USER = { uid: 65534, gid: 65534 };
@@ -27,7 +28,7 @@ class Idle implements AsyncDisposable {
     const [program, ...args] = [...prefix, nativeProgram('refuse'), 'none'];
     this.#child = spawn(program!, args, options);
     this.#gone = once(this.#child, 'exit');
-    this.ready = once(this.#child.stdout, 'data');
+    this.ready = firstOutput(this.#child);
   }
 
   get pid(): string {

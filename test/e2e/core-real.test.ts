@@ -13,11 +13,13 @@ import { bufferAddress, openPagemap, ProcessHandle, ProcessMemory } from '../../
 import { parseSmaps } from '../../src/proc/index.js';
 import { forEachRegion } from '../../src/query/index.js';
 import { leftovers } from '../support/kills.mjs';
+import { modulesByGdb, modulesIn, modulesOf } from '../support/modules.js';
 import { PROMETHEUS, testWhere } from '../support/needs.js';
+import { firstOutput } from '../support/output.mjs';
 import { startChromium, startPostgres, startRedis, stopServers, testWithServer } from '../support/servers.js';
 import { CoreReader } from '../support/torn.mjs';
 
-const needs = ['pagemap-scan', 'wp-async', 'ptrace', 'gdb'];
+const needs = ['pagemap-scan', 'wp-async', 'ptrace', 'gdb', 'elfutils'];
 const run = promisify(execFile);
 const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-core-real-'));
 const file = join(folder, 'core');
@@ -69,7 +71,12 @@ class Truth {
   }
 }
 
-async function check(pid: number, program: string, leastPages: number): Promise<void> {
+async function check(
+  pid: number,
+  program: string,
+  leastPages: number,
+  truthOfModules = (): Promise<string[]> => modulesByGdb(pid, join(folder, 'gdb')),
+): Promise<void> {
   const truth = new Truth();
   const { threads, rounds } = await dumpCore(pid, { file, whileStopped: () => truth.take(pid) });
   expect(leftovers(pid)).toBeUndefined();
@@ -89,6 +96,9 @@ async function check(pid: number, program: string, leastPages: number): Promise<
   );
   expect(stdout.match(/^[ *] +\d+ +(Thread|LWP) /gm)?.length).toBe(threads);
   expect(stdout).toMatch(/^0x[0-9a-f]+:\t0x/m);
+  const modules = await modulesIn(file);
+  expect(modules.length).toBeGreaterThan(3);
+  expect(modules).toEqual(await truthOfModules());
   rmSync(file);
 }
 
@@ -136,10 +146,10 @@ testWhere(...needs)('Node.js, while it allocates', async () => {
     console.log('ready');`;
   const child = spawn(process.execPath, ['-e', script], { stdio: ['pipe', 'pipe', 'inherit'] });
   try {
-    await once(child.stdout, 'data');
+    await firstOutput(child);
     await check(child.pid!, process.execPath, 1000);
     child.stdin.write('q');
-    expect(String((await once(child.stdout, 'data'))[0])).toBe('true\n');
+    expect(await firstOutput(child)).toBe('true\n');
   } finally {
     child.kill();
   }
@@ -150,8 +160,9 @@ testWithServer('chromium', ...needs)('Chromium, its main process and a page', as
     "<title>ready</title><script>const kept = []; setInterval(() => kept.push('x'.repeat(1000) + kept.length), 2)</script>",
   );
   const program = (await run('readlink', [`/proc/${chromium.pid}/exe`])).stdout.trim();
-  await check(chromium.pid, program, 2000);
-  await check(chromium.renderer, program, 1000);
+  // gdb writes for minutes here.
+  await check(chromium.pid, program, 2000, () => modulesOf(chromium.pid));
+  await check(chromium.renderer, program, 1000, () => modulesOf(chromium.renderer));
   expect(readdirSync('/proc')).toContain(String(chromium.renderer));
 });
 

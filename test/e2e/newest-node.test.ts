@@ -1,11 +1,14 @@
 /** The newest Node.js, whatever runs these tests: the command, the live conformance suite and the unit tests on it. */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { beforeAll, beforeEach, expect, test } from 'vitest';
 import { testWhere } from '../support/needs.js';
+import { installNode } from '../support/nodes.mjs';
+import { firstOutput } from '../support/output.mjs';
 import { freeze } from '../support/servers.js';
 
 const execute = promisify(execFile);
@@ -13,8 +16,6 @@ const execute = promisify(execFile);
 const ROOT = join(import.meta.dirname, '../..');
 const COMMAND = join(ROOT, 'dist/cli/main.js');
 const VITEST = join(ROOT, 'node_modules/vitest/vitest.mjs');
-/** Kept from run to run: it is 200 MB. */
-const FOLDER = join(ROOT, '.build/newest-node');
 const TIMEOUT_MS = 900_000;
 
 /** What vitest and npm put into the environment of a test speaks of this run, and must not reach the one inside. */
@@ -25,11 +26,7 @@ function freshEnvironment(): NodeJS.ProcessEnv {
         name,
       ),
   );
-  return {
-    ...Object.fromEntries(inherited),
-    npm_config_loglevel: 'error',
-    npm_config_update_notifier: 'false',
-  };
+  return Object.fromEntries(inherited);
 }
 
 /** The parts of vitest's JSON report that are looked at. */
@@ -61,62 +58,17 @@ async function run(cwd: string, program: string, ...args: string[]): Promise<Out
   }
 }
 
-function nodeIn(folder: string): string {
-  return join(folder, 'node_modules/node/bin/node');
-}
-
-/** '26.1.0' of the Node.js that is installed in `folder`; undefined when none is that runs. */
-async function versionIn(folder: string): Promise<string | undefined> {
-  if (!existsSync(nodeIn(folder))) return undefined;
-  try {
-    return (await run(folder, nodeIn(folder), '-p', 'process.versions.node')).stdout.trim();
-  } catch {
-    return undefined;
-  }
-}
-
-function major(version: string): string {
-  return version.split('.')[0]!;
-}
-
-/** Installs the npm package `node`, which brings the program, unless the newest major version is there. */
-async function install(): Promise<string> {
-  const present = await versionIn(FOLDER);
-  const newest = await run(ROOT, 'npm', 'view', 'node@latest', 'version').then(
-    ({ stdout }) => stdout.trim(),
-    (error: Error) => error,
-  );
-  if (newest instanceof Error) {
-    if (present !== undefined) return present;
-    throw newest;
-  }
-  if (present !== undefined && major(present) === major(newest)) return present;
-
-  // Beside its place, then moved there: an installation that was interrupted is never taken for a whole one.
-  const folder = `${FOLDER}-${process.pid}`;
-  try {
-    mkdirSync(folder, { recursive: true });
-    // The package downloads the program in a script, which newer versions of npm run only for packages named here.
-    const manifest = { private: true, allowScripts: { node: true } };
-    writeFileSync(join(folder, 'package.json'), JSON.stringify(manifest));
-    await run(folder, 'npm', 'install', '--prefer-offline', '--no-audit', '--no-fund', `node@${newest}`);
-    const version = await versionIn(folder);
-    if (version === undefined) throw new Error(`node@${newest} was installed, but does not run`);
-    rmSync(FOLDER, { recursive: true, force: true });
-    renameSync(folder, FOLDER);
-    return version;
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
-
 let version = '';
+/** The newest Node.js. */
+let node = '';
 /** Why there is no newest Node.js here. */
 let missing: string | undefined;
 
-beforeAll(async () => {
+beforeAll(() => {
   try {
-    version = await install();
+    const installed = installNode('newest');
+    version = installed.version;
+    node = join(installed.bin, 'node');
     console.log(`Node.js ${version}, beside ${process.versions.node}`);
   } catch (error) {
     if (process.env['CI']) throw error;
@@ -129,7 +81,7 @@ beforeEach(({ skip }) => skip(missing !== undefined, missing));
 
 /** Runs the command with the newest Node.js; it must not so much as warn. */
 async function pmscan(...args: string[]): Promise<string> {
-  const { stdout, stderr } = await run(ROOT, nodeIn(FOLDER), COMMAND, ...args);
+  const { stdout, stderr } = await run(ROOT, node, COMMAND, ...args);
   expect(stderr).toBe('');
   return stdout;
 }
@@ -160,13 +112,13 @@ testWhere('pagemap-scan')(
   async () => {
     const script =
       "globalThis.kept = Buffer.alloc(32 << 20, 7); console.log('ready'); setInterval(() => {}, 1e6);";
-    const child = spawn(nodeIn(FOLDER), ['-e', script], {
+    const child = spawn(node, ['-e', script], {
       env: freshEnvironment(),
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     const exited = once(child, 'exit');
     try {
-      await once(child.stdout, 'data');
+      await firstOutput(child);
       using frozen = await freeze(child.pid!);
       const args = ['scan', String(frozen.pid), '--where', 'present | swapped', '--json'];
       const here = async () => (await run(ROOT, process.execPath, COMMAND, ...args)).stdout;
@@ -196,18 +148,19 @@ testWhere('pagemap-scan', 'wp-async', 'ptrace')(
   'pmscan core --compress zstd, which older ones cannot',
   async () => {
     const child = spawn('sleep', ['600'], { stdio: 'ignore' });
-    const compressed = join(FOLDER, 'sleep.core.zst');
+    const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-newest-'));
+    const compressed = join(folder, 'sleep.core.zst');
     try {
       const { bytes } = JSON.parse(
         await pmscan('core', String(child.pid), '-o', compressed, '--compress', 'zstd', '--json'),
       ) as { bytes: number };
       const script = `const core = require('zlib').zstdDecompressSync(require('fs').readFileSync(process.argv[1]));
         console.log(core.length, core.toString('latin1', 1, 4))`;
-      const { stdout } = await run(FOLDER, nodeIn(FOLDER), '-e', script, compressed);
+      const { stdout } = await run(folder, node, '-e', script, compressed);
       expect(stdout.trim()).toBe(`${bytes} ELF`);
     } finally {
       child.kill();
-      rmSync(compressed, { force: true });
+      rmSync(folder, { recursive: true });
     }
   },
   TIMEOUT_MS,
@@ -218,7 +171,7 @@ testWhere('pagemap-scan')(
   async () => {
     // Never the tests in this folder, this one among them: they would start themselves again.
     const chosen = ['run', 'src', 'test/conformance', '--exclude', 'test/e2e/**', '--reporter', 'json'];
-    const { stdout, stderr } = await execute(nodeIn(FOLDER), [VITEST, ...chosen], {
+    const { stdout, stderr } = await execute(node, [VITEST, ...chosen], {
       cwd: ROOT,
       env: freshEnvironment(),
       maxBuffer: 2 ** 28,

@@ -218,6 +218,15 @@ describe('seen by others', () => {
   });
 });
 
+/** Until the command that is run under a watch is tracked: its memory is registered with a userfaultfd then. */
+async function untilTracked(watch: number): Promise<void> {
+  for (;;) {
+    const [child] = readFileSync(`/proc/${watch}/task/${watch}/children`, 'utf8').split(' ');
+    if (child && /^VmFlags:.* uw\b/m.test(readFileSync(`/proc/${child}/smaps`, 'utf8'))) return;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
 describe('how it ends', () => {
   live('after its duration', async () => {
     await using target = await startWrites();
@@ -244,9 +253,20 @@ describe('how it ends', () => {
   });
 
   live('with one that is over before the first interval', async () => {
-    const { code, stdout, stderr } = await pmscan(['watch', '--interval', '1h', '--', 'sleep', '0.3']);
+    const child = spawn(process.execPath, [MAIN, 'watch', '--interval', '1h', '--', 'cat']);
+    const finished = finish(child);
+    await untilTracked(child.pid!);
+    child.stdin.end();
+    const { code, stdout, stderr } = await finished;
     expect([code, stdout]).toEqual([3, '']);
-    expect(stderr).toMatch(/within the first interval, 3600 s; a shorter one/);
+    // It is tracked a moment before the watch itself begins.
+    expect(stderr).toMatch(/within the first interval, 3600 s; a shorter one|before tracking could begin/);
+  });
+
+  live('with one that is over before it can be tracked', async () => {
+    const { code, stdout, stderr } = await pmscan(['watch', '--', 'true']);
+    expect([code, stdout]).toEqual([3, '']);
+    expect(stderr).toMatch(/Cannot tell what true wrote: it ended before tracking could begin/);
   });
 
   live('of a command that it runs itself: its output goes to standard error', async () => {
@@ -259,9 +279,12 @@ describe('how it ends', () => {
       '--',
       'sh',
       '-c',
-      'echo hello; sleep 1',
+      'echo hello; read line',
     ]);
-    const { code, stdout, stderr } = await finish(child);
+    const finished = finish(child);
+    await once(child.stdout, 'data');
+    child.stdin.end();
+    const { code, stdout, stderr } = await finished;
     expect(code).toBe(0);
     expect(stderr).toMatch(/^hello\n/);
     expect(stderr).toContain('has ended');

@@ -10,6 +10,7 @@ import { startChromium } from '../support/browser.js';
 import { MAIN, pmscan, startPmscan } from '../support/cli.js';
 import { hasZeroPage, scenePages } from '../support/facts.js';
 import { available, testWhere } from '../support/needs.js';
+import { firstOutput } from '../support/output.mjs';
 import { startTarget, type Target } from '../support/target.js';
 
 const can = available('pagemap-scan', 'wp-async', 'compiler', 'chromium');
@@ -39,7 +40,7 @@ beforeAll(async () => {
       stdio: ['ignore', 'pipe', 'ignore'],
     },
   );
-  const [line] = (await once(server.stdout!.setEncoding('utf8'), 'data')) as [string];
+  const line = await firstOutput(server);
   url = line.trim();
   browser = await startChromium();
 });
@@ -443,7 +444,7 @@ describe('the report', () => {
   test('says what it cannot do', async () => {
     const file = join(folder, 'there.html');
     writeFileSync(file, 'mine');
-    const there = await pmscan(['report', '1', '-o', file]);
+    const there = await pmscan(['report', process.pid, '-o', file]);
     expect([there.code, there.stderr]).toEqual([
       1,
       expect.stringContaining('it is there already; --force replaces it'),
@@ -453,14 +454,14 @@ describe('the report', () => {
     expect(none.code).toBe(3);
     const missing = await pmscan(['report', '/no/such/recording', '-o', join(folder, 'none.html')]);
     expect([missing.code, missing.stderr]).toEqual([1, expect.stringContaining('/no/such/recording')]);
-    expect((await pmscan(['report', '1'])).code).toBe(2);
+    expect((await pmscan(['report', process.pid])).code).toBe(2);
   });
 });
 
 describe('pmscan serve', () => {
   test('prints its address, and ends with Ctrl-C', async () => {
     const child = spawn(process.execPath, [MAIN, 'serve'], { stdio: ['ignore', 'pipe', 'pipe'] });
-    const [line] = (await once(child.stdout.setEncoding('utf8'), 'data')) as [string];
+    const line = await firstOutput(child);
     expect(line).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/[\w-]{24}\/\n$/);
     const answer = await fetch(line.trim());
     expect(await answer.text()).toContain('<title>pmscan</title>');
@@ -470,7 +471,7 @@ describe('pmscan serve', () => {
 
   testWhere('root')('as a user, tells which processes are not to be looked at, and why', async () => {
     const child = startPmscan(['serve'], { uid: 65_534 });
-    const [line] = (await once(child.stdout.setEncoding('utf8'), 'data')) as [string];
+    const line = await firstOutput(child);
     const answer = await fetch(`${line.trim()}processes`);
     const { processes } = (await answer.json()) as { processes: { pid: number; hidden?: string }[] };
     expect(processes.find(({ pid }) => pid === process.pid)?.hidden).toMatch(/another user's/);

@@ -1,6 +1,7 @@
 // Runs a command where not everything is there: as another user, without programs, inside of a sandbox, under load.
 //   npm run test:everyone -- [--here] SURROUNDING… -- CMD ARGS
 //   npm run test:everyone -- user bare offline -- npm test
+//   npm run test:everyone -- --smoke      what CI does: some tests, and npm start, in each of several sandboxes
 // The command runs in a clone of this tree, changes included, that is made for it and removed afterwards; with --here, in this
 // tree. Nothing of the machine is changed: all is done by namespaces, seccomp filters and bind mounts that nobody else sees.
 // Most of it takes root; `busy`, `node=…` and the filters do not.
@@ -23,6 +24,7 @@ import {
 import { availableParallelism, tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { installNode } from '../support/nodes.mjs';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../..');
 const BUILD = join(ROOT, '.build');
@@ -71,6 +73,23 @@ const SURROUNDINGS = {
   'no-pagemap': { is: 'no /proc/PID/pagemap', hide: 'pagemap' },
   busy: { is: 'all processors kept busy by another program at the same priority', busy: true },
 };
+/** What CI runs the smoke tests in. */
+const SANDBOXES = [
+  ['container'],
+  ['container-enosys', 'bare', 'offline'],
+  ['no-pagemap'],
+  ['hidepid', 'bare', 'no-swap', 'no-huge-pages'],
+  ['node=22'],
+  ['node=24'],
+];
+/** The tests that ask the kernel most: where something is not there, these notice. */
+const SMOKE = [
+  'npx',
+  'vitest',
+  'run',
+  ...['test/live', 'test/conformance', 'test/track', 'test/e2e/fallback', 'test/e2e/cli'],
+];
+
 /** How long the command has to end in order. */
 const FAREWELL_MS = 10_000;
 const NODE = /^node=(\d+|newest)$/;
@@ -123,23 +142,6 @@ function native(name) {
   return program;
 }
 
-/** The folder with the program of a Node.js version: an npm package brings it. Kept from run to run. */
-function nodeFolder(version) {
-  const name = `node-linux-${process.arch}`;
-  const folder = join(BUILD, `node-${version}`);
-  const bin = join(folder, 'node_modules', name, 'bin');
-  if (!existsSync(join(bin, 'node'))) {
-    const fresh = `${folder}.${process.pid}`;
-    mkdirSync(fresh, { recursive: true });
-    writeFileSync(join(fresh, 'package.json'), '{ "private": true }\n');
-    const wanted = `${name}@${version === 'newest' ? 'latest' : version}`;
-    run('npm', ['install', '--no-audit', '--no-fund', '--silent', wanted], { cwd: fresh });
-    rmSync(folder, { recursive: true, force: true });
-    renameSync(fresh, folder);
-  }
-  return bin;
-}
-
 /** The files of this tree that git knows of or would add, copied. */
 function copyTree(folder) {
   const options = { cwd: ROOT, encoding: 'utf8', maxBuffer: 2 ** 26 };
@@ -157,8 +159,9 @@ function makeClone(home, wanted, env) {
   const clone = join(home, 'pagemap-scan');
   mkdirSync(clone);
   copyTree(clone);
+  // Root's tests start programs as other users.
+  chmodSync(home, 0o755);
   if (wanted.user) {
-    chmodSync(home, 0o755);
     run('chown', ['-R', `${USER.uid}:${USER.gid}`, home]);
   }
   const who = wanted.user ? USER : {};
@@ -244,51 +247,86 @@ function keepBusy() {
   };
 }
 
-async function main() {
-  const args = process.argv.slice(2);
-  const here = args[0] === '--here';
-  if (here) args.shift();
-  const dashes = args.indexOf('--');
-  if (dashes < 0 || dashes === args.length - 1) usage();
-  const wanted = combine(args.slice(0, dashes));
-  const command = args.slice(dashes + 1);
+/** Runs the command in the surroundings; its exit code. */
+async function runIn({ names, here, command }) {
+  const wanted = combine(names);
   const needsRoot = wanted.user || (wanted.unshare.size > 0 && !wanted.container);
-  if (needsRoot && !isRoot) usage(`${wanted.names.join(', ')}: this takes root`);
+  if (needsRoot && !isRoot) usage(`${names.join(', ')}: this takes root`);
   if (here && wanted.user) usage('--here: another user needs a clone');
 
   const home = mkdtempSync(join(tmpdir(), 'pmscan-everyone-'));
-  // What npm tells its scripts is about this tree, not about the clone.
-  const inherited = Object.entries(process.env).filter(
-    ([name]) => !/^(npm_|INIT_CWD$|VITEST|PMSCAN_TEST_)/.test(name),
-  );
-  const path = wanted.node ? [nodeFolder(wanted.node), process.env.PATH].join(delimiter) : process.env.PATH;
+  // What npm tells its scripts is about this tree, not about the clone; that nothing may be skipped holds for whole machines.
+  const lacking = names.some((name) => name !== 'busy');
+  const left = lacking
+    ? /^(npm_|INIT_CWD$|VITEST|PMSCAN_TEST_|CI$)/
+    : /^(npm_|INIT_CWD$|VITEST|PMSCAN_TEST_)/;
+  const inherited = Object.entries(process.env).filter(([name]) => !left.test(name));
+  const path = wanted.node
+    ? [installNode(wanted.node).bin, process.env.PATH].join(delimiter)
+    : process.env.PATH;
   const own = wanted.user
     ? { HOME: home, USER: 'nobody', LOGNAME: 'nobody', npm_config_cache: join(home, 'npm') }
     : {};
   const env = { ...Object.fromEntries(inherited), PATH: path, ...own };
   let busy = () => {};
-  let ending = false;
   try {
     const cwd = here ? ROOT : makeClone(home, wanted, env);
     const [program, ...rest] = chain(home, wanted, command);
     if (wanted.busy) busy = keepBusy();
     const child = spawn(program, rest, { cwd, env, stdio: 'inherit' });
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
-      process.on(signal, () => {
-        ending = true;
-        child.kill(signal);
-        // The first process of a namespace is not ended by signals that it does not wait for.
-        setTimeout(() => child.kill('SIGKILL'), FAREWELL_MS).unref();
-      });
-    }
+    stop = (signal) => {
+      child.kill(signal);
+      // The first process of a namespace is not ended by signals that it does not wait for.
+      setTimeout(() => child.kill('SIGKILL'), FAREWELL_MS).unref();
+    };
     const [code] = await once(child, 'exit');
-    process.exitCode = code ?? 1;
+    return code ?? 1;
   } finally {
+    stop = () => {};
     busy();
     // The command may have left what is not ours to remove: inside of namespaces it was root, too.
     rmSync(home, { recursive: true, force: true, maxRetries: 3 });
-    if (ending) process.exitCode = 130;
   }
 }
 
-await main();
+/** Ends what runs. */
+let stop = () => {};
+let ended = false;
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+  process.on(signal, () => {
+    ended = true;
+    stop(signal);
+  });
+}
+
+/** What CI runs in sandboxes, one after the other; all of them run, and one that fails makes the exit code 1. */
+async function smoke() {
+  const results = [];
+  for (const names of SANDBOXES) {
+    for (const command of [SMOKE, ['npm', 'start']]) {
+      if (ended) return 130;
+      const began = performance.now();
+      const code = await runIn({ names, here: true, command });
+      const seconds = Math.round((performance.now() - began) / 1000);
+      results.push({
+        text: `${names.join(' ')}: ${command.slice(0, 3).join(' ')}: exit code ${code}, ${seconds} s`,
+        code,
+      });
+    }
+  }
+  for (const { text } of results) console.log(text);
+  return results.every(({ code }) => code === 0) ? 0 : 1;
+}
+
+async function main() {
+  const args = process.argv.slice(2);
+  if (args[0] === '--smoke') return smoke();
+  const here = args[0] === '--here';
+  if (here) args.shift();
+  const dashes = args.indexOf('--');
+  if (dashes < 0 || dashes === args.length - 1) usage();
+  return runIn({ names: args.slice(0, dashes), here, command: args.slice(dashes + 1) });
+}
+
+const code = await main();
+process.exitCode = ended ? 130 : code;

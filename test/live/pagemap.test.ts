@@ -42,6 +42,7 @@ import {
 import { regions } from '../../src/query/index.js';
 import { openDescriptors } from '../support/descriptors.js';
 import { testWhere } from '../support/needs.js';
+import { firstOutput } from '../support/output.mjs';
 import { startTarget } from '../support/target.js';
 
 const live = testWhere('pagemap-scan');
@@ -210,7 +211,7 @@ describe('errors', () => {
   live('a zombie has none any more', async () => {
     // A shell that becomes a program which never waits leaves its child a zombie.
     const child = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 1000']);
-    const [line] = (await once(child.stdout.setEncoding('utf8'), 'data')) as [string];
+    const line = await firstOutput(child);
     const pid = Number(line);
     while (!/^State:\sZ/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))) {
       await new Promise((resolve) => setTimeout(resolve, 5));
@@ -421,7 +422,7 @@ describe('nothing is left behind', () => {
     await probeCapabilities();
     const count = () => {
       using pagemap = names();
-      return pagemap.mappings().filter(({ name }) => name.includes('pagemap-scan')).length;
+      return pagemap.mappings().filter(({ name }) => name.includes('memfd:pagemap-scan')).length;
     };
     await probeCapabilities();
     expect(count()).toBe(0);

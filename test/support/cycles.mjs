@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Attacher, openPagemap, ProcessHandle, Userfaultfd } from '../../dist/live/index.js';
 import { WriteProtectTracker } from '../../dist/track/index.js';
+import { firstOutput } from './output.mjs';
 
 export const MODES = [
   ...['nanosleep', 'absolute', 'epoll', 'epoll_pwait2', 'poll', 'ppoll', 'select', 'futex', 'sigtimedwait'],
@@ -35,7 +36,7 @@ export async function attachCycles(program, mode, threads, cycles, pauseMs = 12)
   child.stdout.setEncoding('utf8').on('data', (chunk) => {
     text += chunk;
   });
-  await once(child.stdout, 'data');
+  await firstOutput(child);
   const closed = once(child, 'close');
   const stops = [];
   let failure;

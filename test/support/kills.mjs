@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { openPagemap, PAGE_IS_WPALLOWED, RegionBuffer, USER_SPACE_END } from '../../dist/index.js';
+import { firstOutput } from './output.mjs';
 
 function linkOf(path) {
   try {
@@ -42,7 +43,7 @@ export async function killTrackers(program, mode, threads, count, mostMs = 500, 
   target.stdout.setEncoding('utf8').on('data', (chunk) => {
     text += chunk;
   });
-  await once(target.stdout, 'data');
+  await firstOutput(target);
   const closed = once(target, 'close');
   try {
     for (let kill = 0; kill < count; kill++) {

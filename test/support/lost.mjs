@@ -7,6 +7,7 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { RegionBuffer } from '../../dist/index.js';
 import { allocateTracked, trackProcess } from '../../dist/track/index.js';
+import { firstOutput } from './output.mjs';
 
 const PAGE = 4096;
 const THREADS = 6;
@@ -22,7 +23,7 @@ export async function lostInProcess(program, writes) {
   const child = spawn(program, [THREADS, PAGES, Math.ceil(writes / THREADS)].map(String), {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
-  const [line] = await once(child.stdout.setEncoding('utf8'), 'data');
+  const line = await firstOutput(child);
   const start = Number.parseInt(line, 16);
   const pages = THREADS * PAGES;
   const memory = openSync(`/proc/${child.pid}/mem`, 'r');

@@ -2,6 +2,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { nativeProgram } from './native.js';
+import { firstOutput } from './output.mjs';
 
 export interface Target extends AsyncDisposable {
   readonly child: ChildProcessWithoutNullStreams;
@@ -20,7 +21,7 @@ export async function startTarget(
   const user = uid === undefined ? {} : { uid, gid: uid };
   const child = spawn(nativeProgram(name, options.flags), args.map(String), { cwd, ...user });
   const exited = once(child, 'exit');
-  const [line] = (await once(child.stdout.setEncoding('utf8'), 'data')) as [string];
+  const line = await firstOutput(child);
   const [start, end] = line
     .trim()
     .split(' ')

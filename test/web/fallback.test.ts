@@ -13,6 +13,7 @@ import { finish, pmscan, startPmscan } from '../support/cli.js';
 import { duckdb } from '../support/duckdb.js';
 import { hasZeroPage, scenePages } from '../support/facts.js';
 import { available, testWhere } from '../support/needs.js';
+import { firstOutput } from '../support/output.mjs';
 import { startTarget } from '../support/target.js';
 
 const NOBODY = 65_534;
@@ -43,7 +44,7 @@ async function serve(pid: number, uid?: number) {
     env,
     ...(uid === undefined ? {} : { uid }),
   });
-  const [line] = (await once(child.stdout.setEncoding('utf8'), 'data')) as [string];
+  const line = await firstOutput(child);
   return {
     url: line.trim(),
     async [Symbol.asyncDispose]() {

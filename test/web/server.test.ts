@@ -203,6 +203,10 @@ describe('who may ask', () => {
     for (const pid of ['', '0', '-1', '1e3', '../1', '1/../2', '99999999999', '1;2']) {
       expect((await ask(port, `/${TOKEN}/stream?pid=${encodeURIComponent(pid)}`)).status).toBe(400);
     }
+  });
+
+  testWhere('fallback')('of what is there', async () => {
+    const { port } = await startServer();
     const { status, body } = await ask(port, `/${TOKEN}/stream?pid=${2 ** 22 + 5}`);
     expect([status, body.toString()]).toEqual([409, 'there is no such process\n']);
     expect((await ask(port, `/${TOKEN}/tiles?pid=1&cell=4096&t=0.0`)).status).toBe(409);

@@ -9,7 +9,7 @@ import {
   checkCompression,
   dumpCore,
 } from '../../core/index.js';
-import { ProcessError } from '../../live/index.js';
+import { freezerOf, ProcessError } from '../../live/index.js';
 import { CliError, EXIT, type ExitCode, exitCodeOf } from '../exit.js';
 import { Ending } from '../interrupt.js';
 import { parseCount, parseDuration } from '../options.js';
@@ -94,19 +94,25 @@ function checkOutput(file: string): void {
   }
 }
 
+/** Codes of errors that come of tracking, or of making a userfaultfd in the process: it has no descriptor free, say. */
+const STOP_HELPS: ReadonlySet<string> = new Set(
+  'ENOTTY ENOSYS EINVAL EBUSY EMFILE ENFILE ENOMEM EIO'.split(' '),
+);
+
 /** Where writes cannot be tracked, there is another way; it has its price. */
-function withAlternative(error: unknown): unknown {
+function withAlternative(error: unknown, pid: number): unknown {
   const problem = error instanceof ProcessError ? error.reason : undefined;
-  const cannot =
-    error instanceof PagemapError &&
-    (['ENOTTY', 'ENOSYS', 'EINVAL', 'EBUSY'].includes(error.code) ||
-      problem === 'seccomp' ||
-      problem === 'busy');
-  if (!cannot) return error;
-  const exitCode = error.code === 'EINVAL' ? EXIT.unsupported : exitCodeOf(error);
+  // A stop needs what attaching needs, but for what is run in the process.
+  const helps =
+    problem === undefined
+      ? error instanceof PagemapError && STOP_HELPS.has(error.code)
+      : problem === 'seccomp' || (problem === 'frozen' && freezerOf(`/proc/${pid}`)?.version === 2);
+  if (!helps) return error;
+  const { code, message } = error as PagemapError;
+  const exitCode = code === 'EINVAL' ? EXIT.unsupported : exitCodeOf(error);
   const hint =
     '--stop dumps it without tracking its writes: it is stopped for all of the copying, about a second a GiB';
-  return new CliError(exitCode, `${error.message}\n${hint}`, { cause: error });
+  return new CliError(exitCode, `${message}\n${hint}`, { cause: error });
 }
 
 function describe(result: CoreResult, options: CoreCommandOptions): string[] {
@@ -121,6 +127,10 @@ function describe(result: CoreResult, options: CoreCommandOptions): string[] {
     lines.push(`copied while it ran: ${rounds.map(({ pages }) => plural(pages, 'page')).join(', then ')}`);
   if (unreadablePages > 0)
     lines.push(`${plural(unreadablePages, 'page')} could not be read, and are zero in the file`);
+  if (result.mayBeTorn)
+    lines.push(
+      `it may be torn: ${result.doubts!.join(', and ')}; what a device writes does not show, and memory that it wrote to while the rest was copied may be older than the rest. --stop takes all at once`,
+    );
   if (options.maxPause !== undefined && pauseMs > options.maxPause)
     lines.push(`that is longer than the ${options.maxPause} ms of --max-pause`);
   return lines;
@@ -169,7 +179,7 @@ export async function coreCommand(target: string, options: CoreCommandOptions): 
   } catch (error) {
     if (ending.signal.aborted)
       throw new CliError(EXIT.interrupted, 'interrupted; the process runs on, and no core file was written');
-    throw options.stop ? error : withAlternative(error);
+    throw options.stop ? error : withAlternative(error, pid);
   }
   if (options.json) {
     const { stoppedPages, unreadablePages, storedBytes, ...rest } = result;

@@ -82,6 +82,14 @@ export class Watched implements AsyncDisposable {
     return this.child.pid!;
   }
 
+  /** As `error`, or that it was over before it could be looked at. */
+  explain(error: unknown): unknown {
+    const isOver = error instanceof ProcessError && ['ended', 'zombie', 'not-found'].includes(error.reason);
+    if (!isOver) return error;
+    const why = `Cannot tell what ${printable(this.#command)} wrote: it ended before tracking could begin`;
+    return new CliError(EXIT.noProcess, why, { cause: error });
+  }
+
   #failure(code: string, cause?: unknown): CliError {
     const why =
       code === 'ENOENT' ? 'there is no such command' : code === 'EACCES' ? 'it may not be run' : code;
@@ -179,7 +187,9 @@ export async function watchCommand(
   const pid = watched === undefined ? resolveTarget(target!) : await watched.started();
 
   requireProvider();
-  using tracker = await trackProcess(pid);
+  using tracker = await trackProcess(pid).catch((error: unknown) => {
+    throw watched?.explain(error) ?? error;
+  });
   if (tracker.provider === 'fallback' && !live) process.stderr.write(`pmscan: ${SOFT_DIRTY_NOTE}\n`);
   if (!live) tellBusy(tracker.skipped);
   const output = new Output();

@@ -1,0 +1,112 @@
+/** Whether a process stands still because a control group is frozen (docker pause, a Kubernetes checkpoint, systemctl freeze). */
+import { readText } from './permission.js';
+
+export interface Freezer {
+  /** Of the control groups: of version 1, nothing but a thaw gets a thread going, not even for a debugger. */
+  readonly version: 1 | 2;
+  /** The group that is frozen, as a path among the groups. */
+  readonly group: string;
+  /** Its folder. */
+  readonly folder: string;
+}
+
+interface Mount {
+  readonly root: string;
+  readonly folder: string;
+}
+
+function findMount(
+  mountinfo: string,
+  isWanted: (kind: string, options: string) => boolean,
+): Mount | undefined {
+  for (const line of mountinfo.split('\n')) {
+    const fields = line.split(' ');
+    const dash = fields.indexOf('-');
+    if (dash < 0 || !isWanted(fields[dash + 1]!, fields[dash + 3] ?? '')) continue;
+    return { root: fields[3]!, folder: fields[4]! };
+  }
+  return undefined;
+}
+
+/** A group and those around it, from the inside outward, and their folders. */
+function* groupsAround({ root, folder }: Mount, path: string): Generator<{ group: string; folder: string }> {
+  const base = root === '/' ? '' : root;
+  const isBelow = path === base || path.startsWith(`${base}/`);
+  for (let at = isBelow ? path.slice(base.length) : path; ; at = at.slice(0, at.lastIndexOf('/'))) {
+    if (at === '/') at = '';
+    yield { group: `${base}${at}` || '/', folder: `${folder}${at}` };
+    if (at === '') return;
+  }
+}
+
+/**
+ * Finds the frozen group that a process is in; undefined for none, or when it cannot be seen.
+ *
+ * @param cgroup the text of /proc/PID/cgroup
+ * @param mountinfo of /proc/self/mountinfo
+ * @param read gives the text of a file, undefined where it cannot be read
+ */
+export function findFreezer(
+  cgroup: string,
+  mountinfo: string,
+  read: (path: string) => string | undefined,
+): Freezer | undefined {
+  for (const line of cgroup.split('\n')) {
+    const [, hierarchy, controllers, path] = /^(\d+):([^:]*):(.*)$/.exec(line) ?? [];
+    if (path === undefined) continue;
+    if (hierarchy === '0') {
+      const mount = findMount(mountinfo, (kind) => kind === 'cgroup2');
+      if (mount === undefined) continue;
+      const around = [...groupsAround(mount, path)];
+      // What is asked for, not what has come about: that takes until the last of its threads stands still.
+      const found = around.find(({ folder }) => read(`${folder}/cgroup.freeze`) === '1');
+      if (found !== undefined) return { version: 2, ...found };
+      // Frozen from outside of what can be seen here.
+      const innermost = around[0]!;
+      if (/^frozen 1$/m.test(read(`${innermost.folder}/cgroup.events`) ?? ''))
+        return { version: 2, ...innermost };
+    } else if (controllers!.split(',').includes('freezer')) {
+      const mount = findMount(
+        mountinfo,
+        (kind, options) => kind === 'cgroup' && options.split(',').includes('freezer'),
+      );
+      if (mount === undefined) continue;
+      const around = [...groupsAround(mount, path)];
+      const state = read(`${around[0]!.folder}/freezer.state`);
+      if (state === undefined || state === 'THAWED') continue;
+      const found = around.find(({ folder }) => read(`${folder}/freezer.self_freezing`) === '1');
+      return { version: 1, ...(found ?? around[0]!) };
+    }
+  }
+  return undefined;
+}
+
+/** The same for the process of which `folder`, a path, is the /proc folder. */
+export function freezerOf(folder: string): Freezer | undefined {
+  const cgroup = readText(`${folder}/cgroup`);
+  const mountinfo = readText('/proc/self/mountinfo');
+  return cgroup === undefined || mountinfo === undefined
+    ? undefined
+    : findFreezer(cgroup, mountinfo, readText);
+}
+
+/** A sentence about it, with what to do. */
+export function explainFreezer({ version, group, folder }: Freezer): string {
+  const thaw = version === 2 ? `echo 0 > ${folder}/cgroup.freeze` : `echo THAWED > ${folder}/freezer.state`;
+  return `it is frozen, with the control group ${group} (docker pause, a checkpoint, systemctl freeze): thaw that first (${thaw})`;
+}
+
+/** The thread's system call and state: what it waits for when it does not stop. */
+export function explainWaiting(folder: string, tid: number): string {
+  const freezer = freezerOf(folder);
+  if (freezer !== undefined) return explainFreezer(freezer);
+  const state = /^State:\s+(\S)/m.exec(readText(`${folder}/task/${tid}/status`) ?? '')?.[1];
+  const call = Number.parseInt(readText(`${folder}/task/${tid}/syscall`) ?? '', 10);
+  if (call === VFORK || call === CLONE || call === CLONE3)
+    return 'it waits for a child that it made by vfork, until that has begun its own program or ended; nothing was changed, try again then';
+  if (state === 'D') return 'it waits for a disk, or a network file system; nothing was changed, try again';
+  return 'it may wait for a disk, or get no time on a processor; nothing was changed, try again';
+}
+
+/** Of x86-64. */
+const [CLONE, VFORK, CLONE3] = [56, 58, 435];

@@ -1,0 +1,1 @@
+export function installNode(wanted: string): { bin: string; version: string };
