@@ -1,5 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
@@ -40,6 +42,13 @@ const MOST_KEPT = 1 << 16;
 const PATIENCE_MS = 5000;
 
 const TRACEABLE = fileURLToPath(new URL('../traceable.js', import.meta.url));
+
+/** Whether a command is a file, by its path or in one of PATH's folders that may be looked into. */
+function isFound(command: string): boolean {
+  if (command.includes('/')) return true;
+  const folders = (process.env['PATH'] ?? '').split(delimiter);
+  return folders.some((folder) => existsSync(join(folder, command)));
+}
 
 /** A command that is run to be watched. */
 export class Watched implements AsyncDisposable {
@@ -91,8 +100,10 @@ export class Watched implements AsyncDisposable {
   }
 
   #failure(code: string, cause?: unknown): CliError {
-    const why =
-      code === 'ENOENT' ? 'there is no such command' : code === 'EACCES' ? 'it may not be run' : code;
+    // A folder in PATH that may not be looked into gives EACCES, too.
+    const isThere = code === 'EACCES' && isFound(this.#command);
+    const isMissing = code === 'ENOENT' || (code === 'EACCES' && !isThere);
+    const why = isMissing ? 'there is no such command' : isThere ? 'it may not be run' : code;
     return new CliError(EXIT.failed, `Cannot run ${printable(this.#command)}: ${why}`, { cause });
   }
 
