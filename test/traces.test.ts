@@ -1,7 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { formatMismatch, profileFor, runScenarios } from '../src/scenario/index.js';
+import { formatMismatch, runScenarios } from '../src/scenario/index.js';
+import { profileFor } from '../src/sim/index.js';
 
 const root = join(import.meta.dirname, 'traces');
 

@@ -53,7 +53,7 @@ import {
 } from './notes.js';
 import { reservation } from './order.js';
 import { PageSet } from './page-set.js';
-import { type Planned, readPlan, updatePlan } from './plan.js';
+import { type Planned, readFilter, readPlan, updatePlan } from './plan.js';
 import { Presence, type RunVisitor } from './presence.js';
 import { holesAreWritten } from './probe.js';
 import { RangeSet, union, visitUnion } from './range-set.js';
@@ -202,9 +202,7 @@ interface Beginning {
 }
 
 function begin(handle: ProcessHandle, options: CoreOptions): Beginning {
-  const ownFilter = () =>
-    Number.parseInt(new TextDecoder().decode(handle.read('coredump_filter')).trim(), 16);
-  const filter = options.filter ?? ownFilter();
+  const filter = options.filter ?? readFilter(handle);
   // So that it is known when it is asked for.
   if (!options.stop) holesAreWritten();
   return { facts: takeFacts(handle), filter, plan: readPlan(handle, filter) };
@@ -679,7 +677,10 @@ class Dump implements Disposable {
     const buffer = new RegionBuffer(8192);
     const plan = updatePlan(this.#pagemap.mappings(), this.#plan, this.#filter);
     this.#pagemap.checkAlive();
-    const threads = stopped === undefined ? [] : takeThreads(stopped, this.#arch, makeScratch(this.#arch));
+    const threads =
+      stopped === undefined
+        ? []
+        : takeThreads(stopped, this.#arch, makeScratch(this.#arch), this.#facts.isElsewhere);
     const parts = this.#tracker?.tracked(plan.map(({ mapping }) => mapping)) ?? [];
 
     const checked: Suspect[] = [];

@@ -1,7 +1,8 @@
 /** The notes of a core file: what the process was, and its threads' registers. */
+import { readFileSync } from 'node:fs';
 import { encodeNote, NT_AUXV, NT_FILE, NT_PRPSINFO, NT_PRSTATUS, NT_SIGINFO } from '../elf/index.js';
 import type { ProcessHandle, StoppedProcess } from '../live/index.js';
-import { type Mapping, nameBytes, parseStatus } from '../proc/index.js';
+import { type Mapping, nameBytes, type ProcessStatus, parseStatus } from '../proc/index.js';
 import { x64 } from './arch-x64.js';
 import type { CoreArchitecture } from './architecture.js';
 
@@ -15,6 +16,8 @@ export function coreArchitecture(): CoreArchitecture | undefined {
 /** A stopped thread's registers. */
 export interface ThreadState {
   readonly tid: number;
+  /** Of a thread in another PID namespace than this process. */
+  readonly ids: OwnIds | undefined;
   readonly signalMask: bigint;
   readonly registers: Uint8Array;
   /** In the order of the architecture's `registerSets`; undefined for one that this machine lacks. */
@@ -26,11 +29,16 @@ export function makeScratch(arch: CoreArchitecture): Uint8Array<ArrayBuffer> {
   return new Uint8Array(new ArrayBuffer(Math.max(...arch.registerSets.map(({ mostBytes }) => mostBytes))));
 }
 
-/** Takes the registers of all threads, the main one first. */
+/**
+ * Takes the registers of all threads, the main one first.
+ *
+ * @param isElsewhere the process is in another PID namespace, so that its threads have other numbers, too
+ */
 export function takeThreads(
   stopped: StoppedProcess,
   arch: CoreArchitecture,
   scratch: Uint8Array<ArrayBuffer>,
+  isElsewhere: boolean,
 ): ThreadState[] {
   const main = stopped.tids.includes(stopped.pid) ? [stopped.pid] : [];
   const tids = [...main, ...stopped.tids.filter((tid) => tid !== stopped.pid)];
@@ -42,6 +50,7 @@ export function takeThreads(
     const registers = take(NT_PRSTATUS, arch.registersBytes);
     return {
       tid,
+      ids: isElsewhere ? ownIds(stopped.handle, tid) : undefined,
       signalMask: stopped.signalMask(tid),
       registers: registers ?? new Uint8Array(arch.registersBytes),
       sets: arch.registerSets.map(({ type, mostBytes }) => take(type, mostBytes)),
@@ -67,16 +76,58 @@ function putTime(view: DataView, at: number, ticks: number): void {
   view.setBigInt64(at + 8, BigInt((ticks % TICKS_PER_SECOND) * (1e6 / TICKS_PER_SECOND)), true);
 }
 
+/** Numbers in the innermost PID namespace that a thread is in, as it knows them itself. */
+interface OwnIds {
+  readonly pid: number;
+  readonly ppid: number;
+  readonly pgid: number;
+  readonly sid: number;
+}
+
+/** 0 for a parent outside of the namespace, as for the process itself. */
+function parentId({ ppid, nspid }: ProcessStatus): number {
+  if (nspid.length < 2) return ppid;
+  try {
+    const parent = parseStatus(readFileSync(`/proc/${ppid}/status`)).nspid;
+    return parent.length === nspid.length ? parent.at(-1)! : 0;
+  } catch {
+    return 0;
+  }
+}
+
+/** As the kernel does in its own core files: debuggers look for threads by the numbers that stand in their memory. */
+function ownIds(handle: ProcessHandle, tid: number): OwnIds {
+  try {
+    const status = parseStatus(handle.read(`task/${tid}/status`));
+    const { nspid, nspgid, nssid } = status;
+    return {
+      pid: nspid.at(-1) ?? tid,
+      ppid: parentId(status),
+      pgid: nspgid.at(-1) ?? 0,
+      sid: nssid.at(-1) ?? 0,
+    };
+  } catch {
+    // It has ended since.
+    return { pid: tid, ppid: 0, pgid: 0, sid: 0 };
+  }
+}
+
 function encodeStatus(handle: ProcessHandle, arch: CoreArchitecture, thread: ThreadState): Uint8Array {
   const bytes = new Uint8Array(arch.statusBytes);
   const view = new DataView(bytes.buffer);
   const fields = statFields(handle, `task/${thread.tid}/stat`);
   const field = (number: number) => Number(fields?.[number - 3] ?? 0);
   view.setBigUint64(24, thread.signalMask, true);
-  view.setInt32(32, thread.tid, true);
-  view.setInt32(36, field(4), true);
-  view.setInt32(40, field(5), true);
-  view.setInt32(44, field(6), true);
+  const { pid, ppid, pgid, sid } = thread.ids ?? {
+    pid: thread.tid,
+    ppid: field(4),
+    pgid: field(5),
+    sid: field(6),
+  };
+  view.setInt32(32, pid, true);
+  view.setInt32(36, ppid, true);
+  view.setInt32(40, pgid, true);
+  view.setInt32(44, sid, true);
   for (let time = 0; time < 4; time++) putTime(view, 48 + time * 16, field(14 + time));
   bytes.set(thread.registers.subarray(0, arch.registersBytes), arch.statusRegistersAt);
   const hasFloatingPoint = arch.registerSets.some(
@@ -94,10 +145,12 @@ export interface ProcessFacts {
   /** `struct elf_prpsinfo`. */
   readonly info: Uint8Array;
   readonly auxv: Uint8Array;
+  /** It is in another PID namespace than this process. */
+  readonly isElsewhere: boolean;
 }
 
 export function takeFacts(handle: ProcessHandle): ProcessFacts {
-  const status = parseStatus(handle.read('status'));
+  const status = parseStatus(handle.read(`task/${handle.thread}/status`));
   const fields = statFields(handle, 'stat') ?? [];
   const field = (number: number) => Number(fields[number - 3] ?? 0);
   const info = new Uint8Array(136);
@@ -110,17 +163,18 @@ export function takeFacts(handle: ProcessHandle): ProcessFacts {
   view.setBigUint64(8, BigInt(field(9)), true);
   view.setUint32(16, status.uids[0], true);
   view.setUint32(20, status.gids[0], true);
-  view.setInt32(24, handle.pid, true);
-  view.setInt32(28, field(4), true);
-  view.setInt32(32, field(5), true);
-  view.setInt32(36, field(6), true);
+  const { ppid, pgid, sid } = ownIds(handle, handle.thread);
+  view.setInt32(24, parseStatus(handle.read('status')).nspid.at(-1) ?? handle.pid, true);
+  view.setInt32(28, ppid, true);
+  view.setInt32(32, pgid, true);
+  view.setInt32(36, sid, true);
   info.set(nameBytes(status.name).subarray(0, 15), 40);
   // The arguments with spaces between them; the last byte stays 0.
   const commandLine = handle.read('cmdline').slice(0, 79);
   let end = commandLine.length;
   while (end > 0 && commandLine[end - 1] === 0) end--;
   for (let at = 0; at < end; at++) info[56 + at] = commandLine[at] === 0 ? 0x20 : commandLine[at]!;
-  return { info, auxv: handle.read('auxv') };
+  return { info, auxv: handle.read('auxv'), isElsewhere: status.nspid.length > 1 };
 }
 
 const PAGE = 4096n;

@@ -1,4 +1,5 @@
 /** Which mappings there are, and what is to become of each. */
+import { readFileSync } from 'node:fs';
 import type { ProcessHandle } from '../live/index.js';
 import { type Mapping, parseSmaps } from '../proc/index.js';
 import { type MappingTraits, NO_TRAITS, type Share, shareOf, traitsOf } from './filter.js';
@@ -13,6 +14,22 @@ export interface Planned {
 
 /** Behind the last address of user space; `[vsyscall]` lies above. */
 const HIGHEST_ADDRESS = 2 ** 56;
+
+/** What the kernel takes where nothing was said: man core(5). */
+const DEFAULT_FILTER = 0x33;
+
+/** The process's own filter. */
+export function readFilter(handle: ProcessHandle): number {
+  const { pid, thread } = handle;
+  const parse = (bytes: Uint8Array) => Number.parseInt(new TextDecoder().decode(bytes), 16);
+  if (thread === pid) return parse(handle.read('coredump_filter'));
+  // Only processes have the file, and it tells nothing once the main thread has ended; by its number, any thread has.
+  try {
+    return parse(readFileSync(`/proc/${thread}/coredump_filter`)) || DEFAULT_FILTER;
+  } catch {
+    return DEFAULT_FILTER;
+  }
+}
 
 /** Reads all that can be known. Takes the kernel a look at every page table: not for while the process is stopped. */
 export function readPlan(handle: ProcessHandle, filter: number): Planned[] {

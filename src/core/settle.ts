@@ -6,6 +6,7 @@ import {
   countPins,
   mountKinds,
   openDescriptors,
+  ProcessError,
   type ProcessHandle,
   type ProcessStopper,
   pause,
@@ -139,7 +140,15 @@ export class Settling {
       // A request that was made meanwhile has pinned its pages meanwhile: they will be reported.
       return true;
     }
-    return io.counted && this.#waitForPins();
+    if (!io.counted) return false;
+    try {
+      return this.#waitForPins();
+    } catch (error) {
+      // A thread waits for a disk, longer than others are to be kept waiting.
+      const isBusy = error instanceof ProcessError && error.reason === 'busy';
+      if (!isBusy || !(await this.#stopper.letGo(this.#check))) throw error;
+      return false;
+    }
   }
 
   /** Stops it, so that it makes no more requests, until no page of anybody's is pinned but for good. */

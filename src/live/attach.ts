@@ -59,11 +59,12 @@ export function checkTarget(handle: ProcessHandle, arch: TracedArchitecture | un
     return;
   }
   if (pid === process.pid) refuse('self', "this process's own memory is tracked by trackMemory");
-  const status = parseStatus(handle.read('status'));
+  const main = parseStatus(handle.read('status'));
+  const status = main.tgid === pid ? parseStatus(handle.read(`task/${handle.thread}/status`)) : main;
   if (status.state === 'Z' || status.state === 'X') {
     refuse('zombie', 'it has exited and only waits for its parent to take note');
   }
-  if (status.tgid !== status.pid) refuse('not-found', `${pid} is a thread of process ${status.tgid}`);
+  if (main.tgid !== pid) refuse('not-found', `${pid} is a thread of process ${status.tgid}`);
   // Throws for kernel threads, and for those that may not be looked into.
   handle.read('maps');
   if (status.tracerPid !== 0) {
@@ -160,6 +161,9 @@ function problem(handle: ProcessHandle, reply: AttachReply & { ok: false }): Err
   }
 }
 
+/** For pidfd_open: of a thread; Linux 6.9. */
+const PIDFD_THREAD = 0o200;
+
 /** Milliseconds to wait for the target to stop. */
 const DEFAULT_PATIENCE_MS = 1000;
 
@@ -212,7 +216,9 @@ export class Attacher implements AsyncDisposable {
     const folder = openSync(handle.path('.'), constants.O_RDONLY | constants.O_DIRECTORY);
     let pidfd = -1;
     try {
-      pidfd = syscall(numbers.pidfd_open, handle.pid, 0, 0, 0, 0, 0);
+      // A main thread that has ended has no descriptors left to take: those of another one are the same.
+      const { thread } = handle;
+      pidfd = syscall(numbers.pidfd_open, thread, thread === handle.pid ? 0 : PIDFD_THREAD, 0, 0, 0, 0);
       if (pidfd < 0) {
         const error = lastError(`attach to process ${handle.pid}`, 'pidfd_open', { pid: handle.pid });
         if (error.code !== 'ESRCH') throw error;

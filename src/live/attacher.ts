@@ -63,14 +63,23 @@ function text(path: string): string | undefined {
   }
 }
 
+/** The folder of a thread that is alive: one that has ended shows no memory. */
+function livingFolder(): string {
+  const isAlive = (tid: string) => !/^State:\s+[ZX]/m.test(text(`task/${tid}/status`) ?? 'State: X');
+  const tid = readdirSync(`${FOLDER}/task`).find(isAlive);
+  if (tid === undefined) throw new TraceeGone();
+  return `${FOLDER}/task/${tid}`;
+}
+
 /** The address of a system call instruction: in the vDSO, else in any code that is mapped from a file. */
 function findInstruction(arch: TracedArchitecture): number {
-  const mappings = parseMaps(readFileSync(`${FOLDER}/maps`));
+  const folder = livingFolder();
+  const mappings = parseMaps(readFileSync(`${folder}/maps`));
   const code = mappings.filter(
     ({ perms, name }) => perms.includes('x') && (name === '[vdso]' || name[0] === '/'),
   );
   code.sort((a, b) => Number(b.name === '[vdso]') - Number(a.name === '[vdso]'));
-  const memory = openSync(`${FOLDER}/mem`, constants.O_RDONLY);
+  const memory = openSync(`${folder}/mem`, constants.O_RDONLY);
   try {
     for (const { start, end } of code) {
       try {

@@ -12,22 +12,11 @@ export interface OpenDescriptor {
 
 /** The folder of a thread that is alive: one that has ended shows no descriptors. */
 function folderOf(handle: ProcessHandle): { folder: string; numbers: string[] } | undefined {
-  for (const tid of [handle.pid, ...listThreads(handle)]) {
-    const folder = handle.path(`task/${tid}`);
-    try {
-      return { folder, numbers: readdirSync(`${folder}/fd`) };
-    } catch {
-      // Ended, or not for us to see.
-    }
-  }
-  return undefined;
-}
-
-function listThreads(handle: ProcessHandle): number[] {
+  const folder = handle.path(`task/${handle.thread}`);
   try {
-    return readdirSync(handle.path('task')).map(Number);
+    return { folder, numbers: readdirSync(`${folder}/fd`) };
   } catch {
-    return [];
+    return undefined;
   }
 }
 
@@ -56,7 +45,7 @@ export function openDescriptors(
 /** The kinds of file systems that a process sees, by the numbers of their mounts; empty when it cannot be read. */
 export function mountKinds(handle: ProcessHandle): ReadonlyMap<number, string> {
   try {
-    return parseMountKinds(handle.read('mountinfo'));
+    return parseMountKinds(handle.read(`task/${handle.thread}/mountinfo`));
   } catch {
     return new Map();
   }

@@ -19,7 +19,8 @@ export type Ranges = readonly number[];
 /** A process's memory, to be read. */
 export class ProcessMemory implements Disposable {
   readonly #libc: Libc = libc();
-  readonly #pid: number;
+  readonly #handle: ProcessHandle;
+  #thread: number;
   readonly #fd: number;
   readonly #local = new Uint32Array(new ArrayBuffer(16));
   readonly #localAddress = this.#libc.address(this.#local.buffer);
@@ -29,7 +30,8 @@ export class ProcessMemory implements Disposable {
 
   /** @throws ProcessError 'not-permitted' */
   constructor(handle: ProcessHandle) {
-    this.#pid = handle.pid;
+    this.#handle = handle;
+    this.#thread = handle.thread;
     this.#fd = handle.open('mem');
   }
 
@@ -66,7 +68,7 @@ export class ProcessMemory implements Disposable {
       storeU64(this.#local, 2, wanted);
       let got: number = syscall(
         numbers.process_vm_readv,
-        this.#pid,
+        this.#thread,
         this.#localAddress,
         1,
         this.#remoteAddress,
@@ -74,6 +76,10 @@ export class ProcessMemory implements Disposable {
         0,
       );
       if (got < PAGE_SIZE) {
+        // The thread has ended by which it was read: the next one.
+        const before = this.#thread;
+        this.#thread = this.#handle.thread;
+        if (this.#thread !== before) continue;
         // Memory that its process itself may not read: this way is not open to us, the file is.
         const page = ranges[index]! + done;
         got = this.#readFile(page, into, filled, Math.min(ranges[index + 1]! - page, MOST_BY_FILE));
@@ -121,7 +127,11 @@ export class ProcessMemory implements Disposable {
  */
 export function openMappedFile(handle: ProcessHandle, mapping: Mapping): number | undefined {
   const range = `${mapping.start.toString(16)}-${mapping.end.toString(16)}`;
-  for (const path of [handle.path(`map_files/${range}`), handle.path(`root${mapping.name}`)]) {
+  const { thread } = handle;
+  const paths = [handle.path(`map_files/${range}`), handle.path(`task/${thread}/root${mapping.name}`)];
+  // Only processes have the folder; by its number, any thread has. What it leads to is looked at below.
+  if (thread !== handle.pid) paths[0] = `/proc/${thread}/map_files/${range}`;
+  for (const path of paths) {
     try {
       // Not to be kept waiting by what is no plain file.
       const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);

@@ -112,6 +112,12 @@ export class ProcessHandle implements Disposable {
     }
   }
 
+  /** A thread by which its memory can be reached: the main one, or another once that has ended. */
+  get thread(): number {
+    this.changeThread();
+    return this.#thread ?? this.pid;
+  }
+
   /** Path of a file in the process's /proc folder, valid while this handle is open. */
   path(file: string): string {
     // A closed descriptor's number may be anybody's by now.
@@ -356,13 +362,19 @@ export function findProcesses(name: string): ProcessMatch[] {
     const pid = Number(entry);
     if (pid === process.pid) continue;
     try {
-      const commandLine = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-      // Kernel threads and zombies have no command line.
-      if (commandLine.length < 2) continue;
+      let folder = `/proc/${pid}`;
+      let commandLine = readFileSync(`${folder}/cmdline`, 'utf8').split('\0');
+      if (commandLine.length < 2) {
+        // Kernel threads and zombies have no command line; with other threads at work, those have it.
+        using handle = new ProcessHandle(pid);
+        if (handle.thread === pid) continue;
+        folder = `${folder}/task/${handle.thread}`;
+        commandLine = readFileSync(`${folder}/cmdline`, 'utf8').split('\0');
+      }
       const comm = readFileSync(`/proc/${pid}/comm`, 'utf8').replace(/\n$/, '');
       let program: string | undefined;
       try {
-        program = baseName(readlinkSync(`/proc/${pid}/exe`).replace(/ \(deleted\)$/, ''));
+        program = baseName(readlinkSync(`${folder}/exe`).replace(/ \(deleted\)$/, ''));
       } catch {
         // Another user's process: its program file is not ours to see, its name is.
       }

@@ -119,6 +119,8 @@ describe('parseStatus', () => {
       capEff: 0x1fffeffffffn,
       threads: 3,
       nspid: [6274, 13],
+      nspgid: [],
+      nssid: [],
     });
   });
 

@@ -51,6 +51,10 @@ export interface ProcessStatus {
   threads: number;
   /** The thread's number in each PID namespace from the reader's inward; empty in kernels without namespaces. */
   nspid: number[];
+  /** The same of its process group. */
+  nspgid: number[];
+  /** The same of its session. */
+  nssid: number[];
 }
 
 interface Line {
@@ -216,6 +220,8 @@ export function parseStatus(bytes: Uint8Array): ProcessStatus {
     capEff: fields.hex('CapEff'),
     threads: fields.number('Threads'),
     nspid: fields.numbers('NSpid'),
+    nspgid: fields.numbers('NSpgid'),
+    nssid: fields.numbers('NSsid'),
   };
 }
 

@@ -1,4 +1,4 @@
-import type { KernelProfile, KernelProfileName } from '../sim/index.js';
+import { type KernelProfile, type KernelProfileName, profileFor } from '../sim/index.js';
 import type { ScenarioBackend } from './backend.js';
 import { type Answer, type Op, parseScenarios, type Scenario } from './format.js';
 import { SimulatorBackend } from './simulator.js';
@@ -41,29 +41,6 @@ export interface RunOptions {
   readonly check?: boolean;
   /** What to call the file in messages. */
   readonly source?: string;
-}
-
-/** From which release on kernels answer as the named one does, newest first. Linux 7.1 went back to what 6.18 did. */
-const ANSWERS_SINCE: readonly (readonly [major: number, minor: number, profile: KernelProfileName])[] = [
-  [7, 3, '7.3'],
-  [7, 1, '6.18'],
-  [6, 19, '7.0'],
-  [6, 13, '6.18'],
-  [6, 12, '6.12'],
-  [0, 0, '6.7'],
-];
-
-/**
- * The profile for a kernel by its release: that of the measured one before it (`6.12.117` gives 6.12, `7.2` gives 6.18, what is
- * newer than all gives the newest); 6.18 where no release is given.
- */
-export function profileFor(kernel: string | undefined): KernelProfileName {
-  const release = /^(\d+)\.(\d+)/
-    .exec(kernel ?? '6.18')
-    ?.slice(1)
-    .map(Number) ?? [6, 18];
-  const [major = 0, minor = 0] = release;
-  return ANSWERS_SINCE.find(([from, since]) => major > from || (major === from && minor >= since))![2];
 }
 
 /**

@@ -1,3 +1,9 @@
 export * from './address-space.js';
 export { MemoryFile } from './memory.js';
-export { KERNEL_PROFILES, type KernelProfile, type KernelProfileName, kernelProfile } from './profiles.js';
+export {
+  KERNEL_PROFILES,
+  type KernelProfile,
+  type KernelProfileName,
+  kernelProfile,
+  profileFor,
+} from './profiles.js';

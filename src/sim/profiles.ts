@@ -140,3 +140,31 @@ export type KernelProfileName = keyof typeof KERNEL_PROFILES;
 export function kernelProfile(profile: KernelProfileName | KernelProfile): KernelProfile {
   return typeof profile === 'string' ? KERNEL_PROFILES[profile] : profile;
 }
+
+/** From which release on kernels answer as the named profile, newest first. Linux 7.1 went back to what 6.18 did. */
+const ANSWERS_SINCE: readonly (readonly [major: number, minor: number, profile: KernelProfileName])[] = [
+  [7, 3, '7.3'],
+  [7, 1, '6.18'],
+  [6, 19, '7.0'],
+  [6, 13, '6.18'],
+  [6, 12, '6.12'],
+  [0, 0, '6.7'],
+];
+
+/**
+ * The profile of a kernel by its release: `6.12.117` gives 6.12, `7.2` gives 6.18, and a release newer than all gives the newest. A
+ * release tells little: where the kernel is at hand, measure it (`measureProfile` of pagemap-scan/scenario).
+ *
+ * @param release as `uname -r` prints it; 6.18 where it is not given
+ * @example
+ * ```ts
+ * import { profileFor } from 'pagemap-scan/sim';
+ * console.assert(profileFor('6.12.117+deb12-cloud-amd64') === '6.12');
+ * ```
+ */
+export function profileFor(release = '6.18'): KernelProfileName {
+  const [, major, minor] = /^(\d+)\.(\d+)/.exec(release) ?? [undefined, '6', '18'];
+  const isSince = (from: number, since: number) =>
+    Number(major) > from || (Number(major) === from && Number(minor) >= since);
+  return ANSWERS_SINCE.find(([from, since]) => isSince(from, since))![2];
+}

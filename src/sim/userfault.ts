@@ -49,15 +49,14 @@ export function register(mm: Mm, uffd: Userfault, start: number, end: number, bi
   if (mode === undefined) return EINVAL;
   const found = mm.overlapping(start, end);
   if (found.length === 0 || end <= start) return EINVAL;
+  if (found[0]!.hugetlb && start % ENTRIES !== 0) return EINVAL;
   for (const vma of found) {
-    // One kind of protection cannot be turned into the other.
-    if (vma.uffd !== null && vma.uffdMode !== mode) return EBUSY;
     // To what nobody may access, access cannot be taken away.
     if (mode === 'rwp' && vma.prot === 0) return EINVAL;
     if (vma.hugetlb && end < vma.end && end % ENTRIES !== 0) return EINVAL;
-    if (vma.uffd !== null && vma.uffd !== uffd) return EBUSY;
+    // One kind of protection cannot be turned into the other.
+    if (vma.uffd !== null && (vma.uffd !== uffd || vma.uffdMode !== mode)) return EBUSY;
   }
-  if (found[0]!.hugetlb && start % ENTRIES !== 0) return EINVAL;
   for (const vma of found) {
     const current = mm.find(Math.max(start, vma.start))!;
     if (current.uffd === uffd) continue;

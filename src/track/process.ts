@@ -504,9 +504,20 @@ export async function trackProcess(pid: number, options: AttachOptions = {}): Pr
     : trackBySoftDirty(pid, options);
 }
 
+/** The pages of a process, by one provider. */
+function openBy<P extends LivePagemap>(pid: number, Provider: new (handle: ProcessHandle) => P): P {
+  const handle = new ProcessHandle(pid);
+  try {
+    return new Provider(handle);
+  } catch (error) {
+    handle[Symbol.dispose]();
+    throw error;
+  }
+}
+
 /** As {@link trackProcess}, by soft-dirty bits. */
 export function trackBySoftDirty(pid: number, options: AttachOptions = {}): SoftDirtyTracker {
-  const pagemap = new FallbackPagemap(new ProcessHandle(pid));
+  const pagemap = openBy(pid, FallbackPagemap);
   try {
     return new SoftDirtyTracker(pagemap, options);
   } catch (error) {
@@ -520,7 +531,7 @@ export async function trackByProtection(
   pid: number,
   options: AttachOptions = {},
 ): Promise<WriteProtectTracker> {
-  const pagemap = new IoctlPagemap(new ProcessHandle(pid));
+  const pagemap = openBy(pid, IoctlPagemap);
   try {
     const { fd, stopMs } = await attachUserfaultfd(pagemap.process, options);
     let faults: Userfaultfd;

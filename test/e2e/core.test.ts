@@ -3,6 +3,7 @@ import { execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   closeSync,
+  copyFileSync,
   createWriteStream,
   existsSync,
   fstatSync,
@@ -366,6 +367,82 @@ describe('exact', () => {
   });
 
   asRoot('and if all is copied while it is stopped', () => compareAll({ stop: true }));
+});
+
+describe('a process whose main thread has ended, while another works on', () => {
+  const name = `alone-${process.pid}`.slice(0, 15);
+  const start = async () => {
+    const program = join(folder, name);
+    copyFileSync(nativeProgram('leaderless', ['-pthread']), program);
+    const child = spawn(program, { stdio: ['pipe', 'pipe', 'inherit'] });
+    await once(child.stdout, 'data');
+    while (!/^State:\s+Z/m.test(readFileSync(`/proc/${child.pid}/status`, 'utf8'))) await sleep(1);
+    return child;
+  };
+
+  withGdb.each([false, true])('its core file shows what it does; --stop: %s', async (stop) => {
+    const child = await start();
+    try {
+      const { threads } = await dumpCore(child.pid!, { file, stop });
+      expect(threads).toBe(1);
+      expect(await gdb([join(folder, name), file], 'bt')).toMatch(/ work [\s\S]* start_thread /);
+    } finally {
+      child.stdin.end();
+      await once(child, 'close');
+    }
+  });
+
+  live.each([['core', '-o', file], ['watch', '--duration', '200ms'], ['maps'], ['scan', '--max-pages', '3']])(
+    '%s finds it, by its number and by its name',
+    async (command, ...more) => {
+      const child = await start();
+      try {
+        for (const target of [child.pid!, name]) {
+          const { code, stderr } = await pmscan([command, target, ...more]);
+          expect(code, stderr).toBe(0);
+        }
+      } finally {
+        child.stdin.end();
+        await once(child, 'close');
+      }
+    },
+  );
+});
+
+describe('a process in another PID namespace', () => {
+  const inNamespace = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler', 'gdb', 'root');
+
+  inNamespace('its core file has the numbers that its threads know themselves by', async () => {
+    const program = nativeProgram('harmless', ['-pthread']);
+    const starter = spawn('unshare', ['--pid', '--fork', '--kill-child', program, 'nanosleep', '3'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    try {
+      await once(starter.stdout, 'data');
+      const children = readFileSync(`/proc/${starter.pid}/task/${starter.pid}/children`, 'utf8');
+      const pid = Number(children.trim());
+      await dumpCore(pid, { file });
+      const own = readdirSync(`/proc/${pid}/task`).map((tid) => {
+        const status = readFileSync(`/proc/${pid}/task/${tid}/status`, 'utf8');
+        return Number(/^NSpid:.*\s(\d+)$/m.exec(status)![1]);
+      });
+      expect(Math.max(...own)).toBeLessThan(100);
+      const core = new CoreReader(file);
+      const notes = core.notes();
+      const ids = notes.filter(({ type }) => type === 1).map(({ content }) => content.readInt32LE(32));
+      expect(ids).toEqual(own);
+      expect(notes.find(({ type }) => type === 3)!.content.readInt32LE(24)).toBe(1);
+      // Its parent is outside.
+      expect(notes.find(({ type }) => type === 1)!.content.readInt32LE(36)).toBe(0);
+      core.close();
+      // By libthread_db, which looks for them in memory, too: with other numbers, each would be listed twice.
+      const shown = await gdb([program, file], 'info threads');
+      expect(shown.match(/^[ *] +\d+ +Thread /gm)?.length).toBe(own.length);
+    } finally {
+      starter.stdin.end('q');
+      await once(starter, 'close');
+    }
+  });
 });
 
 // --- Debuggers ----------------------------------------------------------------------------------------------------

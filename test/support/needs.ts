@@ -9,6 +9,7 @@ import { type TestAPI, test } from 'vitest';
 import { type Capability, probeCapabilities } from '../../src/live/index.js';
 import { inUserNamespace } from '../../src/live/permission.js';
 import { hasChromium } from './browser.js';
+import { FreezableGroup } from './freezer.js';
 import { hasCompiler } from './native.js';
 
 const capabilities: readonly Capability[] = process.platform === 'linux' ? await probeCapabilities() : [];
@@ -46,6 +47,7 @@ const EXTRA: Readonly<Record<string, () => string | undefined>> = {
     // There, root may have no other users to act for, and others' processes are not its own.
     return inUserNamespace() ? 'it needs root outside of user namespaces' : undefined;
   },
+  freezer: () => FreezableGroup.missing(),
   'kernel-threads': () =>
     readText('/proc/2/comm') === 'kthreadd' ? undefined : 'no kernel threads are to be seen here',
 };

@@ -62,6 +62,7 @@ const newestFirst = (a, b) => b.localeCompare(a, 'en', { numeric: true });
 class Suite {
   #folder;
   #options;
+  #packages;
 
   constructor(name) {
     this.#folder = join(cacheFolder(), 'apt', name);
@@ -90,39 +91,48 @@ class Suite {
       ...Object.entries(settings).flatMap(([name, value]) => ['-o', `${name}=${value}`]),
     ];
     run('apt-get', [...this.#options, 'update']);
+    this.#packages = this.#depends();
   }
 
-  /** The names of its kernel packages that match, the newest first. */
-  names(pattern) {
-    return run('apt-cache', [...this.#options, 'pkgnames', 'linux-image-'])
+  /** Its packages of kernels for clouds: name → the names of what they depend on. */
+  #depends() {
+    // A name that another package mentions is listed like one that is there, and then not shown.
+    const names = run('apt-cache', [...this.#options, 'pkgnames', 'linux-'])
       .split('\n')
-      .filter((name) => pattern.test(name))
-      .sort(newestFirst);
+      .filter((name) => /^linux-(image|binary|modules)-.*cloud-amd64$/.test(name));
+    if (names.length === 0) return new Map();
+    const text = run('apt-cache', [...this.#options, 'show', '--no-all-versions', ...names], {
+      maxBuffer: 2 ** 26,
+    });
+    return new Map(
+      text.split(/\n\n+/).flatMap((entry) => {
+        const name = /^Package: (.*)$/m.exec(entry)?.[1];
+        const depends = /^Depends: (.*)$/m.exec(entry)?.[1].split(', ') ?? [];
+        return name === undefined ? [] : [[name, depends.map((each) => each.split(' ')[0])]];
+      }),
+    );
   }
 
-  /** What a package depends on, by name; undefined when the suite does not have it (it may be named by another). */
-  #depends(name) {
-    const text = run('apt-cache', [...this.#options, 'show', '--no-all-versions', name]);
-    if (!text.startsWith('Package: ')) return undefined;
-    const line = /^Depends: (.*)$/m.exec(text)?.[1] ?? '';
-    return line.split(', ').map((each) => each.split(' ')[0]);
+  /** The names of its images that match, the newest first. */
+  images(pattern) {
+    return [...this.#packages.keys()].filter((name) => pattern.test(name)).sort(newestFirst);
   }
 
   /** The image that a meta-package stands for at the moment. */
   image(name) {
-    return this.#depends(name)?.find((each) => each.startsWith('linux-image-'));
+    return this.#packages.get(name)?.find((each) => each.startsWith('linux-image-'));
   }
 
   /** The packages that make up the kernel of an image package; undefined when the suite does not have them all. */
   parts(image) {
-    const depends = this.#depends(image);
+    const depends = this.#packages.get(image);
     if (depends === undefined) return undefined;
     const release = image.slice('linux-image-'.length);
     // Since 6.19 the image is a meta-package of these.
     const others = ['linux-binary-', 'linux-modules-']
       .map((kind) => kind + release)
       .filter((each) => depends.includes(each));
-    return others.every((each) => this.#depends(each)) ? [image, ...others] : undefined;
+    return others.every((each) => this.#packages.has(each)) ? [image, ...others] : undefined;
   }
 
   /** @returns a folder with the packages' files, for the caller to remove */
@@ -141,13 +151,13 @@ function openSuite(name) {
   return suites.get(name);
 }
 
-const CLOUD = /^linux-image-\d.*-cloud-amd64$/;
+const CLOUD = /^linux-image-\d+\.\d+\.\d.*-cloud-amd64$/;
 
 /** The kernel packages that Debian has at the moment. */
 export function availableKernels() {
   return SUITES.flatMap((name) => {
     const suite = openSuite(name);
-    const images = suite.names(CLOUD).filter((image) => suite.parts(image) !== undefined);
+    const images = suite.images(CLOUD).filter((image) => suite.parts(image) !== undefined);
     return images.map((image) => `${image} (${name})`);
   });
 }
@@ -240,7 +250,7 @@ function findImage(suite, name) {
   const meta = RELEASES[name]?.package;
   const images =
     meta === undefined
-      ? suite.names(name.startsWith('linux-image-') ? new RegExp(`^${literally(name)}$`) : imageOf(name))
+      ? suite.images(name.startsWith('linux-image-') ? new RegExp(`^${literally(name)}$`) : imageOf(name))
       : [suite.image(meta)].filter((image) => image !== undefined);
   return images.find((image) => suite.parts(image) !== undefined);
 }

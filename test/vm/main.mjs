@@ -49,7 +49,7 @@ const { values: options, positionals: files } = parseArgs({
 /** What the table fails is of no kernel. */
 const TABLE = 'table';
 /** A silent guest is a hung one: nothing that it does takes so long without a word. */
-const SILENCE_MS = 11 * 60_000;
+const SILENCE_MS = 16 * 60_000;
 /** A command of the user's may take longer, and be silent meanwhile: who waits for it can end it. */
 const COMMAND_MS = 24 * 3600_000;
 /** Each has two processors of its own; the tests in them mostly use one. */

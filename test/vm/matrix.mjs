@@ -11,14 +11,14 @@ const testJob = (file) => ({
   // Here every test is one that the kernel can run: that it cannot is an error (test/support/needs.ts).
   env: { CI: '1' },
 });
-const features = { name: 'features', argv: ['node', 'test/vm/features.js'], timeoutMs: 5 * MINUTE };
+const features = { name: 'features', argv: ['node', 'test/vm/features.js'], timeoutMs: 15 * MINUTE };
 
 /** `fact`: the row of the table that the outcome belongs to. `mayHang`: it tells something if it does. */
 const danger = (what, options) => ({
   name: `dangers ${what}`,
   argv: ['node', 'test/vm/dangers.js', what],
-  // Twenty times what it takes where it does not hang.
-  timeoutMs: MINUTE,
+  // Forty times what it takes where it does not hang: a machine may have much else to do.
+  timeoutMs: 2 * MINUTE,
   ...options,
 });
 

@@ -13,13 +13,12 @@ import {
   measureProfile,
   mismatchesOf,
   parseScenarios,
-  profileFor,
   type Scenario,
   type ScenarioBackend,
   ScenarioError,
   SimulatorBackend,
 } from '../../scenario/index.js';
-import { KERNEL_PROFILES, type KernelProfile, type KernelProfileName } from '../../sim/index.js';
+import { KERNEL_PROFILES, type KernelProfile, type KernelProfileName, profileFor } from '../../sim/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
 import { Output } from '../output.js';
