@@ -72,7 +72,7 @@ export class IoctlPagemap implements LivePagemap {
     this.process = process;
     this.#argAddress = this.#libc.address(this.#arg);
     this.#disabled = ioctlDisabled();
-    this.#fd = process.openPagemap();
+    this.#fd = process.takenOver(() => process.openPagemap());
   }
 
   get pid(): number {

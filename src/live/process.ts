@@ -184,6 +184,16 @@ export class ProcessHandle implements Disposable {
     throw this.#notShown(`open /proc/${this.pid}/pagemap`);
   }
 
+  /** What `work` gives, for one who takes over this handle: it is disposed when that fails. */
+  takenOver<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
+  }
+
   #isElsewhere(file: string): boolean {
     return MEMORY_FILES.has(file) && this.changeThread();
   }

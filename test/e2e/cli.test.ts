@@ -450,6 +450,7 @@ describe('doctor', () => {
       'category-huge',
       'category-softdirty',
       'category-guard',
+      'category-accessed',
       'fallback',
       'soft-dirty',
       'userfaultfd',

@@ -450,12 +450,15 @@ describe('the report', () => {
       expect.stringContaining('it is there already; --force replaces it'),
     ]);
     expect(readFileSync(file, 'utf8')).toBe('mine');
-    const none = await pmscan(['report', '4194399', '-o', join(folder, 'none.html')]);
-    expect(none.code).toBe(3);
     const missing = await pmscan(['report', '/no/such/recording', '-o', join(folder, 'none.html')]);
     expect([missing.code, missing.stderr]).toEqual([1, expect.stringContaining('/no/such/recording')]);
     expect((await pmscan(['report', process.pid])).code).toBe(2);
   });
+});
+
+testWhere('fallback')('a report of a process that is not there', async () => {
+  const none = await pmscan(['report', '4194399', '-o', join(folder, 'none.html')]);
+  expect(none.code).toBe(3);
 });
 
 describe('pmscan serve', () => {
@@ -469,17 +472,20 @@ describe('pmscan serve', () => {
     expect(await once(child, 'exit')).toEqual([0, null]);
   });
 
-  testWhere('root')('as a user, tells which processes are not to be looked at, and why', async () => {
-    const child = startPmscan(['serve'], { uid: 65_534 });
-    const line = await firstOutput(child);
-    const answer = await fetch(`${line.trim()}processes`);
-    const { processes } = (await answer.json()) as { processes: { pid: number; hidden?: string }[] };
-    expect(processes.find(({ pid }) => pid === process.pid)?.hidden).toMatch(/another user's/);
-    const refused = await fetch(`${line.trim()}stream?pid=${process.pid}`);
-    expect([refused.status, await refused.text()]).toEqual([409, expect.stringMatching(/another user's/)]);
-    child.kill('SIGTERM');
-    expect(await once(child, 'exit')).toEqual([0, null]);
-  });
+  testWhere('root', 'fallback')(
+    'as a user, tells which processes are not to be looked at, and why',
+    async () => {
+      const child = startPmscan(['serve'], { uid: 65_534 });
+      const line = await firstOutput(child);
+      const answer = await fetch(`${line.trim()}processes`);
+      const { processes } = (await answer.json()) as { processes: { pid: number; hidden?: string }[] };
+      expect(processes.find(({ pid }) => pid === process.pid)?.hidden).toMatch(/another user's/);
+      const refused = await fetch(`${line.trim()}stream?pid=${process.pid}`);
+      expect([refused.status, await refused.text()]).toEqual([409, expect.stringMatching(/another user's/)]);
+      child.kill('SIGTERM');
+      expect(await once(child, 'exit')).toEqual([0, null]);
+    },
+  );
 
   test('says what it cannot do', async () => {
     expect((await pmscan(['serve', '--port', '70000'])).code).toBe(2);

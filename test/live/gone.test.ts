@@ -232,17 +232,20 @@ describe('threads', () => {
     },
   );
 
-  live('one that is killed while it stands still does not stay a zombie', async () => {
-    await using doomed = await startDoomed('reaped');
-    using handle = new ProcessHandle(doomed.pid);
-    {
-      using stopped = stopProcess(handle);
-      expect(stopped.tids).toEqual([doomed.pid]);
-      doomed.end();
-    }
-    // Its parent hears of it once its tracer has, which is this program, and goes on.
-    while (existsSync(`/proc/${doomed.pid}`)) await new Promise((resolve) => setTimeout(resolve, 1));
-  });
+  testWhere('pagemap-scan', 'ptrace')(
+    'one that is killed while it stands still does not stay a zombie',
+    async () => {
+      await using doomed = await startDoomed('reaped');
+      using handle = new ProcessHandle(doomed.pid);
+      {
+        using stopped = stopProcess(handle);
+        expect(stopped.tids).toEqual([doomed.pid]);
+        doomed.end();
+      }
+      // Its parent hears of it once its tracer has, which is this program, and goes on.
+      while (existsSync(`/proc/${doomed.pid}`)) await new Promise((resolve) => setTimeout(resolve, 1));
+    },
+  );
 });
 
 describe('a process that goes away during a call', () => {
@@ -307,7 +310,7 @@ describe('a process that goes away before any one of the calls', () => {
     }
   });
 
-  testWhere('pagemap-scan', 'wp-async').each(BY_IOCTL)(
+  testWhere('pagemap-scan', 'wp-async', 'ptrace').each(BY_IOCTL)(
     'the writes of an interval: $way, $answer',
     async (how) => {
       const trial: Trial<ProcessTracker> = {
@@ -372,19 +375,22 @@ describe('a process that goes away before any one of the calls', () => {
   );
 
   // Not a child of this program: its exit would be told to the tracer, which is this program, too.
-  live.each(ANSWERS)('a core dump by a kernel that says %s', async (answer) => {
-    const file = join(folder, 'core');
-    const trial: Trial<undefined> = { work: (_, pid) => dumpCore(pid, { file, stop: true }) };
-    const outcomes = await beforeEachCall({ answer, way: 'reaped' }, trial, STEPS.core);
-    const reasons = outcomes.map((problem) => problem?.reason);
-    const opened = reasons.indexOf('ended');
-    // Once all has been taken from it, it may go; how many calls there are up to then, waiting decides.
-    const taken = reasons.includes(undefined) ? reasons.indexOf(undefined) : reasons.length;
-    expect(taken - opened).toBeGreaterThan(100 / STEPS.core);
-    expect(reasons.slice(0, taken)).toEqual(
-      reasons.slice(0, taken).map((_, index) => (index < opened ? 'not-found' : 'ended')),
-    );
-    expect(['ended', undefined]).toEqual(expect.arrayContaining(reasons.slice(taken)));
-    expect(existsSync(file)).toBe(true);
-  });
+  testWhere('pagemap-scan', 'ptrace').each(ANSWERS)(
+    'a core dump by a kernel that says %s',
+    async (answer) => {
+      const file = join(folder, 'core');
+      const trial: Trial<undefined> = { work: (_, pid) => dumpCore(pid, { file, stop: true }) };
+      const outcomes = await beforeEachCall({ answer, way: 'reaped' }, trial, STEPS.core);
+      const reasons = outcomes.map((problem) => problem?.reason);
+      const opened = reasons.indexOf('ended');
+      // Once all has been taken from it, it may go; how many calls there are up to then, waiting decides.
+      const taken = reasons.includes(undefined) ? reasons.indexOf(undefined) : reasons.length;
+      expect(taken - opened).toBeGreaterThan(100 / STEPS.core);
+      expect(reasons.slice(0, taken)).toEqual(
+        reasons.slice(0, taken).map((_, index) => (index < opened ? 'not-found' : 'ended')),
+      );
+      expect(['ended', undefined]).toEqual(expect.arrayContaining(reasons.slice(taken)));
+      expect(existsSync(file)).toBe(true);
+    },
+  );
 });

@@ -209,8 +209,9 @@ describe('errors', () => {
   });
 
   live('a zombie has none any more', async () => {
-    // A shell that becomes a program which never waits leaves its child a zombie.
-    const child = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 1000']);
+    // A shell that becomes a program which never waits leaves its child, which waits for just that, a zombie.
+    const untilThen = '(until grep -q sleep /proc/$$/comm; do :; done)';
+    const child = spawn('sh', ['-c', `${untilThen} & echo $!; exec sleep 1000`]);
     const line = await firstOutput(child);
     const pid = Number(line);
     while (!/^State:\sZ/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))) {

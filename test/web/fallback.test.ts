@@ -75,6 +75,7 @@ async function pagesAt(page: Page, start: number): Promise<string | null> {
 
 describe('the page', () => {
   testWhere(
+    'fallback',
     'compiler',
     'root',
     'chromium',

@@ -268,6 +268,7 @@ describe('what is left', () => {
   testWhere(
     'pagemap-scan',
     'wp-async',
+    'ptrace',
     'compiler',
   )('a process is tracked while a page looks at it, and nothing of that remains', async () => {
     await using target = await startScene();
@@ -296,6 +297,7 @@ describe('what is left', () => {
   testWhere(
     'pagemap-scan',
     'wp-async',
+    'ptrace',
     'compiler',
   )('a server that closes ends its trackers at once', async () => {
     await using target = await startScene();
@@ -309,6 +311,7 @@ describe('what is left', () => {
   testWhere(
     'pagemap-scan',
     'wp-async',
+    'ptrace',
     'compiler',
   )('the end of a process is told, with what was seen', async () => {
     const target = await startScene();

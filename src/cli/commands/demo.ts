@@ -333,7 +333,8 @@ async function chooseStage(): Promise<Stage> {
   } catch (error) {
     // No Linux, no native module, a sandbox without pagemap, nothing permitted: the message says which.
     if (!(error instanceof PagemapError) || error.code === 'EINVAL') throw error;
-    return simulatedStage(error.hint ?? error.message);
+    const isHidden = error.code === 'EOPNOTSUPP';
+    return simulatedStage(isHidden ? 'this system has no /proc/PID/pagemap' : (error.hint ?? error.message));
   }
 }
 

@@ -147,7 +147,7 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
   /** Use {@link openPagemap}. Takes over `process`: disposing this disposes it. */
   constructor(process: ProcessHandle) {
     this.process = process;
-    this.#knowledge = fallbackKnowledge();
+    this.#knowledge = process.takenOver(fallbackKnowledge);
     this.#target = {
       profile: PROFILE,
       tables: this.#tables,
@@ -161,7 +161,7 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
       readSmaps: () => this.#smaps(),
       readRaw: (words, page) => this.#readRaw(words, page),
     });
-    this.#fd = process.openPagemap();
+    this.#fd = process.takenOver(() => process.openPagemap());
   }
 
   get pid(): number {
