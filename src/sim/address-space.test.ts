@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import {
   HUGE_PAGE_SIZE,
   mman,
+  PAGE_IS_ACCESSED,
   PAGE_IS_FILE,
   PAGE_IS_HUGE,
   PAGE_IS_PFNZERO,
@@ -13,6 +14,7 @@ import {
   PAGE_SIZE,
   PagemapError,
   RegionBuffer,
+  uffd,
 } from '../abi/index.js';
 import { AddressSpace, KERNEL_PROFILES } from './index.js';
 
@@ -313,5 +315,78 @@ describe('a process that has ended', () => {
       space.pagemap.scan({ start: START, end: page(4), returnMask: PAGE_IS_PRESENT }, output);
     expect(code(scan)).toBe(goneIsEsrch ? 'ESRCH' : '');
     expect(output.length).toBe(0);
+  });
+});
+
+describe('read-write protection', () => {
+  const FEATURES = uffd.UFFD_FEATURE_RWP | uffd.UFFD_FEATURE_RWP_ASYNC;
+  const RWP = uffd.UFFDIO_REGISTER_MODE_RWP;
+  const WRITABLE = mman.PROT_READ | mman.PROT_WRITE;
+
+  function protectedSpace(pages: number, features = FEATURES, prot = WRITABLE) {
+    const space = new AddressSpace({ profile: '7.3' });
+    space.mmap({ address: START, length: pages * PAGE_SIZE });
+    space.write(START, pages * PAGE_SIZE);
+    if (prot !== WRITABLE) space.mprotect(START, pages * PAGE_SIZE, prot);
+    const accesses = space.userfaultfd(features);
+    accesses.register(START, pages * PAGE_SIZE, RWP);
+    accesses.rwProtect(START, pages * PAGE_SIZE, true);
+    return { space, accesses };
+  }
+
+  function accessed(space: AddressSpace, pages: number): number[] {
+    const output = new RegionBuffer(pages);
+    const masks = { categoryMask: PAGE_IS_ACCESSED, returnMask: PAGE_IS_ACCESSED };
+    space.pagemap.scan({ start: START, end: page(pages), ...masks }, output);
+    return [...output].flatMap(({ start, end }) =>
+      Array.from({ length: (end - start) / PAGE_SIZE }, (_, index) => (start - START) / PAGE_SIZE + index),
+    );
+  }
+
+  test('reads, writes and fetches are accesses, each where it is allowed', () => {
+    const { space } = protectedSpace(8, FEATURES, mman.PROT_READ | mman.PROT_EXEC);
+    expect(space.read(page(1), PAGE_SIZE).ok).toBe(1);
+    expect(space.execute(page(3), PAGE_SIZE).ok).toBe(1);
+    expect(space.write(page(5), PAGE_SIZE).fault).toBe(1);
+    expect(accessed(space, 8)).toEqual([1, 3]);
+    space.mprotect(START, 8 * PAGE_SIZE, WRITABLE);
+    expect(space.execute(page(6), PAGE_SIZE).fault).toBe(1);
+    expect(space.write(page(5), PAGE_SIZE).ok).toBe(1);
+    expect(accessed(space, 8)).toEqual([1, 3, 5]);
+  });
+
+  test('without RWP_ASYNC accesses do not come through; it can be turned on and off', () => {
+    const { space, accesses } = protectedSpace(4, uffd.UFFD_FEATURE_RWP);
+    expect(space.read(START, PAGE_SIZE)).toEqual({ ok: 0, fault: 1 });
+    accesses.setMode(uffd.UFFD_FEATURE_RWP_ASYNC);
+    expect(space.read(START, PAGE_SIZE)).toEqual({ ok: 1, fault: 0 });
+    accesses.setMode(0, uffd.UFFD_FEATURE_RWP_ASYNC);
+    expect(space.write(page(1), PAGE_SIZE)).toEqual({ ok: 0, fault: 1 });
+    expect(accessed(space, 4)).toEqual([0]);
+    expect(code(() => accesses.setMode(uffd.UFFD_FEATURE_WP_ASYNC))).toBe('EINVAL');
+  });
+
+  test('older kernels have none of it', () => {
+    const space = new AddressSpace({ profile: '6.18' });
+    expect(code(() => space.userfaultfd(FEATURES))).toBe('EINVAL');
+    const faults = space.userfaultfd();
+    space.mmap({ address: START, length: PAGE_SIZE });
+    expect(code(() => faults.register(START, PAGE_SIZE, RWP))).toBe('EINVAL');
+    expect(code(() => faults.rwProtect(START, PAGE_SIZE, true))).toBe('EINVAL');
+    expect(code(() => faults.setMode(uffd.UFFD_FEATURE_RWP_ASYNC))).toBe('EINVAL');
+  });
+
+  test('contents outlast being out of reach, swapped and forked', () => {
+    const space = new AddressSpace({ profile: '7.3', contents: true });
+    space.mmap({ address: START, length: 4 * PAGE_SIZE });
+    space.writeU32(page(2), 77);
+    const accesses = space.userfaultfd(FEATURES);
+    accesses.register(START, 4 * PAGE_SIZE, RWP);
+    accesses.rwProtect(START, 4 * PAGE_SIZE, true);
+    space.madvise(START, 4 * PAGE_SIZE, mman.MADV_PAGEOUT);
+    expect(accessed(space, 4)).toEqual([]);
+    const child = space.fork();
+    expect([space.readU32(page(2)), child.readU32(page(2))]).toEqual([77, 77]);
+    expect([accessed(space, 4), accessed(child, 4)]).toEqual([[2], []]);
   });
 });

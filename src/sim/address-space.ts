@@ -344,17 +344,29 @@ export class AddressSpace {
     return this.#touch(address, length, step, false);
   }
 
+  /** Fetches an instruction from every `step`-th page of the range, as the CPU would: a fault where it is not executable. */
+  execute(address: number, length: number, step = 1): AccessResult {
+    const executable = (page: number) => ((this.#mm.find(page)?.prot ?? 0) & mman.PROT_EXEC) !== 0;
+    return this.#touch(address, length, step, false, executable);
+  }
+
   /** Writes one byte to every `step`-th page of the range, as the CPU would. */
   write(address: number, length: number, step = 1): AccessResult {
     return this.#touch(address, length, step, true);
   }
 
-  #touch(address: number, length: number, step: number, write: boolean): AccessResult {
+  #touch(
+    address: number,
+    length: number,
+    step: number,
+    write: boolean,
+    allowed?: (page: number) => boolean,
+  ): AccessResult {
     const result = { ok: 0, fault: 0 };
     const first = Math.floor(address / PAGE_SIZE);
     const last = Math.ceil((address + length) / PAGE_SIZE);
     for (let page = first; page < last; page += step) {
-      if (access(this.#mm, page, write) === FAULT_OK) result.ok++;
+      if (allowed?.(page) !== false && access(this.#mm, page, write) === FAULT_OK) result.ok++;
       else result.fault++;
     }
     return result;

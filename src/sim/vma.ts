@@ -107,7 +107,7 @@ export class Vma implements ScanMapping {
       : P | US | A;
   }
 
-  /** As `entryFlags`, of a page that is protected from reading and writing: any access to it faults. */
+  /** As `entryFlags`, of a page that is protected from reading and writing: as of a PROT_NONE mapping, every access faults. */
   get protectedFlags(): number {
     return PROTNONE | A | UFFD_WP;
   }

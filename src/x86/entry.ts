@@ -13,6 +13,9 @@
  *     WP  protected by userfaultfd     SD  soft-dirty     sp  special: no struct page is counted (zero page)
  *     PS  in a PMD entry: maps 2 MiB itself               N   PROT_NONE (the bit is G in present entries)
  *
+ * What userfaultfd protects from reading, too (Linux 7.3), is an entry as of a PROT_NONE mapping with WP; the mapping tells the
+ * two kinds of protection apart.
+ *
  * A non-present entry that is not empty: a swap entry or a marker. The offset is stored inverted as well.
  *
  *      63   59 58                                 9  8  7  6  5  4  3  2  1  0
@@ -44,7 +47,7 @@ export const PS = 1 << 7;
 export const PROTNONE = 1 << 8;
 /** Low word: special; nobody counts the frame's mappings. */
 export const SPECIAL = 1 << 9;
-/** Low word of a present entry: write-protected by userfaultfd. */
+/** Low word of a present entry: protected by userfaultfd, from writing or from reading and writing. */
 export const UFFD_WP = 1 << 10;
 /** Low word of a present entry: soft-dirty. */
 export const SOFT_DIRTY = 1 << 11;
@@ -57,7 +60,7 @@ export const PART_OF_HUGE = 0;
 
 /** Low word of a non-present entry: soft-dirty. */
 export const SWP_SOFT_DIRTY = 1 << 1;
-/** Low word of a non-present entry: write-protected by userfaultfd. */
+/** Low word of a non-present entry: protected by userfaultfd, from writing or from reading and writing. */
 export const SWP_UFFD_WP = 1 << 2;
 /** Low word of a non-present entry: the page belongs to this process alone. */
 export const SWP_EXCLUSIVE = 1 << 3;

@@ -160,7 +160,10 @@ export class LiveWorld implements World {
   ownCode(): { address: number; pages: number } {
     const mappings = parseMaps(readFileSync('/proc/self/maps'));
     const program = realpathSync(process.execPath);
-    const { start, end } = mappings.find(({ name, perms }) => name === program && perms === 'r-xp')!;
+    // A program may have small ones beside its code.
+    const { start, end } = mappings
+      .filter(({ name, perms }) => name === program && perms === 'r-xp')
+      .reduce((most, mapping) => (mapping.end - mapping.start > most.end - most.start ? mapping : most));
     return { address: start, pages: (end - start) / PAGE_SIZE };
   }
 
@@ -199,6 +202,8 @@ export async function livePlatform(): Promise<Platform | string> {
   return {
     scanLeavesHoles: scanLeavesHoles(),
     cannotTrackAccesses: need('category-accessed'),
+    // An emulated processor takes as long for ten as a real one for a thousand.
+    rounds: Number(process.env['PMSCAN_ROUNDS'] ?? 100),
     name: `live kernel, categories 0x${kernelCategories().toString(16)}`,
     lacks: (kind) =>
       kind === 'hugetlb, shared memory' && noSharedHuge !== undefined

@@ -11,6 +11,12 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { kernelCategories } from '../../src/live/index.js';
 import type { StreamMessage } from '../../src/model/index.js';
 import { aggregateRecording, openRecording } from '../../src/record/index.js';
+import {
+  formatScenario,
+  measureProfile,
+  parseScenarios,
+  SimulatorBackend,
+} from '../../src/scenario/index.js';
 import { finish, MAIN, type Run } from '../support/cli.js';
 import { nativeProgram } from '../support/native.js';
 import { CoreReader, findTear, startTorn } from '../support/torn.mjs';
@@ -191,17 +197,25 @@ describe('pictures, by soft-dirty bits', () => {
   });
 });
 
-/** The first two scenarios of a recording. */
-const SCENARIOS = readFileSync(join(import.meta.dirname, '../traces/6.12/anon.jsonl'), 'utf8')
+/** The first two scenarios of a recording, and the same with the answers that are expected of this kernel. */
+const RECORDING = join(import.meta.dirname, '../traces/6.12/anon.jsonl');
+const RECORDED = [...parseScenarios(readFileSync(RECORDING, 'utf8'), RECORDING)].slice(0, 2);
+const SCENARIOS = readFileSync(RECORDING, 'utf8')
   .split(/^(?=\{"scenario")/m)
   .slice(0, 2)
   .join('');
+
+async function scenariosHere(): Promise<string> {
+  if (OLD) return SCENARIOS;
+  const simulator = new SimulatorBackend((await measureProfile()).profile);
+  return RECORDED.map((scenario) => formatScenario(scenario, simulator.run(scenario))).join('');
+}
 
 test.each([
   ['core', ['core', String(children[0]!.pid), '-o', join(folder, 'tracked'), '--json']],
   ['run --on kernel', ['run', join(folder, 'scenarios'), '--on', 'kernel', '--check', '--json']],
 ])('%s takes the ioctl', async (_, args) => {
-  writeFileSync(join(folder, 'scenarios'), SCENARIOS);
+  writeFileSync(join(folder, 'scenarios'), await scenariosHere());
   if (!OLD) {
     await documents(args, {}, {});
     return;

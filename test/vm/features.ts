@@ -252,16 +252,18 @@ async function commands(): Promise<Record<string, Fact>> {
     demo: ['demo'],
     doctor: ['doctor', '--json'],
   };
-  const help = spawnSync(process.execPath, [MAIN, '--help'], { encoding: 'utf8' }).stdout;
   const facts: Record<string, Fact> = {};
   for (const [name, args] of Object.entries(lines)) {
-    if (!new RegExp(`^  ${args[0]}\\b`, 'm').test(help)) continue;
-    const { status, stdout } = spawnSync(process.execPath, [MAIN, ...args], {
-      input: SCENARIO,
-      encoding: 'utf8',
-      timeout: 120_000,
-      maxBuffer: 2 ** 28,
-    });
+    const run = () =>
+      spawnSync(process.execPath, [MAIN, ...args], {
+        input: SCENARIO,
+        encoding: 'utf8',
+        timeout: 120_000,
+        maxBuffer: 2 ** 28,
+      });
+    let { status, stdout } = run();
+    // Any reason that passes, as a machine that has too much else to do: what a kernel cannot has a code of its own.
+    if (status === 1) ({ status, stdout } = run());
     facts[`command-${name}`] =
       status === 0
         ? name === 'demo' && stdout.includes('SIMULATED')

@@ -9,7 +9,7 @@ const testJob = (file) => ({
   argv: ['node', 'run-tests.mjs', file.replace(/\.ts$/, '.js')],
   timeoutMs: 10 * MINUTE,
   // Here every test is one that the kernel can run: that it cannot is an error (test/support/needs.ts).
-  env: { CI: '1' },
+  env: { CI: '1', PMSCAN_ROUNDS: '10' },
 });
 const features = { name: 'features', argv: ['node', 'test/vm/features.js'], timeoutMs: 15 * MINUTE };
 

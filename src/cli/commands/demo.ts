@@ -4,7 +4,6 @@ import { release } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import {
-  ALL_CATEGORIES,
   mman,
   PAGE_IS_PFNZERO,
   PAGE_IS_WRITTEN,
@@ -135,7 +134,7 @@ function simulatedStage(why: string): Stage {
     title: `A sample, SIMULATED because ${why}:`,
     sample,
     pagemap: space.pagemap,
-    categories: ALL_CATEGORIES,
+    categories: space.profile.knownCategories,
     partial: false,
     track: async () => new SimulatedTracker(space, sample.written, memory.write),
     async [Symbol.asyncDispose]() {},

@@ -15,7 +15,7 @@ import { version } from '../version.js';
 import { exitCodeOf, type WatchEnd, type WatchSink, watchLoop } from '../watch/loop.js';
 import type { WatchSummary } from '../watch/summary.js';
 import type { Collected } from '../watch/tracker.js';
-import { conclude, endedTooSoon, Watched } from './watch.js';
+import { asTooSoon, conclude, endedTooSoon, Watched } from './watch.js';
 
 export const RECORD_SCHEMA = 'pagemap-scan/record@1';
 
@@ -119,7 +119,6 @@ class RecordSink implements WatchSink {
   readonly #layouts: LayoutTaker;
   readonly #tracker: ProcessTracker;
   readonly #progress: Progress;
-  #late = 0;
 
   constructor(outlets: Outlets, layouts: LayoutTaker, tracker: ProcessTracker, progress: Progress) {
     this.#outlets = outlets;
@@ -131,8 +130,7 @@ class RecordSink implements WatchSink {
   }
 
   async interval(collected: Collected, summary: WatchSummary): Promise<void> {
-    const late = summary.lateIntervals > this.#late;
-    this.#late = summary.lateIntervals;
+    const late = summary.isLate;
     const { distinctPages, latest } = summary.workingSet;
     const { skipped } = this.#tracker;
     const { recorder, metrics } = this.#outlets;
@@ -252,7 +250,11 @@ export async function recordCommand(
     if (metricsTarget !== undefined) {
       metrics = (await startMetrics(metricsTarget)).add({ ...about, host: options.host }, true);
     }
-    using tracker = options.layoutOnly ? undefined : await track(pid);
+    using tracker = options.layoutOnly
+      ? undefined
+      : await track(pid).catch((error: unknown) => {
+          throw watched === undefined ? error : asTooSoon(error, options.interval);
+        });
     if (tracker !== undefined) tellBusy(tracker.skipped);
     // Only now: of a process that cannot be tracked no empty file is left.
     recorder = await createRecorder(about, options);

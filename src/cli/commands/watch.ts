@@ -1,12 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { onlyAncestorsTrace, ProcessError, ProcessHandle } from '../../live/index.js';
 import { type ProcessTracker, trackProcess } from '../../track/index.js';
+import { isThere } from '../command-path.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Ending } from '../interrupt.js';
 import { optionOr, parseDuration } from '../options.js';
@@ -42,13 +41,6 @@ const MOST_KEPT = 1 << 16;
 const PATIENCE_MS = 5000;
 
 const TRACEABLE = fileURLToPath(new URL('../traceable.js', import.meta.url));
-
-/** Whether a command is a file, by its path or in one of PATH's folders that may be looked into. */
-function isFound(command: string): boolean {
-  if (command.includes('/')) return true;
-  const folders = (process.env['PATH'] ?? '').split(delimiter);
-  return folders.some((folder) => existsSync(join(folder, command)));
-}
 
 /** A command that is run to be watched. */
 export class Watched implements AsyncDisposable {
@@ -91,19 +83,9 @@ export class Watched implements AsyncDisposable {
     return this.child.pid!;
   }
 
-  /** As `error`, or that it was over before it could be looked at. */
-  explain(error: unknown): unknown {
-    const isOver = error instanceof ProcessError && ['ended', 'zombie', 'not-found'].includes(error.reason);
-    if (!isOver) return error;
-    const why = `Cannot tell what ${printable(this.#command)} wrote: it ended before tracking could begin`;
-    return new CliError(EXIT.noProcess, why, { cause: error });
-  }
-
   #failure(code: string, cause?: unknown): CliError {
-    // A folder in PATH that may not be looked into gives EACCES, too.
-    const isThere = code === 'EACCES' && isFound(this.#command);
-    const isMissing = code === 'ENOENT' || (code === 'EACCES' && !isThere);
-    const why = isMissing ? 'there is no such command' : isThere ? 'it may not be run' : code;
+    const isMissing = code === 'ENOENT' || (code === 'EACCES' && !isThere(this.#command));
+    const why = isMissing ? 'there is no such command' : code === 'EACCES' ? 'it may not be run' : code;
     return new CliError(EXIT.failed, `Cannot run ${printable(this.#command)}: ${why}`, { cause });
   }
 
@@ -160,6 +142,12 @@ export function endedTooSoon(cause: ProcessError, intervalMs: number): CliError 
   return new CliError(EXIT.noProcess, why, { cause });
 }
 
+/** The same for a command that was gone before it could be tracked; any other error as it is. */
+export function asTooSoon(error: unknown, intervalMs: number): unknown {
+  const isGone = error instanceof ProcessError && ['ended', 'zombie', 'not-found'].includes(error.reason);
+  return isGone ? endedTooSoon(error, intervalMs) : error;
+}
+
 /** Tells on standard error how it ended, and what was seen. */
 export function conclude(end: WatchEnd, summary: WatchSummary, tracker: ProcessTracker): void {
   const lines = summary.intervals === 0 ? [] : summary.lines();
@@ -199,7 +187,7 @@ export async function watchCommand(
 
   requireProvider();
   using tracker = await trackProcess(pid).catch((error: unknown) => {
-    throw watched?.explain(error) ?? error;
+    throw watched === undefined ? error : asTooSoon(error, options.interval);
   });
   if (tracker.provider === 'fallback' && !live) process.stderr.write(`pmscan: ${SOFT_DIRTY_NOTE}\n`);
   if (!live) tellBusy(tracker.skipped);

@@ -97,7 +97,8 @@ describe('what is written', () => {
     await watchLoop(new FakeTracker(2, 2), new JsonSink(capture(), true, () => 3), { intervalMs: 1 });
     const lines = text.trim().split('\n');
     expect(lines).toHaveLength(2);
-    expect(JSON.parse(lines[1]!)).toEqual({
+    const { late: _, ...line } = JSON.parse(lines[1]!);
+    expect(line).toEqual({
       schema: 'pagemap-scan/watch@1',
       elapsedMs: 20,
       intervalMs: 10,
@@ -110,6 +111,21 @@ describe('what is written', () => {
     });
     await watchLoop(new FakeTracker(2, 1), new JsonSink(capture(), false, () => 0), { intervalMs: 1 });
     expect(JSON.parse(text)).not.toHaveProperty('regions');
+  });
+
+  test('longer than asked for is late, everywhere, whatever kept it', async () => {
+    const slow = new FakeTracker(2, 2);
+    const { collect } = slow;
+    slow.collect = (visit) => ({ ...collect.call(slow, visit), intervalMs: 40 });
+    const { summary } = await watchLoop(slow, new JsonSink(capture(), false, () => 0), { intervalMs: 5 });
+    expect(
+      text
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line).late),
+    ).toEqual([true, true]);
+    expect(summary.lateIntervals).toBe(2);
+    expect(summary.lines()[0]).toContain('2 late');
   });
 
   test('as text, a line an interval, harmless', async () => {

@@ -36,7 +36,7 @@ export type WatchEnd = 'duration' | 'quit' | 'interrupt' | 'process ended';
 
 const never = new Promise<never>(() => undefined);
 
-/** An interval that begins later than that share of it after its time is late. */
+/** An interval that is longer than was asked for, by more than that share of it, is late. */
 const LATE_SHARE = 0.1;
 const LATE_LEAST_MS = 10;
 
@@ -68,6 +68,7 @@ export async function watchLoop(
     await alarm.until(Math.min(due, last), tracker);
 
     const before = performance.now();
+    const beganLate = before - due;
     // What was written up to the very end is collected too, whoever ends it.
     let collected: Collected;
     try {
@@ -76,9 +77,10 @@ export async function watchLoop(
       if (!isEnded(error)) throw error;
       return { end: 'process ended', summary, error };
     }
-    const late = before - due > Math.max(options.intervalMs * LATE_SHARE, LATE_LEAST_MS);
-    if (late) summary.lateIntervals++;
-    summary.add(collected);
+    // Those are figures of more time than was asked for, whether it was the machine that kept us, or the collecting itself.
+    const excess = Math.max(beganLate, collected.intervalMs - options.intervalMs);
+    const late = excess > Math.max(options.intervalMs * LATE_SHARE, LATE_LEAST_MS);
+    summary.add(collected, late);
     const collecting = performance.now() - before;
     await sink.interval(collected, summary, Math.min(1, collecting / Math.max(collected.intervalMs, 1)));
     summary.ownMs += performance.now() - before;
@@ -112,7 +114,7 @@ export class JsonSink implements WatchSink {
     }
   }
 
-  async interval(collected: Collected): Promise<void> {
+  async interval(collected: Collected, summary: WatchSummary): Promise<void> {
     const { elapsedMs, intervalMs, scanMs, stopMs, writtenPages, mappings } = collected;
     // Clocks here tell microseconds; more digits would only look exact.
     const round = (milliseconds: number) => Math.round(milliseconds * 1000) / 1000;
@@ -121,6 +123,7 @@ export class JsonSink implements WatchSink {
       elapsedMs: round(elapsedMs),
       intervalMs: round(intervalMs),
       scanMs: round(scanMs),
+      ...(summary.isLate ? { late: true } : {}),
       ...(stopMs === undefined ? {} : { stopMs: round(stopMs) }),
       writtenPages,
       writtenBytes: writtenPages * PAGE_SIZE,

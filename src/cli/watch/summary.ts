@@ -13,6 +13,8 @@ export class WatchSummary {
   readonly workingSet: WriteWorkingSet;
   intervals = 0;
   lateIntervals = 0;
+  /** Whether the last interval was. */
+  isLate = false;
   writtenPages = 0;
   elapsedMs = 0;
   peakRate = 0;
@@ -28,8 +30,10 @@ export class WatchSummary {
   }
 
   /** Takes an interval; its regions went to `workingSet.add`. */
-  add(collected: Collected): void {
+  add(collected: Collected, late = false): void {
     this.intervals++;
+    this.isLate = late;
+    if (late) this.lateIntervals++;
     this.writtenPages += collected.writtenPages;
     this.elapsedMs = collected.elapsedMs;
     this.#stopMs += collected.stopMs ?? 0;
