@@ -70,9 +70,14 @@ const owned = (): Owned => ({ processes: descendants(), descriptors: descriptors
 /** What there is more than there was, in words, with the processes' numbers. */
 function added(before: Owned): { texts: string[]; pids: number[] } {
   const now = owned();
-  const pids = [...now.processes].filter(
-    ([pid, { started }]) => before.processes.get(pid)?.started !== started,
-  );
+  // What one that was there before starts, a browser for instance, is its own business.
+  const isNew = (pid: number): boolean => {
+    const stat = now.processes.get(pid);
+    if (stat === undefined) return true;
+    if (before.processes.get(pid)?.started === stat.started) return false;
+    return stat.parent === process.pid || isNew(stat.parent);
+  };
+  const pids = [...now.processes].filter(([pid]) => isNew(pid));
   const running = pids.map(([pid, { name, state }]) => `process ${pid} (${name}, state ${state})`);
   const open = [...now.descriptors]
     .filter(([link, count]) => count > (before.descriptors.get(link) ?? 0))

@@ -15,6 +15,7 @@ const LONGEST = [
   'test/record/killed.test.ts',
   'test/e2e/incremental-save.test.ts',
   'test/examples.test.ts',
+  'test/live/gone.test.ts',
   'test/web/server.test.ts',
 ];
 
