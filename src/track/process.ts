@@ -25,6 +25,7 @@ import {
 } from '../live/index.js';
 import type { Mapping } from '../proc/index.js';
 import { RegionDealer, type RegionVisitor, scanLegs } from '../query/index.js';
+import { MappingList } from './mapping-list.js';
 import { isDevice, isSpecial, isWritable } from './mappings.js';
 import {
   ALL_WRITTEN,
@@ -67,7 +68,8 @@ interface Piece {
   readonly end: number;
   readonly kind: TrackedKind;
   readonly mapping: Mapping;
-  readonly row: MappingWrites;
+  /** Of the interval that is collected. */
+  row: MappingWrites;
   /** Not yet protected: all that exists in it counts as written. */
   readonly isNew: boolean;
 }
@@ -79,6 +81,13 @@ interface Covered {
   readonly kind: TrackedKind;
   readonly inode: number;
   readonly offset: number;
+}
+
+/** How a collect went over mappings that were all known, to be done again as long as they stay as they are. */
+interface Steady {
+  readonly mappings: readonly Mapping[];
+  readonly covered: readonly Covered[];
+  readonly groups: readonly Piece[][];
 }
 
 /**
@@ -104,6 +113,8 @@ export class WriteProtectTracker implements ProcessTracker {
   #last: number;
   #covered: readonly Covered[] = [];
   #skipped: readonly SkippedMapping[] = [];
+  readonly #list = new MappingList();
+  #steady: Steady | undefined;
   #open = true;
 
   /** Use {@link trackByProtection}. Takes over both. */
@@ -190,12 +201,16 @@ export class WriteProtectTracker implements ProcessTracker {
     let writtenPages = 0;
     let cursor = 0;
     for (let surprises = 0; ; surprises++) {
-      const mappings = this.#pagemap.mappings();
+      const mappings = this.#list.read(this.#pagemap.process);
       // Asked after the list was taken: had it been another program's by then, this would tell.
       this.#pagemap.checkAlive();
-      const pieces = this.#plan(mappings, cursor, covered, rows, skipped);
+      const steady = surprises === 0 ? this.#again(mappings, rows, skipped) : undefined;
+      const all =
+        steady ?? groups(this.#plan(mappings, cursor, covered, rows, skipped), surprises < PATIENCE);
+      const begun: Piece[][] = [];
       let resume = -1;
-      for (const group of groups(pieces, surprises < PATIENCE)) {
+      for (const group of all) {
+        begun.push(group);
         const dealer = new RegionDealer(group, (index, start, end, categories) => {
           const piece = group[index];
           // Memory that came since the list was taken is not registered; nothing of it can be here.
@@ -224,13 +239,44 @@ export class WriteProtectTracker implements ProcessTracker {
         }
         for (const piece of group) done.push(coverage(piece, piece.end));
       }
-      if (resume < 0) break;
+      if (resume < 0) {
+        // Nothing that happened here was unforeseen: the next time will be as this one.
+        if (surprises === 0) this.#steady = { mappings, covered: done, groups: begun };
+        else this.#steady = undefined;
+        break;
+      }
       cursor = resume;
     }
     this.#pagemap.checkAlive();
     this.#covered = done;
     this.#skipped = [...skipped.values()];
     return { rows: [...rows.values()].sort((a, b) => a.start - b.start), writtenPages };
+  }
+
+  /** What the last collect went over, for this one; undefined when anything may be otherwise now. */
+  #again(
+    mappings: readonly Mapping[],
+    rows: Map<number, MappingWrites>,
+    skipped: Map<number, SkippedMapping>,
+  ): readonly Piece[][] | undefined {
+    const steady = this.#steady;
+    if (steady === undefined || steady.mappings !== mappings || steady.covered !== this.#covered)
+      return undefined;
+    // What was new is known now, and may be joined; what was refused may be free.
+    const isKnown = steady.groups.every((group) => group.every(({ isNew }) => !isNew));
+    if (!isKnown || this.#skipped.some(({ reason }) => reason !== 'device')) return undefined;
+    for (const one of this.#skipped) skipped.set(one.start, one);
+    let last: Piece | undefined;
+    for (const group of steady.groups) {
+      for (const piece of group) {
+        const { start, end, name } = piece.mapping;
+        piece.row =
+          last?.mapping === piece.mapping ? last.row : { start, end, name, writtenPages: 0, isNew: false };
+        rows.set(start, piece.row);
+        last = piece;
+      }
+    }
+    return steady.groups;
   }
 
   /** Without those parts between `start` and `end` that are not registered any more. */
@@ -410,6 +456,7 @@ export class WriteProtectTracker implements ProcessTracker {
       }
     }
     this.#covered = [];
+    this.#steady = undefined;
   }
 
   [Symbol.dispose](): void {

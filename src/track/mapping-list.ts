@@ -1,0 +1,28 @@
+/** The list of a process's mappings, parsed only when it has changed: that of 65,000 mappings takes longer than to read it. */
+import type { ProcessHandle } from '../live/index.js';
+import { type Mapping, parseMaps } from '../proc/index.js';
+
+/** Behind the last address of user space; `[vsyscall]` lies above. */
+const HIGHEST_ADDRESS = 2 ** 56;
+
+export class MappingList {
+  #text: Buffer | undefined;
+  #mappings: readonly Mapping[] = [];
+
+  /**
+   * The mappings as they are now, in address order: the very list that was given before, when they have not changed.
+   *
+   * @throws ProcessError as `ProcessHandle.read`
+   */
+  read(handle: ProcessHandle): readonly Mapping[] {
+    return this.take(handle.read('maps'));
+  }
+
+  /** The same, of the bytes of /proc/PID/maps. */
+  take(bytes: Uint8Array): readonly Mapping[] {
+    if (this.#text?.equals(bytes)) return this.#mappings;
+    this.#text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#mappings = parseMaps(bytes).filter(({ start }) => start < HIGHEST_ADDRESS);
+    return this.#mappings;
+  }
+}
