@@ -98,25 +98,27 @@ function reference(
   capacity: number,
   maxPages: number,
 ) {
-  const regions: [start: number, end: number, categories: number][] = [];
+  // Start, end and categories of each; millions of times, so that they are numbers in one list.
+  const regions: number[] = [];
   let found = 0;
   let walkEnd = PAGES;
-  for (const [index, page] of pages.entries()) {
+  for (let index = 0; index < pages.length; index++) {
+    const page = pages[index]!;
     // What cannot be protected from writes is not looked at by a scan that would.
     if (request.protect && (page.categories & PAGE_IS_WPALLOWED) === 0) continue;
     const judged = page.categories ^ request.inverted;
     if ((judged & request.mask) !== request.mask) continue;
     if (request.anyof !== 0 && (judged & request.anyof) === 0) continue;
     const reported = page.categories & request.returned;
-    const last = regions[regions.length - 1];
-    const extends_ = last !== undefined && last[1] === index && last[2] === reported;
-    if (found === maxPages || (!extends_ && regions.length === capacity)) {
+    const last = regions.length - 3;
+    const extends_ = last >= 0 && regions[last + 1] === index && regions[last + 2] === reported;
+    if (found === maxPages || (!extends_ && regions.length === 3 * capacity)) {
       walkEnd = index;
       break;
     }
     found++;
-    if (extends_) last[1] = index + 1;
-    else regions.push([index, index + 1, reported]);
+    if (extends_) regions[last + 1] = index + 1;
+    else regions.push(index, index + 1, reported);
     if (request.protect && (page.categories & PAGE_IS_WRITTEN) !== 0) {
       page.categories &= ~PAGE_IS_WRITTEN;
       const present = (page.categories & (PAGE_IS_PRESENT | PAGE_IS_SWAPPED)) !== 0;
@@ -179,12 +181,12 @@ function compare(
     },
     output,
   );
-  let same = regions === expected.regions.length && walkEnd === START + expected.walkEnd * PAGE_SIZE;
-  for (const [index, [start, end, categories]] of expected.regions.entries()) {
-    same &&=
-      output.start(index) === START + start * PAGE_SIZE &&
-      output.end(index) === START + end * PAGE_SIZE &&
-      output.categories(index) === categories;
+  let same = 3 * regions === expected.regions.length && walkEnd === START + expected.walkEnd * PAGE_SIZE;
+  for (let index = 0; same && index < regions; index++) {
+    same =
+      output.start(index) === START + expected.regions[3 * index]! * PAGE_SIZE &&
+      output.end(index) === START + expected.regions[3 * index + 1]! * PAGE_SIZE &&
+      output.categories(index) === expected.regions[3 * index + 2];
   }
   if (!same) {
     expect({ regions: [...output], walkEnd, ...request, maxPages }).toEqual({ ...expected, pages });
