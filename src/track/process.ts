@@ -27,7 +27,7 @@ import {
   Userfaultfd,
 } from '../live/index.js';
 import type { Mapping } from '../proc/index.js';
-import { RegionDealer, type RegionVisitor, scanLegs } from '../query/index.js';
+import { forEachRegion, RegionDealer, type RegionVisitor, scanLegs } from '../query/index.js';
 import { MappingList } from './mapping-list.js';
 import { isDevice, isSpecial, isWritable } from './mappings.js';
 import {
@@ -485,12 +485,35 @@ export class WriteProtectTracker implements ProcessTracker {
   releaseInPieces(pieceBytes = 16 << 20): void {
     for (const { start, end, kind } of this.#covered) {
       if (kind === 'hugetlb') continue;
-      for (let at = start; at < end; at += pieceBytes) {
-        this.#unregister(at, at + Math.min(pieceBytes, end - at));
-      }
+      for (const [from, to] of this.#filledPieces(start, end, pieceBytes)) this.#unregister(from, to);
     }
     this.#covered = [];
     this.#steady = undefined;
+  }
+
+  /** Cuts a range into pieces that have so much in them: terabytes of it may never have been touched, and cost nothing. */
+  #filledPieces(start: number, end: number, pieceBytes: number): [number, number][] {
+    const pieces: [number, number][] = [];
+    let from = start;
+    let room = pieceBytes;
+    const query = { start, end, categoryAnyofMask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED };
+    forEachRegion(
+      this.#pagemap,
+      query,
+      (first, last) => {
+        for (let at = first; at < last; ) {
+          const bytes = Math.min(room, last - at);
+          at += bytes;
+          room -= bytes;
+          if (room > 0) continue;
+          pieces.push([from, at]);
+          [from, room] = [at, pieceBytes];
+        }
+      },
+      { buffer: this.#buffer },
+    );
+    if (from < end) pieces.push([from, end]);
+    return pieces;
   }
 
   [Symbol.dispose](): void {
