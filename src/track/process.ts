@@ -30,6 +30,7 @@ import type { Mapping } from '../proc/index.js';
 import { forEachRegion, RegionDealer, type RegionVisitor, scanLegs } from '../query/index.js';
 import { MappingList } from './mapping-list.js';
 import { isDevice, isSpecial, isWritable } from './mappings.js';
+import { newNeighbours } from './neighbours.js';
 import {
   ALL_WRITTEN,
   collectRange,
@@ -101,6 +102,9 @@ const MOST_MARKED_BYTES = 64 * 2 ** 30;
 
 /** After so many surprises in one collect, mappings are taken one by one. */
 const PATIENCE = 64;
+
+/** With more parts than that, to read the list of mappings takes more than a few milliseconds. */
+const MOST_NEIGHBOURS = 2000;
 
 /** Descriptors that are looked at in each interval, one after the other of more. */
 const MOST_LOOKS = 512;
@@ -211,6 +215,23 @@ export class WriteProtectTracker implements ProcessTracker {
     };
     this.#last = now;
     return interval;
+  }
+
+  /**
+   * Registers what has come next to memory that is tracked, before the next collect finds it: the kernel joins such neighbours, and
+   * the process may take them for one, which fails while only a part of them is registered (mremap). It helps as long as the new one
+   * was not written. To be called now and
+   * then between collects. It does nothing where it would take long.
+   *
+   * @throws ProcessError 'ended'
+   */
+  lookForNeighbours(): void {
+    if (!this.#open || this.#isLeft || this.#covered.length > MOST_NEIGHBOURS) return;
+    const before = this.#steady?.mappings;
+    const mappings = this.#list.read(this.#pagemap.process);
+    if (mappings === before) return;
+    for (const { mapping, start, end } of newNeighbours(mappings, this.#covered))
+      this.#register(mapping, start, end);
   }
 
   /** Lets go of all memory: the process may want to register it with a userfaultfd of its own, which ours would forbid. */
