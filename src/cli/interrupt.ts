@@ -80,6 +80,10 @@ export class Alarm {
     });
   }
 
+  get isRequested(): boolean {
+    return this.#requested;
+  }
+
   /** Waits until `dueMs` of performance.now(), and in any case until signals had a chance to arrive. */
   async until(dueMs: number, target: { readonly ended?: boolean }): Promise<void> {
     if (this.#requested) return;

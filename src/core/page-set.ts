@@ -4,9 +4,29 @@ import { PAGE_SIZE } from '../abi/index.js';
 const CHUNK_PAGES = 512;
 const CHUNK_BYTES = CHUNK_PAGES * PAGE_SIZE;
 const WORDS = CHUNK_PAGES / 32;
+/** So many chunks in a row are looked for before the next one is searched for. */
+const MOST_STEPS = 64;
 
 export class PageSet {
   readonly #chunks = new Map<number, Uint32Array>();
+  /** The numbers of the chunks in order; undefined when they have changed since. */
+  #numbers: number[] | undefined;
+
+  /** The first chunk from `number` on, but not behind `last`; `last` + 1 when there is none. */
+  #nextChunk(number: number, last: number): number {
+    // Short ways are gone step by step; of terabytes of address space, most of which was never touched, the steps are too many.
+    for (let steps = 0; steps < MOST_STEPS; steps++, number++)
+      if (number > last || this.#chunks.has(number)) return Math.min(number, last + 1);
+    this.#numbers ??= [...this.#chunks.keys()].sort((a, b) => a - b);
+    let low = 0;
+    let high = this.#numbers.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#numbers[middle]! < number) low = middle + 1;
+      else high = middle;
+    }
+    return Math.min(this.#numbers[low] ?? last + 1, last + 1);
+  }
 
   /** Bytes, page-aligned. */
   add(start: number, end: number): void {
@@ -26,16 +46,22 @@ export class PageSet {
       if (chunk === undefined && value) {
         chunk = new Uint32Array(WORDS);
         this.#chunks.set(number, chunk);
+        this.#numbers = undefined;
       }
-      if (chunk !== undefined) {
-        if (to - at === CHUNK_BYTES) {
-          if (value) chunk.fill(0xffffffff);
-          else this.#chunks.delete(number);
-        } else {
-          for (let page = (at - base) / PAGE_SIZE; page < (to - base) / PAGE_SIZE; page++) {
-            if (value) chunk[page >> 5]! |= 1 << (page & 31);
-            else chunk[page >> 5]! &= ~(1 << (page & 31));
-          }
+      if (chunk === undefined) {
+        at = Math.min(end, this.#nextChunk(number, Math.floor((end - 1) / CHUNK_BYTES)) * CHUNK_BYTES);
+        continue;
+      }
+      if (to - at === CHUNK_BYTES) {
+        if (value) chunk.fill(0xffffffff);
+        else {
+          this.#chunks.delete(number);
+          this.#numbers = undefined;
+        }
+      } else {
+        for (let page = (at - base) / PAGE_SIZE; page < (to - base) / PAGE_SIZE; page++) {
+          if (value) chunk[page >> 5]! |= 1 << (page & 31);
+          else chunk[page >> 5]! &= ~(1 << (page & 31));
         }
       }
       at = to;
@@ -56,7 +82,7 @@ export class PageSet {
           visit(from, at);
           from = -1;
         }
-        at = to;
+        at = Math.min(end, this.#nextChunk(number, Math.floor((end - 1) / CHUNK_BYTES)) * CHUNK_BYTES);
         continue;
       }
       const last = (to - base) / PAGE_SIZE;
@@ -102,13 +128,15 @@ export class PageSet {
       const base = number * CHUNK_BYTES;
       const to = Math.min(end, base + CHUNK_BYTES);
       const chunk = this.#chunks.get(number);
-      if (chunk !== undefined) {
-        const last = (to - base) / PAGE_SIZE;
-        for (let page = (at - base) / PAGE_SIZE; page < last; page = (page | 31) + 1) {
-          let word = chunk[page >> 5]! >>> (page & 31);
-          if (last - page < 32) word &= 2 ** (last - page) - 1;
-          if (word !== 0) return true;
-        }
+      if (chunk === undefined) {
+        at = Math.min(end, this.#nextChunk(number, Math.floor((end - 1) / CHUNK_BYTES)) * CHUNK_BYTES);
+        continue;
+      }
+      const last = (to - base) / PAGE_SIZE;
+      for (let page = (at - base) / PAGE_SIZE; page < last; page = (page | 31) + 1) {
+        let word = chunk[page >> 5]! >>> (page & 31);
+        if (last - page < 32) word &= 2 ** (last - page) - 1;
+        if (word !== 0) return true;
       }
       at = to;
     }

@@ -30,6 +30,27 @@ function randomRange(random: (most: number) => number): [number, number] {
   return [from, from + random(PAGES - from + 1)];
 }
 
+test('terabytes that were never touched take no time', () => {
+  const set = new PageSet();
+  const [base, tebibyte] = [2 ** 44, 2 ** 40];
+  const pages = [5, 3 * 2 ** 30, 9 * tebibyte, 19 * tebibyte].map((at) => base + at - (at % PAGE_SIZE));
+  for (const page of pages) set.add(page, page + PAGE_SIZE);
+  const found: number[] = [];
+  // By 2 MiB, each look would take some 10 million steps: all of them together, minutes.
+  for (let look = 0; look < 1000; look++) {
+    found.length = 0;
+    set.runs(base, base + 20 * tebibyte, true, (start) => found.push(start));
+  }
+  expect(found).toEqual(pages);
+  let gaps = 0;
+  set.runs(base, base + 20 * tebibyte, false, () => gaps++);
+  expect(gaps).toBe(4);
+  set.delete(base + PAGE_SIZE, base + 10 * tebibyte);
+  expect(set.some(base + PAGE_SIZE, base + 18 * tebibyte)).toBe(false);
+  expect(set.some(base, base + 18 * tebibyte)).toBe(true);
+  expect(set.every(base, base + 20 * tebibyte)).toBe(false);
+});
+
 describe('sets of pages, against one bit per page', () => {
   test('PageSet', () => {
     const random = randomNumbers(SEED);

@@ -27,9 +27,10 @@ import {
   Userfaultfd,
 } from '../live/index.js';
 import type { Mapping } from '../proc/index.js';
-import { RegionDealer, type RegionVisitor, scanLegs } from '../query/index.js';
+import { forEachRegion, RegionDealer, type RegionVisitor, scanLegs } from '../query/index.js';
 import { MappingList } from './mapping-list.js';
 import { isDevice, isSpecial, isWritable } from './mappings.js';
+import { newNeighbours } from './neighbours.js';
 import {
   ALL_WRITTEN,
   collectRange,
@@ -101,6 +102,9 @@ const MOST_MARKED_BYTES = 64 * 2 ** 30;
 
 /** After so many surprises in one collect, mappings are taken one by one. */
 const PATIENCE = 64;
+
+/** With more parts than that, to read the list of mappings takes more than a few milliseconds. */
+const MOST_NEIGHBOURS = 2000;
 
 /** Descriptors that are looked at in each interval, one after the other of more. */
 const MOST_LOOKS = 512;
@@ -211,6 +215,23 @@ export class WriteProtectTracker implements ProcessTracker {
     };
     this.#last = now;
     return interval;
+  }
+
+  /**
+   * Registers what has come next to memory that is tracked, before the next collect finds it: the kernel joins such neighbours, and
+   * the process may take them for one, which fails while only a part of them is registered (mremap). It helps as long as the new one
+   * was not written. To be called now and
+   * then between collects. It does nothing where it would take long.
+   *
+   * @throws ProcessError 'ended'
+   */
+  lookForNeighbours(): void {
+    if (!this.#open || this.#isLeft || this.#covered.length > MOST_NEIGHBOURS) return;
+    const before = this.#steady?.mappings;
+    const mappings = this.#list.read(this.#pagemap.process);
+    if (mappings === before) return;
+    for (const { mapping, start, end } of newNeighbours(mappings, this.#covered))
+      this.#register(mapping, start, end);
   }
 
   /** Lets go of all memory: the process may want to register it with a userfaultfd of its own, which ours would forbid. */
@@ -485,12 +506,35 @@ export class WriteProtectTracker implements ProcessTracker {
   releaseInPieces(pieceBytes = 16 << 20): void {
     for (const { start, end, kind } of this.#covered) {
       if (kind === 'hugetlb') continue;
-      for (let at = start; at < end; at += pieceBytes) {
-        this.#unregister(at, at + Math.min(pieceBytes, end - at));
-      }
+      for (const [from, to] of this.#filledPieces(start, end, pieceBytes)) this.#unregister(from, to);
     }
     this.#covered = [];
     this.#steady = undefined;
+  }
+
+  /** Cuts a range into pieces that have so much in them: terabytes of it may never have been touched, and cost nothing. */
+  #filledPieces(start: number, end: number, pieceBytes: number): [number, number][] {
+    const pieces: [number, number][] = [];
+    let from = start;
+    let room = pieceBytes;
+    const query = { start, end, categoryAnyofMask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED };
+    forEachRegion(
+      this.#pagemap,
+      query,
+      (first, last) => {
+        for (let at = first; at < last; ) {
+          const bytes = Math.min(room, last - at);
+          at += bytes;
+          room -= bytes;
+          if (room > 0) continue;
+          pieces.push([from, at]);
+          [from, room] = [at, pieceBytes];
+        }
+      },
+      { buffer: this.#buffer },
+    );
+    if (from < end) pieces.push([from, end]);
+    return pieces;
   }
 
   [Symbol.dispose](): void {

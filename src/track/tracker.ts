@@ -80,6 +80,8 @@ export interface ProcessTracker extends Disposable {
    *   could not be stopped: nothing is lost then, call again
    */
   collect(visit?: RegionVisitor): Interval;
+  /** To be called now and then between collects: see `WriteProtectTracker`. */
+  lookForNeighbours?(): void;
   /** Ends the tracking; the process is not touched. The same as disposing. */
   dispose(): void;
 }

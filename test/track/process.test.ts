@@ -263,6 +263,24 @@ live('a process without a main thread', async () => {
   while (!tracker.ended) await new Promise((resolve) => setTimeout(resolve, 1));
 });
 
+live('what has come next to tracked memory can be moved with it, once it was looked for', async () => {
+  for (const isLookedFor of [false, true]) {
+    await using target = await startTarget('merged-mremap');
+    const order = async () => {
+      const answer = once(target.child.stdout, 'data');
+      target.child.stdin.write('x');
+      return String((await answer)[0]).trim();
+    };
+    using tracker = await trackProcess(target.pid);
+    expect(await order()).toBe('grown');
+    if (isLookedFor) tracker.lookForNeighbours!();
+    // What a program can notice otherwise, as the guide says.
+    expect(await order()).toBe(isLookedFor ? 'ok' : 'Bad address');
+    // All that is new counts, whoever registered it.
+    if (isLookedFor) expect(tracker.collect().writtenPages).toBeGreaterThanOrEqual((1 << 20) / PAGE_SIZE);
+  }
+});
+
 describe('a process that uses userfaultfd itself', () => {
   const startOwn = async () => {
     const target = await startTarget('own-userfaultfd');

@@ -40,6 +40,23 @@ const never = new Promise<never>(() => undefined);
 const LATE_SHARE = 0.1;
 const LATE_LEAST_MS = 10;
 
+/** How often neighbours are looked for between collects, milliseconds. */
+const NEIGHBOURS_MS = 100;
+
+async function waitUntil(time: number, alarm: Alarm, tracker: WatchTracker): Promise<void> {
+  for (;;) {
+    const next = performance.now() + NEIGHBOURS_MS;
+    await alarm.until(Math.min(time, next), tracker);
+    if (next >= time || alarm.isRequested || tracker.ended) return;
+    try {
+      tracker.lookForNeighbours?.();
+    } catch {
+      // The process has ended, say: the next collect tells.
+      return;
+    }
+  }
+}
+
 /** Collects until something ends it. Ends with the summary of what was seen. */
 export async function watchLoop(
   tracker: WatchTracker,
@@ -65,7 +82,7 @@ export async function watchLoop(
   const alarm = new Alarm(Promise.race([interrupted, sink.ended]));
 
   while (end === undefined) {
-    await alarm.until(Math.min(due, last), tracker);
+    await waitUntil(Math.min(due, last), alarm, tracker);
 
     const before = performance.now();
     const beganLate = before - due;

@@ -27,6 +27,8 @@ export interface WatchTracker {
    * @throws ProcessError 'ended'
    */
   collect(visit?: (start: number, end: number) => void): Collected;
+  /** To be called now and then between collects. */
+  lookForNeighbours?(): void;
   /** Writable mappings that cannot be tracked. */
   readonly skipped: readonly unknown[];
 }
