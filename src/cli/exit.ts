@@ -38,6 +38,7 @@ const PROBLEM_EXIT: Readonly<Record<ProcessProblem, ExitCode>> = {
   seccomp: EXIT.notPermitted,
   busy: EXIT.failed,
   frozen: EXIT.failed,
+  userfaultfd: EXIT.failed,
 };
 
 export function exitCodeOf(error: unknown): ExitCode {

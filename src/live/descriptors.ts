@@ -42,6 +42,35 @@ export function openDescriptors(
   });
 }
 
+/** Looks again and again whether a process has a descriptor of some kind; of very many, only some are looked at each time. */
+export class DescriptorSearch {
+  readonly #handle: ProcessHandle;
+  readonly #link: string;
+  #next = 0;
+
+  /** @param link what it leads to */
+  constructor(handle: ProcessHandle, link: string) {
+    this.#handle = handle;
+    this.#link = link;
+  }
+
+  /** @param most how many are looked at; the next look begins with what was found */
+  look(most: number): boolean {
+    const found = folderOf(this.#handle);
+    if (found === undefined) return false;
+    const { folder, numbers } = found;
+    const count = Math.min(most, numbers.length);
+    for (let looks = 0; looks < count; looks++, this.#next++) {
+      try {
+        if (readlinkSync(`${folder}/fd/${numbers[this.#next % numbers.length]}`) === this.#link) return true;
+      } catch {
+        // Closed since.
+      }
+    }
+    return false;
+  }
+}
+
 /** The kinds of file systems that a process sees, by the numbers of their mounts; empty when it cannot be read. */
 export function mountKinds(handle: ProcessHandle): ReadonlyMap<number, string> {
   try {

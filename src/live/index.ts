@@ -6,7 +6,7 @@ export {
   attachUserfaultfd,
 } from './attach.js';
 export { type Answer, type Capability, probeCapabilities } from './capabilities.js';
-export { mountKinds, type OpenDescriptor, openDescriptors } from './descriptors.js';
+export { DescriptorSearch, mountKinds, type OpenDescriptor, openDescriptors } from './descriptors.js';
 export {
   fallbackKnowledge,
   type Knowledge,

@@ -28,7 +28,9 @@ export type ProcessProblem =
   /** It did not come to a point where it could be stopped. */
   | 'busy'
   /** Its control group is frozen. */
-  | 'frozen';
+  | 'frozen'
+  /** It uses userfaultfd itself, and a mapping can have one only. */
+  | 'userfaultfd';
 
 const PROBLEM_ERRNO: Readonly<Record<ProcessProblem, string>> = {
   'not-found': 'ESRCH',
@@ -42,6 +44,7 @@ const PROBLEM_ERRNO: Readonly<Record<ProcessProblem, string>> = {
   seccomp: 'EACCES',
   busy: 'ETIMEDOUT',
   frozen: 'EBUSY',
+  userfaultfd: 'EBUSY',
 };
 
 /** A process that cannot be looked at: `reason` says why, `hint` what to do. */

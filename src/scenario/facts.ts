@@ -21,6 +21,8 @@ export interface KernelFact<Value = boolean | number> {
   /** The values that are known. */
   readonly values: readonly Value[];
   readonly needs: readonly FactNeed[];
+  /** It depends on how a kernel was built or booted: it tells nothing of its release. */
+  readonly isOfBuild?: true;
   /** Operations on a fresh process, page numbers counted from the arena's start. */
   readonly question: readonly Op[];
 }
@@ -85,6 +87,10 @@ function either(
   return { says: (value) => (value ? holds : fails), values: [true, false], needs, question };
 }
 
+function ofBuild(holds: string, fails: string, question: readonly Op[]): KernelFact<boolean> {
+  return { ...either(holds, fails, question), isOfBuild: true };
+}
+
 /** What must be so before a question that needs it can be asked; the answers are the same by all profiles. */
 export const FACT_NEEDS: Readonly<Record<FactNeed, readonly Op[]>> = {
   userfaultfd: [map(0, 4), uffd('wp_async', 'wp_unpopulated'), register(0, 4), protect(0, 4)],
@@ -99,7 +105,10 @@ export const FACT_NEEDS: Readonly<Record<FactNeed, readonly Op[]>> = {
   'swap space': [map(0, 4), write(0, 4), advise(0, 4, 'pageout'), lookFor(0, 4, 0x10)],
 };
 
-/** All that is asked of a kernel. A property of profiles without a question here does not compile. */
+/**
+ * All that is asked of a kernel. A property of profiles without a question here does not compile. What other questions depend on
+ * comes first: they are read with the values that were measured before.
+ */
 export const KERNEL_FACTS: { readonly [P in ProfileProperty]: KernelFact<KernelProfile[P]> } = {
   knownCategories: {
     says: (value) => `scans know the categories up to ${categoryNames(value).at(-1)}`,
@@ -113,22 +122,22 @@ export const KERNEL_FACTS: { readonly [P in ProfileProperty]: KernelFact<KernelP
     'only pages of mappings that are registered for write protection are written',
     [map(0, 4), write(0, 1), lookAtPresent(0, 4)],
   ),
-  hasZeroPage: either(
+  hasZeroPage: ofBuild(
     'a read of untouched anonymous memory maps the shared zero page',
     'there is no shared zero page: a read of untouched anonymous memory makes a page of its own',
     [map(0, 4), read(0, 2), lookAtPresent(0, 4)],
   ),
-  goneIsEsrch: either(
+  goneIsEsrch: ofBuild(
     'a scan of an address space that is gone fails with ESRCH',
     'a scan of an address space that is gone finds nothing',
     [look(0, 1, BASE_CATEGORIES, { gone: true })],
   ),
-  reportsSoftDirty: either('scans report soft-dirty pages', 'scans report no soft-dirty pages', [
+  reportsSoftDirty: ofBuild('scans report soft-dirty pages', 'scans report no soft-dirty pages', [
     map(0, 4),
     write(0, 1),
     look(0, 4, 0x80),
   ]),
-  tracksSoftDirty: either(
+  tracksSoftDirty: ofBuild(
     'soft-dirty bits are kept, and clear_refs clears them',
     'no soft-dirty bits are kept',
     [map(0, 4), write(0, 3), { op: 'clear_refs', value: 4 }, write(1, 1), look(0, 4, 0x80, { mask: 0x8 })],
@@ -194,6 +203,12 @@ export const KERNEL_FACTS: { readonly [P in ProfileProperty]: KernelFact<KernelP
     ],
     'userfaultfd',
   ),
+  collapseNeedsBlock: either(
+    'MADV_COLLAPSE of a part of a huge page is an error',
+    'MADV_COLLAPSE of a part of a huge page does nothing',
+    [map(0, 512), write(0, 512), advise(10, 20, 'collapse')],
+    'huge pages',
+  ),
   collapseNeedsWritable: either(
     'MADV_COLLAPSE needs a writable page',
     'MADV_COLLAPSE takes pages of which none is writable',
@@ -213,12 +228,6 @@ export const KERNEL_FACTS: { readonly [P in ProfileProperty]: KernelFact<KernelP
       advise(471, 547, 'collapse'),
     ],
     'userfaultfd',
-    'huge pages',
-  ),
-  collapseNeedsBlock: either(
-    'MADV_COLLAPSE of a part of a huge page is an error',
-    'MADV_COLLAPSE of a part of a huge page does nothing',
-    [map(0, 512), write(0, 512), advise(10, 20, 'collapse')],
     'huge pages',
   ),
   hasReadWriteProtection: either(

@@ -19,7 +19,10 @@ describe('every named profile is measured as what it is', () => {
 });
 
 describe('a kernel that differs in one property from a named profile', () => {
-  const cases = NAMES.flatMap((name) => PROPERTIES.map((property) => [name, property] as const));
+  // One of a kernel that keeps soft-dirty bits, one of a kernel that has read-write protection, too.
+  const cases = (['6.12', '7.3'] as const).flatMap((name) =>
+    PROPERTIES.map((property) => [name, property] as const),
+  );
   test.each(cases)('%s but for %s', async (name, property) => {
     const base = KERNEL_PROFILES[name];
     const { values } = KERNEL_FACTS[property] as KernelFact;
@@ -34,4 +37,22 @@ describe('a kernel that differs in one property from a named profile', () => {
       }
     }
   });
+});
+
+test('what depends on the build does not decide which release is nearest', async () => {
+  const kernel = {
+    ...KERNEL_PROFILES['6.18'],
+    reportsSoftDirty: true,
+    tracksSoftDirty: true,
+    goneIsEsrch: true,
+    collapseNeedsBlock: false,
+  };
+  const { nearest, differences } = await measure(kernel);
+  expect(nearest).toBe('6.18');
+  expect(differences.map(({ property }) => property).sort()).toEqual([
+    'collapseNeedsBlock',
+    'goneIsEsrch',
+    'reportsSoftDirty',
+    'tracksSoftDirty',
+  ]);
 });

@@ -83,29 +83,44 @@ interface Reading {
   readonly unexplained: ProfileProperty[];
 }
 
+type Answers = ReadonlyMap<ProfileProperty, readonly Answer[]>;
+
+/** Whether the simulator, as a kernel of that profile, answers a property's question as the kernel did. */
+const agrees = (profile: KernelProfile, property: ProfileProperty, answers: Answers) =>
+  sameAnswers(simulate(profile, fact(property).question), answers.get(property)!);
+
+/** More properties than this are not read together: the number of profiles to try doubles with each. */
+const MOST_TOGETHER = 4;
+
+/** All ways to give values to properties. */
+function* choices(profile: KernelProfile, properties: readonly ProfileProperty[]): Generator<KernelProfile> {
+  const [first, ...others] = properties;
+  if (first === undefined) yield profile;
+  else for (const value of fact(first).values) yield* choices({ ...profile, [first]: value }, others);
+}
+
 /** Reads a kernel's answers, with `base` for what they do not tell. */
-function readAnswers(
-  base: KernelProfile,
-  answers: ReadonlyMap<ProfileProperty, readonly Answer[]>,
-  lacking: ReadonlySet<FactNeed>,
-): Reading {
+function readAnswers(base: KernelProfile, answers: Answers, lacking: ReadonlySet<FactNeed>): Reading {
   let profile = base;
   const unasked: UnaskedProperty[] = [];
   const unexplained: ProfileProperty[] = [];
   for (const property of PROPERTIES) {
-    const { needs, values, question } = fact(property);
+    const { needs, values } = fact(property);
     const lacks = needs.filter((need) => lacking.has(need));
     if (lacks.length > 0) {
       unasked.push({ property, lacking: lacks, why: `here is no ${lacks.join(', and no ')}` });
       continue;
     }
-    const given = answers.get(property)!;
-    const fitting = values.filter((value) =>
-      sameAnswers(simulate({ ...profile, [property]: value }, question), given),
-    );
+    const fitting = values.filter((value) => agrees({ ...profile, [property]: value }, property, answers));
     if (fitting.length === 0) unexplained.push(property);
     else if (fitting.length === 1) profile = { ...profile, [property]: fitting[0]! };
     else unasked.push({ property, lacking: [], why: 'it makes no difference here' });
+  }
+  if (unexplained.length < 2 || unexplained.length > MOST_TOGETHER) return { profile, unasked, unexplained };
+  // Some show only together: soft-dirty bits that are kept, and are reported.
+  for (const chosen of choices(profile, unexplained)) {
+    if (unexplained.every((property) => agrees(chosen, property, answers)))
+      return { profile: chosen, unasked, unexplained: [] };
   }
   return { profile, unasked, unexplained };
 }
@@ -131,9 +146,12 @@ export function differencesBetween(profile: KernelProfile, other: KernelProfile)
 const differing = (one: KernelProfile, other: KernelProfile) =>
   PROPERTIES.filter((property) => one[property] !== other[property]);
 
-/** Which of the named profiles explains most, with the fewest differences; of equals the newest. */
+/**
+ * Which of the named profiles leaves the least unexplained, then has the fewest differences of the release, then of the build; of
+ * equals the newest.
+ */
 function bestReading(
-  answers: ReadonlyMap<ProfileProperty, readonly Answer[]>,
+  answers: Answers,
   lacking: ReadonlySet<FactNeed>,
 ): Reading & { readonly nearest: KernelProfileName } {
   const names = (Object.keys(KERNEL_PROFILES) as KernelProfileName[]).reverse();
@@ -141,8 +159,13 @@ function bestReading(
     nearest,
     ...readAnswers(KERNEL_PROFILES[nearest], answers, lacking),
   }));
-  const cost = ({ nearest, profile, unexplained }: (typeof readings)[number]) =>
-    unexplained.length * PROPERTIES.length + differing(profile, KERNEL_PROFILES[nearest]).length;
+  const cost = ({ nearest, profile, unexplained }: (typeof readings)[number]) => {
+    const differences = differing(profile, KERNEL_PROFILES[nearest]);
+    const ofBuild = differences.filter((property) => fact(property).isOfBuild).length;
+    return (
+      (unexplained.length * PROPERTIES.length + differences.length - ofBuild) * PROPERTIES.length + ofBuild
+    );
+  };
   return readings.reduce((best, reading) => (cost(reading) < cost(best) ? reading : best));
 }
 

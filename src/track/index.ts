@@ -7,6 +7,7 @@ export {
   trackMemory,
   type WasmMemory,
 } from './own.js';
+export type { TrackOptions } from './process.js';
 export {
   type TrackedKind,
   type TrackedPart,

@@ -14,13 +14,16 @@ import {
   type AttachOptions,
   attachUserfaultfd,
   chooseProvider,
+  DescriptorSearch,
   FallbackPagemap,
   holesAreWritten,
   IoctlPagemap,
   kernelCategories,
   type LivePagemap,
   mappingPageSize,
+  ProcessError,
   ProcessHandle,
+  pause,
   Userfaultfd,
 } from '../live/index.js';
 import type { Mapping } from '../proc/index.js';
@@ -99,6 +102,19 @@ const MOST_MARKED_BYTES = 64 * 2 ** 30;
 /** After so many surprises in one collect, mappings are taken one by one. */
 const PATIENCE = 64;
 
+/** Descriptors that are looked at in each interval, one after the other of more. */
+const MOST_LOOKS = 512;
+
+const OWN_USERFAULTFD = 'anon_inode:[userfaultfd]';
+
+export interface TrackOptions extends AttachOptions {
+  /**
+   * Track a process that uses userfaultfd itself, or begins to: what it wants to register with that meanwhile fails (EBUSY).
+   * Without it, such a process is refused, and let go of when it begins.
+   */
+  readonly anyway?: boolean | undefined;
+}
+
 const ESRCH = errnoNumber('ESRCH')!;
 
 /** Tracks by asynchronous write protection. Made by {@link trackByProtection}. */
@@ -114,11 +130,15 @@ export class WriteProtectTracker implements ProcessTracker {
   #covered: readonly Covered[] = [];
   #skipped: readonly SkippedMapping[] = [];
   readonly #list = new MappingList();
+  /** Undefined when it does not matter whether it has one. */
+  readonly #own: DescriptorSearch | undefined;
+  #isLeft = false;
   #steady: Steady | undefined;
   #open = true;
 
   /** Use {@link trackByProtection}. Takes over both. */
-  constructor(pagemap: LivePagemap, faults: Userfaultfd, stopMs: number) {
+  constructor(pagemap: LivePagemap, faults: Userfaultfd, stopMs: number, own?: DescriptorSearch) {
+    this.#own = own;
     this.#pagemap = pagemap;
     this.#faults = faults;
     this.stopMs = stopMs;
@@ -179,6 +199,7 @@ export class WriteProtectTracker implements ProcessTracker {
       throw new PagemapError(`collect writes of process ${this.pid}`, details);
     }
     const before = performance.now();
+    if (!this.#isLeft && this.#own !== undefined && has(this.#own, MOST_LOOKS)) this.#leave();
     const { rows, writtenPages } = this.#round(visit);
     const now = performance.now();
     const interval: Interval = {
@@ -190,6 +211,23 @@ export class WriteProtectTracker implements ProcessTracker {
     };
     this.#last = now;
     return interval;
+  }
+
+  /** Lets go of all memory: the process may want to register it with a userfaultfd of its own, which ours would forbid. */
+  #leave(): void {
+    this.#isLeft = true;
+    for (const { start, end } of this.#covered) this.#unregister(start, end);
+    this.#covered = [];
+    this.#steady = undefined;
+  }
+
+  #unregister(start: number, end: number): void {
+    try {
+      this.#faults.unregister(start, end - start);
+    } catch (error) {
+      // Gone since, or no room for one more border between mappings: the end of it all will do.
+      if (!(error instanceof PagemapError)) throw error;
+    }
   }
 
   /** Goes over all mappings in address order, again from where it was whenever they change underway. */
@@ -369,6 +407,7 @@ export class WriteProtectTracker implements ProcessTracker {
   }
 
   #register(mapping: Mapping, start: number, end: number): { kind: TrackedKind } | SkipReason {
+    if (this.#isLeft) return 'userfaultfd';
     try {
       this.#faults.register(start, end - start);
     } catch (error) {
@@ -447,12 +486,7 @@ export class WriteProtectTracker implements ProcessTracker {
     for (const { start, end, kind } of this.#covered) {
       if (kind === 'hugetlb') continue;
       for (let at = start; at < end; at += pieceBytes) {
-        try {
-          this.#faults.unregister(at, Math.min(pieceBytes, end - at));
-        } catch (error) {
-          // Gone since, or no room for one more border between mappings: the end of it all will do.
-          if (!(error instanceof PagemapError)) throw error;
-        }
+        this.#unregister(at, at + Math.min(pieceBytes, end - at));
       }
     }
     this.#covered = [];
@@ -545,10 +579,25 @@ function* groups(pieces: readonly Piece[], join: boolean): Generator<Piece[], vo
  * child.kill();
  * ```
  */
-export async function trackProcess(pid: number, options: AttachOptions = {}): Promise<ProcessTracker> {
+export async function trackProcess(pid: number, options: TrackOptions = {}): Promise<ProcessTracker> {
   return chooseProvider() === 'ioctl'
     ? await trackByProtection(pid, options)
     : trackBySoftDirty(pid, options);
+}
+
+/** One that is there for a moment only was made by somebody who attaches just now. */
+const MOMENT_MS = 5;
+
+function has(own: DescriptorSearch, most: number): boolean {
+  if (!own.look(most)) return false;
+  pause(MOMENT_MS);
+  return own.look(most);
+}
+
+function usesUserfaultfd(pid: number): ProcessError {
+  const hint =
+    'it uses userfaultfd itself, as some garbage collectors and virtual machines do: while it is tracked, what it registers with that would fail; to track it anyway, `--anyway` (in programs, the option `anyway`)';
+  return new ProcessError('userfaultfd', pid, hint, `track process ${pid}`);
 }
 
 /** The pages of a process, by one provider. */
@@ -576,10 +625,12 @@ export function trackBySoftDirty(pid: number, options: AttachOptions = {}): Soft
 /** As {@link trackProcess}, by asynchronous write protection and PAGEMAP_SCAN: Linux 6.7. */
 export async function trackByProtection(
   pid: number,
-  options: AttachOptions = {},
+  options: TrackOptions = {},
 ): Promise<WriteProtectTracker> {
   const pagemap = openBy(pid, IoctlPagemap);
   try {
+    const own = options.anyway ? undefined : new DescriptorSearch(pagemap.process, OWN_USERFAULTFD);
+    if (own !== undefined && has(own, Number.POSITIVE_INFINITY)) throw usesUserfaultfd(pid);
     const { fd, stopMs } = await attachUserfaultfd(pagemap.process, options);
     let faults: Userfaultfd;
     try {
@@ -589,7 +640,7 @@ export async function trackByProtection(
       throw error;
     }
     try {
-      return new WriteProtectTracker(pagemap, faults, stopMs);
+      return new WriteProtectTracker(pagemap, faults, stopMs, own);
     } catch (error) {
       faults[Symbol.dispose]();
       throw error;

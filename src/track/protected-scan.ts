@@ -36,7 +36,8 @@ export const ALL_WRITTEN: Masks = {
 /**
  * For memory in which only what exists is protected: address space that was never touched costs nothing, as terabytes of
  * it would with a marker for each page. A page that comes into being by a write is not protected, so it matches; one that
- * comes by a read is the zero page or, in a private file mapping, the file's own, and does not.
+ * comes by a read is the zero page or, in a private file mapping, the file's own, and does not. On kernels without the zero page it
+ * is a page like any other, and matches.
  *
  * @param accepted the categories that the kernel knows: guard pages are left out where it can tell them
  */

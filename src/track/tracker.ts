@@ -6,6 +6,8 @@ import type { RegionVisitor } from '../query/index.js';
 export type SkipReason =
   /** The process, or another tracker, has registered it with its own userfaultfd. */
   | 'busy'
+  /** The process has a userfaultfd of its own by now, and all of its memory is left to that. */
+  | 'userfaultfd'
   /** Memory of a device, or rings that the kernel writes by its own ways. */
   | 'device'
   /** The kernel refuses it. */

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { closeSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { PAGE_SIZE } from '../../src/abi/index.js';
 import { x64 } from '../../src/live/arch-x64.js';
 import { isProgramFor } from '../../src/live/attach.js';
 import { Attacher, ProcessError, ProcessHandle } from '../../src/live/index.js';
@@ -263,6 +264,50 @@ live('a process without a main thread', async () => {
   expect(tracker.ended).toBe(false);
   target.child.kill('SIGKILL');
   while (!tracker.ended) await new Promise((resolve) => setTimeout(resolve, 1));
+});
+
+describe('a process that uses userfaultfd itself', () => {
+  const startOwn = async () => {
+    const target = await startTarget('own-userfaultfd');
+    const order = async () => {
+      const answer = once(target.child.stdout, 'data');
+      target.child.stdin.write('x');
+      return String((await answer)[0]).trim();
+    };
+    return { target, order };
+  };
+
+  live('is not tracked, unless that is wanted: then what it registers fails', async () => {
+    const { target, order } = await startOwn();
+    await using _ = target;
+    expect(await order()).toBe('open');
+    const error = await refusal(() => trackProcess(target.pid));
+    expect(error).toMatchObject({ reason: 'userfaultfd', code: 'EBUSY' });
+    expect(error.hint).toContain('--anyway');
+    expect(await order()).toBe('ok');
+    expect(await order()).toBe('open');
+    using tracker = await trackProcess(target.pid, { anyway: true });
+    expect(await order()).toBe('Device or resource busy');
+    // Written before it opens the next one.
+    expect(await order()).toBe('open');
+    expect(tracker.collect().writtenPages).toBeGreaterThanOrEqual((8 << 20) / PAGE_SIZE);
+  });
+
+  live('is let go of when it begins to', async () => {
+    const { target, order } = await startOwn();
+    await using _ = target;
+    using tracker = await trackProcess(target.pid);
+    expect(tracker.collect().mappings.length).toBeGreaterThan(3);
+    expect(await order()).toBe('open');
+    expect(tracker.collect()).toMatchObject({ writtenPages: 0, mappings: [] });
+    expect(tracker.skipped.length).toBeGreaterThan(3);
+    expect(new Set(tracker.skipped.map(({ reason }) => reason))).toEqual(new Set(['userfaultfd']));
+    for (let cycle = 0; cycle < 3; cycle++) {
+      expect(await order()).toBe('ok');
+      expect(tracker.collect().writtenPages).toBe(0);
+      expect(await order()).toBe('open');
+    }
+  });
 });
 
 live('exit and exec end the tracking, and say which', async () => {

@@ -106,7 +106,9 @@ function withAlternative(error: unknown, pid: number): unknown {
   const helps =
     problem === undefined
       ? error instanceof PagemapError && STOP_HELPS.has(error.code)
-      : problem === 'seccomp' || (problem === 'frozen' && freezerOf(`/proc/${pid}`)?.version === 2);
+      : problem === 'seccomp' ||
+        problem === 'userfaultfd' ||
+        (problem === 'frozen' && freezerOf(`/proc/${pid}`)?.version === 2);
   if (!helps) return error;
   const { code, message } = error as PagemapError;
   const exitCode = code === 'EINVAL' ? EXIT.unsupported : exitCodeOf(error);

@@ -31,6 +31,7 @@ export interface RecordCommandOptions {
   readonly rotateSize: number;
   readonly host?: string;
   readonly force?: boolean;
+  readonly anyway?: boolean;
   readonly json?: boolean;
 }
 
@@ -252,7 +253,7 @@ export async function recordCommand(
     }
     using tracker = options.layoutOnly
       ? undefined
-      : await track(pid).catch((error: unknown) => {
+      : await track(pid, options.anyway).catch((error: unknown) => {
           throw watched === undefined ? error : asTooSoon(error, options.interval);
         });
     if (tracker !== undefined) tellBusy(tracker.skipped);
@@ -297,9 +298,9 @@ export async function recordCommand(
 }
 
 /** Tracks it, or says what can be had without. */
-async function track(pid: number): Promise<ProcessTracker> {
+async function track(pid: number, anyway: boolean | undefined): Promise<ProcessTracker> {
   try {
-    return await trackProcess(pid);
+    return await trackProcess(pid, { anyway });
   } catch (error) {
     if (!(error instanceof PagemapError) || errorExit(error) === EXIT.noProcess) throw error;
     const why = `${error.message}\n\`--layout-only\` records what the pages are, without their writes`;
@@ -360,6 +361,7 @@ export function addRecordCommand(
     );
   addMetricsOption(command)
     .option('--host <name>', "what to call this machine (default: the system's name for it)")
+    .option('--anyway', 'track a process that uses userfaultfd itself: what it registers meanwhile fails')
     .option('--force', 'replace a file that is there')
     .option('--json', 'say at the end what was recorded, as one JSON document')
     .addHelpText(

@@ -27,6 +27,7 @@ export interface WatchCommandOptions {
   readonly interval: number;
   readonly duration?: number;
   readonly regions?: boolean;
+  readonly anyway?: boolean;
   readonly json?: boolean;
   readonly color?: boolean;
 }
@@ -186,7 +187,7 @@ export async function watchCommand(
   const pid = watched === undefined ? resolveTarget(target!) : await watched.started();
 
   requireProvider();
-  using tracker = await trackProcess(pid).catch((error: unknown) => {
+  using tracker = await trackProcess(pid, { anyway: options.anyway }).catch((error: unknown) => {
     throw watched === undefined ? error : asTooSoon(error, options.interval);
   });
   if (tracker.provider === 'fallback' && !live) process.stderr.write(`pmscan: ${SOFT_DIRTY_NOTE}\n`);
@@ -217,6 +218,7 @@ export function addWatchCommand(
     .argument('[pid]', 'process number, or the name of one process')
     .addOption(optionOr('--interval <time>', 'how often to look', parseDuration, '1s'))
     .option('--duration <time>', 'end after this long', parseDuration)
+    .option('--anyway', 'track a process that uses userfaultfd itself: what it registers meanwhile fails')
     .option('--regions', 'tell the address ranges that were written, too')
     .option('--json', 'one JSON object a line')
     .addHelpText(
