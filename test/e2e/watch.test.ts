@@ -313,7 +313,8 @@ describe('asked to end by others than Ctrl-C', () => {
       '--',
       'sh',
       '-c',
-      'echo $$; exec sleep 1000',
+      // It ends with its input, which stays open.
+      'echo $$; read line',
     ]);
     const stderr = createInterface({ input: child.stderr })[Symbol.asyncIterator]();
     const pid = Number((await stderr.next()).value);

@@ -76,18 +76,15 @@ const SURROUNDINGS = {
 /** What CI runs the smoke tests in. */
 const SANDBOXES = [
   ['container'],
-  ['container-enosys', 'bare', 'offline'],
-  ['no-pagemap'],
-  ['hidepid', 'bare', 'no-swap', 'no-huge-pages'],
+  ['container-enosys', 'bare', 'offline', 'no-swap', 'no-huge-pages'],
+  ['no-pagemap', 'hidepid'],
   ['node=22'],
   ['node=24'],
 ];
 /** The tests that ask the kernel most: where something is not there, these notice. */
 const SMOKE = [
-  'npx',
-  'vitest',
-  'run',
-  ...['test/live', 'test/conformance', 'test/track', 'test/e2e/fallback', 'test/e2e/cli'],
+  ...['npx', 'vitest', 'run', 'test/live', 'test/conformance', 'test/track/own', 'test/track/process'],
+  ...['test/track/soft-dirty', 'test/e2e/fallback', 'test/e2e/cli', 'test/web/server'],
 ];
 
 /** How long the command has to end in order. */

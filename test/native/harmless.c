@@ -325,10 +325,11 @@ static void *work(void *argument) {
 	const char *mode = argument;
 	for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
 		if (strcmp(modes[i].name, mode)) continue;
-		while (!atomic_load(&stop)) {
+		// One round at least: on a busy machine, little time may pass for it.
+		do {
 			modes[i].run();
 			rounds++;
-		}
+		} while (!atomic_load(&stop));
 		return 0;
 	}
 	until_input(mode);

@@ -27,8 +27,8 @@ export const MODES = [
  * says in the end, with the longest stop.
  */
 export async function attachCycles(program, mode, threads, cycles, pauseMs = 12) {
-  // Two hundred threads that compute would get all of the processor: they have the lowest priority.
-  const priority = threads > 1 ? '19' : '0';
+  // Two hundred threads that compute would get all of the processor: they have a low priority.
+  const priority = threads > 1 ? '10' : '0';
   const child = spawn('nice', ['-n', priority, program, mode, String(threads)], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });

@@ -12,6 +12,9 @@ const huge = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler', 'catego
 
 const zeroPage = hasZeroPage();
 
+/** On a busy machine targets may get no time on a processor for long. */
+const PATIENT = { patienceMs: 60_000 };
+
 interface Range {
   readonly start: number;
   readonly end: number;
@@ -52,7 +55,7 @@ describe.each(['anon', 'shared', 'memfd', 'file', 'sharedfile', 'thp'])('%s memo
     const { target, range } = await begin(kind, 2048);
     await using _ = target;
     await target.order('write 1 0 2048 1');
-    using tracker = await trackProcess(target.pid);
+    using tracker = await trackProcess(target.pid, PATIENT);
     expect(written(tracker, range)).toEqual([]);
     await target.order('write 1 3 100 7');
     expect(written(tracker, range)).toEqual(every(100, 3, 7));
@@ -73,7 +76,7 @@ describe.each(['anon', 'shared', 'memfd', 'file', 'sharedfile', 'thp'])('%s memo
     if (kind === 'thp') await target.order('write 1 0 1 1');
     await target.order('write 1 0 100 2');
     await target.order('read 1 300 100 1');
-    using tracker = await trackProcess(target.pid);
+    using tracker = await trackProcess(target.pid, PATIENT);
     await target.order('read 1 250 100 1');
     // Of private memory, what was never touched is not protected: read, it is the zero page, or a new page of its own.
     expect(written(tracker, range)).toEqual(kind === 'anon' && !zeroPage ? every(50, 250) : []);
@@ -94,7 +97,7 @@ describe.each(['anon', 'shared', 'memfd', 'file', 'sharedfile', 'thp'])('%s memo
     const { target, range } = await begin(kind, 1024);
     await using _ = target;
     await target.order('write 1 0 1024 1');
-    using tracker = await trackProcess(target.pid);
+    using tracker = await trackProcess(target.pid, PATIENT);
     await target.order('protect 1 r');
     await target.order('protect 1 rw');
     await target.order('write 1 10 5 2');
@@ -115,7 +118,7 @@ describe.each(['anon', 'shared', 'memfd', 'file', 'sharedfile', 'thp'])('%s memo
     const { target, range } = await begin(kind, 1024);
     await using _ = target;
     await target.order('write 1 0 1024 1');
-    using tracker = await trackProcess(target.pid);
+    using tracker = await trackProcess(target.pid, PATIENT);
     expect(written(tracker, range)).toEqual([]);
     await target.order('write 1 5 5 1');
     const moved = await target.order('move 1 1024');
@@ -144,7 +147,7 @@ live('a heap that grows', async () => {
   await using target = await startWrites();
   const first = await target.order('brk 100');
   await target.order('write 0 0 100 1');
-  using tracker = await trackProcess(target.pid);
+  using tracker = await trackProcess(target.pid, PATIENT);
   await target.order('write 0 20 10 1');
   expect(written(tracker, first)).toEqual(every(10, 20));
   const grown = await target.order('brk 200');
@@ -157,7 +160,7 @@ live('a heap that grows', async () => {
 
 live('mappings that come: what was written since they did; then, what is written', async () => {
   await using target = await startWrites();
-  using tracker = await trackProcess(target.pid);
+  using tracker = await trackProcess(target.pid, PATIENT);
   for (const [slot, kind] of ['anon', 'shared', 'memfd', 'file', 'sharedfile'].entries()) {
     const range = await target.order(`map ${slot} ${kind} 700`);
     await target.order(`write ${slot} 100 20 5`);
@@ -178,7 +181,7 @@ live('mappings that come: what was written since they did; then, what is written
 live('memory that is reserved first and made accessible later', async () => {
   const { target, range } = await begin('none', 1000);
   await using _ = target;
-  using tracker = await trackProcess(target.pid);
+  using tracker = await trackProcess(target.pid, PATIENT);
   expect(written(tracker, range)).toEqual([]);
   await target.order('protect 1 rw');
   await target.order('write 1 500 3 1');
@@ -189,7 +192,7 @@ hugetlb('hugetlb memory, by 2 MiB', async () => {
   const { target, range } = await begin('hugetlb', 4 * 512);
   await using _ = target;
   await target.order('write 1 0 1 1');
-  using tracker = await trackProcess(target.pid);
+  using tracker = await trackProcess(target.pid, PATIENT);
   expect(written(tracker, range)).toEqual([]);
   await target.order('write 1 700 1 1');
   expect(written(tracker, range)).toEqual(every(512, 512));
@@ -213,7 +216,7 @@ hugetlb('hugetlb memory, by 2 MiB', async () => {
 huge('a huge page that comes into being counts whole, then page by page', async () => {
   const { target, range } = await begin('thp', 1024);
   await using _ = target;
-  using tracker = await trackProcess(target.pid);
+  using tracker = await trackProcess(target.pid, PATIENT);
   await target.order('write 1 100 1 1');
   expect(written(tracker, range)).toEqual(every(512));
   await target.order('write 1 100 1 1');
@@ -224,7 +227,7 @@ live('pages that are swapped out', async () => {
   const { target, range } = await begin('anon', 400);
   await using _ = target;
   await target.order('write 1 0 400 1');
-  using tracker = await trackProcess(target.pid);
+  using tracker = await trackProcess(target.pid, PATIENT);
   await target.order('write 1 10 10 2');
   await target.order('swap 1');
   expect(written(tracker, range)).toEqual(every(10, 10, 2));
@@ -239,7 +242,7 @@ describe.each(['shared', 'memfd'])('%s memory', (kind) => {
     const { target, range } = await begin(kind, 400);
     await using _ = target;
     await target.order('write 1 0 400 1');
-    using tracker = await trackProcess(target.pid);
+    using tracker = await trackProcess(target.pid, PATIENT);
     await target.order('write 1 10 10 2');
     await target.order('swap 1');
     expect(written(tracker, range)).toEqual(every(10, 10, 2));
@@ -253,7 +256,7 @@ describe.each(['shared', 'memfd'])('%s memory', (kind) => {
 
 live('a stack that grows', async () => {
   await using target = await startWrites();
-  using tracker = await trackProcess(target.pid);
+  using tracker = await trackProcess(target.pid, PATIENT);
   tracker.collect();
   await target.order('stack 300');
   const stack = tracker.collect().mappings.find(({ name }) => name === '[stack]');
@@ -271,7 +274,7 @@ live('one of many mappings replaced: it is new, and the others stay exact', asyn
     ranges.push(await target.order(`map ${slot} anon 1500`));
     await target.order(`write ${slot} 0 1500 1`);
   }
-  using tracker = await trackProcess(target.pid);
+  using tracker = await trackProcess(target.pid, PATIENT);
   for (const replaced of [5, 1, 9, 5]) {
     // More regions before it than fit into the kernel's own buffer, and than its last part holds.
     for (const slot of every(9, 1)) await target.order(`write ${slot} ${slot} 700 2`);
@@ -295,7 +298,7 @@ live('a part of a mapping replaced: it is new, and what lies before and behind s
   const { target, range } = await begin('anon', 4000);
   await using _ = target;
   await target.order('write 1 0 4000 1');
-  using tracker = await trackProcess(target.pid);
+  using tracker = await trackProcess(target.pid, PATIENT);
   for (const first of [3000, 10, 1234, 3000]) {
     await target.order('write 1 0 2000 2');
     await target.order(`renew 1 ${first} 8`);

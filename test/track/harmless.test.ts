@@ -19,7 +19,7 @@ describe.concurrent('one thread', () => {
 
 describe('200 threads', () => {
   live.each(['nanosleep', 'epoll', 'futex', 'checksum'])('%s', async (mode) => {
-    // Threads that all compute leave little time for anyone else on a small machine, even at the lowest priority.
+    // Threads that all compute leave little time for anyone else on a small machine, even at a low priority.
     const cycles = mode === 'checksum' ? 4 : 20;
     const { said } = await attachCycles(nativeProgram('harmless', ['-pthread']), mode, 200, cycles, 5);
     expect(said).toMatch(/^ok [1-9]/);

@@ -51,7 +51,7 @@ describe('threads that the kernel made for it', () => {
         closeSync(fd);
         expect(tid).toBe(pid);
       }
-      using tracker = await trackProcess(pid);
+      using tracker = await trackProcess(pid, PATIENT);
       tracker.collect();
     } finally {
       child.kill('SIGKILL');
@@ -75,6 +75,9 @@ function bare32(): string | undefined {
     return undefined;
   }
 }
+
+/** For targets that do stop: on a busy machine they may get no time on a processor for long. */
+const PATIENT = { patienceMs: 60_000 };
 
 describe('refused', () => {
   live('what is no process, or not one with memory, or this one', async () => {
@@ -106,7 +109,7 @@ describe('refused', () => {
       expect(error).toMatchObject({ reason: 'traced', code: 'EBUSY' });
       expect(error.hint).toContain(String(strace.pid));
     }
-    using tracker = await trackProcess(target.pid);
+    using tracker = await trackProcess(target.pid, PATIENT);
     expect(tracker.ended).toBe(false);
   });
 
@@ -228,7 +231,7 @@ describe('refused', () => {
 asRoot('a filter that would kill is suspended, by one who may', async () => {
   await using target = await startTarget('refuse', ['seccomp']);
   {
-    using tracker = await trackProcess(target.pid);
+    using tracker = await trackProcess(target.pid, PATIENT);
     tracker.collect();
   }
   expect(leftovers(target.pid)).toBeUndefined();
@@ -242,7 +245,7 @@ live('a stopped process is tracked and stays stopped', async () => {
   process.kill(target.pid, 'SIGSTOP');
   const state = () => /^State:\s+(\S)/m.exec(readFileSync(`/proc/${target.pid}/status`, 'utf8'))![1];
   while (state() !== 'T') await new Promise((resolve) => setTimeout(resolve, 1));
-  using tracker = await trackProcess(target.pid);
+  using tracker = await trackProcess(target.pid, PATIENT);
   await new Promise((resolve) => setTimeout(resolve, 20));
   expect(state()).toBe('T');
   expect(tracker.collect().writtenPages).toBeLessThan(3);
@@ -256,7 +259,7 @@ live('a process without a main thread', async () => {
   while (!/^State:\s+Z/m.test(readFileSync(`/proc/${target.pid}/status`, 'utf8'))) {
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
-  using tracker = await trackProcess(target.pid);
+  using tracker = await trackProcess(target.pid, PATIENT);
   expect(tracker.collect().mappings.length).toBeGreaterThan(3);
   expect(tracker.ended).toBe(false);
   target.child.kill('SIGKILL');
@@ -328,7 +331,7 @@ describe('a process that uses userfaultfd itself', () => {
 live('exit and exec end the tracking, and say which', async () => {
   {
     const target = await startTarget('target', [10]);
-    using tracker = await trackProcess(target.pid);
+    using tracker = await trackProcess(target.pid, PATIENT);
     tracker.collect();
     expect(tracker.ended).toBe(false);
     await target[Symbol.asyncDispose]();
@@ -336,7 +339,7 @@ live('exit and exec end the tracking, and say which', async () => {
     expect(await refusal(async () => tracker.collect())).toMatchObject({ reason: 'ended' });
   }
   await using target = await startTarget('target', [10]);
-  using tracker = await trackProcess(target.pid);
+  using tracker = await trackProcess(target.pid, PATIENT);
   target.child.stdin.write('x');
   while (!tracker.ended) await new Promise((resolve) => setTimeout(resolve, 5));
   expect((await refusal(async () => tracker.collect())).hint).toMatch(/replaced its program/);
@@ -345,8 +348,8 @@ live('exit and exec end the tracking, and say which', async () => {
 
 live('two trackers of one process: the second is told', async () => {
   await using target = await startTarget('target', [10]);
-  using first = await trackProcess(target.pid);
-  using second = await trackProcess(target.pid);
+  using first = await trackProcess(target.pid, PATIENT);
+  using second = await trackProcess(target.pid, PATIENT);
   expect(first.skipped.filter(({ reason }) => reason === 'busy')).toEqual([]);
   expect(second.skipped.some(({ start, reason }) => start <= target.start && reason === 'busy')).toBe(true);
   first.dispose();
@@ -356,7 +359,7 @@ live('two trackers of one process: the second is told', async () => {
 
 live('mappings that come and go as fast as they can: no error, and what stays is exact', async () => {
   await using target = await startTarget('churn', [], { flags: ['-pthread'] });
-  using tracker = await trackProcess(target.pid);
+  using tracker = await trackProcess(target.pid, PATIENT);
   for (let round = 0; round < 300; round++) {
     const { mappings } = tracker.collect((start, end) => expect(end).toBeGreaterThan(start));
     const stays = mappings.find(({ start, end }) => start <= target.start && end >= target.end);
@@ -373,7 +376,7 @@ live('trackers that are killed at random moments leave nothing', async () => {
 live('no descriptor is left, here or there', async () => {
   await using target = await startTarget('target', [10]);
   const round = async () => {
-    using tracker = await trackProcess(target.pid);
+    using tracker = await trackProcess(target.pid, PATIENT);
     tracker.collect();
     await refusal(() => trackProcess(999_999_999));
   };
