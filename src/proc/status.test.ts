@@ -119,8 +119,8 @@ describe('parseStatus', () => {
       capEff: 0x1fffeffffffn,
       threads: 3,
       nspid: [6274, 13],
-      nspgid: [],
-      nssid: [],
+      nspgid: [6267, 0],
+      nssid: [5266, 0],
     });
   });
 

@@ -372,6 +372,7 @@ describe('exact', () => {
 
 describe('a process whose main thread has ended, while another works on', () => {
   const name = `alone-${process.pid}`.slice(0, 15);
+  afterAll(() => rmSync(join(folder, name), { force: true }));
   const start = async () => {
     const program = join(folder, name);
     copyFileSync(nativeProgram('leaderless', ['-pthread']), program);
