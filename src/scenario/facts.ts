@@ -212,7 +212,14 @@ export const KERNEL_FACTS: { readonly [P in ProfileProperty]: KernelFact<KernelP
   collapseNeedsWritable: either(
     'MADV_COLLAPSE needs a writable page',
     'MADV_COLLAPSE takes pages of which none is writable',
-    [map(0, 1000), advise(0, 512, 'populate_read'), advise(0, 1000, 'collapse'), lookAtPresent(0, 1000)],
+    [
+      map(0, 1000),
+      // So that there are anonymous pages at all, elsewhere.
+      write(600, 1),
+      advise(0, 512, 'populate_read'),
+      advise(0, 512, 'collapse'),
+      lookAtPresent(0, 512),
+    ],
     'huge pages',
   ),
   untouchedNeighboursMerge: either(
