@@ -280,13 +280,29 @@ function attach(pid: number, patienceMs: number, arch: TracedArchitecture): Atta
   return { ok: true, fd, tid, stopMs };
 }
 
+/** Threads come and go: so many may end after they were chosen. */
+const MOST_CHOICES = 100;
+
+/** Attaches to a thread that lives for as long as it takes. */
+function attachToSome(pid: number, patienceMs: number, arch: TracedArchitecture): AttachReply {
+  for (let choices = 1; ; choices++) {
+    try {
+      return attach(pid, patienceMs, arch);
+    } catch (error) {
+      if (!(error instanceof TraceeGone) || choices >= MOST_CHOICES) throw error;
+      // The chosen thread has ended. If no other lives, so has the process.
+      livingFolder();
+    }
+  }
+}
+
 function reply(pid: number, patienceMs: number): AttachReply {
   try {
     const arch = tracedArchitecture();
     if (arch === undefined) {
       throw new Failure('architecture', `nothing can be run in processes of ${process.arch} yet`);
     }
-    return attach(pid, patienceMs, arch);
+    return attachToSome(pid, patienceMs, arch);
   } catch (error) {
     if (error instanceof Failure) return { ok: false, failure: error.failure, detail: error.message };
     if (error instanceof TraceeGone) return { ok: false, failure: 'ended', detail: 'the process has ended' };
