@@ -1,7 +1,7 @@
 // Runs a command where not everything is there: as another user, without programs, inside of a sandbox, under load.
 //   npm run test:everyone -- [--here] SURROUNDING… -- CMD ARGS
 //   npm run test:everyone -- user bare offline -- npm test
-//   npm run test:everyone -- --smoke      what CI does: some tests, and npm start, in each of several sandboxes
+//   npm run test:everyone -- --smoke      some tests, and npm start, in each of several sandboxes
 // The command runs in a clone of this tree, changes included, that is made for it and removed afterwards; with --here, in this
 // tree. Nothing of the machine is changed: all is done by namespaces, seccomp filters and bind mounts that nobody else sees.
 // Most of it takes root; `busy`, `node=…` and the filters do not.
@@ -73,7 +73,7 @@ const SURROUNDINGS = {
   'no-pagemap': { is: 'no /proc/PID/pagemap', hide: 'pagemap' },
   busy: { is: 'all processors kept busy by another program at the same priority', busy: true },
 };
-/** What CI runs the smoke tests in. */
+/** What the smoke tests run in. */
 const SANDBOXES = [
   ['container'],
   ['container-enosys', 'bare', 'offline', 'no-swap', 'no-huge-pages'],
