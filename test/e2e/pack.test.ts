@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { testWhere } from '../support/needs.js';
+import { freshEnvironment } from '../support/nodes.mjs';
 
 const execute = promisify(execFile);
 
@@ -35,24 +36,6 @@ const specifiers = Object.keys(manifest.exports)
   .filter((path) => path !== './package.json')
   .map((path) => join(manifest.name, path));
 
-/**
- * npm's own variables of the run that we are in speak of this repository, not of the folder that we install into; its
- * settings (where packages come from, the cache) hold for both.
- */
-function userEnvironment(): NodeJS.ProcessEnv {
-  const inherited = Object.entries(process.env).filter(
-    ([name]) =>
-      !/^(npm_(package|lifecycle|command|execpath|node_execpath|config_local_prefix)|INIT_CWD$|NODE_|VITEST)/.test(
-        name,
-      ),
-  );
-  return {
-    ...Object.fromEntries(inherited),
-    npm_config_loglevel: 'error',
-    npm_config_update_notifier: 'false',
-  };
-}
-
 const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-pack-'));
 const consumer = join(folder, 'consumer');
 
@@ -63,7 +46,7 @@ interface Outcome {
 
 async function run(cwd: string, program: string, ...args: string[]): Promise<Outcome> {
   try {
-    return await execute(program, args, { cwd, env: userEnvironment(), maxBuffer: 2 ** 26 });
+    return await execute(program, args, { cwd, env: freshEnvironment(), maxBuffer: 2 ** 26 });
   } catch (error) {
     const { stdout, stderr } = error as Outcome;
     throw new Error(`${program} ${args.join(' ')}\n${stdout}\n${stderr}`, { cause: error });

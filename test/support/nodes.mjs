@@ -7,8 +7,11 @@ import { fileURLToPath } from 'node:url';
 const BUILD = join(dirname(fileURLToPath(import.meta.url)), '../../.build');
 const NAME = `node-${process.platform}-${process.arch}`;
 
-/** npm's own variables of the run that we are in speak of this repository, not of the folder that is installed into. */
-function freshEnvironment() {
+/**
+ * npm's own variables of the run that we are in speak of this repository, not of the folder that is installed into; its
+ * settings (where packages come from, the cache) hold for both.
+ */
+export function freshEnvironment() {
   const inherited = Object.entries(process.env).filter(
     ([name]) =>
       !/^(npm_(package|lifecycle|command|execpath|node_execpath|config_local_prefix)|INIT_CWD$|NODE_|VITEST)/.test(
