@@ -768,7 +768,7 @@ class Dump implements Disposable {
     } else if (stopped !== undefined) {
       this.#roundTotal = bytes;
       this.#roundBytes = 0;
-      for (const { start, end, planned } of taken) this.#place(planned, start, end);
+      this.#placeInOrder(plan, { taken, shared });
       await this.#copier.copy(ranges);
       for (const { start, end, planned } of sharedData) {
         this.#layout.place(planned.mapping.start, planned.mapping.end);
@@ -1003,7 +1003,7 @@ class Dump implements Disposable {
   }
 
   /** Gives all that was found at the stop, or the whole of it when nothing was copied before, its place. */
-  #placeInOrder(plan: readonly Planned[], { taken, shared }: FinalState): void {
+  #placeInOrder(plan: readonly Planned[], { taken, shared }: Pick<FinalState, 'taken' | 'shared'>): void {
     const hasShared = new Set(shared.map(({ planned }) => planned.mapping.start));
     let index = 0;
     for (const planned of plan) {

@@ -283,13 +283,20 @@ function attach(pid: number, patienceMs: number, arch: TracedArchitecture): Atta
 /** Threads come and go: so many may end after they were chosen. */
 const MOST_CHOICES = 100;
 
+/** Whether a thread, or a file of its folder, was gone when it was looked at. */
+function isGone(error: unknown): boolean {
+  return (
+    error instanceof TraceeGone || ['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')
+  );
+}
+
 /** Attaches to a thread that lives for as long as it takes. */
 function attachToSome(pid: number, patienceMs: number, arch: TracedArchitecture): AttachReply {
   for (let choices = 1; ; choices++) {
     try {
       return attach(pid, patienceMs, arch);
     } catch (error) {
-      if (!(error instanceof TraceeGone) || choices >= MOST_CHOICES) throw error;
+      if (!isGone(error) || choices >= MOST_CHOICES) throw error;
       // The chosen thread has ended. If no other lives, so has the process.
       livingFolder();
     }

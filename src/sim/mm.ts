@@ -253,7 +253,8 @@ export class Mm implements ScanTarget {
       if ((low & PRESENT_ANY) === 0) continue;
       const mapped = this.frameAt(slot);
       if (Math.floor(mapped / ENTRIES) !== folio || !memory.isLarge(mapped)) continue;
-      if (!this.profile.hasZeroPage || !memory.isZeroFilled(mapped)) {
+      // So it is on a kernel without a shared zero page for reads, too.
+      if (!memory.isZeroFilled(mapped)) {
         if (dirty) memory.setDirtyPage(mapped);
         continue;
       }

@@ -38,7 +38,8 @@ export interface KernelProfile extends ScanProfile {
   readonly readFaultMapsHugeFile: boolean;
   /**
    * Whether a read of untouched anonymous memory maps the shared zero page, or the huge one. A kernel can be booted so that it has
-   * none (seen on a 6.18.44, for small pages): the read then makes a page of the process's own.
+   * none (seen on a 6.18.44): the read then makes a page of the process's own, small or huge. Zero-filled pages of a huge page
+   * that is split become the shared zero page there, too.
    */
   readonly hasZeroPage: boolean;
   /** Whether a scan of an address space that is gone fails with ESRCH, instead of finding nothing. Scans of processes meet it. */

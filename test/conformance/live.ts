@@ -73,6 +73,7 @@ export class LiveWorld implements World {
   }
 
   #map(kind: MapRequest['kind'], base: MapOptions): number {
+    const { address } = base;
     switch (kind) {
       case 'transparent huge': {
         const memory = mapMemory({ ...base, alignBytes: HUGE_PAGE_SIZE });
@@ -99,8 +100,21 @@ export class LiveWorld implements World {
         return address;
       }
       default:
-        return mapMemory(base).address;
+        return address === undefined && this.#faults === undefined
+          ? this.#fenced(base)
+          : mapMemory(base).address;
     }
+  }
+
+  /**
+   * Memory that nothing can be merged with. A new mapping of another thread (V8's, say) that comes to lie beside is
+   * merged otherwise, and soft-dirty bits then say that all of it was written.
+   */
+  #fenced(options: MapOptions): number {
+    const lengthBytes = options.lengthBytes + 2 * PAGE_SIZE;
+    const { address } = mapMemory({ lengthBytes, prot: mman.PROT_NONE });
+    this.#mapped.push([address, lengthBytes]);
+    return mapMemory({ ...options, address: address + PAGE_SIZE }).address;
   }
 
   unmap(address: number, pages: number): void {

@@ -7,8 +7,9 @@ import { promisify } from 'node:util';
 import { afterAll, describe, expect, test } from 'vitest';
 import { categoryNames, PAGE_IS_PFNZERO, PAGE_IS_WRITTEN, USER_SPACE_END } from '../../src/abi/index.js';
 import { FallbackPagemap, IoctlPagemap, type LivePagemap, ProcessHandle } from '../../src/live/index.js';
-import { forEachRegion } from '../../src/query/index.js';
+import { forEachRegion, scanLegs } from '../../src/query/index.js';
 import { pmscan } from '../support/cli.js';
+import { hasZeroPage } from '../support/facts.js';
 import { available, testWhere } from '../support/needs.js';
 import { freeze, startPostgres, startRedis, stopServers, testWithServer } from '../support/servers.js';
 import { startTarget } from '../support/target.js';
@@ -124,8 +125,11 @@ describe('the command', () => {
   asRoot('root is told of the zero page', async () => {
     await using target = await startTarget('target', [4]);
     using pagemap = new FallbackPagemap(new ProcessHandle(target.pid));
-    expect(pagemap.categories & PAGE_IS_PFNZERO).toBe(PAGE_IS_PFNZERO);
+    expect(pagemap.categories & PAGE_IS_PFNZERO).toBe(hasZeroPage() ? PAGE_IS_PFNZERO : 0);
     expect(pagemap.categories & PAGE_IS_WRITTEN).toBe(0);
+    const why = { start: 0, end: 4096, returnMask: PAGE_IS_PFNZERO };
+    if (!hasZeroPage())
+      expect(() => [...scanLegs(pagemap, why)]).toThrow(/EOPNOTSUPP.*this kernel has none to find it by/);
   });
 
   asRoot('an ordinary user is told what takes root for it', async () => {

@@ -34,7 +34,10 @@ export function hasZeroPage(): boolean {
 }
 
 /** What is in the target's mapping of which all is known (`test/native/scene.c`): kinds of pages and how many. */
-export function scenePages(has: { zeroPage: boolean; guards: boolean }): [kind: string, count: number][] {
+export function scenePages(has: {
+  zeroPage: boolean;
+  guards: boolean;
+}): [['anonymous', number], ...[kind: string, count: number][]] {
   const read: [string, number][] = has.zeroPage ? [['zero', 8]] : [];
   const guarded: [string, number][] = has.guards ? [['guard', 8]] : [];
   return [['anonymous', has.zeroPage ? 16 : 24], ...read, ...guarded, ['untouched', has.guards ? 32 : 40]];

@@ -8,12 +8,15 @@ import { afterEach, describe, expect, test } from 'vitest';
 import type { PageModel, StreamMessage } from '../../src/model/index.js';
 import { PageServer, Stream } from '../../src/web/server.js';
 import { openDescriptors } from '../support/descriptors.js';
+import { hasZeroPage, scenePages } from '../support/facts.js';
 import { testWhere } from '../support/needs.js';
 import { seizeByAnother } from '../support/seized.js';
 import { startTarget, type Target } from '../support/target.js';
 
 const TOKEN = 'the-word-of-these-tests';
 const servers: PageServer[] = [];
+/** Anonymous pages of the target's mapping of which all is known. */
+const [[, ANONYMOUS]] = scenePages({ zeroPage: hasZeroPage(), guards: true });
 
 async function startServer(graceMs = 50): Promise<{ server: PageServer; port: number }> {
   const server = new PageServer({
@@ -259,7 +262,7 @@ describe('what is left', () => {
     const [, json] = /<script type="application\/json" id="model">(.*)<\/script>/.exec(body.toString())!;
     const model = JSON.parse(json!) as PageModel;
     const known = model.layout!.mappings.find(({ start }) => start === target.start)!;
-    expect(known.pages![1]).toBe(16);
+    expect(known.pages![1]).toBe(ANONYMOUS);
     expect(known.grid!.cellBytes).toBe(4096);
     expect(body.toString()).not.toContain(TOKEN);
     stream.close();
@@ -345,7 +348,7 @@ describe('what is left', () => {
     const told = stream.messages.find((message) => message.type === 'tracking');
     expect(told?.tracking.why).toMatch(/traces it, a debugger or strace/);
     const layout = stream.messages.find((message) => message.type === 'layout');
-    expect(layout?.changed.find(({ start }) => start === target.start)?.pages?.[1]).toBe(16);
+    expect(layout?.changed.find(({ start }) => start === target.start)?.pages?.[1]).toBe(ANONYMOUS);
     const list = JSON.parse((await ask(port, `/${TOKEN}/processes`)).body.toString());
     const entry = list.processes.find(({ pid }: { pid: number }) => pid === target.pid);
     expect(entry.untracked).toMatch(/traces it/);

@@ -23,7 +23,7 @@ export interface Knowledge {
   readonly categories: number;
   /** Why not, for the others, by bit. */
   readonly refusals: ReadonlyMap<number, Refusal>;
-  /** The frame number of the zero page; -1 when frame numbers are hidden from this user. */
+  /** The frame number of the zero page; -1 when it cannot be found. */
   readonly zeroFrame: number;
   /** The kernel notes in the page tables which pages are written (CONFIG_MEM_SOFT_DIRTY). */
   readonly softDirty: boolean;
@@ -51,7 +51,11 @@ function ownWord(address: number): [low: number, high: number] {
   return [words[0]!, words[1]!];
 }
 
-/** The zero page's frame: that of pages that were only read. A page that was written has another. */
+/**
+ * The zero page's frame: that of pages that were only read. A page that was written has another.
+ *
+ * @returns 0 where frame numbers are hidden, -1 where a read maps a page of the process's own
+ */
 function findZeroFrame(access: SafeAccess): number {
   using memory = mapMemory({ lengthBytes: 3 * PAGE_SIZE });
   // Huge pages would show the huge zero page, or all three in one.
@@ -63,7 +67,7 @@ function findZeroFrame(access: SafeAccess): number {
     const [low, high] = ownWord(memory.address + page * PAGE_SIZE);
     return isPagemapPresent(high) ? pagemapPfn(low, high) : 0;
   });
-  return frames[0] !== 0 && frames[0] === frames[1] && frames[0] !== frames[2] ? frames[0]! : -1;
+  return frames[0] === frames[1] && frames[0] !== frames[2] ? frames[0]! : frames[2] === 0 ? 0 : -1;
 }
 
 /** Guard pages are in a word's bit 58 (Linux 6.15), or there can be none (before 6.13): no in between. */
@@ -108,11 +112,19 @@ export function fallbackKnowledge(): Knowledge {
     [PAGE_IS_WRITTEN, WRITTEN_REFUSAL],
     [PAGE_IS_ACCESSED, ACCESSED_REFUSAL],
   ]);
-  if (zeroFrame < 0) {
-    refusals.set(PAGE_IS_PFNZERO, {
-      code: 'EPERM',
-      hint: 'the zero page is told by its frame number, which takes CAP_SYS_ADMIN to see: run as root',
-    });
+  if (zeroFrame <= 0) {
+    refusals.set(
+      PAGE_IS_PFNZERO,
+      zeroFrame === 0
+        ? {
+            code: 'EPERM',
+            hint: 'the zero page is told by its frame number, which takes CAP_SYS_ADMIN to see: run as root',
+          }
+        : {
+            code: 'EOPNOTSUPP',
+            hint: 'the zero page is told by its frame number, and this kernel has none to find it by: a read of untouched memory maps a page of its own',
+          },
+    );
   }
   if (!canTellGuards()) {
     refusals.set(PAGE_IS_GUARD, {
@@ -128,7 +140,7 @@ export function fallbackKnowledge(): Knowledge {
   }
   let categories = ALL_CATEGORIES;
   for (const bit of refusals.keys()) categories &= ~bit;
-  known = { categories, refusals, zeroFrame, softDirty: keepsSoftDirty(access) };
+  known = { categories, refusals, zeroFrame: zeroFrame || -1, softDirty: keepsSoftDirty(access) };
   return known;
 }
 
