@@ -4,10 +4,10 @@ import { mkdirSync, renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 const SOURCES = join(import.meta.dirname, '../native');
-const BUILD = join(import.meta.dirname, '../../.build');
-
 /** Headers of a newer kernel than the system's own, as a folder for the compiler's -I. */
 const HEADERS = process.env['PMSCAN_KERNEL_HEADERS'];
+
+const BUILD = join(import.meta.dirname, '../../.build', HEADERS === undefined ? '' : 'newer-headers');
 
 /** True where there is a C compiler. */
 export function hasCompiler(): boolean {
