@@ -217,7 +217,7 @@ export async function livePlatform(): Promise<Platform | string> {
     scanLeavesHoles: scanLeavesHoles(),
     cannotTrackAccesses: need('category-accessed'),
     // An emulated processor takes as long for ten as a real one for a thousand.
-    rounds: Number(process.env['PMSCAN_ROUNDS'] ?? 100),
+    rounds: Number(process.env['PMSCAN_ROUNDS'] ?? 25),
     name: `live kernel, categories 0x${kernelCategories().toString(16)}`,
     lacks: (kind) =>
       kind === 'hugetlb, shared memory' && noSharedHuge !== undefined

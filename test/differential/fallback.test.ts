@@ -9,9 +9,9 @@ import { expect, type TestAPI, test } from 'vitest';
 import { SCENARIO_KINDS, type ScenarioKind } from '../../src/scenario/index.js';
 import { available, testWhere } from '../support/needs.js';
 
-const SCENARIOS = 12;
+const SCENARIOS = 6;
 /** hugetlb memory is looked up in smaps for every scan. */
-const FEW = 4;
+const FEW = 2;
 const FIRST_SEED = Number(process.env['PMSCAN_SEED'] ?? 1);
 /** Each look reads smaps, which takes the kernel a while for each mapping: the fewer of them Node.js has, the better. */
 const FRUGAL = ['--max-semi-space-size=1', '--v8-pool-size=0'];

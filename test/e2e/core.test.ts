@@ -63,7 +63,7 @@ const NOTHING_BUT_THE_FOLDER = () =>
 
 describe('exact', () => {
   live.each([
-    ['writers, others that map, discard and make threads', 20_000, 'dmt', 8],
+    ['writers, others that map, discard and make threads', 20_000, 'dmt', 3],
     ['writers as fast as they go', 0, '', 2],
   ])('no dump is torn: %s', async (_, rate, kinds, dumps) => {
     const target = await startTorn(torn(), 32, 3, rate, kinds);

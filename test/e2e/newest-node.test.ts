@@ -170,7 +170,8 @@ testWhere('pagemap-scan')(
   'unit tests and the live conformance suite',
   async () => {
     // Never the tests in this folder, this one among them: they would start themselves again.
-    const chosen = ['run', 'src', 'test/conformance', '--exclude', 'test/e2e/**', '--reporter', 'json'];
+    const suites = ['live', 'simulator'].map((name) => `test/conformance/${name}.test.ts`);
+    const chosen = ['run', 'src', ...suites, '--exclude', 'test/e2e/**', '--reporter', 'json'];
     const { stdout, stderr } = await execute(node, [VITEST, ...chosen], {
       cwd: ROOT,
       env: freshEnvironment(),
