@@ -209,6 +209,12 @@ export const KERNEL_FACTS: { readonly [P in ProfileProperty]: KernelFact<KernelP
     [map(0, 512), write(0, 512), advise(10, 20, 'collapse')],
     'huge pages',
   ),
+  collapsePassesEmptyBlocks: either(
+    'MADV_COLLAPSE goes on behind a part without page tables',
+    'MADV_COLLAPSE ends at a part without page tables',
+    [map(0, 1024), write(600, 1), advise(0, 1024, 'collapse'), lookFor(0, 1024, 0x40)],
+    'huge pages',
+  ),
   collapseNeedsWritable: either(
     'MADV_COLLAPSE needs a writable page',
     'MADV_COLLAPSE takes pages of which none is writable',

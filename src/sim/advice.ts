@@ -459,7 +459,7 @@ function collapseAnonymous(mm: Mm, vma: Vma, block: number): number {
   const { tables, memory } = mm;
   const pmd = tables.findPmd(block);
   if (pmd < 0) return UNFIT;
-  if (tables.words[pmd] === 0) return EINVAL;
+  if (tables.words[pmd] === 0) return mm.profile.collapsePassesEmptyBlocks ? UNFIT : EINVAL;
   if (isHugeEntry(tables.words[pmd]!)) return COLLAPSED;
   const table = tables.pteTable(pmd);
   let writable = false;
