@@ -1,0 +1,103 @@
+/** A random share of all pages, to protect instead of all of them: what is protected costs its process a fault each time. */
+import { HUGE_PAGE_SIZE, PAGE_IS_HUGE, PAGE_SIZE } from '../abi/index.js';
+
+/** 95 of 100 normally distributed values lie within so many standard deviations. */
+const DEVIATIONS = 1.96;
+
+/** Mixes a 32-bit number so that its bits depend on all bits (the finalizer of MurmurHash3). */
+function mix(number: number): number {
+  let bits = number | 0;
+  bits = Math.imul(bits ^ (bits >>> 16), 0x85ebca6b);
+  bits = Math.imul(bits ^ (bits >>> 13), 0xc2b2ae35);
+  return (bits ^ (bits >>> 16)) >>> 0;
+}
+
+/**
+ * Which pages are in a random sample. A page is in it or not by its address alone, so that the same pages are looked at each time and
+ * no list of them is kept. A huge page is in it as a whole or not at all: to protect a part of one would split it.
+ *
+ * @example
+ * ```ts
+ * import { PageSample } from 'pagemap-scan/track';
+ * const sample = new PageSample(0.1, 7);
+ * let pages = 0;
+ * sample.visit(0, 10_000 * 4096, 0, (start, end) => {
+ *   pages += (end - start) / 4096;
+ * });
+ * console.assert(pages > 850 && pages < 1150);
+ * ```
+ */
+export class PageSample {
+  /** From 0 to 1. */
+  readonly share: number;
+  readonly #limit: number;
+  readonly #seed: number;
+
+  /**
+   * @param share of all pages, above 0, at most 1
+   * @param seed samples of different seeds are independent of each other
+   * @throws RangeError for another share
+   */
+  constructor(share: number, seed = Math.floor(Math.random() * 2 ** 32)) {
+    if (!(share > 0 && share <= 1))
+      throw new RangeError(`Cannot take a sample of ${share}: a share above 0, at most 1`);
+    this.share = share;
+    this.#limit = share * 2 ** 32;
+    this.#seed = mix(seed);
+  }
+
+  #has(number: number): boolean {
+    return mix(number ^ Math.imul(Math.floor(number / 2 ** 32), 0x9e3779b1) ^ this.#seed) < this.#limit;
+  }
+
+  /**
+   * Calls `take` for each unit of [start, end) that is in the sample: a page of 4,096 bytes, or what lies of a huge page in the range.
+   *
+   * @param start bytes, page-aligned
+   * @param categories of the whole range, with PAGE_IS_HUGE where it is mapped by huge pages
+   */
+  visit(start: number, end: number, categories: number, take: (start: number, end: number) => void): void {
+    const unit = categories & PAGE_IS_HUGE ? HUGE_PAGE_SIZE : PAGE_SIZE;
+    // Of everything, whole ranges: to count them one by one would take long for nothing.
+    if (this.share === 1 && unit === PAGE_SIZE) {
+      if (start < end) take(start, end);
+      return;
+    }
+    for (let number = Math.floor(start / unit); number * unit < end; number++) {
+      if (this.#has(unit === PAGE_SIZE ? number : ~number))
+        take(Math.max(start, number * unit), Math.min(end, (number + 1) * unit));
+    }
+  }
+}
+
+/**
+ * Estimates how many pages there are in all from those in a sample.
+ *
+ * Each unit is in the sample independently of the others, so that the variance of the estimate follows from the units' sizes alone
+ * (Horvitz and Thompson).
+ */
+export class SampledCount {
+  readonly #share: number;
+  #pages = 0;
+  #squares = 0;
+
+  constructor(share: number) {
+    this.#share = share;
+  }
+
+  /** Takes one unit of the sample, pages. */
+  add(pages: number): void {
+    this.#pages += pages;
+    this.#squares += pages * pages;
+  }
+
+  /** The estimate, pages. */
+  get pages(): number {
+    return Math.round(this.#pages / this.#share);
+  }
+
+  /** In 95 of 100 cases the true number is no farther away than that. Pages; 0 of a sample of everything. */
+  get errorPages(): number {
+    return Math.round((DEVIATIONS * Math.sqrt(this.#squares * (1 - this.#share))) / this.#share);
+  }
+}
