@@ -2,8 +2,7 @@
 import { spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { errnoName, mman, PAGE_SIZE, PagemapError, RegionBuffer } from '../abi/index.js';
-import { createMemoryFile, IoctlPagemap, ProcessHandle, Userfaultfd } from '../live/index.js';
-import { libc } from '../live/libc.js';
+import { createMemoryFile, IoctlPagemap, libc, ProcessHandle, Userfaultfd } from '../live/internal.js';
 import { ADVICE, featureBits, hex, modeBits, protectionBits, RecordedErrno, u64 } from './backend.js';
 import type { AccessOp, Answer, Op, ScanOp, Scenario } from './format.js';
 

@@ -23,11 +23,12 @@ import {
   mappingPageSize,
   ProcessError,
   ProcessHandle,
+  type Provider,
   pause,
   Userfaultfd,
-} from '../live/index.js';
+} from '../live/internal.js';
 import type { Mapping } from '../proc/index.js';
-import { forEachRegion, RegionDealer, type RegionVisitor, scanLegs } from '../query/index.js';
+import { forEachRegion, RegionDealer, type RegionVisitor, scanLegs } from '../query/internal.js';
 import { MappingList } from './mapping-list.js';
 import { isDevice, isSpecial, isWritable } from './mappings.js';
 import { newNeighbours } from './neighbours.js';
@@ -124,6 +125,8 @@ const MOST_LOOKS = 512;
 const OWN_USERFAULTFD = 'anon_inode:[userfaultfd]';
 
 export interface TrackOptions extends AttachOptions {
+  /** 'ioctl' tracks by write protection, 'fallback' by soft-dirty bits; what the kernel has, by default. */
+  readonly provider?: Provider | undefined;
   /**
    * Track a process that uses userfaultfd itself, or begins to: what it wants to register with that meanwhile fails (EBUSY).
    * Without it, such a process is refused, and let go of when it begins.
@@ -639,7 +642,7 @@ function* joined(pieces: readonly Piece[], join: boolean): Generator<Piece[], vo
  * ```
  */
 export async function trackProcess(pid: number, options: TrackOptions = {}): Promise<ProcessTracker> {
-  return chooseProvider() === 'ioctl'
+  return (options.provider ?? chooseProvider()) === 'ioctl'
     ? await trackByProtection(pid, options)
     : trackBySoftDirty(pid, options);
 }
