@@ -6,6 +6,8 @@ import LongestFirst from './test/support/sequencer.js';
 const UNIT = [
   'src/**/*.test.ts',
   'test/layers.test.ts',
+  'test/complexity.test.ts',
+  'test/public.test.ts',
   'test/masks.test.ts',
   'test/traces.test.ts',
   'test/conformance/simulator.test.ts',

@@ -110,7 +110,7 @@ if (kept === undefined) {
 
 // In a process of its own, whose memory is that of reading alone.
 const reader = `
-  import { aggregateRecording, openRecording } from 'pagemap-scan/record';
+  import { aggregateRecording, openRecording } from ${JSON.stringify(new URL('../dist/record/internal.js', import.meta.url).href)};
   const model = await aggregateRecording(await openRecording(${JSON.stringify(target)}));
   const { user, system } = process.cpuUsage();
   console.log(JSON.stringify({ bytes: JSON.stringify(model).length, notes: model.notes, seconds: (user + system) / 1e6 }));

@@ -5,8 +5,8 @@ import { once } from 'node:events';
 import { closeSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { createInterface } from 'node:readline';
-import { attachUserfaultfd, ProcessHandle } from 'pagemap-scan/live';
 import { trackProcess } from 'pagemap-scan/track';
+import { attachUserfaultfd, ProcessHandle } from '../dist/live/internal.js';
 import { compile, finish, header, median, milliseconds, pin, record } from './harness.mjs';
 
 const MEBIBYTES = 4096;

@@ -90,6 +90,22 @@ function circle(from: string, imports: ReadonlyMap<string, readonly string[]>): 
   return undefined;
 }
 
+/** Layers that users can import, by package.json. */
+const EXPORTED: readonly string[] = Object.keys(
+  (JSON.parse(readFileSync(join(SOURCE, '../package.json'), 'utf8')) as { exports: Record<string, unknown> })
+    .exports,
+).map((key) => key.replace(/^\.\/?/, ''));
+
+/** Doors that an import goes past: another layer is entered by its index.ts, or by its internal.ts where there is one. */
+function passedDoors(file: string, text: string): string[] {
+  const path = relative(SOURCE, file);
+  return importedFiles(path, text)
+    .filter(
+      (target) => layerAt(target) !== layerAt(path) && !/^[a-z0-9/]+\/(index|internal)\.ts$/.test(target),
+    )
+    .map((target) => `${path}: ${target} is for src/${layerAt(target)} alone`);
+}
+
 function violations(file: string, text: string): string[] {
   const path = relative(SOURCE, file);
   const layer = layerAt(path);
@@ -134,6 +150,30 @@ describe('layers', () => {
         ]),
       ),
     ).toEqual(['a', 'b', 'c', 'a']);
+  });
+
+  test('a layer is entered by its doors: index.ts for all, internal.ts for other layers', () => {
+    expect([...files].flatMap(([path, text]) => passedDoors(join(SOURCE, path), text))).toEqual([]);
+    // What is public is made of what is public.
+    const publicDoors = EXPORTED.flatMap((name) =>
+      [...files.keys()].filter((path) => path === join(name, 'index.ts')),
+    );
+    expect(publicDoors.length).toBeGreaterThan(10);
+    const beyond = publicDoors.filter((path) =>
+      importedFiles(path, files.get(path)!).some((target) => target.endsWith('internal.ts')),
+    );
+    expect(beyond).toEqual([]);
+    // A layer that nobody can import from outside needs no second door.
+    const needless = [...files.keys()].filter(
+      (path) => path.endsWith('/internal.ts') && !EXPORTED.includes(layerAt(path)),
+    );
+    expect(needless).toEqual([]);
+    expect(
+      passedDoors(join(SOURCE, 'track/x.ts'), "import { sleep } from '../live/ptrace.js';"),
+    ).toHaveLength(1);
+    expect(passedDoors(join(SOURCE, 'track/x.ts'), "import { sleep } from '../live/internal.js';")).toEqual(
+      [],
+    );
   });
 
   test('the table has no circle, and allows nothing that nobody uses', () => {

@@ -9,7 +9,7 @@ import {
   RegionBuffer,
   scanError,
   storeU64,
-} from './index.js';
+} from './internal.js';
 
 describe('u64 as two words', () => {
   const words = new Uint32Array(4);

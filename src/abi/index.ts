@@ -4,7 +4,6 @@ export {
   PagemapError,
   type PagemapErrorDetails,
   type Refusal,
-  scanError,
   UnknownCategoryError,
 } from './errors.js';
 export { loadU64, storeU64, type U64StructLayout } from './layout.js';

@@ -1,5 +1,5 @@
 /** What a mapping's pages are, as a bar: each cell an equal share of its address space. */
-import { KINDS, type Kind } from '../query/kinds.js';
+import { KINDS, type Kind } from '../query/internal.js';
 import type { Style } from './text.js';
 
 /** Told apart by shape alone, so that colour only helps. */

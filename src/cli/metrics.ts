@@ -1,6 +1,6 @@
 /** `--metrics`, the same for all commands that have it. */
 import { type Command, InvalidArgumentError } from 'commander';
-import { MetricsError, MetricsHub, pushesMetrics } from '../metrics/index.js';
+import { MetricsError, MetricsHub, pushesMetrics } from '../metrics/internal.js';
 import { CliError, EXIT } from './exit.js';
 import { printable } from './text.js';
 import { version } from './version.js';

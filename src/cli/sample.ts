@@ -4,7 +4,7 @@
  */
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { mman } from '../abi/index.js';
-import { allowTracing, type MappedMemory, mapMemory, SafeAccess } from '../live/index.js';
+import { allowTracing, type MappedMemory, mapMemory, SafeAccess } from '../live/internal.js';
 import { buildSample, type SampleMemory, SampleWriters } from './sample-layout.js';
 
 function hasSwap(): boolean {

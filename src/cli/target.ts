@@ -8,7 +8,7 @@ import {
   type LivePagemap,
   openPagemap,
   PROVIDER_VARIABLE,
-} from '../live/index.js';
+} from '../live/internal.js';
 import { CliError, EXIT } from './exit.js';
 import { plural, printable } from './text.js';
 

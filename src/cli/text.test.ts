@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { PAGE_SIZE, type Pagemap } from '../abi/index.js';
-import { KINDS } from '../query/kinds.js';
+import { KINDS } from '../query/internal.js';
 import { bar, shares } from './bar.js';
 import { columnsOf, shorten, tableLines } from './columns.js';
 import { countRows, mapsTable } from './commands/maps.js';

@@ -5,7 +5,7 @@
  */
 import { writeSync } from 'node:fs';
 import { PagemapError } from '../abi/index.js';
-import { allowTracing, replaceProgram } from '../live/index.js';
+import { allowTracing, replaceProgram } from '../live/internal.js';
 
 const STARTER = 3;
 

@@ -2,7 +2,7 @@
 import { readSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { PAGE_SIZE } from '../abi/index.js';
-import { bufferAddress, dataRanges, type ProcessMemory } from '../live/index.js';
+import { bufferAddress, dataRanges, type ProcessMemory } from '../live/internal.js';
 import type { CoreFile } from './file.js';
 import type { Layout } from './layout.js';
 

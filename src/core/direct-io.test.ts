@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { O_DIRECT, type RingInfo } from '../proc/index.js';
+import { O_DIRECT, type RingInfo } from '../proc/internal.js';
 import { type DescriptorEvidence, joinRanges, judgeDirectIo } from './direct-io.js';
 import { union, within } from './range-set.js';
 

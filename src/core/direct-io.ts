@@ -5,7 +5,7 @@
  * what the device writes later, after the page was protected again, is not. So a copy of a page is good only if it was begun
  * when all was over that was under way as the page was protected.
  */
-import { O_DIRECT, type RingInfo } from '../proc/index.js';
+import { O_DIRECT, type RingInfo } from '../proc/internal.js';
 
 /** A descriptor and what is known of it. */
 export interface DescriptorEvidence {

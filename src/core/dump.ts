@@ -33,10 +33,10 @@ import {
   ProcessMemory,
   ProcessStopper,
   type StoppedProcess,
-} from '../live/index.js';
+} from '../live/internal.js';
 import { findMappingIndex, type Mapping, parseSmaps } from '../proc/index.js';
 import { scanLegs } from '../query/index.js';
-import { type TrackedPart, trackByProtection, type WriteProtectTracker } from '../track/index.js';
+import { type TrackedPart, trackByProtection, type WriteProtectTracker } from '../track/internal.js';
 import type { CoreArchitecture } from './architecture.js';
 import { Copier, forEachPiece, placeWindows, readFully } from './copier.js';
 import { isRingMapping } from './direct-io.js';

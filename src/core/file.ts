@@ -17,7 +17,7 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { PAGE_SIZE } from '../abi/index.js';
-import { linkDescriptor, punchHole } from '../live/index.js';
+import { linkDescriptor, punchHole } from '../live/internal.js';
 
 /** What file systems answer that have no files without a name; the first two are one number with two names. */
 const WITHOUT_NAMELESS: ReadonlySet<string> = new Set(['EOPNOTSUPP', 'ENOTSUP', 'EISDIR', 'EINVAL']);

@@ -1,2 +1,2 @@
 /** What differs between kernels. */
-export { holesAreWritten } from '../live/index.js';
+export { holesAreWritten } from '../live/internal.js';

@@ -10,7 +10,7 @@ import {
   type ProcessHandle,
   type ProcessStopper,
   pause,
-} from '../live/index.js';
+} from '../live/internal.js';
 import { parseStatus } from '../proc/index.js';
 import { type DirectIo, joinRanges, judgeDirectIo, mayPin } from './direct-io.js';
 import { union, within } from './range-set.js';

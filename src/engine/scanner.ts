@@ -19,7 +19,7 @@ import {
   type ScanRequest,
   type ScanResult,
   scanError,
-} from '../abi/index.js';
+} from '../abi/internal.js';
 import { CheckedRequest } from './request.js';
 import {
   type EntryFormat,

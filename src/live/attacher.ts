@@ -12,8 +12,7 @@
  */
 import { closeSync, constants, openSync, readdirSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { setPriority } from 'node:os';
-import { errnoName, uffd } from '../abi/index.js';
-import { PTRACE_O_SUSPEND_SECCOMP } from '../abi/ptrace.js';
+import { errnoName, PTRACE_O_SUSPEND_SECCOMP, uffd } from '../abi/internal.js';
 import { parseMaps, parseStatStartTime, parseStatus } from '../proc/index.js';
 import type { TracedArchitecture } from './architecture.js';
 import { explainFreezer, explainWaiting, freezerOf } from './frozen.js';

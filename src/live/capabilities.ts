@@ -26,10 +26,10 @@ import {
   PagemapError,
   PM_SCAN_CHECK_WPASYNC,
   PM_SCAN_WP_MATCHING,
+  PTRACE_SEIZE,
   RegionBuffer,
   uffd,
-} from '../abi/index.js';
-import { PTRACE_SEIZE } from '../abi/syscalls.js';
+} from '../abi/internal.js';
 import { fallbackKnowledge } from './fallback/knowledge.js';
 import { libc } from './libc.js';
 import { createMemoryFile, type MappedMemory, mapMemory, SafeAccess } from './memory.js';

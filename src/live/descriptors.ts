@@ -1,6 +1,6 @@
 /** What another process has open. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { type DescriptorInfo, parseFdinfo, parseMountKinds } from '../proc/index.js';
+import { type DescriptorInfo, parseFdinfo, parseMountKinds } from '../proc/internal.js';
 import type { ProcessHandle } from './process.js';
 
 export interface OpenDescriptor {

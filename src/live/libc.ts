@@ -6,8 +6,7 @@
  * not move: ArrayBuffer backing stores are outside V8's heap and stay where they are.
  */
 import { createRequire } from 'node:module';
-import { errnoNumber, PagemapError } from '../abi/index.js';
-import { SYSCALLS, type SyscallNumbers } from '../abi/syscalls.js';
+import { errnoNumber, PagemapError, SYSCALLS, type SyscallNumbers } from '../abi/internal.js';
 
 type Koffi = typeof import('koffi').default;
 

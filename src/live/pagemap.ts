@@ -14,7 +14,7 @@ import {
   scanError,
   storeU64,
   USER_SPACE_END,
-} from '../abi/index.js';
+} from '../abi/internal.js';
 import type { Mapping } from '../proc/index.js';
 import { FallbackPagemap } from './fallback/pagemap.js';
 import { type Libc, libc } from './libc.js';
@@ -244,6 +244,7 @@ export function chooseProvider(): Provider {
  * Needs what reading /proc/PID/maps needs: to be the process's user (and the process dumpable), or CAP_SYS_PTRACE.
  *
  * @param pid a process number, or 'self'
+ * @param options `provider` insists on 'ioctl' or 'fallback'
  * @throws ProcessError 'not-found', 'zombie', 'ended', 'kernel-thread', 'not-permitted'
  * @throws PagemapError ENOSYS where this is no Linux or koffi is missing
  * @example
@@ -253,8 +254,10 @@ export function chooseProvider(): Provider {
  * console.assert(pagemap.mappings().some((mapping) => mapping.name === '[stack]'));
  * ```
  */
-export function openPagemap(pid: number | 'self'): LivePagemap {
-  const provider = chooseProvider();
+export function openPagemap(
+  pid: number | 'self',
+  { provider = chooseProvider() }: { readonly provider?: Provider | undefined } = {},
+): LivePagemap {
   const handle = new ProcessHandle(pid === 'self' ? process.pid : pid);
   try {
     return provider === 'ioctl' ? new IoctlPagemap(handle) : new FallbackPagemap(handle);

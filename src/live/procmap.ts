@@ -1,7 +1,14 @@
 /** Single mappings of a process, without the text of all of them. */
 import { closeSync } from 'node:fs';
-import { errnoNumber, loadU64, PagemapError, storeU64 } from '../abi/index.js';
-import { PROCMAP_QUERY, PROCMAP_QUERY_COVERING_OR_NEXT_VMA, PROCMAP_QUERY_STRUCT } from '../abi/procmap.js';
+import {
+  errnoNumber,
+  loadU64,
+  PagemapError,
+  PROCMAP_QUERY,
+  PROCMAP_QUERY_COVERING_OR_NEXT_VMA,
+  PROCMAP_QUERY_STRUCT,
+  storeU64,
+} from '../abi/internal.js';
 import { parseSmaps } from '../proc/index.js';
 import { libc } from './libc.js';
 import { ProcessError, type ProcessHandle } from './process.js';

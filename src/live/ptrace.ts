@@ -4,24 +4,26 @@
  * All requests must come from the thread that seized, and the tracer must not die in between: the kernel would let the
  * target run on with our registers. Hence a program of its own does it, `attacher.ts`.
  */
-import { errnoName } from '../abi/index.js';
 import {
   __WALL,
+  errnoName,
   NT_PRSTATUS,
   PTRACE_CONT,
+  PTRACE_DETACH,
   PTRACE_GET_RSEQ_CONFIGURATION,
   PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG,
   PTRACE_GETREGSET,
   PTRACE_GETSIGMASK,
+  PTRACE_INTERRUPT,
   PTRACE_O_TRACESYSGOOD,
+  PTRACE_SEIZE,
   PTRACE_SETREGSET,
   PTRACE_SETSIGMASK,
   PTRACE_SYSCALL,
   parseWaitStatus,
   type WaitStatus,
   WNOHANG,
-} from '../abi/ptrace.js';
-import { PTRACE_DETACH, PTRACE_INTERRUPT, PTRACE_SEIZE } from '../abi/syscalls.js';
+} from '../abi/internal.js';
 import { x64 } from './arch-x64.js';
 import type { TracedArchitecture } from './architecture.js';
 import { type Libc, libc } from './libc.js';

@@ -7,21 +7,24 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as later } from 'node:timers/promises';
-import { errnoNumber, PagemapError } from '../abi/index.js';
 import {
   __WALL,
+  errnoNumber,
   NT_PRSTATUS,
+  PagemapError,
   PTRACE_CONT,
+  PTRACE_DETACH,
   PTRACE_GETREGSET,
   PTRACE_GETSIGMASK,
+  PTRACE_INTERRUPT,
   PTRACE_O_TRACECLONE,
   PTRACE_O_TRACESYSGOOD,
+  PTRACE_SEIZE,
   PTRACE_SETREGSET,
   parseWaitStatus,
   type WaitStatus,
   WNOHANG,
-} from '../abi/ptrace.js';
-import { PTRACE_DETACH, PTRACE_INTERRUPT, PTRACE_SEIZE } from '../abi/syscalls.js';
+} from '../abi/internal.js';
 import { parseStatus } from '../proc/index.js';
 import type { TracedArchitecture } from './architecture.js';
 import { checkTarget, permissionProblem } from './attach.js';
@@ -160,7 +163,7 @@ export class StoppedProcess implements Disposable {
   readonly #requests: Requests;
   #open = true;
 
-  /** Use {@link stopProcess} or {@link ProcessStopper}. */
+  /** @internal Use {@link stopProcess} or {@link ProcessStopper}. */
   constructor(
     handle: ProcessHandle,
     requests: Requests,

@@ -1,4 +1,3 @@
-export { labelOf } from './labels.js';
 export {
   type MeasuredDetails,
   type MeasuredInterval,
@@ -9,5 +8,4 @@ export {
   type MetricsOptions,
   type MetricsProblem,
   type MetricsSubject,
-  pushesMetrics,
 } from './metrics.js';

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { hostname } from 'node:os';
 import { PAGE_SIZE } from '../abi/index.js';
 import { mappingKind } from '../model/index.js';
-import { KINDS } from '../query/kinds.js';
+import { KINDS } from '../query/internal.js';
 import { mergeExpositions } from './exposition.js';
 import { NameLabels } from './labels.js';
 

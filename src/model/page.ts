@@ -5,7 +5,7 @@
  * Addresses and sizes are bytes, times milliseconds since the look (or the recording) began, pages are of 4,096 bytes.
  * Names come from the process looked at and are data: whoever shows them treats them as text.
  */
-import { KINDS } from '../query/kinds.js';
+import { KINDS } from '../query/internal.js';
 
 export const MODEL_SCHEMA = 'pagemap-scan/page@1';
 

@@ -1,11 +1,3 @@
-export {
-  type DescriptorInfo,
-  O_DIRECT,
-  parseFdinfo,
-  parseMountKinds,
-  parsePins,
-  type RingInfo,
-} from './fdinfo.js';
 export { findMapping, findMappingIndex, type Mapping, parseMaps } from './maps.js';
 export * from './pagemap-words.js';
 export { parseSmaps, type SmapsMapping, type SmapsSizes } from './smaps.js';

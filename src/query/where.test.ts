@@ -8,7 +8,7 @@ import {
   PAGE_IS_SOFT_DIRTY,
   PAGE_IS_SWAPPED,
   PAGE_IS_WRITTEN,
-} from '../abi/categories.js';
+} from '../abi/index.js';
 import { compileWhere, formatWhere, WhereError, type WhereMasks } from './where.js';
 
 /** The kernel's test. */

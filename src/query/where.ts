@@ -11,7 +11,7 @@
  * cannot be shortened, are computed from its truth table. It is expressible if and only if at most one of them has more
  * than one literal: the single ones are the mask, that one is anyof, negative literals are inverted.
  */
-import { ALL_CATEGORIES, CATEGORIES, categoryBit } from '../abi/categories.js';
+import { ALL_CATEGORIES, CATEGORIES, categoryBit } from '../abi/index.js';
 
 /** The three masks of a filter: a part of a `ScanRequest`. */
 export interface WhereMasks {

@@ -13,7 +13,7 @@ import {
   REPORT_LIMITS,
   unknownKinds,
 } from '../model/index.js';
-import { humanBytes } from '../query/human.js';
+import { humanBytes } from '../query/internal.js';
 import type { Recording } from './read.js';
 import type { ColumnName } from './schema.js';
 

@@ -1,10 +1,8 @@
-export { type AggregateLimits, type AggregateOptions, aggregateRecording } from './aggregate.js';
 export { RecordingError, type RecordingProblem } from './errors.js';
 export { type MappingLayout, takeLayout } from './layout.js';
 export { type FoundRecording, listRecordings, openRecording, Recording, type RowGroup } from './read.js';
 export {
   type IntervalDetails,
-  isRecordingFile,
   type RecordedInterval,
   type RecordedProcess,
   Recorder,
@@ -21,5 +19,4 @@ export {
   type RecordingEnd,
   type RecordingInfo,
   type RecordKind,
-  WORKING_SET_WINDOWS_MS,
 } from './schema.js';

@@ -10,9 +10,19 @@ import {
 import type { LivePagemap } from '../live/index.js';
 import { packCell } from '../model/index.js';
 import type { Mapping } from '../proc/index.js';
-import { legRanges, MappingSummarizer, type PageCounts, SUMMARY_RETURN, scanLegs } from '../query/index.js';
-import { KINDS, kindIndex } from '../query/kinds.js';
-import { type LookMasks, lookMasks, lookWith, withUnknown } from '../query/masks.js';
+import {
+  KINDS,
+  kindIndex,
+  type LookMasks,
+  legRanges,
+  lookMasks,
+  lookWith,
+  MappingSummarizer,
+  type PageCounts,
+  SUMMARY_RETURN,
+  scanLegs,
+  withUnknown,
+} from '../query/internal.js';
 
 /** A mapping with its pages. Counts are null where they cannot be told. */
 export interface MappingLayout extends Readonly<Record<keyof PageCounts, number | null>> {

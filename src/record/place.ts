@@ -2,7 +2,7 @@
 import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
-import { lockFile } from '../live/index.js';
+import { lockFile } from '../live/internal.js';
 import { parseStatStartTime } from '../proc/index.js';
 import { RecordingError } from './errors.js';
 

@@ -156,7 +156,7 @@ export class Recording {
   readonly rows: number;
   readonly #parts: readonly Part[];
 
-  /** Use {@link openRecording}. */
+  /** @internal Use {@link openRecording}. */
   constructor(parts: readonly Part[]) {
     this.#parts = parts;
     this.info = parts.at(-1)!.info;

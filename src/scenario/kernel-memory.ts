@@ -2,8 +2,7 @@
 import { spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { errnoName, mman, PAGE_SIZE, PagemapError, RegionBuffer } from '../abi/index.js';
-import { createMemoryFile, IoctlPagemap, ProcessHandle, Userfaultfd } from '../live/index.js';
-import { libc } from '../live/libc.js';
+import { createMemoryFile, IoctlPagemap, libc, ProcessHandle, Userfaultfd } from '../live/internal.js';
 import { ADVICE, featureBits, hex, modeBits, protectionBits, RecordedErrno, u64 } from './backend.js';
 import type { AccessOp, Answer, Op, ScanOp, Scenario } from './format.js';
 
@@ -89,6 +88,20 @@ function check(result: number, syscall: string): Answer {
   return { ret: 0 };
 }
 
+function clearRefs(value: number): void {
+  const fd = openSync('/proc/self/clear_refs', 'w');
+  try {
+    writeSync(fd, String(value));
+  } catch (error) {
+    throw new PagemapError('write to clear_refs', {
+      errno: -(error as NodeJS.ErrnoException).errno!,
+      syscall: 'write',
+    });
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /** A scenario's arena in this process's own memory; dispose it to unmap it. */
 export class KernelMemory {
   readonly #arena: number;
@@ -118,7 +131,7 @@ export class KernelMemory {
   #apply(op: Op): Answer {
     const at = 'at' in op ? this.#arena + op.at * PAGE_SIZE : 0;
     const length = 'pages' in op ? op.pages * PAGE_SIZE : 0;
-    const { mmap, munmap, mprotect, mremap, madvise } = libc();
+    const { munmap, mprotect, mremap, madvise } = libc();
     switch (op.op) {
       case 'file': {
         const fd = createMemoryFile(op.file, length);
@@ -126,14 +139,8 @@ export class KernelMemory {
         this.#files.set(op.file, fd);
         return { ret: 0 };
       }
-      case 'mmap': {
-        let flags = mman.MAP_FIXED | (op.sharing === 'shared' ? mman.MAP_SHARED : mman.MAP_PRIVATE);
-        if (op.type !== 'file') flags |= mman.MAP_ANONYMOUS;
-        if (op.type === 'hugetlb') flags |= mman.MAP_HUGETLB;
-        const fd = op.file === undefined ? -1 : (this.#files.get(op.file) ?? -1);
-        const offset = (op.offset ?? 0) * PAGE_SIZE;
-        return check(mmap(at, length, protectionBits(op.prot), flags, fd, offset), 'mmap');
-      }
+      case 'mmap':
+        return this.#mmap(op, at, length);
       case 'munmap':
         return check(munmap(at, length), 'munmap');
       case 'mprotect':
@@ -168,23 +175,21 @@ export class KernelMemory {
       case 'close':
         this.#uffd(op.uffd)[Symbol.dispose]();
         return { ret: 0 };
-      case 'clear_refs': {
-        const fd = openSync('/proc/self/clear_refs', 'w');
-        try {
-          writeSync(fd, String(op.value));
-        } catch (error) {
-          throw new PagemapError('write to clear_refs', {
-            errno: -(error as NodeJS.ErrnoException).errno!,
-            syscall: 'write',
-          });
-        } finally {
-          closeSync(fd);
-        }
+      case 'clear_refs':
+        clearRefs(op.value);
         return { ret: 0 };
-      }
       case 'scan':
         return this.#scan(op);
     }
+  }
+
+  #mmap(op: Extract<Op, { op: 'mmap' }>, at: number, length: number): Answer {
+    let flags = mman.MAP_FIXED | (op.sharing === 'shared' ? mman.MAP_SHARED : mman.MAP_PRIVATE);
+    if (op.type !== 'file') flags |= mman.MAP_ANONYMOUS;
+    if (op.type === 'hugetlb') flags |= mman.MAP_HUGETLB;
+    const fd = op.file === undefined ? -1 : (this.#files.get(op.file) ?? -1);
+    const offset = (op.offset ?? 0) * PAGE_SIZE;
+    return check(libc().mmap(at, length, protectionBits(op.prot), flags, fd, offset), 'mmap');
   }
 
   #uffd(name: string): Userfaultfd {

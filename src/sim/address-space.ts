@@ -6,7 +6,7 @@ import {
   scanError,
   USER_SPACE_END,
   uffd as uffdAbi,
-} from '../abi/index.js';
+} from '../abi/internal.js';
 import { defineScanner } from '../engine/index.js';
 import * as x86 from '../x86/index.js';
 import { ENTRIES, isHugeEntry, PRESENT_ANY } from '../x86/index.js';

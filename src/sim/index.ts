@@ -7,3 +7,4 @@ export {
   kernelProfile,
   profileFor,
 } from './profiles.js';
+export type { UserfaultMode } from './vma.js';

@@ -7,16 +7,7 @@ export {
   trackMemory,
   type WasmMemory,
 } from './own.js';
-export type { TrackOptions } from './process.js';
-export {
-  type TrackedKind,
-  type TrackedPart,
-  trackByProtection,
-  trackBySoftDirty,
-  trackProcess,
-  WriteProtectTracker,
-} from './process.js';
-export { SoftDirtyTracker } from './soft-dirty.js';
+export { type TrackOptions, trackProcess } from './process.js';
 export type { Interval, MappingWrites, ProcessTracker, SkippedMapping, SkipReason } from './tracker.js';
 export { type WorkingSetSize, WriteWorkingSet } from './working-set.js';
 export { getWriteWatch, resetWriteWatch, type WriteWatch, type WriteWatchOptions } from './write-watch.js';

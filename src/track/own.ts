@@ -7,7 +7,13 @@ import {
   PM_SCAN_WP_MATCHING,
   type RegionBuffer,
 } from '../abi/index.js';
-import { bufferAddress, type LivePagemap, mappingsCover, openPagemap, Userfaultfd } from '../live/index.js';
+import {
+  bufferAddress,
+  type LivePagemap,
+  mappingsCover,
+  openPagemap,
+  Userfaultfd,
+} from '../live/internal.js';
 import { ALL_WRITTEN } from './protected-scan.js';
 
 /** What is used of a WebAssembly.Memory, whose own type is not known to every TypeScript configuration. */

@@ -23,11 +23,12 @@ import {
   mappingPageSize,
   ProcessError,
   ProcessHandle,
+  type Provider,
   pause,
   Userfaultfd,
-} from '../live/index.js';
+} from '../live/internal.js';
 import type { Mapping } from '../proc/index.js';
-import { forEachRegion, RegionDealer, type RegionVisitor, scanLegs } from '../query/index.js';
+import { forEachRegion, RegionDealer, type RegionVisitor, scanLegs } from '../query/internal.js';
 import { MappingList } from './mapping-list.js';
 import { isDevice, isSpecial, isWritable } from './mappings.js';
 import { newNeighbours } from './neighbours.js';
@@ -87,6 +88,18 @@ interface Covered {
   readonly offset: number;
 }
 
+/** What one collect has found so far. */
+interface Round {
+  readonly visit: RegionVisitor | undefined;
+  readonly rows: Map<number, MappingWrites>;
+  readonly skipped: Map<number, SkippedMapping>;
+  /** What is registered and protected now. */
+  readonly done: Covered[];
+  /** What was registered before, as far as it still is. */
+  covered: readonly Covered[];
+  writtenPages: number;
+}
+
 /** How a collect went over mappings that were all known, to be done again as long as they stay as they are. */
 interface Steady {
   readonly mappings: readonly Mapping[];
@@ -100,8 +113,8 @@ interface Steady {
  */
 const MOST_MARKED_BYTES = 64 * 2 ** 30;
 
-/** After so many surprises in one collect, mappings are taken one by one. */
-const PATIENCE = 64;
+/** How often one collect begins anew with neighbours scanned together; after that it takes mappings one by one. */
+const MOST_JOINED_PASSES = 64;
 
 /** With more parts than that, to read the list of mappings takes more than a few milliseconds. */
 const MOST_NEIGHBOURS = 2000;
@@ -112,6 +125,8 @@ const MOST_LOOKS = 512;
 const OWN_USERFAULTFD = 'anon_inode:[userfaultfd]';
 
 export interface TrackOptions extends AttachOptions {
+  /** 'ioctl' tracks by write protection, 'fallback' by soft-dirty bits; what the kernel has, by default. */
+  readonly provider?: Provider | undefined;
   /**
    * Track a process that uses userfaultfd itself, or begins to: what it wants to register with that meanwhile fails (EBUSY).
    * Without it, such a process is refused, and let go of when it begins.
@@ -253,71 +268,79 @@ export class WriteProtectTracker implements ProcessTracker {
 
   /** Goes over all mappings in address order, again from where it was whenever they change underway. */
   #round(visit: RegionVisitor | undefined): { rows: MappingWrites[]; writtenPages: number } {
-    const rows = new Map<number, MappingWrites>();
-    const done: Covered[] = [];
-    const skipped = new Map<number, SkippedMapping>();
-    let covered = this.#covered;
-    let writtenPages = 0;
+    const round: Round = {
+      visit,
+      rows: new Map(),
+      skipped: new Map(),
+      done: [],
+      covered: this.#covered,
+      writtenPages: 0,
+    };
     let cursor = 0;
     for (let surprises = 0; ; surprises++) {
       const mappings = this.#list.read(this.#pagemap.process);
       // Asked after the list was taken: had it been another program's by then, this would tell.
       this.#pagemap.checkAlive();
-      const steady = surprises === 0 ? this.#again(mappings, rows, skipped) : undefined;
-      const all =
-        steady ?? groups(this.#plan(mappings, cursor, covered, rows, skipped), surprises < PATIENCE);
-      const begun: Piece[][] = [];
-      let resume = -1;
-      for (const group of all) {
-        begun.push(group);
-        const dealer = new RegionDealer(group, (index, start, end, categories) => {
-          const piece = group[index];
-          // Memory that came since the list was taken is not registered; nothing of it can be here.
-          if (piece === undefined) return;
-          if (piece.isNew && piece.kind === 'shared' && !(categories & (PAGE_IS_PRESENT | PAGE_IS_SWAPPED)))
-            return;
-          piece.row.writtenPages += (end - start) / PAGE_SIZE;
-          writtenPages += (end - start) / PAGE_SIZE;
-          visit?.(start, end, PAGE_IS_WRITTEN);
-        });
-        const last = group[group.length - 1]!;
-        try {
-          this.#scan(group[0]!, last.end, (start, end, categories) => dealer.add(start, end, categories));
-        } catch (error) {
-          if (error instanceof Unregistered) {
-            for (const piece of group)
-              if (piece.start < error.resume) done.push(coverage(piece, error.resume));
-            // Taken one by one, a mapping that keeps changing is left to the next interval, in which it is new.
-            resume = group.length === 1 && surprises >= PATIENCE ? last.end : error.resume;
-            covered = this.#registered(covered, error.resume, last.end);
-            break;
-          }
+      const mayJoin = surprises < MOST_JOINED_PASSES;
+      const steady = surprises === 0 ? this.#again(mappings, round) : undefined;
+      const groups = steady ?? [...joined(this.#plan(mappings, cursor, round), mayJoin)];
+      const surprise = this.#scanGroups(groups, round);
+      if (surprise === undefined) {
+        // Nothing that happened here was unforeseen: the next time will be as this one.
+        this.#steady = surprises === 0 ? { mappings, covered: round.done, groups } : undefined;
+        break;
+      }
+      // Taken one by one, a mapping that keeps changing is left to the next interval, in which it is new.
+      const { group, resume } = surprise;
+      const { end } = group[group.length - 1]!;
+      cursor = group.length === 1 && !mayJoin ? end : resume;
+      round.covered = this.#registered(round.covered, resume, end);
+    }
+    this.#pagemap.checkAlive();
+    this.#covered = round.done;
+    this.#skipped = [...round.skipped.values()];
+    const rows = [...round.rows.values()].sort((a, b) => a.start - b.start);
+    return { rows, writtenPages: round.writtenPages };
+  }
+
+  /** Scans groups of pieces one after the other, up to one that turns out not to be registered as a whole any more. */
+  #scanGroups(groups: readonly Piece[][], round: Round): { group: Piece[]; resume: number } | undefined {
+    for (const group of groups) {
+      try {
+        this.#scanGroup(group, round);
+      } catch (error) {
+        if (!(error instanceof Unregistered)) {
           // Gone for good, or not: that is the question.
           this.#pagemap.checkAlive();
           throw error;
         }
-        for (const piece of group) done.push(coverage(piece, piece.end));
+        const { resume } = error;
+        for (const piece of group) if (piece.start < resume) round.done.push(coverage(piece, resume));
+        return { group, resume };
       }
-      if (resume < 0) {
-        // Nothing that happened here was unforeseen: the next time will be as this one.
-        if (surprises === 0) this.#steady = { mappings, covered: done, groups: begun };
-        else this.#steady = undefined;
-        break;
-      }
-      cursor = resume;
+      for (const piece of group) round.done.push(coverage(piece, piece.end));
     }
-    this.#pagemap.checkAlive();
-    this.#covered = done;
-    this.#skipped = [...skipped.values()];
-    return { rows: [...rows.values()].sort((a, b) => a.start - b.start), writtenPages };
+    return undefined;
+  }
+
+  #scanGroup(group: readonly Piece[], round: Round): void {
+    const dealer = new RegionDealer(group, (index, start, end, categories) => {
+      const piece = group[index];
+      // Memory that came since the list was taken is not registered; nothing of it can be here.
+      if (piece === undefined) return;
+      if (piece.isNew && piece.kind === 'shared' && !(categories & (PAGE_IS_PRESENT | PAGE_IS_SWAPPED)))
+        return;
+      const pages = (end - start) / PAGE_SIZE;
+      piece.row.writtenPages += pages;
+      round.writtenPages += pages;
+      round.visit?.(start, end, PAGE_IS_WRITTEN);
+    });
+    const { end } = group[group.length - 1]!;
+    this.#scan(group[0]!, end, (from, to, categories) => dealer.add(from, to, categories));
   }
 
   /** What the last collect went over, for this one; undefined when anything may be otherwise now. */
-  #again(
-    mappings: readonly Mapping[],
-    rows: Map<number, MappingWrites>,
-    skipped: Map<number, SkippedMapping>,
-  ): readonly Piece[][] | undefined {
+  #again(mappings: readonly Mapping[], { rows, skipped }: Round): readonly Piece[][] | undefined {
     const steady = this.#steady;
     if (steady === undefined || steady.mappings !== mappings || steady.covered !== this.#covered)
       return undefined;
@@ -368,13 +391,8 @@ export class WriteProtectTracker implements ProcessTracker {
   }
 
   /** What to scan from `cursor` on: parts that are known, and new ones, which are registered here. */
-  #plan(
-    mappings: readonly Mapping[],
-    cursor: number,
-    covered: readonly Covered[],
-    rows: Map<number, MappingWrites>,
-    skipped: Map<number, SkippedMapping>,
-  ): Piece[] {
+  #plan(mappings: readonly Mapping[], cursor: number, round: Round): Piece[] {
+    const { covered, rows, skipped } = round;
     const pieces: Piece[] = [];
     let index = 0;
     for (const mapping of mappings) {
@@ -574,7 +592,7 @@ function isSame(part: Covered, mapping: Mapping): boolean {
  * Pieces that can be scanned in one call: neighbours of one kind, all known. Not across gaps: something could be mapped there
  * meanwhile that another userfaultfd protects, and the scan would take it for ours.
  */
-function* groups(pieces: readonly Piece[], join: boolean): Generator<Piece[], void, undefined> {
+function* joined(pieces: readonly Piece[], join: boolean): Generator<Piece[], void, undefined> {
   let group: Piece[] = [];
   for (const piece of pieces) {
     const last = group[group.length - 1];
@@ -624,7 +642,7 @@ function* groups(pieces: readonly Piece[], join: boolean): Generator<Piece[], vo
  * ```
  */
 export async function trackProcess(pid: number, options: TrackOptions = {}): Promise<ProcessTracker> {
-  return chooseProvider() === 'ioctl'
+  return (options.provider ?? chooseProvider()) === 'ioctl'
     ? await trackByProtection(pid, options)
     : trackBySoftDirty(pid, options);
 }

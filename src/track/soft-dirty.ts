@@ -14,7 +14,7 @@ import {
   ProcessError,
   ProcessStopper,
   softDirtyMissing,
-} from '../live/index.js';
+} from '../live/internal.js';
 import type { Mapping } from '../proc/index.js';
 import type { RegionVisitor } from '../query/index.js';
 import { isDevice, isSpecial, isWritable } from './mappings.js';

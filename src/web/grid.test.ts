@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { PAGE_IS_FILE, PAGE_IS_PRESENT, PAGE_IS_SWAPPED, PAGE_SIZE } from '../abi/index.js';
 import { cellCategories, cellKind, cellShare, mappingKind, packCell, UNTOUCHED } from '../model/index.js';
-import { KINDS } from '../query/kinds.js';
+import { KINDS } from '../query/internal.js';
 import { ALL_KINDS, LayoutGrid, RangeCells } from './grid.js';
 
 const ANONYMOUS = KINDS.indexOf('anonymous');

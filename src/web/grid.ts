@@ -1,8 +1,14 @@
 /** What the pages of each mapping are, counted in cells: the server's picture of an address space. */
 import { PAGE_SIZE } from '../abi/index.js';
 import { packCell, UNTOUCHED } from '../model/index.js';
-import { type AddressRange, RegionDealer } from '../query/index.js';
-import { countedCategories, isShared, KINDS, kindIndex } from '../query/kinds.js';
+import {
+  type AddressRange,
+  countedCategories,
+  isShared,
+  KINDS,
+  kindIndex,
+  RegionDealer,
+} from '../query/internal.js';
 
 /** Kinds that are counted; the untouched pages are what is left. */
 const COUNTED = KINDS.length - 1;

@@ -4,8 +4,15 @@ import { RegionBuffer, UnknownCategoryError } from '../abi/index.js';
 import type { LivePagemap } from '../live/index.js';
 import { type LayoutModel, type MappingModel, mappingKind } from '../model/index.js';
 import type { Mapping } from '../proc/index.js';
-import { type AddressRange, legRanges, scanLegs } from '../query/index.js';
-import { type LookMasks, lookMasks, lookWith, withUnknown } from '../query/masks.js';
+import {
+  type AddressRange,
+  type LookMasks,
+  legRanges,
+  lookMasks,
+  lookWith,
+  scanLegs,
+  withUnknown,
+} from '../query/internal.js';
 import { ALL_KINDS, LayoutGrid, RangeCells, TILE_CELLS } from './grid.js';
 
 /** The server's own cells; finer ones are counted when a page asks. */

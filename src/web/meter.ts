@@ -1,7 +1,7 @@
 /** A session's findings as metrics: the same ones that `pmscan record --metrics` gives. */
 import type { Metrics } from '../metrics/index.js';
 import type { MappingModel } from '../model/index.js';
-import { WORKING_SET_WINDOWS_MS } from '../record/schema.js';
+import { WORKING_SET_WINDOWS_MS } from '../record/internal.js';
 import type { Interval } from '../track/index.js';
 import { RecentWrites } from './recent.js';
 

@@ -1,7 +1,7 @@
 /** The processes that there are to choose from. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { PagemapError } from '../abi/index.js';
-import { attachProblem, ProcessHandle } from '../live/index.js';
+import { attachProblem, ProcessHandle } from '../live/internal.js';
 import { parseStatus } from '../proc/index.js';
 
 export interface ListedProcess {

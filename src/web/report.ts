@@ -1,7 +1,7 @@
 /** One HTML file that holds everything: opened from a disk, it asks nobody for anything. */
 import { createHash } from 'node:crypto';
 import { kindsText, type PageModel, REPORT_LIMITS, unknownKinds } from '../model/index.js';
-import { humanBytes, humanCount, plural } from '../query/human.js';
+import { humanBytes, humanCount, plural } from '../query/internal.js';
 import { loadAssets } from './assets.js';
 
 function sha256(text: string): string {

@@ -15,7 +15,7 @@ import {
   probeCapabilities,
   SafeAccess,
   Userfaultfd,
-} from '../../src/live/index.js';
+} from '../../src/live/internal.js';
 import { libc } from '../../src/live/libc.js';
 import { parseMaps } from '../../src/proc/index.js';
 import { type AccessTracker, isHugetlb, type MapRequest, type Platform, type World } from './platform.js';

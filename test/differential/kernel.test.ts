@@ -17,7 +17,7 @@ import {
   type ScenarioKind,
   SimulatorBackend,
   scenarioKinds,
-} from '../../src/scenario/index.js';
+} from '../../src/scenario/internal.js';
 import { measureHere } from '../support/facts.js';
 
 const SCENARIOS = 25;

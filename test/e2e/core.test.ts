@@ -25,7 +25,7 @@ import { promisify } from 'node:util';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type CoreOptions, dumpCore } from '../../src/core/index.js';
-import { bufferAddress, ProcessHandle, ProcessMemory } from '../../src/live/index.js';
+import { bufferAddress, ProcessHandle, ProcessMemory } from '../../src/live/internal.js';
 import { trackProcess } from '../../src/track/index.js';
 import { finish, pmscan, startPmscan } from '../support/cli.js';
 import { openDescriptors } from '../support/descriptors.js';

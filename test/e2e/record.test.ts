@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { PAGE_SIZE } from '../../src/abi/index.js';
-import { aggregateRecording, openRecording } from '../../src/record/index.js';
+import { aggregateRecording, openRecording } from '../../src/record/internal.js';
 import { finish, pmscan, startPmscan } from '../support/cli.js';
 import { duckdb } from '../support/duckdb.js';
 import { testWhere } from '../support/needs.js';

@@ -32,10 +32,10 @@ import {
   ProcessHandle,
   type Provider,
   stopProcess,
-} from '../../src/live/index.js';
+} from '../../src/live/internal.js';
 import { regions } from '../../src/query/index.js';
 import { takeLayout } from '../../src/record/layout.js';
-import { type ProcessTracker, trackByProtection } from '../../src/track/index.js';
+import { type ProcessTracker, trackByProtection } from '../../src/track/internal.js';
 import { Layout } from '../../src/web/layout.js';
 import { type Answer, kernel, startDoomed, type Way } from '../support/gone.js';
 import { testWhere } from '../support/needs.js';

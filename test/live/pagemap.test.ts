@@ -30,7 +30,7 @@ import {
   probeCapabilities,
   SafeAccess,
   Userfaultfd,
-} from '../../src/live/index.js';
+} from '../../src/live/internal.js';
 import { libc } from '../../src/live/libc.js';
 import {
   isPagemapFile,

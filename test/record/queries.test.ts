@@ -6,7 +6,7 @@ import { gunzipSync } from 'node:zlib';
 import { parquetReadObjects } from 'hyparquet';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { PAGE_SIZE } from '../../src/abi/index.js';
-import { aggregateRecording, COLUMNS, listRecordings, openRecording } from '../../src/record/index.js';
+import { aggregateRecording, COLUMNS, listRecordings, openRecording } from '../../src/record/internal.js';
 import { duckdb } from '../support/duckdb.js';
 import { DEPLOYED_AT, FLEET, recordFleet } from '../support/fleet.js';
 

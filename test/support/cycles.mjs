@@ -2,8 +2,8 @@
 // package, so that the tests and the soak programs share it.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { Attacher, openPagemap, ProcessHandle, Userfaultfd } from '../../dist/live/index.js';
-import { WriteProtectTracker } from '../../dist/track/index.js';
+import { Attacher, openPagemap, ProcessHandle, Userfaultfd } from '../../dist/live/internal.js';
+import { WriteProtectTracker } from '../../dist/track/internal.js';
 import { firstOutput } from './output.mjs';
 
 export const MODES = [

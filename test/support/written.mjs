@@ -14,10 +14,9 @@ import {
   PAGE_IS_PRESENT,
   PAGE_IS_SWAPPED,
   ProcessHandle,
-  trackByProtection,
-  trackBySoftDirty,
 } from '../../dist/index.js';
 import { generateScenario, measureProfile } from '../../dist/scenario/index.js';
+import { trackByProtection, trackBySoftDirty } from '../../dist/track/internal.js';
 
 const KINDS = ['anon', 'thp', 'file', 'swap', 'mixed'];
 /** What would disturb one of the trackers, or asks for what they ask. */

@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest';
 import { PAGE_SIZE } from '../../src/abi/index.js';
 import { x64 } from '../../src/live/arch-x64.js';
 import { isProgramFor } from '../../src/live/attach.js';
-import { Attacher, ProcessError, ProcessHandle } from '../../src/live/index.js';
+import { Attacher, ProcessError, ProcessHandle } from '../../src/live/internal.js';
 import { explainPermission } from '../../src/live/permission.js';
 import { type ProcessStatus, parseStatus } from '../../src/proc/index.js';
 import { trackProcess } from '../../src/track/index.js';

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { kernelCategories } from '../../src/live/index.js';
 import type { StreamMessage } from '../../src/model/index.js';
-import { aggregateRecording, openRecording } from '../../src/record/index.js';
+import { aggregateRecording, openRecording } from '../../src/record/internal.js';
 import {
   formatScenario,
   measureProfile,

@@ -24,7 +24,7 @@ import {
   probeCapabilities,
   SafeAccess,
   Userfaultfd,
-} from '../../src/live/index.js';
+} from '../../src/live/internal.js';
 import { trackProcess } from '../../src/track/index.js';
 
 const PAGES = 4;

@@ -8,8 +8,8 @@ import {
   type CoreResult,
   checkCompression,
   dumpCore,
-} from '../../core/index.js';
-import { freezerOf, ProcessError } from '../../live/index.js';
+} from '../../core/internal.js';
+import { freezerOf, ProcessError } from '../../live/internal.js';
 import { CliError, EXIT, type ExitCode, exitCodeOf } from '../exit.js';
 import { Ending } from '../interrupt.js';
 import { parseCount, parseDuration } from '../options.js';

@@ -14,7 +14,7 @@ import {
   uffd,
 } from '../../abi/index.js';
 import { chooseProvider, kernelCategories, openPagemap } from '../../live/index.js';
-import { compileWhere, forEachRegion, RegionDealer } from '../../query/index.js';
+import { compileWhere, forEachRegion, RegionDealer } from '../../query/internal.js';
 import { AddressSpace } from '../../sim/index.js';
 import { type ProcessTracker, trackProcess } from '../../track/index.js';
 import { legend } from '../bar.js';

@@ -11,7 +11,7 @@ import {
   PROVIDER_VARIABLE,
   type Provider,
   probeCapabilities,
-} from '../../live/index.js';
+} from '../../live/internal.js';
 import { type MeasuredProfile, measureProfile } from '../../scenario/index.js';
 import { EXIT, type ExitCode } from '../exit.js';
 import { Output } from '../output.js';

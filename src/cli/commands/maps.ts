@@ -3,14 +3,16 @@ import { categoryNames, PAGE_SIZE, type Pagemap, RegionBuffer } from '../../abi/
 import { kernelCategories } from '../../live/index.js';
 import {
   type AddressRange,
+  KINDS,
+  kindIndex,
   legRanges,
+  lookMasks,
+  lookWith,
   MappingSummarizer,
   type MappingSummary,
   type PageCounts,
   scanLegs,
-} from '../../query/index.js';
-import { KINDS, kindIndex } from '../../query/kinds.js';
-import { lookMasks, lookWith } from '../../query/masks.js';
+} from '../../query/internal.js';
 import { bar, legend } from '../bar.js';
 import { shorten, tableLines } from '../columns.js';
 import { EXIT, type ExitCode } from '../exit.js';

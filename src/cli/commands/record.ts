@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { PAGE_SIZE, PagemapError } from '../../abi/index.js';
 import { type LivePagemap, openPagemap, ProcessError } from '../../live/index.js';
 import type { Metrics } from '../../metrics/index.js';
-import { Recorder, RecordingError, takeLayout, WORKING_SET_WINDOWS_MS } from '../../record/index.js';
+import { Recorder, RecordingError, takeLayout, WORKING_SET_WINDOWS_MS } from '../../record/internal.js';
 import { type ProcessTracker, trackProcess } from '../../track/index.js';
 import { CliError, EXIT, type ExitCode, exitCodeOf as errorExit } from '../exit.js';
 import { Alarm, Ending } from '../interrupt.js';

@@ -41,7 +41,7 @@ async function sample(pid: number, options: ReportOptions): Promise<PageModel> {
 }
 
 async function recorded(path: string, recording: string | undefined): Promise<PageModel> {
-  const { aggregateRecording, openRecording } = await import('../../record/index.js');
+  const { aggregateRecording, openRecording } = await import('../../record/internal.js');
   const progress = process.stderr.isTTY
     ? (done: number, all: number) =>
         void process.stderr.write(`\rpmscan: reading ${Math.floor((done / Math.max(all, 1)) * 100)} %`)

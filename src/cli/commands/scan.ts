@@ -7,7 +7,7 @@ import {
   RegionBuffer,
   UnknownCategoryError,
 } from '../../abi/index.js';
-import { isEnded, type LivePagemap, type ProcessError } from '../../live/index.js';
+import { isEnded, type LivePagemap, type ProcessError } from '../../live/internal.js';
 import type { Mapping } from '../../proc/index.js';
 import {
   type AddressRange,
@@ -17,7 +17,7 @@ import {
   RegionDealer,
   RegionJoiner,
   scanLegs,
-} from '../../query/index.js';
+} from '../../query/internal.js';
 import { shorten } from '../columns.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';

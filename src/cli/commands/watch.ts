@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
-import { onlyAncestorsTrace, ProcessError, ProcessHandle } from '../../live/index.js';
+import { onlyAncestorsTrace, ProcessError, ProcessHandle } from '../../live/internal.js';
 import { type ProcessTracker, trackProcess } from '../../track/index.js';
 import { isThere } from '../command-path.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';

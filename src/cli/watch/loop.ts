@@ -1,6 +1,6 @@
 /** The watch itself: collects at each interval and shows what came of it, one way or the other. */
 import { PAGE_SIZE } from '../../abi/index.js';
-import { isEnded, type ProcessError } from '../../live/index.js';
+import { isEnded, type ProcessError } from '../../live/internal.js';
 import { EXIT, type ExitCode } from '../exit.js';
 import { Alarm } from '../interrupt.js';
 import type { Output } from '../output.js';

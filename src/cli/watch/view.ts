@@ -258,76 +258,79 @@ function drawHelp(grid: CellGrid): void {
 /** What a key did: the view has changed, the user wants to leave, or nothing. */
 export type KeyEffect = 'redraw' | 'quit' | 'interrupt' | undefined;
 
+/** Goes `by` columns on in the order that rows are sorted by. */
+function turnSort(state: ViewState, by: number): void {
+  const index = SORT_KEYS.indexOf(state.sort);
+  state.sort = SORT_KEYS[(index + by + SORT_KEYS.length) % SORT_KEYS.length]!;
+  state.scroll = 0;
+}
+
+/** Adds `rows` to the scroll position. */
+function scrollBy(state: ViewState, rows: number): void {
+  state.scroll = Math.max(0, state.scroll + rows);
+}
+
+/** What each key changes; `page` is how many rows a page has. */
+const KEY_ACTIONS: Readonly<Record<string, (state: ViewState, page: number) => void>> = {
+  s: (state) => turnSort(state, 1),
+  S: (state) => turnSort(state, -1),
+  '/': (state) => {
+    state.editing = true;
+  },
+  escape: (state) => {
+    if (state.help) state.help = false;
+    else state.filter = '';
+  },
+  w: (state) => {
+    state.onlyWritten = !state.onlyWritten;
+    state.scroll = 0;
+  },
+  p: (state) => {
+    state.paused = !state.paused;
+  },
+  '?': (state) => {
+    state.help = !state.help;
+  },
+  up: (state) => scrollBy(state, -1),
+  down: (state) => scrollBy(state, 1),
+  pageup: (state, page) => scrollBy(state, -page),
+  pagedown: (state, page) => scrollBy(state, page),
+  home: (state) => {
+    state.scroll = 0;
+  },
+  end: (state) => {
+    state.scroll = Number.MAX_SAFE_INTEGER;
+  },
+};
+
+const KEY_ALIASES: Readonly<Record<string, string>> = {
+  ' ': 'p',
+  h: '?',
+  k: 'up',
+  j: 'down',
+  g: 'home',
+  G: 'end',
+};
+
+/** A key while the filter is edited. */
+function editFilter(key: string, state: ViewState): KeyEffect {
+  if (key === 'enter') state.editing = false;
+  else if (key === 'escape') Object.assign(state, { editing: false, filter: '' });
+  else if (key === 'backspace') state.filter = [...state.filter].slice(0, -1).join('');
+  else if ([...key].length === 1) state.filter += key;
+  else return undefined;
+  state.scroll = 0;
+  return 'redraw';
+}
+
 /** One key of `parseKeys`, applied to the state. `page` is how many rows a page has. */
 export function applyKey(key: string, state: ViewState, page: number): KeyEffect {
   if (key === 'ctrl-c') return 'interrupt';
-  if (state.editing) {
-    if (key === 'enter') state.editing = false;
-    else if (key === 'escape') Object.assign(state, { editing: false, filter: '' });
-    else if (key === 'backspace') state.filter = [...state.filter].slice(0, -1).join('');
-    else if ([...key].length === 1) state.filter += key;
-    else return undefined;
-    state.scroll = 0;
-    return 'redraw';
-  }
-  const turn = (by: number) => {
-    const index = SORT_KEYS.indexOf(state.sort);
-    state.sort = SORT_KEYS[(index + by + SORT_KEYS.length) % SORT_KEYS.length]!;
-    state.scroll = 0;
-  };
-  switch (key) {
-    case 'q':
-      return 'quit';
-    case 's':
-      turn(1);
-      break;
-    case 'S':
-      turn(-1);
-      break;
-    case '/':
-      state.editing = true;
-      break;
-    case 'escape':
-      if (state.help) state.help = false;
-      else state.filter = '';
-      break;
-    case 'w':
-      state.onlyWritten = !state.onlyWritten;
-      state.scroll = 0;
-      break;
-    case 'p':
-    case ' ':
-      state.paused = !state.paused;
-      break;
-    case '?':
-    case 'h':
-      state.help = !state.help;
-      break;
-    case 'up':
-    case 'k':
-      state.scroll = Math.max(0, state.scroll - 1);
-      break;
-    case 'down':
-    case 'j':
-      state.scroll++;
-      break;
-    case 'pageup':
-      state.scroll = Math.max(0, state.scroll - page);
-      break;
-    case 'pagedown':
-      state.scroll += page;
-      break;
-    case 'g':
-    case 'home':
-      state.scroll = 0;
-      break;
-    case 'G':
-    case 'end':
-      state.scroll = Number.MAX_SAFE_INTEGER;
-      break;
-    default:
-      return undefined;
-  }
+  if (state.editing) return editFilter(key, state);
+  if (key === 'q') return 'quit';
+  const action = Object.hasOwn(KEY_ALIASES, key) ? KEY_ALIASES[key]! : key;
+  if (!Object.hasOwn(KEY_ACTIONS, action)) return undefined;
+  KEY_ACTIONS[action]!(state, page);
   return 'redraw';
 }
 

@@ -22,14 +22,14 @@ import {
   type ScanResult,
   scanError,
   UnknownCategoryError,
-} from '../../abi/index.js';
+} from '../../abi/internal.js';
 import {
   CheckedRequest,
   defineScanner,
   type ScanMapping,
   type ScanProfile,
   type ScanTarget,
-} from '../../engine/index.js';
+} from '../../engine/internal.js';
 import { type Mapping, parseSmaps, type SmapsMapping } from '../../proc/index.js';
 import type { LivePagemap } from '../live-pagemap.js';
 import { endedError, hasAddressSpace, type ProcessHandle, readPagemap } from '../process.js';

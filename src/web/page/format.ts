@@ -1,9 +1,9 @@
 import { CATEGORIES, PAGE_SIZE } from '../../abi/index.js';
 import type { MappingKind } from '../../model/index.js';
-import { humanBytes, printable } from '../../query/human.js';
-import type { KINDS } from '../../query/kinds.js';
+import type { KINDS } from '../../query/internal.js';
+import { humanBytes, printable } from '../../query/internal.js';
 
-export { hex, humanBytes, humanCount, plural, printable } from '../../query/human.js';
+export { hex, humanBytes, humanCount, plural, printable } from '../../query/internal.js';
 
 export function pagesText(pages: number): string {
   return humanBytes(pages * PAGE_SIZE);

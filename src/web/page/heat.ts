@@ -140,7 +140,29 @@ export class HeatView implements View {
   constructor(store: Store, theme: ThemeSwitch) {
     this.#store = store;
     this.#theme = theme;
-    this.#table = new Table<HotRange>(
+    this.#table = this.#hotTable();
+    this.#spans = this.#spanButtons();
+    this.#clear.addEventListener('click', () => store.select(undefined));
+    for (const input of [this.#fromInput, this.#toInput]) {
+      input.addEventListener('change', () => this.#selectTyped());
+    }
+    this.#scroller.append(this.#canvas, this.#spacer);
+    this.#frame.append(this.#scroller, this.#tip, this.#message);
+    this.element = el('div', { className: 'view heat' }, this.#heatCard(), this.#hotCard());
+    this.#listen();
+    store.on(['heat', 'filter', 'selection', 'tracking', 'model'], () => this.draw());
+    store.on(['model'], () => {
+      if (store.about?.source !== 'live') this.#spanMs = Number.POSITIVE_INFINITY;
+    });
+    theme.onChange(() => {
+      this.#drawLegend();
+      this.#redraw();
+    });
+    new ResizeObserver(() => this.#resize()).observe(this.#frame);
+  }
+
+  #hotTable(): Table<HotRange> {
+    return new Table<HotRange>(
       'Hottest address ranges of the chosen time',
       [
         {
@@ -182,7 +204,10 @@ export class HeatView implements View {
       ],
       { sortBy: 2, empty: 'Nothing was written' },
     );
-    this.#spans = SPANS_MS.map((span) => {
+  }
+
+  #spanButtons(): HTMLButtonElement[] {
+    const spans = SPANS_MS.map((span) => {
       const button = el('button', { type: 'button', textContent: `${span / 60_000} min` });
       button.addEventListener('click', () => {
         this.#spanMs = span;
@@ -195,66 +220,52 @@ export class HeatView implements View {
       this.#spanMs = Number.POSITIVE_INFINITY;
       this.draw();
     });
-    this.#spans.push(whole);
-    this.#clear.addEventListener('click', () => store.select(undefined));
-    for (const input of [this.#fromInput, this.#toInput]) {
-      input.addEventListener('change', () => this.#selectTyped());
-    }
-    this.#scroller.append(this.#canvas, this.#spacer);
-    this.#frame.append(this.#scroller, this.#tip, this.#message);
-    this.element = el(
-      'div',
-      { className: 'view heat' },
+    return [...spans, whole];
+  }
+
+  #heatCard(): HTMLElement {
+    return el(
+      'section',
+      { className: 'card grow', attributes: { 'aria-label': 'Heat over time' } },
       el(
-        'section',
-        { className: 'card grow', attributes: { 'aria-label': 'Heat over time' } },
+        'div',
+        { className: 'card-head' },
+        el('h2', { textContent: 'Written per cell' }),
+        el('span', { className: 'scale-line' }, this.#least, this.#legend, this.#most),
+        this.#cellText,
+        el('span', { className: 'spring' }),
         el(
           'div',
-          { className: 'card-head' },
-          el('h2', { textContent: 'Written per cell' }),
-          el('span', { className: 'scale-line' }, this.#least, this.#legend, this.#most),
-          this.#cellText,
-          el('span', { className: 'spring' }),
-          el(
-            'div',
-            { className: 'buttons', attributes: { role: 'group', 'aria-label': 'Time shown' } },
-            ...this.#spans,
-          ),
+          { className: 'buttons', attributes: { role: 'group', 'aria-label': 'Time shown' } },
+          ...this.#spans,
         ),
-        el('p', {
-          id: 'heat-help',
-          className: 'unseen',
-          textContent:
-            'Drag to choose a time; or Shift with the left and right arrow keys, or the fields below. The table below has the hottest ranges of that time.',
-        }),
-        this.#state,
-        this.#frame,
       ),
-      el(
-        'section',
-        { className: 'card hottest', attributes: { 'aria-label': 'Hottest ranges' } },
-        el(
-          'div',
-          { className: 'card-head' },
-          this.#hotTitle,
-          el('span', { className: 'spring' }),
-          el('label', { className: 'field' }, 'From', this.#fromInput),
-          el('label', { className: 'field' }, 'to', this.#toInput),
-          this.#clear,
-        ),
-        this.#table.element,
-      ),
+      el('p', {
+        id: 'heat-help',
+        className: 'unseen',
+        textContent:
+          'Drag to choose a time; or Shift with the left and right arrow keys, or the fields below. The table below has the hottest ranges of that time.',
+      }),
+      this.#state,
+      this.#frame,
     );
-    this.#listen();
-    store.on(['heat', 'filter', 'selection', 'tracking', 'model'], () => this.draw());
-    store.on(['model'], () => {
-      if (store.about?.source !== 'live') this.#spanMs = Number.POSITIVE_INFINITY;
-    });
-    theme.onChange(() => {
-      this.#drawLegend();
-      this.#redraw();
-    });
-    new ResizeObserver(() => this.#resize()).observe(this.#frame);
+  }
+
+  #hotCard(): HTMLElement {
+    return el(
+      'section',
+      { className: 'card hottest', attributes: { 'aria-label': 'Hottest ranges' } },
+      el(
+        'div',
+        { className: 'card-head' },
+        this.#hotTitle,
+        el('span', { className: 'spring' }),
+        el('label', { className: 'field' }, 'From', this.#fromInput),
+        el('label', { className: 'field' }, 'to', this.#toInput),
+        this.#clear,
+      ),
+      this.#table.element,
+    );
   }
 
   draw(): void {

@@ -1,7 +1,7 @@
 /** The address map: every mapping a band, every cell so many pages, down to single ones. */
 import { PAGE_SIZE } from '../../abi/index.js';
 import { cellCategories, cellKind, cellShare, type MappingModel, UNTOUCHED } from '../../model/index.js';
-import { KINDS } from '../../query/kinds.js';
+import { KINDS } from '../../query/internal.js';
 import { el, onFrame, pixelRatio, setText } from './dom.js';
 import { categoriesText, hex, humanBytes, humanCount, KIND_TITLES, label, shortLabel } from './format.js';
 import { isFiltered, passes, type Store } from './store.js';

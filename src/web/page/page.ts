@@ -1,7 +1,7 @@
 /** The page: its head, its tabs, and where its data comes from, a stream or itself. */
 import { PAGE_SIZE } from '../../abi/index.js';
 import { type MappingKind, type PageModel, type StreamMessage, UNTOUCHED } from '../../model/index.js';
-import { KINDS } from '../../query/kinds.js';
+import { KINDS } from '../../query/internal.js';
 import { append, el, setAttribute, setText } from './dom.js';
 import {
   clock,

@@ -1,6 +1,6 @@
 /** Rates: how much is written a second, how large the write working set is, and by whom. */
 import { PAGE_SIZE } from '../../abi/index.js';
-import { KINDS, type Kind } from '../../query/kinds.js';
+import { KINDS, type Kind } from '../../query/internal.js';
 import { el, onFrame, pixelRatio, setAttribute, setText } from './dom.js';
 import { clock, hex, humanBytes, label, pagesText, rateText, shortLabel } from './format.js';
 import { shownTime, TimeAxis } from './heat.js';

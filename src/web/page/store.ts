@@ -10,7 +10,7 @@ import type {
   StreamMessage,
   TrackingModel,
 } from '../../model/index.js';
-import { KINDS } from '../../query/kinds.js';
+import { KINDS } from '../../query/internal.js';
 
 /** As many columns as the server keeps. */
 const MOST_COLUMNS = 600;

@@ -1,7 +1,7 @@
 /** Light and dark: the system's choice, or the reader's. Colours for canvases, as the words of an ImageData. */
 
 import { UNTOUCHED } from '../../model/index.js';
-import { KINDS } from '../../query/kinds.js';
+import { KINDS } from '../../query/internal.js';
 
 export const THEMES = ['auto', 'light', 'dark'] as const;
 export type Theme = (typeof THEMES)[number];

@@ -7,7 +7,7 @@ import {
   UNTOUCHED,
   unknownKinds,
 } from '../../model/index.js';
-import { KINDS } from '../../query/kinds.js';
+import { KINDS } from '../../query/internal.js';
 import { el, setAttribute, setText } from './dom.js';
 import {
   hex,

@@ -1,0 +1,6 @@
+/** What the other layers use besides what is public. */
+export { scanError } from './errors.js';
+export * from './index.js';
+export * from './procmap.js';
+export * from './ptrace.js';
+export * from './syscalls.js';

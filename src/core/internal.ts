@@ -1,0 +1,3 @@
+/** What the other layers use besides what is public. */
+export * from './index.js';
+export { checkCompression } from './send.js';

@@ -1,0 +1,10 @@
+/** What the other layers use besides what is public. */
+export {
+  type DescriptorInfo,
+  O_DIRECT,
+  parseFdinfo,
+  parseMountKinds,
+  parsePins,
+  type RingInfo,
+} from './fdinfo.js';
+export * from './index.js';

@@ -1,0 +1,8 @@
+/** What the other layers use besides what is public. */
+
+export * from './human.js';
+export * from './index.js';
+export * from './kinds.js';
+export * from './masks.js';
+export { RegionJoiner } from './regions.js';
+export { addToCounts, emptyCounts, legRanges, RegionDealer, SUMMARY_RETURN } from './summary.js';

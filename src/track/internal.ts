@@ -1,0 +1,10 @@
+/** What the other layers use besides what is public. */
+export * from './index.js';
+export {
+  type TrackedKind,
+  type TrackedPart,
+  trackByProtection,
+  trackBySoftDirty,
+  WriteProtectTracker,
+} from './process.js';
+export { SoftDirtyTracker } from './soft-dirty.js';
