@@ -118,10 +118,11 @@ export class Userfaultfd implements Disposable {
    * used it yet.
    *
    * @param fd this process's descriptor of it; closed with this object, or at once when this fails
+   * @param features what is asked for; by default {@link ASYNC_WP_FEATURES}
    * @throws PagemapError EINVAL when the kernel lacks a feature
    */
-  static adopt(fd: number): Userfaultfd {
-    return Userfaultfd.#shakeHands(fd, 'another process', ASYNC_WP_FEATURES);
+  static adopt(fd: number, features: number = ASYNC_WP_FEATURES): Userfaultfd {
+    return Userfaultfd.#shakeHands(fd, 'another process', features);
   }
 
   static #shakeHands(fd: number, source: UserfaultfdSource, features: number): Userfaultfd {

@@ -456,16 +456,33 @@ function suitsAnyHuge(vma: Vma): boolean {
 }
 
 function collapseAnonymous(mm: Mm, vma: Vma, block: number): number {
-  const { tables, memory } = mm;
+  const { tables } = mm;
   const pmd = tables.findPmd(block);
   if (pmd < 0) return UNFIT;
   if (tables.words[pmd] === 0) return mm.profile.collapsePassesEmptyBlocks ? UNFIT : EINVAL;
   if (isHugeEntry(tables.words[pmd]!)) return COLLAPSED;
   const table = tables.pteTable(pmd);
-  let writable = false;
+  const problem = collapseProblem(mm, vma, table);
+  if (problem !== COLLAPSED) return problem;
   for (let index = 0; index < ENTRIES; index++) {
-    const low = tables.words[table + index * 2]!;
-    const high = tables.words[table + index * 2 + 1]!;
+    const slot = table + index * 2;
+    const low = tables.words[slot]!;
+    if (low === 0 || (low & PRESENT_ANY) !== 0) continue;
+    // Guard pages are found only now, when what was swapped out before them is back in memory.
+    if (isMarker(low, tables.words[slot + 1]!)) return EINVAL;
+    swapIn(mm, vma, slot);
+  }
+  copyToHuge(mm, vma, pmd, table);
+  return COLLAPSED;
+}
+
+/** Why the small pages of a table cannot become a huge page: UNFIT or an errno; COLLAPSED when nothing is in the way yet. */
+function collapseProblem(mm: Mm, vma: Vma, table: number): number {
+  const { words } = mm.tables;
+  let writable = false;
+  for (let slot = table; slot < table + ENTRIES * 2; slot += 2) {
+    const low = words[slot]!;
+    const high = words[slot + 1]!;
     if (low !== 0 && (low & PRESENT_ANY) === 0) {
       if (isProtected(low, high)) return UNFIT;
       continue;
@@ -478,21 +495,17 @@ function collapseAnonymous(mm: Mm, vma: Vma, block: number): number {
     if ((low & UFFD_WP) !== 0) return UNFIT;
     if ((low & RW) !== 0 || (vma.writable && isGivenUp(mm, low, high))) writable = true;
   }
-  if (mm.profile.collapseNeedsWritable && !writable) return UNFIT;
-  for (let index = 0; index < ENTRIES; index++) {
-    const slot = table + index * 2;
-    const low = tables.words[slot]!;
-    if (low === 0 || (low & PRESENT_ANY) !== 0) continue;
-    // Guard pages are found only now, when what was swapped out before them is back in memory.
-    if (isMarker(low, tables.words[slot + 1]!)) return EINVAL;
-    swapIn(mm, vma, slot);
-  }
+  return mm.profile.collapseNeedsWritable && !writable ? UNFIT : COLLAPSED;
+}
+
+/** Puts a huge page in the place of a table of small pages, with what they hold. */
+function copyToHuge(mm: Mm, vma: Vma, pmd: number, table: number): void {
+  const { tables, memory } = mm;
   const huge = memory.allocateHuge(FRAME_ANONYMOUS);
   memory.mapHuge(huge);
   for (let index = 0; index < ENTRIES; index++) {
     const slot = table + index * 2;
-    const low = tables.words[slot]!;
-    if (low === 0) continue;
+    if (tables.words[slot] === 0) continue;
     const frame = mm.frameAt(slot);
     if (frame === ZERO_FRAME) continue;
     memory.copy(frame, huge + index);
@@ -501,7 +514,6 @@ function collapseAnonymous(mm: Mm, vma: Vma, block: number): number {
   // What was empty or the zero page holds zeros now.
   tables.removePte(pmd);
   mm.setEntry(pmd, huge, vma.entryFlags | PS | D | SOFT_DIRTY | (vma.writable ? RW : 0));
-  return COLLAPSED;
 }
 
 /** Makes 2 MiB of a file one huge page of the page cache, and maps it here by a huge entry. */

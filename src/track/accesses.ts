@@ -1,6 +1,7 @@
 /** Which pages of a process are accessed (read, written or executed), interval by interval, by read-write protection: Linux 7.3. */
 import {
   errnoNumber,
+  HUGE_PAGE_SIZE,
   PAGE_IS_ACCESSED,
   PAGE_IS_HUGE,
   PAGE_IS_PRESENT,
@@ -11,9 +12,9 @@ import {
   uffd,
 } from '../abi/index.js';
 import type { Mapping } from '../proc/index.js';
-import { forEachRegion, RegionDealer, type RegionVisitor, scanLegs } from '../query/index.js';
+import { forEachRegion, RegionDealer, type RegionVisitor, scanLegs } from '../query/internal.js';
 import { isDevice, isSpecial } from './mappings.js';
-import { PageSample, SampledCount } from './sample.js';
+import { type PageSample, SampledCount } from './sample.js';
 import type { SkipReason } from './tracker.js';
 
 /** Protecting locks the process's address space: so much at a time. */
@@ -29,11 +30,14 @@ export interface AccessedSpace extends Disposable {
   mappings(): readonly Mapping[];
   /** @throws ProcessError 'ended' when the address space is gone */
   checkAlive(): void;
+  /** Whether the process has begun to use userfaultfd itself: its memory is left to it then. */
+  isClaimed?(): boolean;
 }
 
 /** Who protects that memory: a userfaultfd of the process, with read-write protection that needs no answers. */
 export interface AccessFaults extends Disposable {
   register(start: number, lengthBytes: number, mode: number): void;
+  unregister(start: number, lengthBytes: number): void;
   rwProtect(start: number, lengthBytes: number, protect: boolean): void;
 }
 
@@ -122,6 +126,8 @@ export class AccessTracker implements Disposable {
   #last: number;
   #mappings: readonly Mapping[] = [];
   #skipped: readonly UntoldMapping[] = [];
+  /** The process uses userfaultfd itself by now. */
+  #isLeft = false;
   #open = true;
 
   /** Use `trackProcess`. Takes over both, and protects all memory. */
@@ -161,7 +167,11 @@ export class AccessTracker implements Disposable {
    */
   collect(visit?: RegionVisitor): AccessInterval {
     if (!this.#open) {
-      const details = { errno: errnoNumber('EBADF')!, syscall: 'ioctl(PAGEMAP_SCAN)', hint: 'it is disposed' };
+      const details = {
+        errno: errnoNumber('EBADF')!,
+        syscall: 'ioctl(PAGEMAP_SCAN)',
+        hint: 'it is disposed',
+      };
       throw new PagemapError(`collect accesses of process ${this.pid}`, details);
     }
     const begin = performance.now();
@@ -169,7 +179,8 @@ export class AccessTracker implements Disposable {
     const mappings = this.#space.mappings();
     // Asked after the list was taken: had it been another program's by then, this would tell.
     this.#space.checkAlive();
-    const runs = this.#register(mappings, mappings !== before);
+    if (!this.#isLeft && this.#space.isClaimed?.()) this.#leave();
+    const runs = this.#isLeft ? [] : this.#register(mappings, mappings !== before);
     const share = this.sample?.share ?? 1;
     const total = new SampledCount(share);
     const counts = mappings.map(() => new SampledCount(share));
@@ -205,6 +216,10 @@ export class AccessTracker implements Disposable {
     before: readonly Mapping[],
     counts: readonly SampledCount[],
   ): MappingAccesses[] {
+    if (this.#isLeft) {
+      this.#skipped = mappings.map(({ start, end, name }) => ({ start, end, name, reason: 'userfaultfd' }));
+      return [];
+    }
     const untold = new Set(this.#skipped.map(({ start }) => start));
     let cursor = 0;
     return mappings.flatMap((mapping, index) => {
@@ -257,6 +272,19 @@ export class AccessTracker implements Disposable {
     return runs;
   }
 
+  /** Lets go of all memory: the process may want to register it with a userfaultfd of its own, which ours would forbid. */
+  #leave(): void {
+    this.#isLeft = true;
+    for (const { start, end } of this.#mappings) {
+      try {
+        this.#faults.unregister(start, end - start);
+      } catch (error) {
+        // Gone since, or never registered: the end of it all will do.
+        if (!(error instanceof PagemapError)) throw error;
+      }
+    }
+  }
+
   #tryRegister(start: number, end: number): SkipReason | undefined {
     try {
       this.#faults.register(start, end - start, uffd.UFFDIO_REGISTER_MODE_RWP);
@@ -270,7 +298,12 @@ export class AccessTracker implements Disposable {
 
   #protectAll({ start, end }: Run): void {
     if (this.sample === undefined) {
-      for (let at = start; at < end; at += PIECE_BYTES) this.#protect(at, Math.min(end, at + PIECE_BYTES));
+      // Cut between 2 MiB blocks: a part of a huge page is not protected without splitting it.
+      for (let at = start; at < end; ) {
+        const next = Math.min(end, Math.floor((at + PIECE_BYTES) / HUGE_PAGE_SIZE) * HUGE_PAGE_SIZE);
+        this.#protect(at, next);
+        at = next;
+      }
       return;
     }
     const query = { start, end, categoryMask: PAGE_IS_PRESENT, returnMask: PAGE_IS_HUGE };

@@ -1,4 +1,14 @@
 export {
+  type AccessedSpace,
+  type AccessFaults,
+  type AccessInterval,
+  type AccessOptions,
+  AccessTracker,
+  type MappingAccesses,
+  type UntoldMapping,
+} from './accesses.js';
+export type { TrackOptions } from './attach.js';
+export {
   allocateTracked,
   type Collected,
   MemoryTracker,
@@ -7,7 +17,8 @@ export {
   trackMemory,
   type WasmMemory,
 } from './own.js';
-export { type TrackOptions, trackProcess } from './process.js';
+export { trackProcess } from './process.js';
+export { PageSample, SampledCount } from './sample.js';
 export type { Interval, MappingWrites, ProcessTracker, SkippedMapping, SkipReason } from './tracker.js';
 export { type WorkingSetSize, WriteWorkingSet } from './working-set.js';
 export { getWriteWatch, resetWriteWatch, type WriteWatch, type WriteWatchOptions } from './write-watch.js';

@@ -1,5 +1,4 @@
 /** Which pages of another process are written, interval by interval, while it runs. */
-import { closeSync } from 'node:fs';
 import {
   errnoNumber,
   PAGE_IS_PRESENT,
@@ -12,23 +11,19 @@ import {
 } from '../abi/index.js';
 import {
   type AttachOptions,
-  attachUserfaultfd,
   chooseProvider,
-  DescriptorSearch,
+  type DescriptorSearch,
   FallbackPagemap,
   holesAreWritten,
-  IoctlPagemap,
   kernelCategories,
   type LivePagemap,
   mappingPageSize,
-  ProcessError,
-  ProcessHandle,
-  type Provider,
-  pause,
-  Userfaultfd,
+  type Userfaultfd,
 } from '../live/internal.js';
 import type { Mapping } from '../proc/index.js';
 import { forEachRegion, RegionDealer, type RegionVisitor, scanLegs } from '../query/internal.js';
+import { type AccessTracker, trackAccesses } from './accesses-of-process.js';
+import { attachTo, hasOwn, MOST_LOOKS, openBy, type TrackOptions } from './attach.js';
 import { MappingList } from './mapping-list.js';
 import { isDevice, isSpecial, isWritable } from './mappings.js';
 import { newNeighbours } from './neighbours.js';
@@ -119,21 +114,6 @@ const MOST_JOINED_PASSES = 64;
 /** With more parts than that, to read the list of mappings takes more than a few milliseconds. */
 const MOST_NEIGHBOURS = 2000;
 
-/** Descriptors that are looked at in each interval, one after the other of more. */
-const MOST_LOOKS = 512;
-
-const OWN_USERFAULTFD = 'anon_inode:[userfaultfd]';
-
-export interface TrackOptions extends AttachOptions {
-  /** 'ioctl' tracks by write protection, 'fallback' by soft-dirty bits; what the kernel has, by default. */
-  readonly provider?: Provider | undefined;
-  /**
-   * Track a process that uses userfaultfd itself, or begins to: what it wants to register with that meanwhile fails (EBUSY).
-   * Without it, such a process is refused, and let go of when it begins.
-   */
-  readonly anyway?: boolean | undefined;
-}
-
 const ESRCH = errnoNumber('ESRCH')!;
 
 /** Tracks by asynchronous write protection. Made by {@link trackByProtection}. */
@@ -218,7 +198,7 @@ export class WriteProtectTracker implements ProcessTracker {
       throw new PagemapError(`collect writes of process ${this.pid}`, details);
     }
     const before = performance.now();
-    if (!this.#isLeft && this.#own !== undefined && has(this.#own, MOST_LOOKS)) this.#leave();
+    if (!this.#isLeft && this.#own !== undefined && hasOwn(this.#own, MOST_LOOKS)) this.#leave();
     const { rows, writtenPages } = this.#round(visit);
     const now = performance.now();
     const interval: Interval = {
@@ -621,10 +601,13 @@ function* joined(pieces: readonly Piece[], join: boolean): Generator<Piece[], vo
  * all. On older kernels it is done by soft-dirty bits, where the kernel keeps them: then all threads are stopped for each
  * collect, and shared memory is not tracked. `provider` of the result says which.
  *
+ * With `accesses`, tells the pages that were read, written or executed instead, of all its mappings, by the result's `collect`: Linux 7.3
+ * (see {@link AccessTracker}).
+ *
  * Needs what a debugger needs: to be the process's user (and the process dumpable), or CAP_SYS_PTRACE. x86-64.
  *
  * @throws ProcessError for a process that cannot, or had better not, be attached to; `reason` and `hint` say why
- * @throws PagemapError EINVAL, ENOTTY or EOPNOTSUPP where the kernel has neither
+ * @throws PagemapError EINVAL, ENOTTY or EOPNOTSUPP where the kernel has neither, EOPNOTSUPP for `accesses` before Linux 7.3
  * @example
  * ```ts
  * import { spawn } from 'node:child_process';
@@ -641,36 +624,22 @@ function* joined(pieces: readonly Piece[], join: boolean): Generator<Piece[], vo
  * child.kill();
  * ```
  */
-export async function trackProcess(pid: number, options: TrackOptions = {}): Promise<ProcessTracker> {
+export async function trackProcess(
+  pid: number,
+  options: TrackOptions & { readonly accesses: true },
+): Promise<AccessTracker>;
+export async function trackProcess(
+  pid: number,
+  options?: TrackOptions & { readonly accesses?: false | undefined },
+): Promise<ProcessTracker>;
+export async function trackProcess(
+  pid: number,
+  { accesses, ...options }: TrackOptions & { readonly accesses?: boolean | undefined } = {},
+): Promise<ProcessTracker | AccessTracker> {
+  if (accesses) return await trackAccesses(pid, options);
   return (options.provider ?? chooseProvider()) === 'ioctl'
     ? await trackByProtection(pid, options)
     : trackBySoftDirty(pid, options);
-}
-
-/** One that is there for a moment only was made by somebody who attaches just now. */
-const MOMENT_MS = 5;
-
-function has(own: DescriptorSearch, most: number): boolean {
-  if (!own.look(most)) return false;
-  pause(MOMENT_MS);
-  return own.look(most);
-}
-
-function usesUserfaultfd(pid: number): ProcessError {
-  const hint =
-    'it uses userfaultfd itself, as some garbage collectors and virtual machines do: while it is tracked, what it registers with that would fail; to track it anyway, `--anyway` (in programs, the option `anyway`)';
-  return new ProcessError('userfaultfd', pid, hint, `track process ${pid}`);
-}
-
-/** The pages of a process, by one provider. */
-function openBy<P extends LivePagemap>(pid: number, Provider: new (handle: ProcessHandle) => P): P {
-  const handle = new ProcessHandle(pid);
-  try {
-    return new Provider(handle);
-  } catch (error) {
-    handle[Symbol.dispose]();
-    throw error;
-  }
 }
 
 /** As {@link trackProcess}, by soft-dirty bits. */
@@ -689,26 +658,10 @@ export async function trackByProtection(
   pid: number,
   options: TrackOptions = {},
 ): Promise<WriteProtectTracker> {
-  const pagemap = openBy(pid, IoctlPagemap);
-  try {
-    const own = options.anyway ? undefined : new DescriptorSearch(pagemap.process, OWN_USERFAULTFD);
-    if (own !== undefined && has(own, Number.POSITIVE_INFINITY)) throw usesUserfaultfd(pid);
-    const { fd, stopMs } = await attachUserfaultfd(pagemap.process, options);
-    let faults: Userfaultfd;
-    try {
-      faults = Userfaultfd.adopt(fd);
-    } catch (error) {
-      if (!(error instanceof PagemapError)) closeSync(fd);
-      throw error;
-    }
-    try {
-      return new WriteProtectTracker(pagemap, faults, stopMs, own);
-    } catch (error) {
-      faults[Symbol.dispose]();
-      throw error;
-    }
-  } catch (error) {
-    pagemap[Symbol.dispose]();
-    throw error;
-  }
+  return await attachTo(
+    pid,
+    options,
+    undefined,
+    ({ pagemap, faults, stopMs, own }) => new WriteProtectTracker(pagemap, faults, stopMs, own),
+  );
 }

@@ -54,6 +54,7 @@ export const MACHINES = [
         'test/conformance/live.test.ts',
         'test/track/own.test.ts',
         'test/track/exact.test.ts',
+        'test/track/accesses.test.ts',
         'test/track/protected-scan.test.ts',
       ].map(testJob),
     ],

@@ -1,0 +1,50 @@
+/** Accesses of a running process. */
+import { errnoNumber, PAGE_IS_ACCESSED, PagemapError } from '../abi/index.js';
+import { ASYNC_RWP_FEATURES, kernelCategories } from '../live/internal.js';
+import { type AccessedSpace, AccessTracker } from './accesses.js';
+import { type Attached, attachTo, hasOwn, MOST_LOOKS, type TrackOptions } from './attach.js';
+import { MappingList } from './mapping-list.js';
+
+export { AccessTracker } from './accesses.js';
+
+function spaceOf({ pagemap, own }: Attached): AccessedSpace {
+  const list = new MappingList();
+  return {
+    pid: pagemap.pid,
+    pagemap,
+    get ended() {
+      return pagemap.ended;
+    },
+    mappings: () => list.read(pagemap.process),
+    checkAlive: () => pagemap.checkAlive(),
+    isClaimed: () => own !== undefined && hasOwn(own, MOST_LOOKS),
+    [Symbol.dispose]: () => pagemap[Symbol.dispose](),
+  };
+}
+
+/** Throws where the kernel cannot tell accesses: before a process is touched for nothing. */
+function requireAccesses(action: string): void {
+  if ((kernelCategories() & PAGE_IS_ACCESSED) !== 0) return;
+  throw new PagemapError(action, {
+    errno: errnoNumber('EOPNOTSUPP')!,
+    syscall: 'ioctl(PAGEMAP_SCAN)',
+    hint: 'which pages are accessed is told by read-write protection, which came with Linux 7.3',
+  });
+}
+
+/**
+ * Tells which pages a process reads, writes or executes, as `trackProcess` with `accesses` does. Linux 7.3.
+ *
+ * @throws PagemapError EOPNOTSUPP before Linux 7.3
+ * @throws ProcessError for a process that cannot, or had better not, be attached to
+ */
+export async function trackAccesses(pid: number, options: TrackOptions = {}): Promise<AccessTracker> {
+  requireAccesses(`track the accesses of process ${pid}`);
+  return await attachTo(
+    pid,
+    options,
+    ASYNC_RWP_FEATURES,
+    (attached) =>
+      new AccessTracker(spaceOf(attached), attached.faults, attached.stopMs, { sample: options.sample }),
+  );
+}

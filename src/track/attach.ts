@@ -1,0 +1,108 @@
+/** How what tracks a process gets hold of its memory. */
+import { closeSync } from 'node:fs';
+import { PagemapError } from '../abi/index.js';
+import {
+  type AttachOptions,
+  attachUserfaultfd,
+  DescriptorSearch,
+  IoctlPagemap,
+  type LivePagemap,
+  ProcessError,
+  ProcessHandle,
+  type Provider,
+  pause,
+  Userfaultfd,
+} from '../live/internal.js';
+import type { PageSample } from './sample.js';
+
+/** Descriptors that are looked at in each interval, one after the other of more. */
+export const MOST_LOOKS = 512;
+
+const OWN_USERFAULTFD = 'anon_inode:[userfaultfd]';
+
+export interface TrackOptions extends AttachOptions {
+  /** 'ioctl' tracks by write protection, 'fallback' by soft-dirty bits; what the kernel has, by default. */
+  readonly provider?: Provider | undefined;
+  /**
+   * Track a process that uses userfaultfd itself, or begins to: what it wants to register with that meanwhile fails (EBUSY).
+   * Without it, such a process is refused, and let go of when it begins.
+   */
+  readonly anyway?: boolean | undefined;
+  /**
+   * For accesses: look at a random sample of the pages instead of all, to cost the process less (see {@link PageSample}).
+   */
+  readonly sample?: PageSample | undefined;
+}
+
+/** One that is there for a moment only was made by somebody who attaches just now. */
+const MOMENT_MS = 5;
+
+export function hasOwn(own: DescriptorSearch, most: number): boolean {
+  if (!own.look(most)) return false;
+  pause(MOMENT_MS);
+  return own.look(most);
+}
+
+function usesUserfaultfd(pid: number): ProcessError {
+  const hint =
+    'it uses userfaultfd itself, as some garbage collectors and virtual machines do: while it is tracked, what it registers with that would fail; to track it anyway, `--anyway` (in programs, the option `anyway`)';
+  return new ProcessError('userfaultfd', pid, hint, `track process ${pid}`);
+}
+
+/** The pages of a process, by one provider. */
+export function openBy<P extends LivePagemap>(pid: number, Provider: new (handle: ProcessHandle) => P): P {
+  const handle = new ProcessHandle(pid);
+  try {
+    return new Provider(handle);
+  } catch (error) {
+    handle[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** A process whose memory can be registered and protected. */
+export interface Attached {
+  readonly pagemap: IoctlPagemap;
+  /** Of the process, with the features that were asked for. */
+  readonly faults: Userfaultfd;
+  readonly stopMs: number;
+  /** Looks whether the process has a userfaultfd of its own by now; undefined when that does not matter. */
+  readonly own: DescriptorSearch | undefined;
+}
+
+/**
+ * Makes a userfaultfd in a process, and hands it with the process's pages to `use`. When that fails, both are closed.
+ *
+ * @param features by default those of asynchronous write protection
+ * @throws ProcessError for a process that cannot, or had better not, be attached to
+ * @throws PagemapError EINVAL when the kernel lacks a feature
+ */
+export async function attachTo<T>(
+  pid: number,
+  options: TrackOptions,
+  features: number | undefined,
+  use: (attached: Attached) => T,
+): Promise<T> {
+  const pagemap = openBy(pid, IoctlPagemap);
+  try {
+    const own = options.anyway ? undefined : new DescriptorSearch(pagemap.process, OWN_USERFAULTFD);
+    if (own !== undefined && hasOwn(own, Number.POSITIVE_INFINITY)) throw usesUserfaultfd(pid);
+    const { fd, stopMs } = await attachUserfaultfd(pagemap.process, options);
+    let faults: Userfaultfd;
+    try {
+      faults = Userfaultfd.adopt(fd, features);
+    } catch (error) {
+      if (!(error instanceof PagemapError)) closeSync(fd);
+      throw error;
+    }
+    try {
+      return use({ pagemap, faults, stopMs, own });
+    } catch (error) {
+      faults[Symbol.dispose]();
+      throw error;
+    }
+  } catch (error) {
+    pagemap[Symbol.dispose]();
+    throw error;
+  }
+}
