@@ -23,15 +23,15 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   engine: ['abi'],
   x86: [],
   sim: ['engine', 'x86', 'abi'],
-  proc: [],
+  proc: ['abi'],
   live: ['engine', 'proc', 'abi', 'node', 'koffi'],
-  query: ['abi'],
+  query: ['proc', 'abi'],
   track: ['query', 'live', 'proc', 'abi', 'node'],
   elf: [],
   core: ['track', 'live', 'query', 'proc', 'elf', 'abi', 'node'],
   scenario: ['sim', 'live', 'abi', 'node'],
   // What pictures show, as data.
-  model: ['query'],
+  model: ['query', 'proc'],
   record: ['model', 'track', 'live', 'query', 'proc', 'abi', 'node', 'hyparquet', 'hyparquet-writer'],
   metrics: ['model', 'query', 'abi', 'node', ...OPEN_TELEMETRY],
   web: ['model', 'record', 'metrics', 'track', 'live', 'query', 'proc', 'abi', 'node'],
@@ -221,7 +221,7 @@ describe('layers', () => {
     expect(at('newcomer/x.ts', '')).toHaveLength(1);
     expect(at('web/page/x.ts', "import { createServer } from 'node:http';")).toHaveLength(1);
     expect(at('web/page/x.ts', "import { Session } from '../session.js';")).toHaveLength(1);
-    expect(at('web/page/x.ts', "import { KINDS } from '../../model/index.js';")).toEqual([]);
+    expect(at('web/page/x.ts', "import { PAGE_KINDS } from '../../model/index.js';")).toEqual([]);
     expect(at('live/x.ts', "import { parseMaps } from '../proc/index.js';")).toEqual([]);
   });
 });

@@ -97,7 +97,7 @@ export function scanError(
 }
 
 /** Why a provider cannot tell a category. */
-export interface Refusal {
+export interface CategoryRefusal {
   /** EPERM when more permission would help, EOPNOTSUPP otherwise. */
   readonly code: 'EPERM' | 'EOPNOTSUPP';
   readonly hint: string;
@@ -112,7 +112,7 @@ export class UnknownCategoryError extends PagemapError {
   constructor(
     pid: number,
     categories: number,
-    { code, hint }: Refusal,
+    { code, hint }: CategoryRefusal,
     range: { start: number | bigint; end: number | bigint },
   ) {
     super(`tell ${categoryNames(categories).join(' and ')} pages of process ${pid}`, {

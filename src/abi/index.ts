@@ -1,9 +1,9 @@
 export * from './categories.js';
 export { errnoName, errnoNumber } from './errno.js';
 export {
+  type CategoryRefusal,
   PagemapError,
   type PagemapErrorDetails,
-  type Refusal,
   UnknownCategoryError,
 } from './errors.js';
 export { loadU64, storeU64, type U64StructLayout } from './layout.js';

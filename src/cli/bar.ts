@@ -1,9 +1,9 @@
 /** What a mapping's pages are, as a bar: each cell an equal share of its address space. */
-import { KINDS, type Kind } from '../query/internal.js';
+import { PAGE_KINDS, type PageKind } from '../query/internal.js';
 import type { Style } from './text.js';
 
 /** Told apart by shape alone, so that colour only helps. */
-const UNICODE: Readonly<Record<Kind, string>> = {
+const UNICODE: Readonly<Record<PageKind, string>> = {
   huge: '█',
   anonymous: '▓',
   file: '▒',
@@ -12,7 +12,7 @@ const UNICODE: Readonly<Record<Kind, string>> = {
   guard: '!',
   untouched: '·',
 };
-const ASCII: Readonly<Record<Kind, string>> = {
+const ASCII: Readonly<Record<PageKind, string>> = {
   huge: 'H',
   anonymous: '#',
   file: '=',
@@ -22,7 +22,7 @@ const ASCII: Readonly<Record<Kind, string>> = {
   untouched: '.',
 };
 
-function paint(kind: Kind, text: string, { colors }: Style): string {
+function paint(kind: PageKind, text: string, { colors }: Style): string {
   switch (kind) {
     case 'huge':
       return colors.magenta(text);
@@ -67,12 +67,12 @@ export function shares(counts: readonly number[], cells: number): number[] {
   return result;
 }
 
-/** The bar of `counts`, which has a number of pages for each of `KINDS`. */
+/** The bar of `counts`, which has a number of pages for each of `PAGE_KINDS`. */
 export function bar(counts: readonly number[], cells: number, style: Style): string {
   const glyphs = style.unicode ? UNICODE : ASCII;
   return shares(counts, cells)
     .map((width, index) => {
-      const kind = KINDS[index]!;
+      const kind = PAGE_KINDS[index]!;
       return width === 0 ? '' : paint(kind, glyphs[kind].repeat(width), style);
     })
     .join('');
@@ -81,5 +81,5 @@ export function bar(counts: readonly number[], cells: number, style: Style): str
 /** What the glyphs mean. */
 export function legend(style: Style): string {
   const glyphs = style.unicode ? UNICODE : ASCII;
-  return KINDS.map((kind) => `${paint(kind, glyphs[kind], style)} ${kind}`).join('  ');
+  return PAGE_KINDS.map((kind) => `${paint(kind, glyphs[kind], style)} ${kind}`).join('  ');
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { PAGE_SIZE, type Pagemap } from '../abi/index.js';
-import { KINDS } from '../query/internal.js';
+import { PAGE_KINDS } from '../query/internal.js';
 import { bar, shares } from './bar.js';
 import { columnsOf, shorten, tableLines } from './columns.js';
 import { countRows, mapsTable } from './commands/maps.js';
@@ -87,7 +87,7 @@ describe('the bar', () => {
     expect(
       columnsOf(
         bar(
-          KINDS.map(() => 1),
+          PAGE_KINDS.map(() => 1),
           16,
           style(80),
         ),

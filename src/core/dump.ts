@@ -1183,8 +1183,8 @@ export async function dumpCore(pid: number, options: CoreOptions): Promise<CoreR
     let beginning: Beginning;
     using tracker = await trackByProtection(pid, {
       // All its threads are going to be stopped, in whatever they do then.
-      momentMs: 0,
-      meanwhile: (handle) => {
+      quietWaitMs: 0,
+      onStarting: (handle) => {
         beginning = begin(handle, options);
       },
     });

@@ -165,18 +165,18 @@ function problem(handle: ProcessHandle, reply: AttachReply & { ok: false }): Err
 const PIDFD_THREAD = 0o200;
 
 /** Milliseconds to wait for the target to stop. */
-const DEFAULT_PATIENCE_MS = 1000;
+const DEFAULT_STOP_TIMEOUT_MS = 1000;
 
 /** Milliseconds to look for a moment at which a stop disturbs nobody, before a lesser one is taken. */
-const DEFAULT_MOMENT_MS = 50;
+const DEFAULT_QUIET_WAIT_MS = 50;
 
 export interface AttachOptions {
   /** How long to wait for the thread to stop, milliseconds; 1,000 by default. */
-  readonly patienceMs?: number | undefined;
+  readonly stopTimeoutMs?: number | undefined;
   /** How long to look for a moment at which the stop disturbs no system call, milliseconds; 50 by default. */
-  readonly momentMs?: number | undefined;
+  readonly quietWaitMs?: number | undefined;
   /** Called once the program that attaches is starting, which takes it about a tenth of a second. What it throws ends that. */
-  readonly meanwhile?: ((handle: ProcessHandle) => void) | undefined;
+  readonly onStarting?: ((handle: ProcessHandle) => void) | undefined;
 }
 
 /** The program that attaches, started for one process. {@link attachUserfaultfd} is all that most need. */
@@ -239,9 +239,9 @@ export class Attacher implements AsyncDisposable {
         [
           attacherProgram(),
           handle.pid,
-          options.patienceMs ?? DEFAULT_PATIENCE_MS,
+          options.stopTimeoutMs ?? DEFAULT_STOP_TIMEOUT_MS,
           process.pid,
-          options.momentMs ?? DEFAULT_MOMENT_MS,
+          options.quietWaitMs ?? DEFAULT_QUIET_WAIT_MS,
         ].map(String),
         // A session of its own: Ctrl-C in our terminal is not for it.
         { detached: true, env, stdio: ['pipe', 'pipe', 'inherit', pidfd, folder] },
@@ -306,6 +306,6 @@ export async function attachUserfaultfd(
   options: AttachOptions = {},
 ): Promise<Attachment> {
   await using attacher = await Attacher.start(handle, options);
-  options.meanwhile?.(handle);
+  options.onStarting?.(handle);
   return await attacher.attach();
 }

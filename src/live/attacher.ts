@@ -140,11 +140,11 @@ function chooseThread(arch: TracedArchitecture, pid: number): Candidate {
 }
 
 /** Waits for a moment at which a stop disturbs nobody, then takes a lesser one. */
-function chooseMoment(arch: TracedArchitecture, pid: number, patienceMs: number): Candidate {
+function chooseMoment(arch: TracedArchitecture, pid: number, stopTimeoutMs: number): Candidate {
   const word = new Int32Array(new SharedArrayBuffer(4));
   for (const start = performance.now(); ; ) {
     const candidate = chooseThread(arch, pid);
-    if (candidate.rank === 0 || performance.now() - start >= patienceMs) return candidate;
+    if (candidate.rank === 0 || performance.now() - start >= stopTimeoutMs) return candidate;
     Atomics.wait(word, 0, 0, 1);
   }
 }
@@ -153,7 +153,7 @@ function chooseMoment(arch: TracedArchitecture, pid: number, patienceMs: number)
  * Goes through the motions with a thread that is not traced, so that all code is compiled before the target is stopped:
  * done cold, they take three times as long.
  */
-function rehearse(arch: TracedArchitecture): void {
+function dryRun(arch: TracedArchitecture): void {
   const thread = new TracedThread(process.pid, arch);
   const motions = [
     () => thread.interrupt(0),
@@ -197,11 +197,11 @@ function dieWithStarter(die: boolean): void {
   if (die && process.ppid !== Number(process.argv[4])) process.exit(0);
 }
 
-function attach(pid: number, patienceMs: number, arch: TracedArchitecture): AttachReply {
+function attach(pid: number, stopTimeoutMs: number, arch: TracedArchitecture): AttachReply {
   const { syscall, numbers, errno } = libc();
   const instruction = findInstruction(arch);
-  rehearse(arch);
-  const { tid, seccomp } = chooseMoment(arch, pid, Math.min(patienceMs, Number(process.argv[5])));
+  dryRun(arch);
+  const { tid, seccomp } = chooseMoment(arch, pid, Math.min(stopTimeoutMs, Number(process.argv[5])));
   const thread = new TracedThread(tid, arch);
   const flags = constants.O_NONBLOCK | 0o2000000 /* O_CLOEXEC */ | uffd.UFFD_USER_MODE_ONLY;
 
@@ -220,8 +220,8 @@ function attach(pid: number, patienceMs: number, arch: TracedArchitecture): Atta
 
   let stopped = performance.now();
   for (const start = stopped; ; ) {
-    if (!thread.interrupt(patienceMs)) {
-      throw stuck(tid, `thread ${tid} did not stop within ${patienceMs} ms`);
+    if (!thread.interrupt(stopTimeoutMs)) {
+      throw stuck(tid, `thread ${tid} did not stop within ${stopTimeoutMs} ms`);
     }
     stopped = performance.now();
     if (!thread.save()) {
@@ -230,7 +230,7 @@ function attach(pid: number, patienceMs: number, arch: TracedArchitecture): Atta
     }
     if (!thread.inRestartableSequence()) break;
     thread.continue();
-    if (performance.now() - start > patienceMs) {
+    if (performance.now() - start > stopTimeoutMs) {
       throw new Failure('busy', `thread ${tid} does not leave its restartable sequences`);
     }
   }
@@ -290,10 +290,10 @@ function isGone(error: unknown): boolean {
 }
 
 /** Attaches to a thread that lives for as long as it takes. */
-function attachToSome(pid: number, patienceMs: number, arch: TracedArchitecture): AttachReply {
+function attachToSome(pid: number, stopTimeoutMs: number, arch: TracedArchitecture): AttachReply {
   for (let choices = 1; ; choices++) {
     try {
-      return attach(pid, patienceMs, arch);
+      return attach(pid, stopTimeoutMs, arch);
     } catch (error) {
       if (!isGone(error) || choices >= MOST_CHOICES) throw error;
       // The chosen thread has ended. If no other lives, so has the process.
@@ -302,13 +302,13 @@ function attachToSome(pid: number, patienceMs: number, arch: TracedArchitecture)
   }
 }
 
-function reply(pid: number, patienceMs: number): AttachReply {
+function reply(pid: number, stopTimeoutMs: number): AttachReply {
   try {
     const arch = tracedArchitecture();
     if (arch === undefined) {
       throw new Failure('architecture', `nothing can be run in processes of ${process.arch} yet`);
     }
-    return attachToSome(pid, patienceMs, arch);
+    return attachToSome(pid, stopTimeoutMs, arch);
   } catch (error) {
     if (error instanceof Failure) return { ok: false, failure: error.failure, detail: error.message };
     if (error instanceof TraceeGone) return { ok: false, failure: 'ended', detail: 'the process has ended' };

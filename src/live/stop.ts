@@ -34,7 +34,7 @@ import { ProcessError, type ProcessHandle } from './process.js';
 import { sleep, TraceError, TraceeGone, tracedArchitecture } from './ptrace.js';
 
 /** Milliseconds to wait for all threads to stop. */
-const DEFAULT_PATIENCE_MS = 1000;
+const DEFAULT_STOP_TIMEOUT_MS = 1000;
 
 /** How often, in milliseconds, threads are looked after that could not be stopped in time. */
 const LINGER_MS = 5;
@@ -48,7 +48,7 @@ const EINTR = errnoNumber('EINTR')!;
 
 export interface StopOptions {
   /** How long to wait for all threads to stop, milliseconds; 1,000 by default. */
-  readonly patienceMs?: number | undefined;
+  readonly stopTimeoutMs?: number | undefined;
 }
 
 /** The requests, with buffers that are made once: nothing is allocated per thread while threads stand still. */
@@ -247,7 +247,7 @@ export class StoppedProcess implements Disposable {
 /** Stops a process; all that can be done before is done when this is made. */
 export class ProcessStopper {
   readonly #handle: ProcessHandle;
-  readonly #patienceMs: number;
+  readonly #stopTimeoutMs: number;
   readonly #requests: Requests;
   readonly #arch: TracedArchitecture;
   /** Threads to be let go as soon as they stop. */
@@ -258,14 +258,14 @@ export class ProcessStopper {
     const arch = tracedArchitecture();
     checkTarget(handle, arch);
     this.#handle = handle;
-    this.#patienceMs = options.patienceMs ?? DEFAULT_PATIENCE_MS;
+    this.#stopTimeoutMs = options.stopTimeoutMs ?? DEFAULT_STOP_TIMEOUT_MS;
     this.#arch = arch!;
     this.#requests = new Requests(arch!);
-    this.#rehearse();
+    this.#dryRun();
   }
 
   /** Goes through the motions with no thread, so that the code is compiled before the process is stopped. */
-  #rehearse(): void {
+  #dryRun(): void {
     for (let times = 0; times < 20; times++) {
       this.#tids();
       this.#requests.look(process.pid);
@@ -458,7 +458,7 @@ export class ProcessStopper {
       }
       if (waiting.size === 0) return;
       const now = performance.now();
-      if (now - since > this.#patienceMs) {
+      if (now - since > this.#stopTimeoutMs) {
         const [tid] = waiting;
         const folder = this.#handle.path('.');
         const freezer = freezerOf(folder);
@@ -466,7 +466,7 @@ export class ProcessStopper {
           freezer === undefined ? 'busy' : 'frozen',
           this.#handle.pid,
           freezer === undefined
-            ? `thread ${tid} did not stop within ${this.#patienceMs} ms: ${explainWaiting(folder, tid!)}`
+            ? `thread ${tid} did not stop within ${this.#stopTimeoutMs} ms: ${explainWaiting(folder, tid!)}`
             : explainFreezer(freezer),
           `stop process ${this.#handle.pid}`,
         );

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { hostname } from 'node:os';
 import { PAGE_SIZE } from '../abi/index.js';
 import { mappingKind } from '../model/index.js';
-import { KINDS } from '../query/internal.js';
+import { PAGE_KINDS } from '../query/internal.js';
 import { mergeExpositions } from './exposition.js';
 import { NameLabels } from './labels.js';
 
@@ -48,7 +48,7 @@ export interface MeasuredDetails {
   readonly untracked?: number;
 }
 
-/** A mapping with its pages by `KINDS`; null where they cannot be told. */
+/** A mapping with its pages by `PAGE_KINDS`; null where they cannot be told. */
 export interface MeasuredMapping {
   readonly mapping: { readonly start: number; readonly name: string; readonly perms: string };
   readonly kinds: readonly (number | null)[];
@@ -400,11 +400,11 @@ export class Metrics {
     for (const kind of this.#kindsSeen)
       sums.set(
         kind,
-        KINDS.map(() => 0),
+        PAGE_KINDS.map(() => 0),
       );
     for (const { mapping, kinds } of mappings) {
       const kind = mappingKind(mapping.name, mapping.perms);
-      const sum = sums.get(kind) ?? KINDS.map(() => 0);
+      const sum = sums.get(kind) ?? PAGE_KINDS.map(() => 0);
       kinds.forEach((pages, index) => {
         if (pages === null) unknown.add(index);
         else sum[index]! += pages;
@@ -418,7 +418,7 @@ export class Metrics {
         if (unknown.has(index)) continue;
         this.#instruments.pages.record(pages, {
           'pmscan.mapping.kind': kind,
-          'pmscan.page.kind': KINDS[index]!,
+          'pmscan.page.kind': PAGE_KINDS[index]!,
         });
       }
     }

@@ -1,1 +1,2 @@
+export { MAPPING_KINDS, type MappingKind, mappingKind } from '../proc/internal.js';
 export * from './page.js';

@@ -1,26 +1,14 @@
 /**
  * What the page shows, be it of a live process or of a recording: plain data that JSON carries as it is. The page's code,
- * the server and whoever aggregates a recording share this file, so it imports nothing but the names of page kinds.
+ * the server and whoever aggregates a recording share this file, so it imports nothing but the names of kinds.
  *
  * Addresses and sizes are bytes, times milliseconds since the look (or the recording) began, pages are of 4,096 bytes.
  * Names come from the process looked at and are data: whoever shows them treats them as text.
  */
-import { KINDS } from '../query/internal.js';
+import type { MappingKind } from '../proc/internal.js';
+import { PAGE_KINDS } from '../query/internal.js';
 
 export const MODEL_SCHEMA = 'pagemap-scan/page@1';
-
-/** What a mapping is for, as far as its name and permissions tell; in the order in which they are shown. */
-export const MAPPING_KINDS = [
-  'heap',
-  'stack',
-  'anonymous',
-  'shared',
-  'code',
-  'file',
-  'device',
-  'kernel',
-] as const;
-export type MappingKind = (typeof MAPPING_KINDS)[number];
 
 /** A mapping as it is now (or was last). */
 export interface MappingModel {
@@ -32,7 +20,7 @@ export interface MappingModel {
   readonly deleted?: boolean;
   readonly kind: MappingKind;
   /**
-   * Pages by `KINDS`, together all of the mapping's; null for kinds that cannot be told, which count as what else they are.
+   * Pages by `PAGE_KINDS`, together all of the mapping's; null for kinds that cannot be told, which count as what else they are.
    * Left out where the pages were not looked at.
    */
   readonly pages?: readonly (number | null)[];
@@ -174,21 +162,7 @@ export const REPORT_LIMITS = {
 } as const;
 
 /** The untouched kind: a cell of which nothing is there. */
-export const UNTOUCHED: number = KINDS.indexOf('untouched');
-
-/** What a mapping is for. `name` and `perms` as in /proc/PID/maps. */
-export function mappingKind(name: string, perms: string): MappingKind {
-  if (name === '[heap]') return 'heap';
-  if (name.startsWith('[stack') || name.startsWith('[anon:stack')) return 'stack';
-  if (name === '' || name.startsWith('[anon:')) return perms[3] === 's' ? 'shared' : 'anonymous';
-  if (name.startsWith('[anon_shmem:')) return 'shared';
-  if (name[0] === '[') return 'kernel';
-  if (/^\/(dev\/shm\/|memfd:|SYSV[0-9a-f]{8}|dev\/zero|dev\/hugepages\/|anon_hugepage)/.test(name))
-    return 'shared';
-  if (/^(\/dev\/|anon_inode:|socket:|\/\[aio\])/.test(name)) return 'device';
-  if (perms[2] === 'x') return 'code';
-  return 'file';
-}
+export const UNTOUCHED: number = PAGE_KINDS.indexOf('untouched');
 
 /** The kinds, by index, that cannot be told of these mappings' pages. */
 export function unknownKinds(mappings: readonly MappingModel[]): ReadonlySet<number> {
@@ -203,7 +177,7 @@ export function unknownKinds(mappings: readonly MappingModel[]): ReadonlySet<num
 
 /** Kinds of pages in words: `huge, guard`. */
 export function kindsText(kinds: ReadonlySet<number>): string {
-  return [...kinds].map((kind) => KINDS[kind]).join(', ');
+  return [...kinds].map((kind) => PAGE_KINDS[kind]).join(', ');
 }
 
 /**
@@ -215,9 +189,9 @@ export function kindsText(kinds: ReadonlySet<number>): string {
  *     +----------+--------+--------+
  *
  * `categories` are those of all its pages together, file to guard (bits 2 to 8 of the ioctl's); `kind` that which most of
- * its touched pages are, an index into `KINDS`; `share` how much of the cell is touched, 1 to 15, and 0 for nothing.
+ * its touched pages are, an index into `PAGE_KINDS`; `share` how much of the cell is touched, 1 to 15, and 0 for nothing.
  *
- * @param pages by `KINDS`, touched ones; the untouched are what is missing of `total`
+ * @param pages by `PAGE_KINDS`, touched ones; the untouched are what is missing of `total`
  */
 export function packCell(pages: ArrayLike<number>, total: number, categories: number): number {
   let touched = 0;

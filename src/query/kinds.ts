@@ -9,21 +9,16 @@ import {
 } from '../abi/index.js';
 
 /** In the order in which a bar shows them. `untouched` is what no scan reports: neither present nor swapped. */
-export const KINDS = ['huge', 'anonymous', 'file', 'zero', 'swapped', 'guard', 'untouched'] as const;
-export type Kind = (typeof KINDS)[number];
+export const PAGE_KINDS = ['huge', 'anonymous', 'file', 'zero', 'swapped', 'guard', 'untouched'] as const;
+export type PageKind = (typeof PAGE_KINDS)[number];
 
-/** Index into `KINDS` of a page that is present or swapped, by its categories: the most telling one wins. */
-export function kindIndex(categories: number): number {
+/** Index into `PAGE_KINDS` of a page that is present or swapped, by its categories: the most telling one wins. */
+export function pageKindIndex(categories: number): number {
   if (categories & PAGE_IS_GUARD) return 5;
   if (categories & PAGE_IS_PFNZERO) return 3;
   if (categories & PAGE_IS_HUGE) return 0;
   if (categories & PAGE_IS_SWAPPED) return 4;
   return categories & PAGE_IS_FILE ? 2 : 1;
-}
-
-/** Whether what is written to a mapping goes to others, too. */
-export function isShared({ perms }: { readonly perms?: string | undefined }): boolean {
-  return perms?.[3] === 's';
 }
 
 /**

@@ -1,6 +1,6 @@
 /** What to ask for when all pages are looked at: all that can be told, and less where some of it cannot be told here after all. */
 import { PAGE_IS_GUARD, PAGE_IS_HUGE, PAGE_IS_PFNZERO, UnknownCategoryError } from '../abi/index.js';
-import { KINDS } from './kinds.js';
+import { PAGE_KINDS } from './kinds.js';
 import { SUMMARY_ANYOF, SUMMARY_RETURN } from './summary.js';
 
 export interface LookMasks {
@@ -54,8 +54,8 @@ const KIND_CATEGORIES: Readonly<Record<string, number>> = {
   guard: PAGE_IS_GUARD,
 };
 
-/** Counts by `KINDS`, null where they cannot be told: a 0 would be an answer. Such pages count as what else they are. */
+/** Counts by `PAGE_KINDS`, null where they cannot be told: a 0 would be an answer. Such pages count as what else they are. */
 export function withUnknown(pages: readonly number[], unknown: number): readonly (number | null)[] {
   if (unknown === 0) return pages;
-  return pages.map((count, kind) => ((KIND_CATEGORIES[KINDS[kind]!] ?? 0) & unknown ? null : count));
+  return pages.map((count, kind) => ((KIND_CATEGORIES[PAGE_KINDS[kind]!] ?? 0) & unknown ? null : count));
 }

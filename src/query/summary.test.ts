@@ -7,7 +7,7 @@ import {
   PAGE_IS_SWAPPED,
   PAGE_SIZE,
 } from '../abi/index.js';
-import { KINDS, kindIndex } from './kinds.js';
+import { PAGE_KINDS, pageKindIndex } from './kinds.js';
 import { legRanges, MappingSummarizer, RegionDealer } from './summary.js';
 
 const page = (n: number) => n * PAGE_SIZE;
@@ -56,7 +56,7 @@ test('markers in shared and in huge memory are not swapped pages', () => {
       { ...range(0, 10), perms: 'rw-p' },
       { ...range(10, 20), perms: 'rw-s' },
     ],
-    (index, pages, categories) => kinds.push(`${index} ${pages} ${KINDS[kindIndex(categories)]}`),
+    (index, pages, categories) => kinds.push(`${index} ${pages} ${PAGE_KINDS[pageKindIndex(categories)]}`),
   );
   summarizer.add(page(8), page(12), PAGE_IS_SWAPPED);
   summarizer.add(page(12), page(13), PAGE_IS_SWAPPED | PAGE_IS_GUARD);

@@ -11,7 +11,8 @@ import {
   PagemapError,
   RegionBuffer,
 } from '../abi/index.js';
-import { countedCategories, isShared } from './kinds.js';
+import { isShared } from '../proc/internal.js';
+import { countedCategories } from './kinds.js';
 import { type QueryOptions, scanLegs } from './regions.js';
 
 /** Anything with an address range, bytes, `end` exclusive; mappings are. */

@@ -11,14 +11,14 @@ import type { LivePagemap } from '../live/index.js';
 import { packCell } from '../model/index.js';
 import type { Mapping } from '../proc/index.js';
 import {
-  KINDS,
-  kindIndex,
   type LookMasks,
   legRanges,
   lookMasks,
   lookWith,
   MappingSummarizer,
+  PAGE_KINDS,
   type PageCounts,
+  pageKindIndex,
   SUMMARY_RETURN,
   scanLegs,
   withUnknown,
@@ -28,7 +28,7 @@ import {
 export interface MappingLayout extends Readonly<Record<keyof PageCounts, number | null>> {
   readonly mapping: Mapping;
   readonly pages: number;
-  /** Pages by `KINDS`. */
+  /** Pages by `PAGE_KINDS`. */
   readonly kinds: readonly (number | null)[];
   /** Cells of its address range, as `packCell` makes them; left out where they were not asked for. */
   readonly grid?: { readonly cellBytes: number; readonly cells: Uint16Array };
@@ -38,13 +38,13 @@ export interface MappingLayout extends Readonly<Record<keyof PageCounts, number 
 const MOST_CELLS = 1 << 16;
 const MOST_CELLS_EACH = 256;
 const CELL_CATEGORIES = PAGE_IS_FILE | PAGE_IS_HUGE | PAGE_IS_GUARD | SUMMARY_RETURN;
-const UNTOUCHED = KINDS.indexOf('untouched');
+const UNTOUCHED = PAGE_KINDS.indexOf('untouched');
 
 /** Collects what the cells of one mapping after the other are. */
 class Cells {
   readonly grids: { cellBytes: number; cells: Uint16Array }[];
   readonly #mappings: readonly Mapping[];
-  readonly #pages = new Float64Array(KINDS.length);
+  readonly #pages = new Float64Array(PAGE_KINDS.length);
   #categories = 0;
   #mapping = -1;
   #cell = -1;
@@ -77,7 +77,7 @@ class Cells {
         this.#cell = cell;
       }
       const cut = Math.min(end, origin + (cell + 1) * cellBytes);
-      this.#pages[kindIndex(categories)]! += (cut - at) / PAGE_SIZE;
+      this.#pages[pageKindIndex(categories)]! += (cut - at) / PAGE_SIZE;
       this.#categories |= categories;
       at = cut;
     }
@@ -111,10 +111,10 @@ async function takeWith(
   { categoryAnyofMask, returnMask, unknown }: LookMasks,
 ): Promise<MappingLayout[]> {
   const mappings = pagemap.mappings();
-  const kinds = mappings.map(() => KINDS.map(() => 0));
+  const kinds = mappings.map(() => PAGE_KINDS.map(() => 0));
   const cells = withCells ? new Cells(mappings) : undefined;
   const summarizer = new MappingSummarizer(mappings, (index, pages, categories, start) => {
-    kinds[index]![kindIndex(categories)]! += pages;
+    kinds[index]![pageKindIndex(categories)]! += pages;
     cells?.add(index, start, start + pages * PAGE_SIZE, categories);
   });
   const buffer = new RegionBuffer(8192);

@@ -11,9 +11,8 @@ import {
   RegionBuffer,
   uffd,
 } from '../abi/index.js';
-import type { Mapping } from '../proc/index.js';
+import { isDevice, isKernelMade, type Mapping } from '../proc/internal.js';
 import { forEachRegion, RegionDealer, type RegionVisitor, scanLegs } from '../query/internal.js';
-import { isDevice, isSpecial } from './mappings.js';
 import { type PageSample, SampledCount } from './sample.js';
 import type { SkipReason } from './tracker.js';
 
@@ -261,7 +260,7 @@ export class AccessTracker implements Disposable {
       const { start, end, name } = mapping;
       const refused = known.get(start);
       const isOut = isDevice(mapping) || (refused !== undefined && refused.reason !== 'busy');
-      const isOdd = isSpecial(name) || refused !== undefined;
+      const isOdd = isKernelMade(mapping) || refused !== undefined;
       if (isOut || isOdd || group[group.length - 1]?.end !== start) flush();
       if (isOut) skipped.push(refused ?? { start, end, name, reason: 'device' });
       else group.push(mapping);

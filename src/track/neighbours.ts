@@ -1,6 +1,5 @@
 /** Memory that has come next to memory that is tracked, of the same kind: the kernel joins the two, as if they had been one. */
-import type { Mapping } from '../proc/index.js';
-import { isWritable } from './mappings.js';
+import { type Mapping, mayBeWritten } from '../proc/internal.js';
 
 /** A part of memory that is tracked, as far as it matters here. */
 export interface TrackedRange {
@@ -22,7 +21,7 @@ export function newNeighbours(
   const found: { mapping: Mapping; start: number; end: number }[] = [];
   let index = 0;
   for (const mapping of mappings) {
-    if (mapping.inode !== 0 || !isWritable(mapping)) continue;
+    if (mapping.inode !== 0 || !mayBeWritten(mapping)) continue;
     const { start, end } = mapping;
     while (index < tracked.length && tracked[index]!.end < start) index++;
     let at = start;

@@ -20,12 +20,11 @@ import {
   mappingPageSize,
   type Userfaultfd,
 } from '../live/internal.js';
-import type { Mapping } from '../proc/index.js';
+import { hasFile, isDevice, isKernelMade, isPrivate, type Mapping, mayBeWritten } from '../proc/internal.js';
 import { forEachRegion, RegionDealer, type RegionVisitor, scanLegs } from '../query/internal.js';
 import { type AccessTracker, trackAccesses } from './accesses-of-process.js';
 import { attachTo, hasOwn, MOST_LOOKS, openBy, type TrackOptions } from './attach.js';
 import { MappingList } from './mapping-list.js';
-import { isDevice, isSpecial, isWritable } from './mappings.js';
 import { newNeighbours } from './neighbours.js';
 import {
   ALL_WRITTEN,
@@ -376,9 +375,9 @@ export class WriteProtectTracker implements ProcessTracker {
     const pieces: Piece[] = [];
     let index = 0;
     for (const mapping of mappings) {
-      if (mapping.end <= cursor || isSpecial(mapping.name)) continue;
+      if (mapping.end <= cursor || isKernelMade(mapping)) continue;
       // One that was writable when it was registered may hold writes from before that was taken from it.
-      const writable = isWritable(mapping);
+      const writable = mayBeWritten(mapping);
       const { start, end, name } = mapping;
       if (isDevice(mapping)) {
         if (writable) skipped.set(start, { start, end, name, reason: 'device' });
@@ -434,10 +433,10 @@ export class WriteProtectTracker implements ProcessTracker {
       if (error.errno === ESRCH) this.#pagemap.checkAlive();
       return error.code === 'EBUSY' ? 'busy' : 'refused';
     }
-    if (mapping.inode === 0) return { kind: 'anonymous' };
+    if (!hasFile(mapping)) return { kind: 'anonymous' };
     // Asked once it is registered: should it be replaced from here on, the replacement is not, and no scan goes into it.
     if (mappingPageSize(this.#pagemap.process, start, end) > PAGE_SIZE) return { kind: 'hugetlb' };
-    if (mapping.perms[3] === 'p') return { kind: 'private-file' };
+    if (isPrivate(mapping)) return { kind: 'private-file' };
     return { kind: end - start > MOST_MARKED_BYTES ? 'anonymous' : 'shared' };
   }
 
@@ -564,7 +563,7 @@ function isSame(part: Covered, mapping: Mapping): boolean {
   if (mapping.inode === 0) return true;
   return (
     part.offset === mapping.offset - mapping.start &&
-    (part.kind === 'private-file') === (mapping.perms[3] === 'p' && part.kind !== 'hugetlb')
+    (part.kind === 'private-file') === (isPrivate(mapping) && part.kind !== 'hugetlb')
   );
 }
 

@@ -15,9 +15,8 @@ import {
   ProcessStopper,
   softDirtyMissing,
 } from '../live/internal.js';
-import type { Mapping } from '../proc/index.js';
+import { isDevice, isKernelMade, isPrivate, type Mapping, mayBeWritten } from '../proc/internal.js';
 import type { RegionVisitor } from '../query/index.js';
-import { isDevice, isSpecial, isWritable } from './mappings.js';
 import type { Interval, MappingWrites, ProcessTracker, SkippedMapping } from './tracker.js';
 
 /** Pages whose words are read at once: 512 KiB of words. */
@@ -176,8 +175,8 @@ export class SoftDirtyTracker implements ProcessTracker {
       this.#pagemap.checkAlive();
       for (const mapping of mappings) {
         // One that was writable at the last look may hold writes from before that was taken from it.
-        if (isSpecial(mapping.name) || !(isWritable(mapping) || this.#wasWritable(mapping))) continue;
-        if (isDevice(mapping) || mapping.perms[3] !== 'p') {
+        if (isKernelMade(mapping) || !(mayBeWritten(mapping) || this.#wasWritable(mapping))) continue;
+        if (isDevice(mapping) || !isPrivate(mapping)) {
           others.push(mapping);
           continue;
         }
@@ -190,7 +189,7 @@ export class SoftDirtyTracker implements ProcessTracker {
     }
 
     const skipped = others.map(({ start, end, name, perms }): SkippedMapping => {
-      return { start, end, name, reason: perms[3] === 'p' ? 'device' : 'shared' };
+      return { start, end, name, reason: isPrivate({ perms }) ? 'device' : 'shared' };
     });
     const hugetlb = this.#pagemap.hugetlbMappings(candidates);
     const rows: MappingWrites[] = [];

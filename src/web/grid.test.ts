@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { PAGE_IS_FILE, PAGE_IS_PRESENT, PAGE_IS_SWAPPED, PAGE_SIZE } from '../abi/index.js';
-import { cellCategories, cellKind, cellShare, mappingKind, packCell, UNTOUCHED } from '../model/index.js';
-import { KINDS } from '../query/internal.js';
+import { cellCategories, cellKind, cellShare, packCell, UNTOUCHED } from '../model/index.js';
+import { PAGE_KINDS } from '../query/internal.js';
 import { ALL_KINDS, LayoutGrid, RangeCells } from './grid.js';
 
-const ANONYMOUS = KINDS.indexOf('anonymous');
-const FILE = KINDS.indexOf('file');
-const SWAPPED = KINDS.indexOf('swapped');
+const ANONYMOUS = PAGE_KINDS.indexOf('anonymous');
+const FILE = PAGE_KINDS.indexOf('file');
+const SWAPPED = PAGE_KINDS.indexOf('swapped');
 
 function random(seed: number): () => number {
   let state = seed;
@@ -18,7 +18,7 @@ function random(seed: number): () => number {
 
 describe('cells', () => {
   test('what is packed can be read', () => {
-    const pages = KINDS.map(() => 0);
+    const pages = PAGE_KINDS.map(() => 0);
     expect(cellKind(packCell(pages, 16, 0))).toBe(UNTOUCHED);
     pages[FILE] = 3;
     pages[SWAPPED] = 1;
@@ -33,7 +33,7 @@ describe('cells', () => {
 
 /** Categories by page, as pages one by one would tell. */
 function countPages(pages: readonly number[], from: number, to: number): number[] {
-  const counts = KINDS.map(() => 0);
+  const counts = PAGE_KINDS.map(() => 0);
   for (let page = from; page < to; page++) {
     const categories = pages[page]!;
     if (categories === 0) counts[UNTOUCHED]!++;
@@ -105,22 +105,4 @@ describe('the grid', () => {
     grid.add(0x11000, 0x20000, PAGE_IS_PRESENT);
     expect(grid.pages(0)[ANONYMOUS]).toBe(2);
   });
-});
-
-test('kinds of mappings', () => {
-  const kinds = [
-    ['[heap]', 'rw-p', 'heap'],
-    ['[stack]', 'rw-p', 'stack'],
-    ['', 'rw-p', 'anonymous'],
-    ['[anon:arena]', 'rw-p', 'anonymous'],
-    ['', 'rw-s', 'shared'],
-    ['/memfd:x', 'rw-s', 'shared'],
-    ['/dev/shm/x', 'rw-s', 'shared'],
-    ['/SYSV00000000', 'rw-s', 'shared'],
-    ['/usr/lib/libc.so.6', 'r-xp', 'code'],
-    ['/usr/lib/libc.so.6', 'r--p', 'file'],
-    ['/dev/dri/card0', 'rw-s', 'device'],
-    ['[vdso]', 'r-xp', 'kernel'],
-  ] as const;
-  for (const [name, perms, kind] of kinds) expect([name, mappingKind(name, perms)]).toEqual([name, kind]);
 });

@@ -1,17 +1,17 @@
 /** What the pages of each mapping are, counted in cells: the server's picture of an address space. */
 import { PAGE_SIZE } from '../abi/index.js';
 import { packCell, UNTOUCHED } from '../model/index.js';
+import { isShared } from '../proc/internal.js';
 import {
   type AddressRange,
   countedCategories,
-  isShared,
-  KINDS,
-  kindIndex,
+  PAGE_KINDS,
+  pageKindIndex,
   RegionDealer,
 } from '../query/internal.js';
 
 /** Kinds that are counted; the untouched pages are what is left. */
-const COUNTED = KINDS.length - 1;
+const COUNTED = PAGE_KINDS.length - 1;
 
 /** Cells of one tile, the unit in which the page fetches them. */
 export const TILE_CELLS = 2048;
@@ -50,7 +50,7 @@ class Counts {
 
   /** Takes a run of pages in cells of `cellBytes` whose first one begins at `base`. */
   add(first: number, base: number, cellBytes: number, start: number, end: number, categories: number): void {
-    const kind = kindIndex(categories);
+    const kind = pageKindIndex(categories);
     let at = start;
     for (let cell = Math.floor((start - base) / cellBytes); at < end; cell++) {
       const next = Math.min(base + (cell + 1) * cellBytes, end);
@@ -133,10 +133,10 @@ export class LayoutGrid {
     this.#dealer.add(start, end, categories);
   }
 
-  /** Pages of mapping `index` by `KINDS`. */
+  /** Pages of mapping `index` by `PAGE_KINDS`. */
   pages(index: number): number[] {
     const plot = this.#plots[index]!;
-    const totals = KINDS.map(() => 0);
+    const totals = PAGE_KINDS.map(() => 0);
     this.#counts.sum(plot.first, plot.cells, totals);
     const touched = totals.reduce((sum, pages) => sum + pages, 0);
     totals[UNTOUCHED] = (plot.end - plot.start) / PAGE_SIZE - touched;

@@ -52,7 +52,7 @@ export interface LayoutUpdate {
 }
 
 /** A process's layout, as of the last look. */
-export class Layout {
+export class ProcessLayout {
   readonly #pagemap: LivePagemap;
   readonly #masks: readonly LookMasks[];
   readonly #buffer = new RegionBuffer(8192);

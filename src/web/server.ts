@@ -59,7 +59,7 @@ function digest(text: string): Buffer {
 }
 
 /** A refusal: its status and what is said about it. */
-class Refusal extends Error {
+class HttpError extends Error {
   readonly status: number;
 
   constructor(status: number, message: string) {
@@ -214,21 +214,21 @@ export class PageServer {
 
   #check(request: IncomingMessage): string {
     const { headers } = request;
-    if (!this.#isOurs(headers.host)) throw new Refusal(421, 'This server does not answer to that name');
+    if (!this.#isOurs(headers.host)) throw new HttpError(421, 'This server does not answer to that name');
     if (headers.origin !== undefined && headers.origin !== `http://${headers.host}`) {
-      throw new Refusal(403, 'Not from another origin');
+      throw new HttpError(403, 'Not from another origin');
     }
     const site = headers['sec-fetch-site'];
     if (site !== undefined && site !== 'same-origin' && site !== 'none') {
-      throw new Refusal(403, 'Not from another site');
+      throw new HttpError(403, 'Not from another site');
     }
     const path = request.url ?? '/';
     const end = path.indexOf('/', 1);
     const word = path.slice(1, end < 0 ? path.length : end);
     if (!timingSafeEqual(digest(word), this.#tokenDigest)) {
-      throw new Refusal(404, 'Not found: use the whole address that `pmscan serve` has printed');
+      throw new HttpError(404, 'Not found: use the whole address that `pmscan serve` has printed');
     }
-    if (request.method !== 'GET' && request.method !== 'HEAD') throw new Refusal(405, 'GET only');
+    if (request.method !== 'GET' && request.method !== 'HEAD') throw new HttpError(405, 'GET only');
     return end < 0 ? '' : path.slice(end);
   }
 
@@ -237,11 +237,11 @@ export class PageServer {
     try {
       this.#route(this.#check(request), request, response);
     } catch (error) {
-      const status = error instanceof Refusal ? error.status : error instanceof PagemapError ? 409 : 500;
+      const status = error instanceof HttpError ? error.status : error instanceof PagemapError ? 409 : 500;
       const why =
         error instanceof PagemapError
           ? (error.hint ?? error.message)
-          : error instanceof Refusal
+          : error instanceof HttpError
             ? error.message
             : 'Cannot answer';
       if (status === 405) response.setHeader('allow', 'GET, HEAD');
@@ -286,7 +286,7 @@ export class PageServer {
         this.#report(pidOf(query), response);
         return;
       default:
-        throw new Refusal(404, 'Not found');
+        throw new HttpError(404, 'Not found');
     }
   }
 
@@ -295,8 +295,8 @@ export class PageServer {
   }
 
   #stream(pid: number, request: IncomingMessage, response: ServerResponse): void {
-    if (this.#streams >= MOST_STREAMS) throw new Refusal(503, 'Too many pages are open');
-    if (request.method === 'HEAD') throw new Refusal(405, 'GET only');
+    if (this.#streams >= MOST_STREAMS) throw new HttpError(503, 'Too many pages are open');
+    if (request.method === 'HEAD') throw new HttpError(405, 'GET only');
     const { session, release } = this.#pool.take(pid);
     this.#streams++;
     response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' });
@@ -336,17 +336,17 @@ export class PageServer {
    */
   #tiles(query: URLSearchParams, response: ServerResponse): void {
     const session = this.#pool.get(pidOf(query));
-    if (session === undefined) throw new Refusal(409, 'Nobody looks at that process');
+    if (session === undefined) throw new HttpError(409, 'Nobody looks at that process');
     const cellBytes = Number(query.get('cell'));
     const pages = cellBytes / PAGE_SIZE;
     if (!Number.isInteger(Math.log2(pages)) || pages < 1 || pages > 2 ** 40) {
-      throw new Refusal(400, 'cell must be 4096 times a power of two');
+      throw new HttpError(400, 'cell must be 4096 times a power of two');
     }
     const kinds = Number(query.get('kinds') ?? ALL_KINDS) & ALL_KINDS;
     const wanted = (query.get('t') ?? '').split(',').slice(0, MOST_TILES);
     const tiles = wanted.map((text) => {
       const match = /^([0-9a-f]{1,14})\.([0-9a-f]{1,9})$/.exec(text);
-      if (match === null) throw new Refusal(400, 't must be a list of START.INDEX');
+      if (match === null) throw new HttpError(400, 't must be a list of START.INDEX');
       return session.tile(Number.parseInt(match[1]!, 16), cellBytes, Number.parseInt(match[2]!, 16), kinds);
     });
     const counts = Uint32Array.from(tiles, (tile) => tile?.length ?? 0xffffffff);
@@ -359,7 +359,7 @@ export class PageServer {
 
   #report(pid: number, response: ServerResponse): void {
     const session = this.#pool.get(pid);
-    if (session === undefined) throw new Refusal(409, 'Nobody looks at that process');
+    if (session === undefined) throw new HttpError(409, 'Nobody looks at that process');
     const model = session.model(true);
     response.setHeader('content-disposition', `attachment; filename="pmscan-${pid}.html"`);
     this.#reply(response, 'text/html; charset=utf-8', reportHtml({ ...model, notes: sampleNotes(model) }));
@@ -368,7 +368,7 @@ export class PageServer {
 
 function pidOf(query: URLSearchParams): number {
   const text = query.get('pid') ?? '';
-  if (!/^[1-9]\d{0,9}$/.test(text)) throw new Refusal(400, 'pid must be a process number');
+  if (!/^[1-9]\d{0,9}$/.test(text)) throw new HttpError(400, 'pid must be a process number');
   return Number(text);
 }
 

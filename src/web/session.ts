@@ -12,7 +12,7 @@ import {
 } from '../model/index.js';
 import { type ProcessTracker, trackProcess } from '../track/index.js';
 import { type HeatLimits, HeatStore } from './heat.js';
-import { Layout } from './layout.js';
+import { ProcessLayout } from './layout.js';
 import type { Meter } from './meter.js';
 
 /** The share of a core that collecting writes, and looking at the pages, may take each: intervals get longer instead. */
@@ -50,7 +50,7 @@ export class Session {
   readonly done: Promise<void>;
   readonly #options: SessionOptions;
   readonly #pagemap: LivePagemap;
-  readonly #layout: Layout;
+  readonly #layout: ProcessLayout;
   readonly #heat: HeatStore;
   readonly about: AboutModel;
   readonly #meter: Meter | undefined;
@@ -81,7 +81,7 @@ export class Session {
         beganAt: Date.now(),
         intervalMs: options.intervalMs,
       };
-      this.#layout = new Layout(this.#pagemap);
+      this.#layout = new ProcessLayout(this.#pagemap);
       this.#layout.list();
     } catch (error) {
       this.#pagemap[Symbol.dispose]();
@@ -133,7 +133,7 @@ export class Session {
     };
   }
 
-  /** As `Layout.tile`. */
+  /** As `ProcessLayout.tile`. */
   tile(start: number, cellBytes: number, index: number, kinds: number): Uint16Array | undefined {
     if (this.#pagemap.categories === 0) return undefined;
     try {

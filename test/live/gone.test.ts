@@ -36,7 +36,7 @@ import {
 import { regions } from '../../src/query/index.js';
 import { takeLayout } from '../../src/record/layout.js';
 import { type ProcessTracker, trackByProtection } from '../../src/track/internal.js';
-import { Layout } from '../../src/web/layout.js';
+import { ProcessLayout } from '../../src/web/layout.js';
 import { type Answer, kernel, startDoomed, type Way } from '../support/gone.js';
 import { testWhere } from '../support/needs.js';
 import { startTarget, type Target } from '../support/target.js';
@@ -300,7 +300,7 @@ describe('a process that goes away before any one of the calls', () => {
 
   live.each(BY_IOCTL)('looks of the page and of recordings: $way, $answer', async (how) => {
     const looks: ((pagemap: LivePagemap) => Promise<unknown>)[] = [
-      (pagemap) => new Layout(pagemap).look(() => true),
+      (pagemap) => new ProcessLayout(pagemap).look(() => true),
       (pagemap) => takeLayout(pagemap, true),
     ];
     for (const look of looks) {

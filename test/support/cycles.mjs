@@ -41,7 +41,7 @@ export async function attachCycles(program, mode, threads, cycles, pauseMs = 12)
   const stops = [];
   let failure;
   const handle = new ProcessHandle(child.pid);
-  const attacher = await Attacher.start(handle, { patienceMs: 60_000 });
+  const attacher = await Attacher.start(handle, { stopTimeoutMs: 60_000 });
   try {
     for (let cycle = 0; cycle < cycles; cycle++) {
       const { fd, stopMs } = await attacher.attach();

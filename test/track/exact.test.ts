@@ -13,7 +13,7 @@ const huge = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler', 'catego
 const zeroPage = hasZeroPage();
 
 /** On a busy machine targets may get no time on a processor for long. */
-const PATIENT = { patienceMs: 60_000 };
+const PATIENT = { stopTimeoutMs: 60_000 };
 
 interface Range {
   readonly start: number;

@@ -77,7 +77,7 @@ function bare32(): string | undefined {
 }
 
 /** For targets that do stop: on a busy machine they may get no time on a processor for long. */
-const PATIENT = { patienceMs: 60_000 };
+const PATIENT = { stopTimeoutMs: 60_000 };
 
 describe('refused', () => {
   live('what is no process, or not one with memory, or this one', async () => {
@@ -116,7 +116,7 @@ describe('refused', () => {
   live('one that waits for its vfork child, after the given patience', async () => {
     await using target = await startTarget('refuse', ['vfork']);
     const before = performance.now();
-    const error = await refusal(() => trackProcess(target.pid, { patienceMs: 200 }));
+    const error = await refusal(() => trackProcess(target.pid, { stopTimeoutMs: 200 }));
     expect(error).toMatchObject({ reason: 'busy', code: 'ETIMEDOUT' });
     expect(performance.now() - before).toBeLessThan(3000);
     expect(readFileSync(`/proc/${target.pid}/status`, 'utf8')).toMatch(/^TracerPid:\s+0$/m);

@@ -3,14 +3,14 @@ import { categoryNames, PAGE_SIZE, type Pagemap, RegionBuffer } from '../../abi/
 import { kernelCategories } from '../../live/index.js';
 import {
   type AddressRange,
-  KINDS,
-  kindIndex,
   legRanges,
   lookMasks,
   lookWith,
   MappingSummarizer,
   type MappingSummary,
+  PAGE_KINDS,
   type PageCounts,
+  pageKindIndex,
   scanLegs,
 } from '../../query/internal.js';
 import { bar, legend } from '../bar.js';
@@ -82,9 +82,9 @@ async function countOnce(
   returnMask: number,
   step: (() => Promise<boolean>) | undefined,
 ): Promise<MapsRows | undefined> {
-  const kinds = mappings.map(() => KINDS.map(() => 0));
+  const kinds = mappings.map(() => PAGE_KINDS.map(() => 0));
   const summarizer = new MappingSummarizer(mappings, (index, pages, categories) => {
-    kinds[index]![kindIndex(categories)]! += pages;
+    kinds[index]![pageKindIndex(categories)]! += pages;
   });
   const buffer = new RegionBuffer(8192);
   for (const range of legRanges(mappings)) {
@@ -92,8 +92,8 @@ async function countOnce(
     for (const found of scanLegs(pagemap, query, { buffer })) summarizer.addAll(found);
     if (step !== undefined && !(await step())) return undefined;
   }
-  const all = KINDS.map(() => 0);
-  const untouched = KINDS.indexOf('untouched');
+  const all = PAGE_KINDS.map(() => 0);
+  const untouched = PAGE_KINDS.indexOf('untouched');
   const rows = summarizer.summaries.map((summary, index) => {
     const own = kinds[index]!;
     own[untouched] = summary.pages - own.reduce((sum, pages) => sum + pages, 0);

@@ -2,6 +2,7 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import {
   ALL_CATEGORIES,
+  type CategoryRefusal,
   errnoNumber,
   mman,
   PAGE_IS_ACCESSED,
@@ -11,7 +12,6 @@ import {
   PAGE_IS_WRITTEN,
   PAGE_SIZE,
   PagemapError,
-  type Refusal,
 } from '../../abi/index.js';
 import { isPagemapGuard, isPagemapPresent, isPagemapSoftDirty, pagemapPfn } from '../../proc/index.js';
 import { mapMemory, SafeAccess } from '../memory.js';
@@ -22,19 +22,19 @@ export interface Knowledge {
   /** The categories that can be told of any process that may be read. */
   readonly categories: number;
   /** Why not, for the others, by bit. */
-  readonly refusals: ReadonlyMap<number, Refusal>;
+  readonly refusals: ReadonlyMap<number, CategoryRefusal>;
   /** The frame number of the zero page; -1 when it cannot be found. */
   readonly zeroFrame: number;
   /** The kernel notes in the page tables which pages are written (CONFIG_MEM_SOFT_DIRTY). */
   readonly softDirty: boolean;
 }
 
-export const WRITTEN_REFUSAL: Refusal = {
+export const WRITTEN_REFUSAL: CategoryRefusal = {
   code: 'EOPNOTSUPP',
   hint: 'without PAGEMAP_SCAN, written pages are known only to who has tracked them: `pmscan watch`, trackProcess',
 };
 
-const ACCESSED_REFUSAL: Refusal = {
+const ACCESSED_REFUSAL: CategoryRefusal = {
   code: 'EOPNOTSUPP',
   hint: 'which pages were accessed is told by PAGEMAP_SCAN of Linux 7.3 only',
 };
@@ -108,7 +108,7 @@ export function fallbackKnowledge(): Knowledge {
   if (known !== undefined) return known;
   using access = new SafeAccess();
   const zeroFrame = findZeroFrame(access);
-  const refusals = new Map<number, Refusal>([
+  const refusals = new Map<number, CategoryRefusal>([
     [PAGE_IS_WRITTEN, WRITTEN_REFUSAL],
     [PAGE_IS_ACCESSED, ACCESSED_REFUSAL],
   ]);

@@ -30,7 +30,16 @@ import {
   type ScanProfile,
   type ScanTarget,
 } from '../../engine/internal.js';
-import { type Mapping, parseSmaps, type SmapsMapping } from '../../proc/index.js';
+import {
+  isPrivate,
+  isPrivateAnonymous,
+  isVvar,
+  type Mapping,
+  mayBeDevice,
+  mayBeHugetlb,
+  parseSmaps,
+  type SmapsMapping,
+} from '../../proc/internal.js';
 import type { LivePagemap } from '../live-pagemap.js';
 import { endedError, hasAddressSpace, type ProcessHandle, readPagemap } from '../process.js';
 import { CleanPages } from './clean.js';
@@ -41,9 +50,9 @@ import {
   BLOCK_SLOTS,
   type BlockSource,
   CLEAN,
+  FRAME_KINDS,
   GUARD,
   HUGE,
-  KINDS,
   looksHuge,
   P,
   SOFT_DIRTY,
@@ -80,30 +89,11 @@ interface Part extends ScanMapping {
   runEnd: number;
 }
 
-/** Private memory without a file: what looks like a file's page in it is the huge zero page. */
-export function isAnonymous({ perms, inode, name }: Mapping): boolean {
-  if (perms[3] !== 'p') return false;
-  if (inode !== 0) return name === '/dev/zero';
-  return name === '' || name === '[heap]' || name === '[stack]' || name.startsWith('[anon:');
-}
-
-/** What may be device memory, by its name: the kernel's own, drivers' and nameless files'. */
-function mayBeDevice({ name, device, inode }: Mapping): boolean {
-  if (name[0] === '[') return name !== '[heap]' && name !== '[stack]' && !name.startsWith('[anon');
-  return name.startsWith('/dev/') || name.startsWith('anon_inode:') || (inode !== 0 && device.major === 0);
-}
-
-function mayBeHugetlb({ start, end, inode }: Mapping): boolean {
-  return inode !== 0 && start % HUGE_PAGE_SIZE === 0 && end % HUGE_PAGE_SIZE === 0;
-}
-
 /**
  * Private memory keeps its soft-dirty bits whatever becomes of its pages. Of shared memory and files the kernel drops entries, with
  * these bits, when it reclaims pages or makes huge ones.
  */
-export function isTrackable({ perms }: Mapping): boolean {
-  return perms[3] === 'p';
-}
+const keepsSoftDirtyBits = isPrivate;
 
 /** What a mapping is made of; it cannot change while the mapping is there. */
 interface Facts {
@@ -152,7 +142,7 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
       profile: PROFILE,
       tables: this.#tables,
       mappings: [],
-      frameKinds: KINDS,
+      frameKinds: FRAME_KINDS,
       frameBase: 0,
       splitHuge: () => undefined,
     };
@@ -271,12 +261,13 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
     this.#nearGiB = -1;
     const parts = mappings.map((mapping): Part => {
       const facts = this.#factsOf(mapping, mappings);
-      const trackable = this.#clean !== undefined && isTrackable(mapping) && !facts.device && !facts.hugetlb;
+      const trackable =
+        this.#clean !== undefined && keepsSoftDirtyBits(mapping) && !facts.device && !facts.hugetlb;
       return {
         mapping,
         start: mapping.start / PAGE_SIZE,
         end: mapping.end / PAGE_SIZE,
-        anonymous: isAnonymous(mapping),
+        anonymous: isPrivateAnonymous(mapping),
         isHugetlb: facts.hugetlb,
         marked: facts.userfault,
         trackable,
@@ -307,7 +298,7 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
       mayBeDevice(candidate) || (this.#wantsHugetlb && mayBeHugetlb(candidate));
     if (!isCandidate(mapping)) return ORDINARY;
     // Special mappings that are on every process's list.
-    if (mapping.name === '[vvar]' || mapping.name === '[vvar_vclock]') return DEVICE;
+    if (isVvar(mapping)) return DEVICE;
     if (mapping.name === '[vdso]') return ORDINARY;
     const key = identity(mapping);
     const known = this.#facts.get(key);
@@ -511,7 +502,7 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
     this.#wantsHugetlb = true;
     this.#looked = false;
     return mappings.filter((mapping) => {
-      if (!isTrackable(mapping)) return false;
+      if (!keepsSoftDirtyBits(mapping)) return false;
       const { device, hugetlb } = this.#factsOf(mapping, mappings);
       return !device && !hugetlb;
     });

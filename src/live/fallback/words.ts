@@ -30,7 +30,7 @@ const KIND_FILE = FRAME_FILE << KIND_SHIFT;
 const KIND_ZERO = FRAME_ZERO << KIND_SHIFT;
 
 /** The engine's frame kinds by "frame number". */
-export const KINDS = new Uint8Array([FRAME_ANONYMOUS, FRAME_FILE, FRAME_ZERO]);
+export const FRAME_KINDS = new Uint8Array([FRAME_ANONYMOUS, FRAME_FILE, FRAME_ZERO]);
 
 /** Bits of a word's high half, which is negative when the page is present; `proc/pagemap-words.ts` draws them. */
 const WORD_SWAPPED = 1 << 30;

@@ -1,6 +1,6 @@
 import { CATEGORIES, PAGE_SIZE } from '../../abi/index.js';
 import type { MappingKind } from '../../model/index.js';
-import type { KINDS } from '../../query/internal.js';
+import type { PAGE_KINDS } from '../../query/internal.js';
 import { humanBytes, printable } from '../../query/internal.js';
 
 export { hex, humanBytes, humanCount, plural, printable } from '../../query/internal.js';
@@ -40,7 +40,7 @@ export function shortLabel(name: string): string {
   return text.startsWith('/') ? text.slice(text.lastIndexOf('/') + 1) || text : text;
 }
 
-export const KIND_TITLES: Readonly<Record<(typeof KINDS)[number], string>> = {
+export const KIND_TITLES: Readonly<Record<(typeof PAGE_KINDS)[number], string>> = {
   huge: 'Huge page',
   anonymous: 'Anonymous',
   file: 'File',
@@ -50,7 +50,7 @@ export const KIND_TITLES: Readonly<Record<(typeof KINDS)[number], string>> = {
   untouched: 'Untouched',
 };
 
-export const KIND_HELP: Readonly<Record<(typeof KINDS)[number], string>> = {
+export const KIND_HELP: Readonly<Record<(typeof PAGE_KINDS)[number], string>> = {
   huge: 'in memory, mapped as a huge page',
   anonymous: "in memory, the process's own",
   file: 'in memory, of a file or shared memory',

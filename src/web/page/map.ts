@@ -1,7 +1,7 @@
 /** The address map: every mapping a band, every cell so many pages, down to single ones. */
 import { PAGE_SIZE } from '../../abi/index.js';
 import { cellCategories, cellKind, cellShare, type MappingModel, UNTOUCHED } from '../../model/index.js';
-import { KINDS } from '../../query/internal.js';
+import { PAGE_KINDS } from '../../query/internal.js';
 import { el, onFrame, pixelRatio, setText } from './dom.js';
 import { categoriesText, hex, humanBytes, humanCount, KIND_TITLES, label, shortLabel } from './format.js';
 import { isFiltered, passes, type Store } from './store.js';
@@ -465,7 +465,7 @@ export class MapView implements View {
     let last = '';
     for (let at = 0; at <= count; at++) {
       const cell = at === count ? undefined : this.#cell(mapping, first + at);
-      const text = at === count ? '' : cell === undefined ? 'not known' : KINDS[cellKind(cell)]!;
+      const text = at === count ? '' : cell === undefined ? 'not known' : PAGE_KINDS[cellKind(cell)]!;
       if (text !== last && run > 0) {
         parts.push(`${last} × ${run}`);
         run = 0;
@@ -496,7 +496,7 @@ export class MapView implements View {
     const value = this.#cell(mapping, cell);
     let state = 'not known yet';
     if (value !== undefined) {
-      const kind = KINDS[cellKind(value)]!;
+      const kind = PAGE_KINDS[cellKind(value)]!;
       const categories = categoriesText(cellCategories(value));
       const share =
         pages > 1 && kind !== 'untouched' ? `, ${Math.round(cellShare(value) * 100)} % touched` : '';

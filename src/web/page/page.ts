@@ -1,7 +1,7 @@
 /** The page: its head, its tabs, and where its data comes from, a stream or itself. */
 import { PAGE_SIZE } from '../../abi/index.js';
 import { type MappingKind, type PageModel, type StreamMessage, UNTOUCHED } from '../../model/index.js';
-import { KINDS } from '../../query/internal.js';
+import { PAGE_KINDS } from '../../query/internal.js';
 import { append, el, setAttribute, setText } from './dom.js';
 import {
   clock,
@@ -372,8 +372,8 @@ class Page {
 
     const pages = sumPages(mappings);
     const mapped = mappings.reduce((sum, { start, end }) => sum + end - start, 0);
-    const swapped = pages[KINDS.indexOf('swapped')]!;
-    const guard = pages[KINDS.indexOf('guard')]!;
+    const swapped = pages[PAGE_KINDS.indexOf('swapped')]!;
+    const guard = pages[PAGE_KINDS.indexOf('guard')]!;
     const there = pages.reduce((sum, count) => sum + count, 0) - pages[UNTOUCHED]! - swapped - guard;
     const newest = columns.at(-1);
     const ten = store.windows.indexOf(10_000);
@@ -411,7 +411,7 @@ class Page {
         chip(MAPPING_TITLES[kind], () => store.toggleMappingKind(kind)),
       ),
       ...[...filter.pageKinds].map((kind) =>
-        chip(KIND_TITLES[KINDS[kind]!], () => store.togglePageKind(kind)),
+        chip(KIND_TITLES[PAGE_KINDS[kind]!], () => store.togglePageKind(kind)),
       ),
     ];
     if (isFiltered(filter)) {

@@ -1,6 +1,6 @@
 /** Rates: how much is written a second, how large the write working set is, and by whom. */
 import { PAGE_SIZE } from '../../abi/index.js';
-import { KINDS, type Kind } from '../../query/internal.js';
+import { PAGE_KINDS, type PageKind } from '../../query/internal.js';
 import { el, onFrame, pixelRatio, setAttribute, setText } from './dom.js';
 import { clock, hex, humanBytes, label, pagesText, rateText, shortLabel } from './format.js';
 import { shownTime, TimeAxis } from './heat.js';
@@ -30,7 +30,7 @@ const DASHES: readonly (readonly number[])[] = [[], [6, 4], [2, 3]];
 /** So many mappings have lines of their own: more could not be told apart. */
 const LINES = 4;
 /** Their colours, those of some kinds of pages; their dashes go round. */
-const LINE_COLORS = ['huge', 'file', 'swapped', 'guard'].map((kind) => KINDS.indexOf(kind as Kind));
+const LINE_COLORS = ['huge', 'file', 'swapped', 'guard'].map((kind) => PAGE_KINDS.indexOf(kind as PageKind));
 /** As many as the server tells of, at most. */
 const MOST_SETS = 50;
 const FIRST_WINDOW_MS = 10_000;
@@ -612,7 +612,7 @@ function bytesOf(pages: number | undefined): number | undefined {
 
 /** Of all mappings together, a line for each window. */
 function allWindows(windows: readonly number[]): Series[] {
-  const kinds = (['anonymous', 'huge', 'file'] as const).map((kind) => KINDS.indexOf(kind));
+  const kinds = (['anonymous', 'huge', 'file'] as const).map((kind) => PAGE_KINDS.indexOf(kind));
   return windows.map((window, index) => ({
     name: windowText(window),
     color: ({ palette }) => palette.kinds[kinds[index % kinds.length]!]!,

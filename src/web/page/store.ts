@@ -10,7 +10,7 @@ import type {
   StreamMessage,
   TrackingModel,
 } from '../../model/index.js';
-import { KINDS } from '../../query/internal.js';
+import { PAGE_KINDS } from '../../query/internal.js';
 
 /** As many columns as the server keeps. */
 const MOST_COLUMNS = 600;
@@ -34,7 +34,7 @@ export interface Column extends ColumnModel {
 /** What the reader has chosen to see. Empty sets are no restriction. */
 export interface Filter {
   readonly mappingKinds: ReadonlySet<MappingKind>;
-  /** Indices into KINDS. */
+  /** Indices into PAGE_KINDS. */
   readonly pageKinds: ReadonlySet<number>;
   readonly text: string;
 }
@@ -241,9 +241,9 @@ function coarser(pairs: readonly number[], ratio: number): number[] {
   return result;
 }
 
-/** Pages by KINDS, added up; what cannot be told adds nothing. */
+/** Pages by PAGE_KINDS, added up; what cannot be told adds nothing. */
 export function sumPages(mappings: readonly MappingModel[]): number[] {
-  const totals = KINDS.map(() => 0);
+  const totals = PAGE_KINDS.map(() => 0);
   for (const { pages } of mappings) {
     if (pages === undefined) continue;
     for (let kind = 0; kind < totals.length; kind++) totals[kind]! += pages[kind] ?? 0;

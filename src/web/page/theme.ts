@@ -1,7 +1,7 @@
 /** Light and dark: the system's choice, or the reader's. Colours for canvases, as the words of an ImageData. */
 
 import { UNTOUCHED } from '../../model/index.js';
-import { KINDS } from '../../query/internal.js';
+import { PAGE_KINDS } from '../../query/internal.js';
 
 export const THEMES = ['auto', 'light', 'dark'] as const;
 export type Theme = (typeof THEMES)[number];
@@ -37,7 +37,7 @@ function word([red, green, blue]: Rgb): number {
 export const RAMP_STEPS = 256;
 
 export class Palette {
-  /** By KINDS, as CSS colours. */
+  /** By PAGE_KINDS, as CSS colours. */
   readonly kinds: readonly string[];
   /** By kind and share, as a cell has them in its lower byte. */
   readonly cells = new Uint32Array(256);
@@ -63,7 +63,7 @@ export class Palette {
     this.sunken = variable('--sunken');
     this.panelWord = word(parse(this.panel));
     const nothing = parse(this.kinds[UNTOUCHED]!);
-    for (let kind = 0; kind < KINDS.length; kind++) {
+    for (let kind = 0; kind < PAGE_KINDS.length; kind++) {
       const color = parse(this.kinds[kind]!);
       for (let share = 0; share < 16; share++) {
         // Even one page in a thousand shows: it begins at a third of the colour.

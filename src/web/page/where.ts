@@ -7,7 +7,7 @@ import {
   UNTOUCHED,
   unknownKinds,
 } from '../../model/index.js';
-import { KINDS } from '../../query/internal.js';
+import { PAGE_KINDS } from '../../query/internal.js';
 import { el, setAttribute, setText } from './dom.js';
 import {
   hex,
@@ -30,7 +30,7 @@ class Bar {
   readonly #parts: HTMLElement[];
 
   constructor() {
-    this.#parts = KINDS.map((kind) => el('span', { className: `part ${kind}` }));
+    this.#parts = PAGE_KINDS.map((kind) => el('span', { className: `part ${kind}` }));
     this.element.append(...this.#parts);
   }
 
@@ -39,7 +39,7 @@ class Bar {
       const share = most === 0 ? 0 : pages[kind]! / most;
       part.hidden = share === 0;
       part.style.width = `${share * 100}%`;
-      part.title = `${KIND_TITLES[KINDS[kind]!]}: ${pagesText(pages[kind]!)}`;
+      part.title = `${KIND_TITLES[PAGE_KINDS[kind]!]}: ${pagesText(pages[kind]!)}`;
     });
   }
 }
@@ -56,7 +56,7 @@ export class Legend {
 
   constructor(store: Store) {
     this.#store = store;
-    KINDS.forEach((kind, index) => {
+    PAGE_KINDS.forEach((kind, index) => {
       const amount = el('span', { className: 'amount' });
       const button = el(
         'button',
@@ -97,7 +97,7 @@ function chosen(pages: readonly (number | null)[], store: Store, untouched: bool
 }
 
 const sum = (numbers: readonly number[]) => numbers.reduce((total, value) => total + value, 0);
-const NOTHING: readonly number[] = KINDS.map(() => 0);
+const NOTHING: readonly number[] = PAGE_KINDS.map(() => 0);
 
 /** One line of the picture: a kind of mapping. */
 class KindRow {
@@ -269,6 +269,8 @@ export class WhereView implements View {
 /** Pages in words: `33 anonymous, 2 swapped`. */
 function describe(pages: MappingModel['pages']): string {
   if (pages === undefined) return 'not counted yet';
-  const parts = KINDS.map((kind, index) => [pages[index] ?? 0, kind] as const).filter(([count]) => count > 0);
+  const parts = PAGE_KINDS.map((kind, index) => [pages[index] ?? 0, kind] as const).filter(
+    ([count]) => count > 0,
+  );
   return parts.map(([count, kind]) => `${count} ${kind}`).join(', ');
 }
