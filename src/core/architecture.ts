@@ -1,3 +1,11 @@
+/** A kind of registers that PTRACE_GETREGSET gives, each a note of its own in a core file. */
+export interface RegisterSetKind {
+  readonly owner: string;
+  readonly type: number;
+  readonly mostBytes: number;
+  readonly isFloatingPoint: boolean;
+}
+
 /** What core files of different architectures do differently. */
 export interface CoreArchitecture {
   readonly elfMachine: number;
@@ -7,11 +15,6 @@ export interface CoreArchitecture {
   readonly statusBytes: number;
   readonly statusRegistersAt: number;
   readonly statusFpValidAt: number;
-  /** The other register sets, each a note of its own, in the kernel's order. */
-  readonly registerSets: readonly {
-    readonly owner: string;
-    readonly type: number;
-    readonly mostBytes: number;
-    readonly isFloatingPoint: boolean;
-  }[];
+  /** The other register sets, in the kernel's order. */
+  readonly registerSets: readonly RegisterSetKind[];
 }

@@ -1,8 +1,8 @@
 /** Which mappings there are, and what is to become of each. */
 import { readFileSync } from 'node:fs';
-import type { ProcessHandle } from '../live/index.js';
+import type { ProcessHandle } from '../live/internal.js';
 import { type Mapping, parseSmaps } from '../proc/index.js';
-import { type MappingTraits, NO_TRAITS, type Share, shareOf, traitsOf } from './filter.js';
+import { isVdso, type MappingTraits, NO_TRAITS, type Share, shareOf, traitsOf } from './filter.js';
 
 export interface Planned {
   readonly mapping: Mapping;
@@ -62,4 +62,19 @@ export function updatePlan(
       same && earlier.known && earlier.mapping.start === mapping.start && earlier.mapping.end === mapping.end;
     return { mapping, traits, known, share: shareOf(mapping, traits, filter) };
   });
+}
+
+/** Shared memory is read from its file: the process's page tables do not tell what is in it, and need not grow. */
+export function isShared({ mapping }: Planned): boolean {
+  return mapping.perms[3] === 's';
+}
+
+/** A private mapping of a file, of which the pages that are not the process's own are the file's. */
+export function isPrivateFile({ mapping }: Planned): boolean {
+  return mapping.inode !== 0 && mapping.perms[3] === 'p' && mapping.name !== '/anon_hugepage';
+}
+
+/** Whether pages of it may be dumped, and not just its first one, or what the kernel has put there. */
+export function hasDumpedPages({ mapping, share }: Planned): boolean {
+  return share !== 'none' && share !== 'header' && !isVdso(mapping.name);
 }
