@@ -11,6 +11,11 @@ export interface CoreArchitecture {
   readonly elfMachine: number;
   /** The general registers, as PTRACE_GETREGSET(NT_PRSTATUS) gives them. */
   readonly registersBytes: number;
+  /** Where in them the stack pointer is, and what points to a thread's own variables. */
+  readonly stackPointerAt: number;
+  readonly threadPointerAt: number;
+  /** How much functions may use below the stack pointer, bytes. */
+  readonly redZoneBytes: number;
   /** `struct elf_prstatus`: its size, and where in it the registers and `pr_fpvalid` are. */
   readonly statusBytes: number;
   readonly statusRegistersAt: number;

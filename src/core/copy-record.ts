@@ -34,7 +34,7 @@ export class CopyRecord {
   countUnreadable(plan: readonly Planned[]): number {
     let pages = 0;
     for (const { mapping, share } of plan) {
-      if (share === 'none' || share === 'header') continue;
+      if (share === 'none' || share === 'header' || share === 'zeros') continue;
       this.#unreadable.runs(mapping.start, mapping.end, true, (start, end) => {
         pages += (end - start) / PAGE_SIZE;
       });

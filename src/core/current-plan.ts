@@ -1,6 +1,7 @@
 /** The plan as it is kept up to date while the process runs. */
 import type { LivePagemap } from '../live/internal.js';
 import type { Mapping } from '../proc/index.js';
+import type { Choice } from './choice.js';
 import type { MappedFiles } from './mapped-files.js';
 import { hasDumpedPages, isPrivateFile, isShared, type Planned, readPlan, updatePlan } from './plan.js';
 import { fileId, hasNoDescriptor, mappedByNobodyElse } from './sharers.js';
@@ -8,7 +9,7 @@ import { fileId, hasNoDescriptor, mappedByNobodyElse } from './sharers.js';
 export class CurrentPlan {
   readonly #pagemap: LivePagemap;
   readonly #files: MappedFiles;
-  readonly #filter: number;
+  readonly #choice: Choice;
   readonly #early: boolean;
   #entries: readonly Planned[];
   #exclusive: ReadonlySet<string> = new Set();
@@ -18,13 +19,13 @@ export class CurrentPlan {
     pagemap: LivePagemap,
     files: MappedFiles,
     entries: readonly Planned[],
-    filter: number,
+    choice: Choice,
     early: boolean,
   ) {
     this.#pagemap = pagemap;
     this.#files = files;
     this.#entries = entries;
-    this.#filter = filter;
+    this.#choice = choice;
     this.#early = early;
   }
 
@@ -45,14 +46,14 @@ export class CurrentPlan {
   refresh(anew = false): void {
     const plan = this.next();
     const isRead = anew || plan.some(({ known }) => !known);
-    this.#entries = isRead ? readPlan(this.#pagemap.process, this.#filter) : plan;
+    this.#entries = isRead ? readPlan(this.#pagemap.process, this.#choice) : plan;
     this.findExclusive();
     this.#files.readHeaders(this.#entries);
   }
 
   /** What the plan is for the mappings as they are now; it is not kept. Takes little time. */
   next(): readonly Planned[] {
-    return updatePlan(this.#pagemap.mappings(), this.#entries, this.#filter);
+    return updatePlan(this.#pagemap.mappings(), this.#entries, this.#choice);
   }
 
   keep(entries: readonly Planned[]): void {
@@ -80,8 +81,8 @@ export class CurrentPlan {
   get lateBytes(): number {
     let bytes = 0;
     for (const planned of this.#entries) {
-      const { mapping, share } = planned;
-      if (share !== 'none' && share !== 'header' && isShared(planned) && !this.isEarly(planned))
+      const { mapping } = planned;
+      if (hasDumpedPages(planned) && isShared(planned) && !this.isEarly(planned))
         bytes += mapping.end - mapping.start;
     }
     return bytes;

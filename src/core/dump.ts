@@ -23,6 +23,7 @@ import {
 } from '../live/internal.js';
 import { parseSmaps } from '../proc/index.js';
 import { trackByProtection } from '../track/internal.js';
+import { Choice, checkPatterns } from './choice.js';
 import { ElfSink } from './elf-sink.js';
 import { CoreFile } from './file.js';
 import { traitsOf } from './filter.js';
@@ -56,11 +57,19 @@ export interface DumpHooks {
   readonly whileStopped?: ((stopped: StoppedProcess) => void) | undefined;
 }
 
+/** Whether it stands still while all is copied, so that its writes need not be tracked. */
+function isStoppedThroughout({ stop, stacks }: CoreOptions): boolean {
+  return stop === true || stacks === true;
+}
+
 function begin(handle: ProcessHandle, options: CoreOptions): Beginning {
-  const filter = options.filter ?? readFilter(handle);
+  const choice = new Choice(options.filter ?? readFilter(handle), options, options.stacks);
   // So that it is known when it is asked for.
-  if (!options.stop) holesAreWritten();
-  return { facts: takeFacts(handle), filter, plan: readPlan(handle, filter) };
+  if (!isStoppedThroughout(options)) holesAreWritten();
+  const plan = readPlan(handle, choice);
+  const mappings = plan.map(({ mapping }) => mapping);
+  checkPatterns(options, mappings, handle.pid);
+  return { facts: takeFacts(handle), choice, plan };
 }
 
 class Dump {
@@ -193,7 +202,8 @@ class Dump {
     this.#discardGone(taken);
     for (const { start, end } of taken.taken) copied.add(start, end);
     // What is not to be dumped after all was copied before that was known.
-    for (const { mapping, share } of plan) if (share === 'none') this.#discard(mapping.start, mapping.end);
+    for (const { mapping, share } of plan)
+      if (share === 'none' || share === 'zeros') this.#discard(mapping.start, mapping.end);
     const state = makeState({
       facts,
       threads: describeThreads(pagemap.process, taken.threads),
@@ -264,7 +274,7 @@ async function dumpTo(
   hooks: DumpHooks,
   started: number,
 ): Promise<CoreResult> {
-  if (options.stop) {
+  if (isStoppedThroughout(options)) {
     using pagemap = openPagemap(pid);
     using tools = new DumpTools(pagemap, sink, begin(pagemap.process, options), options, started);
     return await new Dump(tools, undefined, hooks).run(() => undefined);
@@ -297,6 +307,8 @@ export async function dumpWithHooks(
       `core files of ${process.arch} are not supported yet`,
       pid,
     );
+  if (options.stacks && (options.only ?? options.without) !== undefined)
+    throw failure(`dump the stacks of process ${pid}`, 'EINVAL', 'only and without are of no use there', pid);
   const { file: output, compress, signal } = options;
   if (compress !== undefined) checkCompression(compress);
   const folder = typeof output === 'string' ? dirname(output) : tmpdir();

@@ -23,6 +23,20 @@ export interface CoreOptions {
   readonly compress?: Compression | undefined;
   /** Which mappings to dump, as in /proc/PID/coredump_filter (man core(5)); the process's own by default. */
   readonly filter?: number | undefined;
+  /**
+   * Of what `filter` lets through, only mappings with one of these in their names. A pattern with `*` or `?` is for the whole
+   * name; unnamed memory is `[anon]`. Of programs and libraries, the first page is always there, so that they can be told.
+   */
+  readonly only?: readonly string[] | undefined;
+  /** Leaves out mappings with such names; comes before `only`. */
+  readonly without?: readonly string[] | undefined;
+  /** Mappings with such names are in the file, and all their bytes are zero there: they are not read at all. */
+  readonly zero?: readonly string[] | undefined;
+  /**
+   * Only what backtraces need: registers, stacks, and what tells debuggers which libraries there are. The process is stopped
+   * for as long as that takes, and its writes are not tracked. Not with `only` and `without`.
+   */
+  readonly stacks?: boolean | undefined;
   /** Most rounds of copying while it runs; 30 by default. */
   readonly maxRounds?: number | undefined;
   /** The longest pause, milliseconds, if that can be: it is let go and copied meanwhile a few times instead. No limit by default. */

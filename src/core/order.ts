@@ -25,7 +25,7 @@ export function reservation(
   { hasHeader, hasOwnPages, isPlacedByPages }: Contents,
 ): readonly [start: number, end: number] | undefined {
   const { start, end, name } = mapping;
-  if (share === 'none') return undefined;
+  if (share === 'none' || share === 'zeros' || share === 'parts') return undefined;
   if (isVdso(name)) return [start, end];
   if (share !== 'header') {
     if (isPlacedByPages) return undefined;
@@ -70,7 +70,11 @@ export function reserveAll(
     const isTaken = index > first;
     if (!isShared(planned) || hasShared.has(start))
       reserve(sink, files, planned, () => isTaken || wasCopied(start, end));
-    for (const part of taken.slice(first, index)) sink.expect(part.planned.mapping, part.start, part.end);
+    for (const part of taken.slice(first, index)) {
+      // Nothing else of the mapping is going to follow.
+      if (planned.share === 'parts') sink.reserve(part.start, part.end);
+      else sink.expect(part.planned.mapping, part.start, part.end);
+    }
   }
 }
 

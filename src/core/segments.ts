@@ -68,7 +68,7 @@ function makeSegments(
   file: CoreFile,
   layout: Layout,
   tail: Tail,
-  { mappings }: ProcessState,
+  state: ProcessState,
 ): { headers: ProgramHeader[]; zeros: ZeroPart[] } {
   const headers: ProgramHeader[] = [];
   const zeros: ZeroPart[] = [];
@@ -89,7 +89,8 @@ function makeSegments(
     return place;
   };
 
-  for (const { mapping, holds, image } of mappings) {
+  for (const described of state.mappings) {
+    const { mapping, holds, image } = described;
     const { start, end } = mapping;
     const flags = flagsOf(mapping.perms);
     if (holds === 'pages') {
@@ -97,6 +98,18 @@ function makeSegments(
         if (offset >= 0) load(flags, from, to - from, offset, to - from);
         else zeros.push({ start: from, end: to, flags, at: headers.length });
       });
+    } else if (holds === 'zeros') {
+      zeros.push({ start, end, flags, at: headers.length });
+    } else if (holds === 'parts') {
+      let at = start;
+      state.visitPages(described, (from, to) => {
+        if (from > at) load(flags, at, from - at, running.at, 0);
+        layout.parts(from, to, (first, last, offset) =>
+          load(flags, first, last - first, offset, last - first),
+        );
+        at = to;
+      });
+      if (at < end) load(flags, at, end - at, running.at, 0);
     } else if (image === undefined) {
       load(flags, start, end - start, running.at, 0);
     } else {

@@ -19,10 +19,12 @@ export interface StateMapping extends Planned {
   /**
    * - pages: all its pages; those that have no source are zero
    * - image: what the kernel has put there (the vDSO), in `image`
+   * - parts: pages that have a source; of the others nothing is known
+   * - zeros: it is there, but its content is not to be kept
    * - header: nothing but its first page, a program's or library's, in `image`
    * - nothing: no page has content, or none is to be kept
    */
-  readonly holds: 'pages' | 'image' | 'header' | 'nothing';
+  readonly holds: 'pages' | 'parts' | 'zeros' | 'image' | 'header' | 'nothing';
   readonly image?: Uint8Array | undefined;
 }
 
@@ -74,6 +76,7 @@ function describe(planned: Planned, parts: StateParts): StateMapping {
   const { mapping, share } = planned;
   const image = parts.images.get(mapping.start);
   if (image !== undefined) return { ...planned, holds: 'image', image };
+  if (share === 'zeros' || share === 'parts') return { ...planned, holds: share };
   if (share !== 'none' && share !== 'header') {
     const isWhole = share === 'all' && mapping.inode !== 0;
     if (isWhole || parts.copied.some(mapping.start, mapping.end)) return { ...planned, holds: 'pages' };
@@ -117,7 +120,7 @@ export function makeState(parts: StateParts): ProcessState {
     threads,
     mappings,
     visitPages(planned, visit) {
-      if (planned.holds !== 'pages') return;
+      if (planned.holds !== 'pages' && planned.holds !== 'parts') return;
       const { start, end, offset } = planned.mapping;
       const fd = parts.file(planned);
       let at = start;

@@ -13,9 +13,9 @@ import { readFully } from './copier.js';
 import { isVdso } from './filter.js';
 import type { FollowingCopy } from './follow.js';
 import { checkPause, checkSpace, isWorthRetreat } from './limits.js';
+import { linkMapRanges } from './link-map.js';
 import { reserveAll } from './order.js';
 import { isShared, type Planned } from './plan.js';
-
 import { union } from './range-set.js';
 import {
   bytesOf,
@@ -26,8 +26,9 @@ import {
   readingOrder,
   selectTaken,
 } from './selection.js';
+import { planParts, stackRanges } from './stacks.js';
 import type { KeptPages } from './state.js';
-import { makeScratch, type TakenThread, takeThreads } from './threads.js';
+import { makeScratch, pointersOf, type TakenThread, takeThreads } from './threads.js';
 import type { DumpTools } from './tools.js';
 
 /** What was found at the stop. */
@@ -50,7 +51,7 @@ export interface Taken {
 }
 
 /** What is to be copied. */
-interface StopSelection extends Pick<Taken, 'checked' | 'present' | 'taken' | 'shared'> {
+interface StopSelection extends Pick<Taken, 'plan' | 'checked' | 'present' | 'taken' | 'shared'> {
   /** Of `shared`, what is no hole. */
   readonly sharedData: readonly Part[];
 }
@@ -82,11 +83,11 @@ export class Stop {
     mayRetreat: boolean,
   ): Promise<Taken | undefined> {
     const { arch, facts, files, options, pagemap, pid, record, sink } = this.#tools;
-    const plan = this.#tools.plan.next();
+    const found = this.#tools.plan.next();
     pagemap.checkAlive();
     const threads =
       stopped === undefined ? [] : takeThreads(stopped, arch, makeScratch(arch), facts.isElsewhere);
-    const selection = this.#select(plan);
+    const { plan, ...selection } = options.stacks ? this.#selectStacks(found, threads) : this.#select(found);
     const { taken, sharedData } = selection;
     const sharedBytes = bytesOf(sharedData);
     const bytes = bytesOf(taken) + sharedBytes;
@@ -101,13 +102,38 @@ export class Stop {
     }
     if (this.#follow === undefined) checkSpace(bytes, sink.freeBytes, sink.place, pid);
     let kept: KeptPages | undefined;
-    if (bytes <= room.byteLength) kept = this.#keep(selection, room);
-    else if (stopped !== undefined) await this.#copy(plan, selection, bytes);
+    if (bytes <= room.byteLength) kept = this.#keep(taken, sharedData, room);
+    else if (stopped !== undefined) await this.#copy({ plan, ...selection }, bytes);
     const images = this.#takeImages(plan);
     files.readHeaders(plan);
     // Whatever was read of a process that was killed meanwhile is worth nothing.
     pagemap.checkAlive();
     return { ...selection, plan, threads, kept, images, pages: bytes / PAGE_SIZE };
+  }
+
+  /** Stacks, and where debuggers look for libraries. */
+  #selectStacks(plan: readonly Planned[], threads: readonly TakenThread[]): StopSelection {
+    const { arch, facts, files, presence } = this.#tools;
+    const ranges = linkMapRanges(facts.auxv, (address, bytes) => this.#read(address, bytes));
+    const pointers = threads.map(({ registers }) => pointersOf(arch, registers));
+    const stacks = stackRanges(plan, pointers, arch.redZoneBytes);
+    // Reading pages that do not exist would make them.
+    for (let index = 0; index < stacks.length; index += 2)
+      presence.visit(stacks[index]!, stacks[index + 1]!, false, (start, end) => ranges.push(start, end));
+    const { plan: made, parts } = planParts(plan, ranges, (start) => files.header(start) !== undefined);
+    return { plan: made, checked: [], present: [], taken: parts, shared: [], sharedData: [] };
+  }
+
+  /** Bytes of its memory; undefined where not all can be read. */
+  #read(address: number, bytes: number): Uint8Array | undefined {
+    const start = Math.floor(address / PAGE_SIZE) * PAGE_SIZE;
+    const end = Math.ceil((address + bytes) / PAGE_SIZE) * PAGE_SIZE;
+    const into = new Uint8Array(new ArrayBuffer(end - start));
+    let isReadable = true;
+    this.#tools.memory.read([start, end], into, bufferAddress(into.buffer), () => {
+      isReadable = false;
+    });
+    return isReadable ? into.subarray(address - start, address - start + bytes) : undefined;
   }
 
   #select(plan: readonly Planned[]): StopSelection {
@@ -139,7 +165,7 @@ export class Stop {
       (planned, start, end, visit) => presence.visitOwn(planned, start, end, visit),
     );
     const taken = selectTaken(candidates, present, hasFile);
-    return { checked, present, taken, shared, sharedData: this.#sharedData(shared) };
+    return { plan, checked, present, taken, shared, sharedData: this.#sharedData(shared) };
   }
 
   /** What shows as written, as ranges; undefined when not all of it is tracked. */
@@ -185,7 +211,7 @@ export class Stop {
   }
 
   /** Copies all of it to memory, to be written later. */
-  #keep({ taken, sharedData }: StopSelection, room: Uint8Array<ArrayBuffer>): KeptPages {
+  #keep(taken: readonly Part[], sharedData: readonly Part[], room: Uint8Array<ArrayBuffer>): KeptPages {
     const { files, memory, record } = this.#tools;
     const ranges = readingOrder(taken);
     memory.read(ranges, room, bufferAddress(room.buffer), (page) => record.fail(page));
@@ -200,10 +226,10 @@ export class Stop {
   }
 
   /** Gives all of it to the sink at once. */
-  async #copy(plan: readonly Planned[], selection: StopSelection, bytes: number): Promise<void> {
+  async #copy(selection: StopSelection, bytes: number): Promise<void> {
     const { copier, files, progress, record, sink } = this.#tools;
     progress.expect(bytes);
-    reserveAll(sink, files, plan, selection, (start, end) => record.copied.some(start, end));
+    reserveAll(sink, files, selection.plan, selection, (start, end) => record.copied.some(start, end));
     await copier.copy(readingOrder(selection.taken));
     for (const { start, end, planned } of selection.sharedData) {
       const { mapping } = planned;

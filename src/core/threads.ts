@@ -101,6 +101,18 @@ export function takeThreads(
   });
 }
 
+/** Where a thread's stack ends for now, and where the variables of its own are; addresses. */
+export interface ThreadPointers {
+  readonly stack: number;
+  readonly thread: number;
+}
+
+export function pointersOf(arch: CoreArchitecture, registers: Uint8Array): ThreadPointers {
+  const view = new DataView(registers.buffer, registers.byteOffset, registers.byteLength);
+  const at = (offset: number) => Number(view.getBigUint64(offset, true));
+  return { stack: at(arch.stackPointerAt), thread: at(arch.threadPointerAt) };
+}
+
 /** Adds what /proc tells of the threads. Zeros for one that has ended since. */
 export function describeThreads(handle: ProcessHandle, taken: readonly TakenThread[]): ThreadState[] {
   return taken.map((thread) => {

@@ -2,6 +2,7 @@
 /** What all parts of one dump work with. */
 import { type LivePagemap, ProcessMemory, ProcessStopper } from '../live/internal.js';
 import type { CoreArchitecture } from './architecture.js';
+import type { Choice } from './choice.js';
 import { Copier } from './copier.js';
 import { CopyRecord } from './copy-record.js';
 import { CurrentPlan } from './current-plan.js';
@@ -17,7 +18,7 @@ import { coreArchitecture, type ProcessFacts } from './threads.js';
 /** What is found out before anything else. */
 export interface Beginning {
   readonly facts: ProcessFacts;
-  readonly filter: number;
+  readonly choice: Choice;
   readonly plan: readonly Planned[];
 }
 
@@ -42,7 +43,7 @@ export class DumpTools implements Disposable {
   constructor(
     pagemap: LivePagemap,
     sink: StateSink,
-    { facts, filter, plan }: Beginning,
+    { facts, choice, plan }: Beginning,
     options: CoreOptions,
     started: number,
   ) {
@@ -58,7 +59,7 @@ export class DumpTools implements Disposable {
     this.settling = new Settling(pagemap.process, this.stopper, options.maxPauseMs, check);
     this.memory = new ProcessMemory(pagemap.process);
     this.files = new MappedFiles(pagemap.process, this.memory);
-    this.plan = new CurrentPlan(pagemap, this.files, plan, filter, options.shared === 'running');
+    this.plan = new CurrentPlan(pagemap, this.files, plan, choice, options.shared === 'running');
     this.copier = new Copier(this.memory, sink, {
       progress: (bytes) => this.progress.add(bytes),
       check,

@@ -8,3 +8,4 @@ export {
   type RingInfo,
 } from './fdinfo.js';
 export * from './index.js';
+export { mappingMatcher, matchesGlob } from './name-pattern.js';
