@@ -21,10 +21,7 @@ import { lineOf, sourceFiles, withProjects } from './support/typescript.js';
 const MOST = 25;
 
 /** Functions that may have more, as `path name`, each with a reason beside it. */
-const EXCEPTIONS: readonly string[] = [
-  // To be taken apart.
-  'src/core/dump.ts #take',
-];
+const EXCEPTIONS: readonly string[] = [];
 
 const FUNCTIONS = [
   isArrowFunction,

@@ -1,10 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { PAGE_SIZE, type Pagemap } from '../abi/index.js';
+import { matchesGlob } from '../proc/internal.js';
 import { PAGE_KINDS } from '../query/internal.js';
 import { bar, shares } from './bar.js';
 import { columnsOf, shorten, tableLines } from './columns.js';
 import { countRows, mapsTable } from './commands/maps.js';
-import { intersectRanges, matchesGlob, mergeRanges, parseSize } from './options.js';
+import { intersectRanges, mergeRanges, parseSize } from './options.js';
 import { humanBytes, outputStyle, printable, type Style } from './text.js';
 
 const style = (columns: number, unicode = true): Style => ({ ...outputStyle(false), columns, unicode });

@@ -12,6 +12,10 @@ import type { CoreArchitecture } from './architecture.js';
 export const x64: CoreArchitecture = {
   elfMachine: 62,
   registersBytes: 27 * 8,
+  stackPointerAt: 19 * 8,
+  // fs_base
+  threadPointerAt: 21 * 8,
+  redZoneBytes: 128,
   statusBytes: 336,
   statusRegistersAt: 112,
   statusFpValidAt: 328,

@@ -1,17 +1,25 @@
+/** A kind of registers that PTRACE_GETREGSET gives, each a note of its own in a core file. */
+export interface RegisterSetKind {
+  readonly owner: string;
+  readonly type: number;
+  readonly mostBytes: number;
+  readonly isFloatingPoint: boolean;
+}
+
 /** What core files of different architectures do differently. */
 export interface CoreArchitecture {
   readonly elfMachine: number;
   /** The general registers, as PTRACE_GETREGSET(NT_PRSTATUS) gives them. */
   readonly registersBytes: number;
+  /** Where in them the stack pointer is, and what points to a thread's own variables. */
+  readonly stackPointerAt: number;
+  readonly threadPointerAt: number;
+  /** How much functions may use below the stack pointer, bytes. */
+  readonly redZoneBytes: number;
   /** `struct elf_prstatus`: its size, and where in it the registers and `pr_fpvalid` are. */
   readonly statusBytes: number;
   readonly statusRegistersAt: number;
   readonly statusFpValidAt: number;
-  /** The other register sets, each a note of its own, in the kernel's order. */
-  readonly registerSets: readonly {
-    readonly owner: string;
-    readonly type: number;
-    readonly mostBytes: number;
-    readonly isFloatingPoint: boolean;
-  }[];
+  /** The other register sets, in the kernel's order. */
+  readonly registerSets: readonly RegisterSetKind[];
 }

@@ -1,16 +1,13 @@
-/** Copies memory to the core file: reads here, while the system's threads write what was read before. */
+/** Copies memory to a sink: reads here, while the system's threads write what was read before. */
 import { readSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { PAGE_SIZE } from '../abi/index.js';
 import { bufferAddress, dataRanges, type ProcessMemory } from '../live/internal.js';
-import type { CoreFile } from './file.js';
-import type { Layout } from './layout.js';
+import type { FileCopier, StateSink } from './sink.js';
 
 /** Bytes of each buffer, of which a disk wants several at a time. Smaller ones keep it waiting; larger ones bring nothing. */
 const BUFFER_BYTES = 8 << 20;
 const BUFFERS = 4;
-/** Shorter pieces are written at once: handing one to another thread costs more. */
-const LEAST_ASYNCHRONOUS = 128 << 10;
 /** For how long nothing else gets a turn, milliseconds. */
 const DEAF_MS = 20;
 
@@ -27,20 +24,18 @@ export interface CopyHooks {
   unreadable(page: number): void;
 }
 
-export class Copier {
+export class Copier implements FileCopier {
   readonly #memory: ProcessMemory;
-  readonly #file: CoreFile;
-  readonly #layout: Layout;
+  readonly #sink: StateSink;
   readonly #hooks: CopyHooks;
   readonly #free: Slot[] = [];
   readonly #pending = new Set<Promise<void>>();
   #failure: unknown;
   #listened = performance.now();
 
-  constructor(memory: ProcessMemory, file: CoreFile, layout: Layout, hooks: CopyHooks) {
+  constructor(memory: ProcessMemory, sink: StateSink, hooks: CopyHooks) {
     this.#memory = memory;
-    this.#file = file;
-    this.#layout = layout;
+    this.#sink = sink;
     this.#hooks = hooks;
     for (let count = 0; count < BUFFERS; count++) {
       const buffer = new ArrayBuffer(BUFFER_BYTES + PAGE_SIZE);
@@ -69,13 +64,12 @@ export class Copier {
     }
   }
 
-  /** Waits until all is written. */
   async drain(): Promise<void> {
     while (this.#pending.size > 0) await Promise.race(this.#pending);
     if (this.#failure !== undefined) throw this.#failure;
   }
 
-  /** Copies pages of the process's memory, all of which have their place in the file. Ranges: start and end in turns. */
+  /** Copies pages of the process's memory, all of which the sink expects. Ranges: start and end in turns. */
   async copy(ranges: readonly number[]): Promise<void> {
     let batch: number[] = [];
     let bytes = 0;
@@ -102,7 +96,6 @@ export class Copier {
     this.#hooks.progress(bytes);
   }
 
-  /** Copies what a mapped file holds for [start, end); `fileOffset` is where the file has `start`'s byte. */
   async copyFile(fd: number, start: number, end: number, fileOffset: number): Promise<void> {
     for (const [from, to] of dataRanges(fd, fileOffset, fileOffset + (end - start))) {
       for (let at = from; at < to; at += BUFFER_BYTES) {
@@ -117,48 +110,21 @@ export class Copier {
   }
 
   #write(slot: Slot, batch: readonly number[]): void {
-    const writes: Promise<void>[] = [];
-    forEachPiece(this.#layout, batch, (from, length, offset) => {
-      if (length >= LEAST_ASYNCHRONOUS) writes.push(this.#file.write(slot.bytes, from, length, offset));
-      else this.#file.writeSync(slot.bytes, from, length, offset);
-    });
-    if (writes.length === 0) {
+    const writing = this.#sink.write(slot.bytes, batch);
+    if (writing === undefined) {
       this.#free.push(slot);
       return;
     }
-    const done: Promise<void> = Promise.allSettled(writes).then((results) => {
-      const failed = results.find((result) => result.status === 'rejected');
-      if (failed !== undefined) this.#failure ??= failed.reason;
-      this.#pending.delete(done);
-      this.#free.push(slot);
-    });
+    const done: Promise<void> = writing
+      .catch((error: unknown) => {
+        this.#failure ??= error;
+      })
+      .finally(() => {
+        this.#pending.delete(done);
+        this.#free.push(slot);
+      });
     this.#pending.add(done);
   }
-}
-
-/** Cuts ranges whose bytes stand one behind the other in a buffer into pieces that do so in the file. */
-export function forEachPiece(
-  layout: Layout,
-  ranges: readonly number[],
-  visit: (from: number, length: number, offset: number) => void,
-): void {
-  let filled = 0;
-  let from = 0;
-  let length = 0;
-  let offset = 0;
-  for (let index = 0; index < ranges.length; index += 2) {
-    layout.parts(ranges[index]!, ranges[index + 1]!, (start, end, place) => {
-      if (place < 0) throw new Error(`Cannot write 0x${start.toString(16)}: it has no place`);
-      if (length > 0 && offset + length === place) {
-        length += end - start;
-      } else {
-        if (length > 0) visit(from, length, offset);
-        [from, length, offset] = [filled, end - start, place];
-      }
-      filled += end - start;
-    });
-  }
-  if (length > 0) visit(from, length, offset);
 }
 
 /** Reads part of a file; what is behind its end is zero. */
@@ -171,22 +137,4 @@ export function readFully(fd: number, into: Uint8Array, from: number, length: nu
     }
     done += got;
   }
-}
-
-/** Of `start` to `end`, the windows in which places are given: all of what is small, parts of what is large. */
-export const WINDOW_BYTES = 64 << 20;
-
-export function placeWindows(
-  layout: Layout,
-  mapping: { readonly start: number; readonly end: number },
-  start: number,
-  end: number,
-): void {
-  if (mapping.end - mapping.start <= WINDOW_BYTES) {
-    layout.place(mapping.start, mapping.end);
-    return;
-  }
-  const from = Math.max(mapping.start, Math.floor(start / WINDOW_BYTES) * WINDOW_BYTES);
-  const to = Math.min(mapping.end, Math.ceil(end / WINDOW_BYTES) * WINDOW_BYTES);
-  layout.place(from, to);
 }

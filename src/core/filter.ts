@@ -42,12 +42,21 @@ export function traitsOf({ vmFlags, sizes, name }: SmapsMapping): MappingTraits 
  * - all: all of it
  * - written: all of it if the process has pages of its own in it, by writing to them
  * - written, else header: the same, but if not, its first page, should that be an ELF header's
+ * - parts: what was found to be needed of it, and nothing is known of the rest
+ * - zeros: it is there, and all of it reads as zero
  */
-export type Share = 'all' | 'written' | 'written-else-header' | 'header' | 'none';
+export type Share = 'all' | 'written' | 'written-else-header' | 'header' | 'parts' | 'zeros' | 'none';
 
 /** Code and data that the kernel gives to every process. */
 export function isVdso(name: string): boolean {
   return name === '[vdso]' || name.startsWith('[vvar');
+}
+
+/** Whether a program or library may begin there, and `filter` asks for that page of it. */
+export function hasElfHeader({ inode, offset, perms }: Mapping, filter: number): boolean {
+  return (
+    (filter & FILTER.elfHeaders) !== 0 && inode !== 0 && offset === 0 && perms[0] === 'r' && perms[3] === 'p'
+  );
 }
 
 /** What `filter` makes of a mapping. */
@@ -63,7 +72,6 @@ export function shareOf(mapping: Mapping, traits: MappingTraits, filter: number)
   const written = (filter & FILTER.anonymousPrivate) !== 0;
   if (mapping.inode === 0) return written ? 'written' : 'none';
   if (filter & FILTER.filePrivate) return 'all';
-  const header = (filter & FILTER.elfHeaders) !== 0 && mapping.offset === 0 && mapping.perms[0] === 'r';
-  if (header) return written ? 'written-else-header' : 'header';
+  if (hasElfHeader(mapping, filter)) return written ? 'written-else-header' : 'header';
   return written ? 'written' : 'none';
 }

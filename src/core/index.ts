@@ -1,3 +1,4 @@
-export { type CoreOptions, type CoreProgress, type CoreResult, dumpCore } from './dump.js';
+export { dumpCore } from './dump.js';
 export { FILTER } from './filter.js';
+export type { CoreOptions, CoreProgress, CoreResult } from './options.js';
 export type { Compression } from './send.js';

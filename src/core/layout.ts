@@ -76,3 +76,72 @@ export class Layout {
     }
   }
 }
+
+/** Of `start` to `end`, the windows in which places are given: all of what is small, parts of what is large. */
+export const WINDOW_BYTES = 64 << 20;
+
+export function placeWindows(
+  layout: Layout,
+  mapping: { readonly start: number; readonly end: number },
+  start: number,
+  end: number,
+): void {
+  if (mapping.end - mapping.start <= WINDOW_BYTES) {
+    layout.place(mapping.start, mapping.end);
+    return;
+  }
+  const from = Math.max(mapping.start, Math.floor(start / WINDOW_BYTES) * WINDOW_BYTES);
+  const to = Math.min(mapping.end, Math.ceil(end / WINDOW_BYTES) * WINDOW_BYTES);
+  layout.place(from, to);
+}
+
+/** Joins pieces that follow each other both in a buffer and in the file. */
+export class PieceJoiner {
+  readonly #visit: (from: number, length: number, offset: number) => void;
+  #from = 0;
+  #length = 0;
+  #offset = 0;
+
+  constructor(visit: (from: number, length: number, offset: number) => void) {
+    this.#visit = visit;
+  }
+
+  /**
+   * The bytes of `start` to `end`, which stand in the buffer from `from` on.
+   *
+   * @throws Error for what has no place
+   */
+  add(layout: Layout, start: number, end: number, from: number): void {
+    layout.parts(start, end, (at, to, offset) => {
+      if (offset < 0) throw new Error(`Cannot write 0x${at.toString(16)}: it has no place`);
+      const bufferAt = from + (at - start);
+      const isNext = this.#from + this.#length === bufferAt && this.#offset + this.#length === offset;
+      if (this.#length > 0 && isNext) {
+        this.#length += to - at;
+        return;
+      }
+      this.flush();
+      [this.#from, this.#length, this.#offset] = [bufferAt, to - at, offset];
+    });
+  }
+
+  flush(): void {
+    if (this.#length > 0) this.#visit(this.#from, this.#length, this.#offset);
+    this.#length = 0;
+  }
+}
+
+/** Cuts ranges whose bytes stand one behind the other in a buffer into pieces that do so in the file. */
+export function forEachPiece(
+  layout: Layout,
+  ranges: readonly number[],
+  visit: (from: number, length: number, offset: number) => void,
+): void {
+  const pieces = new PieceJoiner(visit);
+  let filled = 0;
+  for (let index = 0; index < ranges.length; index += 2) {
+    pieces.add(layout, ranges[index]!, ranges[index + 1]!, filled);
+    filled += ranges[index + 1]! - ranges[index]!;
+  }
+  pieces.flush();
+}

@@ -1,8 +1,9 @@
 /** Which mappings there are, and what is to become of each. */
 import { readFileSync } from 'node:fs';
-import type { ProcessHandle } from '../live/index.js';
+import type { ProcessHandle } from '../live/internal.js';
 import { type Mapping, parseSmaps } from '../proc/index.js';
-import { type MappingTraits, NO_TRAITS, type Share, shareOf, traitsOf } from './filter.js';
+import type { Choice } from './choice.js';
+import { isVdso, type MappingTraits, NO_TRAITS, type Share, traitsOf } from './filter.js';
 
 export interface Planned {
   readonly mapping: Mapping;
@@ -32,12 +33,12 @@ export function readFilter(handle: ProcessHandle): number {
 }
 
 /** Reads all that can be known. Takes the kernel a look at every page table: not for while the process is stopped. */
-export function readPlan(handle: ProcessHandle, filter: number): Planned[] {
+export function readPlan(handle: ProcessHandle, choice: Choice): Planned[] {
   return parseSmaps(handle.read('smaps'))
     .filter(({ start }) => start < HIGHEST_ADDRESS)
     .map((mapping) => {
       const traits = traitsOf(mapping);
-      return { mapping, traits, known: true, share: shareOf(mapping, traits, filter) };
+      return { mapping, traits, known: true, share: choice.shareOf(mapping, traits) };
     });
 }
 
@@ -45,7 +46,7 @@ export function readPlan(handle: ProcessHandle, filter: number): Planned[] {
 export function updatePlan(
   mappings: readonly Mapping[],
   before: readonly Planned[],
-  filter: number,
+  choice: Choice,
 ): Planned[] {
   let index = 0;
   return mappings.map((mapping) => {
@@ -60,6 +61,22 @@ export function updatePlan(
     const traits = same ? earlier.traits : NO_TRAITS;
     const known =
       same && earlier.known && earlier.mapping.start === mapping.start && earlier.mapping.end === mapping.end;
-    return { mapping, traits, known, share: shareOf(mapping, traits, filter) };
+    return { mapping, traits, known, share: choice.shareOf(mapping, traits) };
   });
+}
+
+/** Shared memory is read from its file: the process's page tables do not tell what is in it, and need not grow. */
+export function isShared({ mapping }: Planned): boolean {
+  return mapping.perms[3] === 's';
+}
+
+/** A private mapping of a file, of which the pages that are not the process's own are the file's. */
+export function isPrivateFile({ mapping }: Planned): boolean {
+  return mapping.inode !== 0 && mapping.perms[3] === 'p' && mapping.name !== '/anon_hugepage';
+}
+
+/** Whether all of its pages are dumped that there are, and not just some, or what the kernel has put there. */
+export function hasDumpedPages({ mapping, share }: Planned): boolean {
+  const isDumped = share === 'all' || share === 'written' || share === 'written-else-header';
+  return isDumped && !isVdso(mapping.name);
 }

@@ -8,9 +8,10 @@ import {
   PAGE_SIZE,
   RegionBuffer,
 } from '../abi/index.js';
-import { kernelCategories, type LivePagemap } from '../live/index.js';
+import { kernelCategories, type LivePagemap } from '../live/internal.js';
 import { isPagemapFile, isPagemapGuard, isPagemapPresent, isPagemapSwapped } from '../proc/index.js';
 import { forEachRegion } from '../query/index.js';
+import { isPrivateFile, type Planned } from './plan.js';
 
 /** Runs of pages, in address order. */
 export type RunVisitor = (start: number, end: number) => void;
@@ -56,6 +57,21 @@ export class Presence {
       categoryAnyofMask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
     };
     forEachRegion(this.#pagemap, query, visit, { buffer: this.#buffer });
+  }
+
+  /** The pages of a part of a private mapping that hold something of the process's own. */
+  visitOwn(planned: Planned, start: number, end: number, visit: RunVisitor): void {
+    if (planned.traits.huge) this.visitHuge(start, end, visit);
+    else this.visit(start, end, isPrivateFile(planned), visit);
+  }
+
+  /** Whether a mapping has any page that is not a file's. */
+  hasOwn({ mapping: { start, end } }: Planned): boolean {
+    let some = false;
+    this.visit(start, end, true, () => {
+      some = true;
+    });
+    return some;
   }
 
   /** Pages between `start` and `end` that are swapped out, or were discarded although they were protected. */

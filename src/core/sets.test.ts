@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { PAGE_SIZE } from '../abi/index.js';
-import { forEachPiece } from './copier.js';
-import { Layout } from './layout.js';
+import { forEachPiece, Layout } from './layout.js';
 import { PageSet } from './page-set.js';
 import { RangeSet, visitUnion } from './range-set.js';
 

@@ -8,4 +8,5 @@ export {
   type RingInfo,
 } from './fdinfo.js';
 export * from './index.js';
+export { mappingMatcher, matchesGlob } from './name-pattern.js';
 export * from './recognise.js';

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { afterAll, expect, test } from 'vitest';
 import { PAGE_IS_FILE, PAGE_IS_PFNZERO, PAGE_IS_PRESENT, PAGE_IS_SWAPPED } from '../../src/abi/index.js';
-import { dumpCore } from '../../src/core/index.js';
+import { dumpCore } from '../../src/core/hooks.js';
 import { bufferAddress, openPagemap, ProcessHandle, ProcessMemory } from '../../src/live/internal.js';
 import { parseSmaps } from '../../src/proc/index.js';
 import { forEachRegion } from '../../src/query/index.js';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, expect } from 'vitest';
-import { dumpCore } from '../../src/core/index.js';
+import { dumpCore } from '../../src/core/hooks.js';
 import { NotResumed, TracedThread, tracedArchitecture } from '../../src/live/ptrace.js';
 import { finish, pmscan, startPmscan } from '../support/cli.js';
 import { FreezableGroup } from '../support/freezer.js';

@@ -20,6 +20,10 @@ import { humanBytes, outputStyle, plural, printable } from '../text.js';
 export interface CoreCommandOptions {
   readonly output?: string;
   readonly filter?: number;
+  readonly only?: readonly string[];
+  readonly without?: readonly string[];
+  readonly zero?: readonly string[];
+  readonly stacks?: boolean;
   readonly maxRounds?: number;
   readonly maxPause?: number;
   readonly overPause?: 'fail' | 'accept';
@@ -39,6 +43,12 @@ function parseFilter(text: string): number {
     );
   }
   return value;
+}
+
+/** An option that may be given several times. */
+function addTo(text: string, before: readonly string[] = []): string[] {
+  if (text === '') throw new InvalidArgumentError('Give a part of a name, or a pattern with * or ?.');
+  return [...before, text];
 }
 
 /** How often progress is shown, milliseconds. */
@@ -145,6 +155,8 @@ export async function coreCommand(target: string, options: CoreCommandOptions): 
     throw new CliError(EXIT.usage, 'Cannot write a core file to a terminal; redirect it, or name a file');
   if (toStdout && options.json)
     throw new CliError(EXIT.usage, 'Cannot write the core file and JSON to standard output; name a file');
+  if (options.stacks && (options.only ?? options.without) !== undefined)
+    throw new CliError(EXIT.usage, 'Cannot choose mappings by name with --stacks: it chooses by itself');
   if (options.output === '')
     throw new CliError(
       EXIT.usage,
@@ -164,12 +176,16 @@ export async function coreCommand(target: string, options: CoreCommandOptions): 
   let result: CoreResult;
   try {
     using progress = new ProgressLine();
-    if (options.stop) requireProvider();
+    if (options.stop || options.stacks) requireProvider();
     else requireIoctl();
     result = await dumpCore(pid, {
       file,
       compress: options.compress,
       filter: options.filter,
+      only: options.only,
+      without: options.without,
+      zero: options.zero,
+      stacks: options.stacks,
       maxRounds: options.maxRounds,
       maxPauseMs: options.maxPause,
       overPause: options.overPause,
@@ -181,7 +197,7 @@ export async function coreCommand(target: string, options: CoreCommandOptions): 
   } catch (error) {
     if (ending.signal.aborted)
       throw new CliError(EXIT.interrupted, 'interrupted; the process runs on, and no core file was written');
-    throw options.stop ? error : withAlternative(error, pid);
+    throw options.stop || options.stacks ? error : withAlternative(error, pid);
   }
   if (options.json) {
     const { stoppedPages, unreadablePages, storedBytes, ...rest } = result;
@@ -217,6 +233,10 @@ export function addCoreCommand(
     .argument('<pid>', 'process number, or the name of one process')
     .option('-o, --output <file>', 'where to write it; - is standard output (default: core.PID)')
     .option('--filter <mask>', "which mappings, as in man core(5); the process's own by default", parseFilter)
+    .option('--only <pattern>', 'only mappings with this in their name; may be repeated', addTo)
+    .option('--without <pattern>', 'leave out mappings with this in their name; may be repeated', addTo)
+    .option('--zero <pattern>', 'have all bytes of such mappings read as zero: secrets', addTo)
+    .option('--stacks', 'only what backtraces need: registers and stacks, some hundred KiB')
     .option('--max-rounds <n>', 'most rounds of copying while it runs (default: 30)', parseCount)
     .option('--max-pause <time>', 'the longest time that it may be stopped for', parseDuration)
     .addOption(
@@ -243,6 +263,8 @@ Examples:
   pmscan core 1234                              core.1234
   pmscan core redis-server -o /var/tmp/core     gdb /usr/bin/redis-server /var/tmp/core
   pmscan core 1234 --max-pause 20ms --json
+  pmscan core 1234 --stacks                     gdb -batch -ex 'thread apply all bt' PROGRAM core.1234
+  pmscan core 1234 --without /dev/shm --zero '[anon:keys]'
   pmscan core 1234 -o - | zstd > core.zst`,
     )
     .action((target: string, _options: CoreCommandOptions, command: Command) =>

@@ -9,6 +9,7 @@ import {
 } from '../../abi/index.js';
 import { isEnded, type LivePagemap, type ProcessError } from '../../live/internal.js';
 import type { Mapping } from '../../proc/index.js';
+import { mappingMatcher } from '../../proc/internal.js';
 import {
   type AddressRange,
   compileWhere,
@@ -21,14 +22,7 @@ import {
 import { shorten } from '../columns.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
-import {
-  intersectRanges,
-  mappingMatcher,
-  mergeRanges,
-  parseCategories,
-  parseCount,
-  parseRange,
-} from '../options.js';
+import { intersectRanges, mergeRanges, parseCategories, parseCount, parseRange } from '../options.js';
 import { Output } from '../output.js';
 import { openTarget, tellProvider } from '../target.js';
 import { hex, humanBytes, humanCount, outputStyle, plural, printable, type Style } from '../text.js';

@@ -1,2 +1,0 @@
-/** What differs between kernels. */
-export { holesAreWritten } from '../live/internal.js';

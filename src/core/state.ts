@@ -1,0 +1,138 @@
+/**
+ * The state of a process at one moment: its threads, its mappings, and for each page where its bytes are. It does not change
+ * any more, and lasts until the dump ends. What keeps it is a `StateSink`.
+ */
+import type { PageSet } from './page-set.js';
+import type { Planned } from './plan.js';
+import type { ProcessFacts, ThreadState } from './threads.js';
+
+/** Where the bytes of a run of pages are. */
+export type PageSource =
+  /** As the sink was given them last; zeros, if it never was. */
+  | { readonly in: 'sink' }
+  /** Copied at the stop: from `at` on. */
+  | { readonly in: 'memory'; readonly bytes: Uint8Array<ArrayBuffer>; readonly at: number }
+  /** They are those of a mapped file, from `offset` on, which the process has not changed. */
+  | { readonly in: 'file'; readonly fd: number; readonly offset: number };
+
+export interface StateMapping extends Planned {
+  /**
+   * - pages: all its pages; those that have no source are zero
+   * - image: what the kernel has put there (the vDSO), in `image`
+   * - parts: pages that have a source; of the others nothing is known
+   * - zeros: it is there, but its content is not to be kept
+   * - header: nothing but its first page, a program's or library's, in `image`
+   * - nothing: no page has content, or none is to be kept
+   */
+  readonly holds: 'pages' | 'parts' | 'zeros' | 'image' | 'header' | 'nothing';
+  readonly image?: Uint8Array | undefined;
+}
+
+export type PageVisitor = (start: number, end: number, source: PageSource) => void;
+
+export interface ProcessState {
+  readonly facts: ProcessFacts;
+  /** The main one first, if it lives. */
+  readonly threads: readonly ThreadState[];
+  /** All there are, in the order of addresses. */
+  readonly mappings: readonly StateMapping[];
+  /** Calls `visit` for the runs of a mapping's pages that have content, in the order of addresses. */
+  visitPages(mapping: StateMapping, visit: PageVisitor): void;
+}
+
+/** What was copied at the stop: the ranges' bytes one behind the other. */
+export interface KeptPages {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Start and end in turns; in any order. */
+  readonly ranges: readonly number[];
+}
+
+/** `KeptPages` in the order of addresses: start, end and where its bytes are, in turns. */
+function sortKept({ ranges }: KeptPages): number[] {
+  const rows: [number, number, number][] = [];
+  let at = 0;
+  for (let index = 0; index < ranges.length; index += 2) {
+    rows.push([ranges[index]!, ranges[index + 1]!, at]);
+    at += ranges[index + 1]! - ranges[index]!;
+  }
+  return rows.sort(([one], [other]) => one - other).flat();
+}
+
+export interface StateParts {
+  readonly facts: ProcessFacts;
+  readonly threads: readonly ThreadState[];
+  readonly plan: readonly Planned[];
+  /** Pages that were copied, at the stop or before. */
+  readonly copied: PageSet;
+  readonly kept: KeptPages | undefined;
+  /** The vDSO and its data, by the mapping's start. */
+  readonly images: ReadonlyMap<number, Uint8Array>;
+  header(start: number): Uint8Array | undefined;
+  /** The file of a private mapping; undefined where all its pages were copied, or it cannot be opened. */
+  file(planned: Planned): number | undefined;
+}
+
+function describe(planned: Planned, parts: StateParts): StateMapping {
+  const { mapping, share } = planned;
+  const image = parts.images.get(mapping.start);
+  if (image !== undefined) return { ...planned, holds: 'image', image };
+  if (share === 'zeros' || share === 'parts') return { ...planned, holds: share };
+  if (share !== 'none' && share !== 'header') {
+    const isWhole = share === 'all' && mapping.inode !== 0;
+    if (isWhole || parts.copied.some(mapping.start, mapping.end)) return { ...planned, holds: 'pages' };
+  }
+  const hasHeader = share === 'header' || share === 'written-else-header';
+  const header = hasHeader ? parts.header(mapping.start) : undefined;
+  if (header !== undefined) return { ...planned, holds: 'header', image: header };
+  return { ...planned, holds: 'nothing' };
+}
+
+export function makeState(parts: StateParts): ProcessState {
+  const { facts, threads, copied, kept } = parts;
+  const rows = kept === undefined ? [] : sortKept(kept);
+  const mappings = parts.plan.map((planned) => describe(planned, parts));
+
+  /** Index of the first row that ends behind `address`. */
+  const find = (address: number): number => {
+    let low = 0;
+    let high = rows.length / 3;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (rows[middle * 3 + 1]! <= address) low = middle + 1;
+      else high = middle;
+    }
+    return low * 3;
+  };
+  const visitCopied = (start: number, end: number, visit: PageVisitor): void => {
+    let at = start;
+    for (let row = find(start); row < rows.length && rows[row]! < end; row += 3) {
+      const from = Math.max(at, rows[row]!);
+      const to = Math.min(end, rows[row + 1]!);
+      if (from > at) visit(at, from, { in: 'sink' });
+      visit(from, to, { in: 'memory', bytes: kept!.bytes, at: rows[row + 2]! + (from - rows[row]!) });
+      at = to;
+    }
+    if (at < end) visit(at, end, { in: 'sink' });
+  };
+
+  return {
+    facts,
+    threads,
+    mappings,
+    visitPages(planned, visit) {
+      if (planned.holds !== 'pages' && planned.holds !== 'parts') return;
+      const { start, end, offset } = planned.mapping;
+      const fd = parts.file(planned);
+      let at = start;
+      const visitFile = (to: number) => {
+        if (fd !== undefined && to > at) visit(at, to, { in: 'file', fd, offset: offset + (at - start) });
+      };
+      copied.runs(start, end, true, (from, to) => {
+        visitFile(from);
+        visitCopied(from, to, visit);
+        at = to;
+      });
+      visitFile(end);
+    },
+  };
+}

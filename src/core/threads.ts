@@ -1,0 +1,186 @@
+/** What is told of a process and its threads: as data, in no file's format. */
+import { readFileSync } from 'node:fs';
+import { NT_PRSTATUS } from '../elf/index.js';
+import type { ProcessHandle, StoppedProcess } from '../live/internal.js';
+import { nameBytes, type ProcessStatus, parseStatus } from '../proc/index.js';
+import { x64 } from './arch-x64.js';
+import type { CoreArchitecture, RegisterSetKind } from './architecture.js';
+
+const ARCHITECTURES: Readonly<Record<string, CoreArchitecture>> = { x64 };
+
+/** That of this process; undefined where there is none yet. */
+export function coreArchitecture(): CoreArchitecture | undefined {
+  return ARCHITECTURES[process.arch];
+}
+
+/** Numbers of a process or thread, of its parent, its group and its session. */
+export interface TaskIds {
+  readonly pid: number;
+  readonly ppid: number;
+  readonly pgid: number;
+  readonly sid: number;
+}
+
+/** Registers besides the general ones, as ptrace(2) gives them. */
+export interface RegisterSet extends RegisterSetKind {
+  readonly content: Uint8Array;
+}
+
+/** A thread as it was at the stop. */
+export interface ThreadState {
+  /** As this process knows it. */
+  readonly tid: number;
+  /** As it knows them itself: in its own PID namespace. */
+  readonly ids: TaskIds;
+  readonly signalMask: bigint;
+  /** Time that it has used, in units of 10 ms: by itself in user and system mode, and by children that have ended. */
+  readonly ticks: readonly [user: number, system: number, childrenUser: number, childrenSystem: number];
+  /** The general registers. */
+  readonly registers: Uint8Array;
+  /** The others that this machine has, in the kernel's order. */
+  readonly registerSets: readonly RegisterSet[];
+}
+
+/** What is told of the process as a whole, read before it is stopped. */
+export interface ProcessFacts {
+  readonly ids: TaskIds;
+  /** A letter, as in /proc/PID/stat. */
+  readonly state: string;
+  readonly flags: number;
+  readonly nice: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** Bytes: any but 0. */
+  readonly name: Uint8Array;
+  /** The arguments, each ended by a 0. */
+  readonly commandLine: Uint8Array;
+  readonly auxv: Uint8Array;
+  /** It is in another PID namespace than this process. */
+  readonly isElsewhere: boolean;
+}
+
+/** What is taken of a thread while it stands still; the rest can be read later. */
+export interface TakenThread extends Pick<ThreadState, 'tid' | 'signalMask' | 'registers' | 'registerSets'> {
+  /** Of a thread in another PID namespace than this process. */
+  readonly ids: TaskIds | undefined;
+}
+
+/** Room for register sets, made before anything is stopped. */
+export function makeScratch(arch: CoreArchitecture): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(new ArrayBuffer(Math.max(...arch.registerSets.map(({ mostBytes }) => mostBytes))));
+}
+
+/**
+ * Takes the registers of all threads, the main one first.
+ *
+ * @param isElsewhere the process is in another PID namespace, so that its threads have other numbers, too
+ */
+export function takeThreads(
+  stopped: StoppedProcess,
+  arch: CoreArchitecture,
+  scratch: Uint8Array<ArrayBuffer>,
+  isElsewhere: boolean,
+): TakenThread[] {
+  const main = stopped.tids.includes(stopped.pid) ? [stopped.pid] : [];
+  const tids = [...main, ...stopped.tids.filter((tid) => tid !== stopped.pid)];
+  return tids.map((tid) => {
+    const take = (type: number, mostBytes: number) => {
+      const length = stopped.regset(tid, type, scratch.subarray(0, mostBytes));
+      return length === undefined ? undefined : scratch.slice(0, length);
+    };
+    return {
+      tid,
+      ids: isElsewhere ? ownIds(stopped.handle, tid) : undefined,
+      signalMask: stopped.signalMask(tid),
+      registers: take(NT_PRSTATUS, arch.registersBytes) ?? new Uint8Array(arch.registersBytes),
+      registerSets: arch.registerSets.flatMap((kind) => {
+        const content = take(kind.type, kind.mostBytes);
+        return content === undefined ? [] : [{ ...kind, content }];
+      }),
+    };
+  });
+}
+
+/** Where a thread's stack ends for now, and where the variables of its own are; addresses. */
+export interface ThreadPointers {
+  readonly stack: number;
+  readonly thread: number;
+}
+
+export function pointersOf(arch: CoreArchitecture, registers: Uint8Array): ThreadPointers {
+  const view = new DataView(registers.buffer, registers.byteOffset, registers.byteLength);
+  const at = (offset: number) => Number(view.getBigUint64(offset, true));
+  return { stack: at(arch.stackPointerAt), thread: at(arch.threadPointerAt) };
+}
+
+/** Adds what /proc tells of the threads. Zeros for one that has ended since. */
+export function describeThreads(handle: ProcessHandle, taken: readonly TakenThread[]): ThreadState[] {
+  return taken.map((thread) => {
+    const field = statFields(handle, `task/${thread.tid}/stat`);
+    return {
+      ...thread,
+      ids: thread.ids ?? { pid: thread.tid, ppid: field(4), pgid: field(5), sid: field(6) },
+      ticks: [field(14), field(15), field(16), field(17)],
+    };
+  });
+}
+
+/** Gives the fields of /proc/PID/stat behind the name, by their numbers from 3 on; 0 for all when it is gone. */
+function statFields(handle: ProcessHandle, file: string): (number: number) => number {
+  let fields: string[] = [];
+  try {
+    const text = new TextDecoder('latin1').decode(handle.read(file));
+    fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  } catch {
+    // It has ended since.
+  }
+  return (number) => Number(fields[number - 3] ?? 0);
+}
+
+/** 0 for a parent outside of the namespace, as for the process itself. */
+function parentId({ ppid, nspid }: ProcessStatus): number {
+  if (nspid.length < 2) return ppid;
+  try {
+    const parent = parseStatus(readFileSync(`/proc/${ppid}/status`)).nspid;
+    return parent.length === nspid.length ? parent.at(-1)! : 0;
+  } catch {
+    return 0;
+  }
+}
+
+/** As the kernel does in its own core files: debuggers look for threads by the numbers that stand in their memory. */
+function ownIds(handle: ProcessHandle, tid: number): TaskIds {
+  try {
+    const status = parseStatus(handle.read(`task/${tid}/status`));
+    const { nspid, nspgid, nssid } = status;
+    return {
+      pid: nspid.at(-1) ?? tid,
+      ppid: parentId(status),
+      pgid: nspgid.at(-1) ?? 0,
+      sid: nssid.at(-1) ?? 0,
+    };
+  } catch {
+    // It has ended since.
+    return { pid: tid, ppid: 0, pgid: 0, sid: 0 };
+  }
+}
+
+export function takeFacts(handle: ProcessHandle): ProcessFacts {
+  const status = parseStatus(handle.read(`task/${handle.thread}/status`));
+  const field = statFields(handle, 'stat');
+  return {
+    ids: {
+      ...ownIds(handle, handle.thread),
+      pid: parseStatus(handle.read('status')).nspid.at(-1) ?? handle.pid,
+    },
+    state: status.state,
+    flags: field(9),
+    nice: field(19),
+    uid: status.uids[0],
+    gid: status.gids[0],
+    name: nameBytes(status.name),
+    commandLine: handle.read('cmdline').slice(),
+    auxv: handle.read('auxv'),
+    isElsewhere: status.nspid.length > 1,
+  };
+}
