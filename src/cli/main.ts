@@ -45,6 +45,7 @@ Examples:
   pmscan maps redis-server                where a process's memory is
   pmscan scan 1234 --where 'swapped'      which pages were swapped out
   pmscan watch postgres                   which pages are written, live
+  pmscan wss postgres                     how much memory it needs
   pmscan serve postgres                   the same in a web page, as pictures
   pmscan record postgres -o rec.parquet   the same, kept for later
   pmscan report rec.parquet -o rec.html   its pictures, in one HTML file
@@ -61,6 +62,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Add>>> = {
   scan: async () => (await import('./commands/scan.js')).addScanCommand,
   maps: async () => (await import('./commands/maps.js')).addMapsCommand,
   watch: async () => (await import('./commands/watch.js')).addWatchCommand,
+  wss: async () => (await import('./commands/wss.js')).addWssCommand,
   core: async () => (await import('./commands/core.js')).addCoreCommand,
   serve: async () => (await import('./commands/serve.js')).addServeCommand,
   record: async () => (await import('./commands/record.js')).addRecordCommand,

@@ -1,4 +1,11 @@
 export {
+  type AccessReport,
+  AccessStatistics,
+  type AccessWindow,
+  type IdlePages,
+  type MappingIdleness,
+} from './access-statistics.js';
+export {
   type AccessedSpace,
   type AccessFaults,
   type AccessInterval,
@@ -18,6 +25,7 @@ export {
   type WasmMemory,
 } from './own.js';
 export { trackProcess } from './process.js';
+export { clearReferenced, type ReferencedPages, readReferenced } from './referenced.js';
 export { PageSample, SampledCount } from './sample.js';
 export type { Interval, MappingWrites, ProcessTracker, SkippedMapping, SkipReason } from './tracker.js';
 export { type WorkingSetSize, WriteWorkingSet } from './working-set.js';

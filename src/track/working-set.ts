@@ -90,6 +90,12 @@ export class WriteWorkingSet {
     }
   }
 
+  /** The number, from 1, of the interval in which the page at `address` was last written; 0 for never. */
+  lastInterval(address: number): number {
+    const number = Math.floor(address / CHUNK_BYTES);
+    return this.#chunks.get(number)?.[Math.floor((address - number * CHUNK_BYTES) / PAGE_SIZE)] ?? 0;
+  }
+
   /** For each window length: distinct pages written in the window that the last interval ended. */
   get latest(): readonly number[] {
     return this.#latest;

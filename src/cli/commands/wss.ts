@@ -1,0 +1,202 @@
+import type { Command } from 'commander';
+import { InvalidArgumentError } from 'commander';
+import { PAGE_IS_ACCESSED, PAGE_SIZE } from '../../abi/index.js';
+import { isEnded, kernelCategories, openPagemap, ProcessHandle } from '../../live/internal.js';
+import {
+  AccessStatistics,
+  type AccessWindow,
+  clearReferenced,
+  type IdlePages,
+  type MappingIdleness,
+  PageSample,
+  readReferenced,
+  trackProcess,
+} from '../../track/index.js';
+import { CliError, EXIT, type ExitCode } from '../exit.js';
+import { Alarm, Ending } from '../interrupt.js';
+import { optionOr, parseDuration } from '../options.js';
+import { Output } from '../output.js';
+import { resolveTarget } from '../target.js';
+import { humanBytes, outputStyle } from '../text.js';
+import { humanDuration, type WorkingSetReport, wssJson, wssLines } from '../wss/report.js';
+
+export interface WssCommandOptions {
+  readonly duration: number;
+  readonly interval: number;
+  readonly sample: number;
+  readonly exact?: boolean;
+  readonly anyway?: boolean;
+  readonly json?: boolean;
+  readonly color?: boolean;
+}
+
+/** Lengths that people think in, milliseconds; those up to the duration are told. */
+const WINDOWS_MS = [1000, 10_000, 60_000, 600_000, 3_600_000];
+
+const REFERENCED_NOTE =
+  "by the referenced bits that /proc/PID/smaps counts: coarse, by mapping; what the kernel's reclaim knew of this process is reset (Linux 7.3 tells accesses by page)";
+
+/** `2%` or `0.02`: a share above 0, at most 1. */
+export function parseShare(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*(%?)$/.exec(text.trim());
+  const share = match ? Number(match[1]) / (match[2] === '%' ? 100 : 1) : Number.NaN;
+  if (!(share > 0 && share <= 1))
+    throw new InvalidArgumentError('Give a share of the pages, above 0 and at most all: 2%, 0.5%, 100%.');
+  return share;
+}
+
+/** The windows of a measurement: the interval, and all of the usual lengths that fit. */
+function windowsOf(intervalMs: number, durationMs: number): number[] {
+  const longer = WINDOWS_MS.filter((ms) => ms > intervalMs && ms <= durationMs && ms % intervalMs === 0);
+  return [intervalMs, ...longer];
+}
+
+/** Tells how far it is, on a terminal: a minute without a word is long. */
+class Progress implements Disposable {
+  readonly #isShown = process.stderr.isTTY === true && process.env['TERM'] !== 'dumb';
+  #length = 0;
+
+  tell(elapsedMs: number, durationMs: number, what: string): void {
+    if (!this.#isShown) return;
+    const text = `${Math.round(elapsedMs / 1000)} s of ${humanDuration(durationMs)}: ${what}; Ctrl-C ends it with what there is`;
+    process.stderr.write(`\r${text.padEnd(this.#length)}`);
+    this.#length = text.length;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#length > 0) process.stderr.write(`\r${' '.repeat(this.#length)}\r`);
+  }
+}
+
+/** By the ioctl's ACCESSED. */
+async function measureAccesses(
+  pid: number,
+  options: WssCommandOptions,
+  alarm: Alarm,
+): Promise<WorkingSetReport> {
+  const { interval: intervalMs, duration: durationMs } = options;
+  const sample = options.exact || options.sample === 1 ? undefined : new PageSample(options.sample);
+  using tracker = await trackProcess(pid, { accesses: true, anyway: options.anyway, sample });
+  const statistics = new AccessStatistics({
+    intervalMs,
+    windowsMs: windowsOf(intervalMs, durationMs),
+    sample,
+  });
+  using progress = new Progress();
+  const began = performance.now();
+  const most = Math.max(1, Math.floor(durationMs / intervalMs));
+  let mappings: readonly { start: number; end: number; name: string }[] = [];
+  let elapsedMs = 0;
+  for (let count = 1; count <= most; count++) {
+    await alarm.until(began + count * intervalMs, tracker);
+    const interval = tracker.collect((start, end) => statistics.add(start, end));
+    statistics.endInterval();
+    ({ elapsedMs, mappings } = interval);
+    progress.tell(
+      elapsedMs,
+      durationMs,
+      `${humanBytes(interval.accessedPages * PAGE_SIZE)} touched in the last interval`,
+    );
+    if (alarm.isRequested) break;
+  }
+  // It reads no memory of the process: that would be an access.
+  using pagemap = openPagemap(pid);
+  const report = statistics.report(pagemap, mappings);
+  pagemap.checkAlive();
+  return { ...report, pid, provider: 'ioctl', sampled: sample?.share, intervalMs, elapsedMs };
+}
+
+/** By the referenced bits: cleared once, then counted when each window's time has passed. */
+async function measureReferenced(
+  pid: number,
+  options: WssCommandOptions,
+  alarm: Alarm,
+): Promise<WorkingSetReport> {
+  const { interval: intervalMs, duration: durationMs } = options;
+  using handle = new ProcessHandle(pid);
+  using progress = new Progress();
+  clearReferenced(handle);
+  const began = performance.now();
+  const windows: AccessWindow[] = [];
+  let last: { residentPages: number; mappings: readonly MappingIdleness[] } = {
+    residentPages: 0,
+    mappings: [],
+  };
+  let idle: IdlePages[] = [];
+  const looks = [...new Set([...windowsOf(intervalMs, durationMs), durationMs])].sort((a, b) => a - b);
+  for (const ms of looks) {
+    progress.tell(performance.now() - began, durationMs, 'referenced bits are gathered');
+    await alarm.until(began + ms, {});
+    const found = readReferenced(handle);
+    const elapsedMs = alarm.isRequested ? Math.max(1, Math.round(performance.now() - began)) : ms;
+    const pages = found.referencedPages;
+    // One window of each length: the first one.
+    windows.push({ ms: elapsedMs, meanPages: pages, p95Pages: pages, maxPages: pages, errorPages: 0 });
+    idle = [{ atLeastMs: elapsedMs, pages: found.residentPages - pages }];
+    last = found;
+    if (alarm.isRequested) break;
+  }
+  const { residentPages, mappings } = last;
+  const elapsedMs = performance.now() - began;
+  return { pid, provider: 'referenced', intervalMs, elapsedMs, residentPages, windows, idle, mappings };
+}
+
+/** The work of `pmscan wss`. */
+export async function wssCommand(target: string, options: WssCommandOptions): Promise<ExitCode> {
+  if (options.duration < options.interval) {
+    throw new CliError(
+      EXIT.usage,
+      `Cannot measure ${humanDuration(options.duration)} in intervals of ${humanDuration(options.interval)}: give a longer --duration, or a shorter --interval`,
+    );
+  }
+  const pid = resolveTarget(target);
+  using ending = new Ending();
+  const alarm = new Alarm(ending.requested);
+  const byPage = (kernelCategories() & PAGE_IS_ACCESSED) !== 0;
+  if (!byPage) process.stderr.write(`pmscan: ${REFERENCED_NOTE}\n`);
+  let report: WorkingSetReport;
+  try {
+    report = await (byPage ? measureAccesses(pid, options, alarm) : measureReferenced(pid, options, alarm));
+  } catch (error) {
+    if (!isEnded(error)) throw error;
+    const why = `Cannot tell the working set of process ${pid}: it ended, or replaced its program, before ${humanDuration(options.duration)} were over; a shorter --duration tells more`;
+    throw new CliError(EXIT.noProcess, why, { cause: error });
+  }
+  const output = new Output();
+  if (options.json) output.line(wssJson(report));
+  else for (const line of wssLines(report, outputStyle(options.color !== false))) output.line(line);
+  await output.flush();
+  return ending.received === undefined ? EXIT.done : EXIT.interrupted;
+}
+
+/** Adds `pmscan wss` to the program. */
+export function addWssCommand(program: Command, run: (work: () => Promise<ExitCode>) => Promise<void>): void {
+  program
+    .command('wss')
+    .description('measure how much memory a process needs, and what it leaves alone')
+    .argument('<pid>', 'process number, or the name of one process')
+    .addOption(optionOr('--duration <time>', 'for how long', parseDuration, '1m'))
+    .addOption(optionOr('--interval <time>', 'how often to look', parseDuration, '1s'))
+    .addOption(optionOr('--sample <share>', 'look at a random share of the pages', parseShare, '2%'))
+    .option('--exact', 'look at all pages; each first access then costs the process a page fault')
+    .option('--anyway', 'measure a process that uses userfaultfd itself: what it registers meanwhile fails')
+    .option('--json', 'one JSON document')
+    .addHelpText(
+      'after',
+      `
+The working set is what a process touches (reads, writes or executes) within a window of time. For each window it tells the mean,
+what 95 of 100 windows do not exceed, and the most; then how long the resident pages were left alone, by mapping.
+
+On Linux 7.3 and later it is told by page. A random sample of 2 % of the pages is looked at, and numbers are estimates with their
+error; --exact looks at all. On older kernels it is told by mapping, from the referenced bits of /proc/PID/smaps: these are cleared
+to begin with, which the kernel's reclaim goes by, too.
+
+Examples:
+  pmscan wss redis-server
+  pmscan wss 1234 --duration 10m --interval 10s
+  pmscan wss 1234 --exact --json | jq '.windows[-1].p95Pages * .pageSize'`,
+    )
+    .action((target: string, _options: WssCommandOptions, command: Command) =>
+      run(() => wssCommand(target, command.optsWithGlobals())),
+    );
+}

@@ -1,0 +1,167 @@
+/** What `pmscan wss` says in the end: as JSON, and as tables for people. */
+import { PAGE_SIZE } from '../../abi/index.js';
+import type { AccessReport, IdlePages, MappingIdleness } from '../../track/index.js';
+import { type Column, shorten, tableLines } from '../columns.js';
+import { hex, humanBytes, printable, type Style } from '../text.js';
+
+export const WSS_SCHEMA = 'pagemap-scan/wss@1';
+
+/** Shown to people; JSON has all. */
+const MOST_MAPPINGS = 15;
+
+/** What was measured, and how. */
+export interface WorkingSetReport extends AccessReport {
+  readonly pid: number;
+  /** By the ioctl's ACCESSED, or by the referenced bits that smaps counts. */
+  readonly provider: 'ioctl' | 'referenced';
+  /** The share of the pages that was looked at; undefined for all. */
+  readonly sampled?: number | undefined;
+  readonly intervalMs: number;
+  readonly elapsedMs: number;
+}
+
+const bytes = (pages: number) => humanBytes(pages * PAGE_SIZE);
+const percent = (pages: number, all: number) => (all === 0 ? '' : `${((pages / all) * 100).toFixed(0)} %`);
+
+/** `100 ms`, `1 s`, `10 min`. */
+export function humanDuration(ms: number): string {
+  const units = [
+    [3_600_000, 'h'],
+    [60_000, 'min'],
+    [1000, 's'],
+  ] as const;
+  const [length, unit] = units.find(([length]) => ms >= length && ms % (length / 2) === 0) ?? [
+    ms >= 1000 ? 1000 : 1,
+    ms >= 1000 ? 's' : 'ms',
+  ];
+  return `${Number((ms / length).toFixed(1))} ${unit}`;
+}
+
+/** One JSON document. */
+export function wssJson(report: WorkingSetReport): string {
+  const { pid, provider, sampled, intervalMs, elapsedMs, residentPages, windows, idle, mappings } = report;
+  return JSON.stringify({
+    schema: WSS_SCHEMA,
+    pid,
+    pageSize: PAGE_SIZE,
+    provider,
+    ...(sampled === undefined ? {} : { sampled }),
+    intervalMs,
+    elapsedMs: Math.round(elapsedMs),
+    residentPages,
+    windows,
+    idle,
+    mappings,
+  });
+}
+
+const WINDOW_COLUMNS: readonly Column[] = [
+  { title: 'WITHIN', align: 'right' },
+  { title: 'MEAN', align: 'right' },
+  { title: 'P95', align: 'right' },
+  { title: 'MOST', align: 'right' },
+  { title: 'OF RESIDENT', align: 'right' },
+  { title: 'ERROR', align: 'left' },
+];
+
+function windowLines({ windows, residentPages }: WorkingSetReport): string[] {
+  const rows = windows.map(({ ms, meanPages, p95Pages, maxPages, errorPages }) => [
+    humanDuration(ms),
+    bytes(meanPages),
+    bytes(p95Pages),
+    bytes(maxPages),
+    percent(meanPages, residentPages),
+    errorPages === 0 ? '' : `± ${bytes(errorPages)}`,
+  ]);
+  return ['Touched', ...tableLines(WINDOW_COLUMNS, rows)];
+}
+
+/** Pages by how long they were left alone: from each limit to the next. */
+export function idleBands(
+  idle: readonly IdlePages[],
+  residentPages: number,
+): [label: string, pages: number][] {
+  const bands: [string, number][] = [];
+  let before = residentPages;
+  let from = 0;
+  for (const { atLeastMs, pages } of idle) {
+    const label =
+      from === 0
+        ? `less than ${humanDuration(atLeastMs)}`
+        : `${humanDuration(from)} to ${humanDuration(atLeastMs)}`;
+    bands.push([label, Math.max(0, before - pages)]);
+    before = pages;
+    from = atLeastMs;
+  }
+  if (idle.length > 0) bands.push([`not touched in ${humanDuration(from)}`, before]);
+  return bands;
+}
+
+const IDLE_COLUMNS: readonly Column[] = [
+  { title: 'FOR', align: 'left' },
+  { title: 'SIZE', align: 'right' },
+  { title: 'OF RESIDENT', align: 'right' },
+];
+
+function idleLines({ idle, residentPages }: WorkingSetReport): string[] {
+  const rows = idleBands(idle, residentPages).map(([label, pages]) => [
+    label,
+    bytes(pages),
+    percent(pages, residentPages),
+  ]);
+  return ['Left alone', ...tableLines(IDLE_COLUMNS, rows)];
+}
+
+const MAPPING_COLUMNS: readonly Column[] = [
+  { title: 'ADDRESS', align: 'left' },
+  { title: 'RESIDENT', align: 'right' },
+  { title: 'TOUCHED', align: 'right' },
+  { title: 'IDLE', align: 'right' },
+  { title: 'NAME', align: 'left' },
+];
+
+const nameOf = ({ name }: MappingIdleness) => (name === '' ? '[anon]' : printable(name));
+
+function mappingLines({ mappings }: WorkingSetReport, style: Style): string[] {
+  const coldest = [...mappings].sort((a, b) => b.idlePages - a.idlePages);
+  const rows = coldest
+    .slice(0, MOST_MAPPINGS)
+    .map((mapping) => [
+      hex(mapping.start),
+      bytes(mapping.residentPages),
+      bytes(mapping.accessedPages),
+      bytes(mapping.idlePages),
+      shorten(nameOf(mapping), Math.max(20, style.columns - 60), style),
+    ]);
+  const more =
+    mappings.length > MOST_MAPPINGS ? [`… and ${mappings.length - MOST_MAPPINGS} more mappings`] : [];
+  return ['By mapping, the coldest first', ...tableLines(MAPPING_COLUMNS, rows), ...more];
+}
+
+/** What it means, in one sentence. */
+export function conclusion({ idle, residentPages, mappings }: WorkingSetReport): string {
+  const last = idle.at(-1);
+  if (last === undefined || residentPages === 0) return 'Nothing of it is resident.';
+  const needed = residentPages - last.pages;
+  const byName = new Map<string, number>();
+  for (const mapping of mappings)
+    byName.set(nameOf(mapping), (byName.get(nameOf(mapping)) ?? 0) + mapping.idlePages);
+  const [most] = [...byName].sort(([, a], [, b]) => b - a);
+  const where = most === undefined || most[1] === 0 ? '' : `, ${bytes(most[1])} of it in ${most[0]}`;
+  return (
+    `In ${humanDuration(last.atLeastMs)} it touched ${bytes(needed)} of the ${bytes(residentPages)} that are resident; ` +
+    `${bytes(last.pages)} were not touched${where}.`
+  );
+}
+
+/** All of it, for people. */
+export function wssLines(report: WorkingSetReport, style: Style): string[] {
+  const { bold } = style.colors;
+  const sections = [windowLines(report), idleLines(report), mappingLines(report, style)];
+  const lines = sections.flatMap(([title, ...rest]) => [
+    bold(title!),
+    ...rest.map((line) => `  ${line}`),
+    '',
+  ]);
+  return [...lines, conclusion(report)];
+}

@@ -1,0 +1,61 @@
+/**
+ * Which memory of a process was referenced, by mapping, where the kernel cannot tell accesses by page (before Linux 7.3): the processor
+ * notes in each page table entry whether it was used, and /proc/PID/smaps counts those entries.
+ */
+import { writeFileSync } from 'node:fs';
+import { PAGE_SIZE } from '../abi/index.js';
+import type { ProcessHandle } from '../live/index.js';
+import { parseSmaps } from '../proc/index.js';
+import type { MappingIdleness } from './access-statistics.js';
+
+/** What clear_refs takes for: clear the referenced bits of all pages (man proc_pid_clear_refs). */
+const CLEAR_REFERENCED = '1';
+
+/** Where a process stands, pages of 4,096 bytes. */
+export interface ReferencedPages {
+  readonly residentPages: number;
+  readonly referencedPages: number;
+  readonly mappings: readonly MappingIdleness[];
+}
+
+/**
+ * Clears the referenced bits of a process's pages. The kernel's reclaim goes by the same bits: what it knew of this process's memory is
+ * lost, and it may take pages that are in use before others, until they are used again.
+ *
+ * @throws ProcessError 'not-permitted', 'ended'
+ */
+export function clearReferenced(handle: ProcessHandle): void {
+  try {
+    writeFileSync(handle.path('clear_refs'), CLEAR_REFERENCED);
+  } catch (error) {
+    throw handle.problem(error, `clear the referenced bits of process ${handle.pid}`);
+  }
+}
+
+/**
+ * What was referenced since the bits were cleared. Coarse: by mapping, without addresses; pages that the kernel or another process
+ * referenced are not among them.
+ *
+ * @throws ProcessError 'ended', 'not-permitted'
+ */
+export function readReferenced(handle: ProcessHandle): ReferencedPages {
+  let residentPages = 0;
+  let referencedPages = 0;
+  const mappings: MappingIdleness[] = [];
+  for (const { start, end, name, sizes } of parseSmaps(handle.read('smaps'))) {
+    const resident = (sizes.Rss ?? 0) / PAGE_SIZE;
+    const referenced = Math.min(resident, (sizes.Referenced ?? 0) / PAGE_SIZE);
+    if (resident === 0) continue;
+    residentPages += resident;
+    referencedPages += referenced;
+    mappings.push({
+      start,
+      end,
+      name,
+      residentPages: resident,
+      accessedPages: referenced,
+      idlePages: resident - referenced,
+    });
+  }
+  return { residentPages, referencedPages, mappings };
+}
