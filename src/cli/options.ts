@@ -37,6 +37,15 @@ export function parseDuration(text: string): number {
   return milliseconds;
 }
 
+/** `2%` or `0.02`: a share above 0, at most 1. */
+export function parseShare(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*(%?)$/.exec(text.trim());
+  const share = match ? Number(match[1]) / (match[2] === '%' ? 100 : 1) : Number.NaN;
+  if (!(share > 0 && share <= 1))
+    throw new InvalidArgumentError('Give a share of the pages, above 0 and at most all: 2%, 0.5%, 100%.');
+  return share;
+}
+
 /** An integer from 1. */
 export function parseCount(text: string): number {
   const value = Number(text);

@@ -4,11 +4,11 @@ import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { onlyAncestorsTrace, ProcessError, ProcessHandle } from '../../live/internal.js';
-import { type ProcessTracker, trackProcess } from '../../track/index.js';
+import { PageSample, trackProcess } from '../../track/index.js';
 import { isThere } from '../command-path.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Ending } from '../interrupt.js';
-import { optionOr, parseDuration } from '../options.js';
+import { optionOr, parseDuration, parseShare } from '../options.js';
 import { Output } from '../output.js';
 import { requireProvider, resolveTarget, tellBusy } from '../target.js';
 import { outputStyle, plural, printable } from '../text.js';
@@ -22,12 +22,15 @@ import {
   watchLoop,
 } from '../watch/loop.js';
 import type { WatchSummary } from '../watch/summary.js';
+import { asWatchTracker, type LiveTracker, type WatchTracker } from '../watch/tracker.js';
 
 export interface WatchCommandOptions {
   readonly interval: number;
   readonly duration?: number;
   readonly regions?: boolean;
   readonly anyway?: boolean;
+  readonly accesses?: boolean;
+  readonly sample?: number;
   readonly json?: boolean;
   readonly color?: boolean;
 }
@@ -120,19 +123,21 @@ function nameOf(pid: number): string {
 
 function chooseSink(
   options: WatchCommandOptions,
-  tracker: ProcessTracker,
+  tracker: WatchTracker,
   output: Output,
   live: boolean,
 ): WatchSink {
   const untracked = () => tracker.skipped.length;
-  if (options.json) return new JsonSink(output, options.regions === true, untracked);
+  const subject = options.accesses ? 'accesses' : 'writes';
+  if (options.json) return new JsonSink(output, options.regions === true, untracked, subject);
   if (!live) return new LineSink(output, options.regions === true);
   const about = {
     pid: tracker.pid,
     name: nameOf(tracker.pid),
     intervalMs: options.interval,
     untracked,
-  };
+    subject,
+  } as const;
   return new ViewSink(about, outputStyle(options.color !== false));
 }
 
@@ -150,7 +155,7 @@ export function asTooSoon(error: unknown, intervalMs: number): unknown {
 }
 
 /** Tells on standard error how it ended, and what was seen. */
-export function conclude(end: WatchEnd, summary: WatchSummary, tracker: ProcessTracker): void {
+export function conclude(end: WatchEnd, summary: WatchSummary, tracker: LiveTracker): void {
   const lines = summary.intervals === 0 ? [] : summary.lines();
   if (end === 'process ended') lines.unshift(`process ${tracker.pid} has ended, or replaced its program`);
   if (tracker.provider === 'fallback' && summary.intervals > 0) {
@@ -162,10 +167,16 @@ export function conclude(end: WatchEnd, summary: WatchSummary, tracker: ProcessT
   if (skipped.length > 0) {
     const some = skipped.slice(0, 3).map(({ name, reason }) => `${printable(name) || '[anon]'} (${reason})`);
     lines.push(
-      `not tracked: ${plural(skipped.length, 'writable mapping')}: ${some.join(', ')}${skipped.length > 3 ? ', ...' : ''}`,
+      `not tracked: ${plural(skipped.length, 'mapping')}: ${some.join(', ')}${skipped.length > 3 ? ', ...' : ''}`,
     );
   }
   process.stderr.write(lines.map((line) => `pmscan: ${line}\n`).join(''));
+}
+
+async function track(pid: number, { anyway, accesses, sample }: WatchCommandOptions): Promise<LiveTracker> {
+  if (!accesses) return await trackProcess(pid, { anyway });
+  const some = sample === undefined || sample === 1 ? undefined : new PageSample(sample);
+  return asWatchTracker(await trackProcess(pid, { anyway, accesses, sample: some }));
 }
 
 /** The work of `pmscan watch`. */
@@ -180,6 +191,11 @@ export async function watchCommand(
       'Cannot tell what to watch: give a process, `pmscan watch 1234`, or a command, `pmscan watch -- CMD ARGS`',
     );
   }
+  if (options.sample !== undefined && !options.accesses)
+    throw new CliError(
+      EXIT.usage,
+      'Cannot watch a sample of the pages for writes: --sample goes with --accesses',
+    );
   using ending = new Ending();
   const live =
     !options.json && process.stdout.isTTY === true && process.env['TERM'] !== 'dumb' && !options.regions;
@@ -187,7 +203,7 @@ export async function watchCommand(
   const pid = watched === undefined ? resolveTarget(target!) : await watched.started();
 
   requireProvider();
-  using tracker = await trackProcess(pid, { anyway: options.anyway }).catch((error: unknown) => {
+  using tracker = await track(pid, options).catch((error: unknown) => {
     throw watched === undefined ? error : asTooSoon(error, options.interval);
   });
   if (tracker.provider === 'fallback' && !live) process.stderr.write(`pmscan: ${SOFT_DIRTY_NOTE}\n`);
@@ -197,7 +213,9 @@ export async function watchCommand(
   {
     using sink = chooseSink(options, tracker, output, live);
     const { interval: intervalMs, duration: durationMs, regions } = options;
-    result = await watchLoop(tracker, sink, { intervalMs, durationMs, regions }, ending.requested);
+    const subject = options.accesses ? 'accesses' : 'writes';
+    const what = { intervalMs, durationMs, regions, subject } as const;
+    result = await watchLoop(tracker, sink, what, ending.requested);
   }
   const { end, summary, error } = result;
   conclude(end, summary, tracker);
@@ -218,6 +236,8 @@ export function addWatchCommand(
     .argument('[pid]', 'process number, or the name of one process')
     .addOption(optionOr('--interval <time>', 'how often to look', parseDuration, '1s'))
     .option('--duration <time>', 'end after this long', parseDuration)
+    .option('--accesses', 'show which pages it reads, writes or executes, not only writes (Linux 7.3)')
+    .option('--sample <share>', 'with --accesses: of a random share of the pages', parseShare)
     .option('--anyway', 'track a process that uses userfaultfd itself: what it registers meanwhile fails')
     .option('--regions', 'tell the address ranges that were written, too')
     .option('--json', 'one JSON object a line')
@@ -234,6 +254,7 @@ Examples:
   pmscan watch redis-server
   pmscan watch 1234 --interval 100ms --duration 10s
   pmscan watch 1234 --json | jq '.writtenBytes / .intervalMs'
+  pmscan watch 1234 --accesses --sample 2%
   pmscan watch -- node server.js`,
     )
     .action((target: string | undefined, _options: WatchCommandOptions, command: Command) =>

@@ -1,5 +1,4 @@
 import type { Command } from 'commander';
-import { InvalidArgumentError } from 'commander';
 import { PAGE_IS_ACCESSED, PAGE_SIZE } from '../../abi/index.js';
 import { isEnded, kernelCategories, openPagemap, ProcessHandle } from '../../live/internal.js';
 import {
@@ -14,7 +13,7 @@ import {
 } from '../../track/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Alarm, Ending } from '../interrupt.js';
-import { optionOr, parseDuration } from '../options.js';
+import { optionOr, parseDuration, parseShare } from '../options.js';
 import { Output } from '../output.js';
 import { resolveTarget } from '../target.js';
 import { humanBytes, outputStyle } from '../text.js';
@@ -35,15 +34,6 @@ const WINDOWS_MS = [1000, 10_000, 60_000, 600_000, 3_600_000];
 
 const REFERENCED_NOTE =
   "by the referenced bits that /proc/PID/smaps counts: coarse, by mapping; what the kernel's reclaim knew of this process is reset (Linux 7.3 tells accesses by page)";
-
-/** `2%` or `0.02`: a share above 0, at most 1. */
-export function parseShare(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*(%?)$/.exec(text.trim());
-  const share = match ? Number(match[1]) / (match[2] === '%' ? 100 : 1) : Number.NaN;
-  if (!(share > 0 && share <= 1))
-    throw new InvalidArgumentError('Give a share of the pages, above 0 and at most all: 2%, 0.5%, 100%.');
-  return share;
-}
 
 /** The windows of a measurement: the interval, and all of the usual lengths that fit. */
 function windowsOf(intervalMs: number, durationMs: number): number[] {

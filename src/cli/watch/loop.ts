@@ -8,7 +8,7 @@ import { hex, humanBytes, humanCount, plural, printable, type Style } from '../t
 import { HeatModel } from './heat.js';
 import { Screen } from './screen.js';
 import { WatchSummary } from './summary.js';
-import type { Collected, WatchTracker } from './tracker.js';
+import { type Collected, type Subject, type WatchTracker, WORDS } from './tracker.js';
 import { applyKey, drawView, initialState, parseKeys } from './view.js';
 
 export const WATCH_SCHEMA = 'pagemap-scan/watch@1';
@@ -20,6 +20,7 @@ export interface WatchOptions {
   readonly regions?: boolean | undefined;
   /** Of the working set in the summary, in intervals. */
   readonly windows?: readonly number[] | undefined;
+  readonly subject?: Subject | undefined;
 }
 
 /** Where intervals go. */
@@ -64,7 +65,7 @@ export async function watchLoop(
   options: WatchOptions,
   interrupted: Promise<unknown> = never,
 ): Promise<{ end: WatchEnd; summary: WatchSummary; error?: ProcessError }> {
-  const summary = new WatchSummary(options.windows);
+  const summary = new WatchSummary(options.windows, options.subject);
   const began = performance.now();
   const visit = (start: number, end: number) => {
     summary.workingSet.add(start, end);
@@ -122,9 +123,12 @@ export class JsonSink implements WatchSink {
   readonly #untracked: () => number;
   readonly #regions: { start: string; end: string; pages: number }[] = [];
 
-  constructor(output: Output, withRegions: boolean, untracked: () => number) {
+  readonly #words: (typeof WORDS)[Subject];
+
+  constructor(output: Output, withRegions: boolean, untracked: () => number, subject: Subject = 'writes') {
     this.#output = output;
     this.#untracked = untracked;
+    this.#words = WORDS[subject];
     if (withRegions) {
       this.region = (start, end) =>
         this.#regions.push({ start: hex(start), end: hex(end), pages: (end - start) / PAGE_SIZE });
@@ -142,8 +146,8 @@ export class JsonSink implements WatchSink {
       scanMs: round(scanMs),
       ...(summary.isLate ? { late: true } : {}),
       ...(stopMs === undefined ? {} : { stopMs: round(stopMs) }),
-      writtenPages,
-      writtenBytes: writtenPages * PAGE_SIZE,
+      [this.#words.pages]: writtenPages,
+      [this.#words.bytes]: writtenPages * PAGE_SIZE,
       untrackedMappings: this.#untracked(),
       mappings: mappings
         .filter((mapping) => mapping.writtenPages > 0)
@@ -151,7 +155,7 @@ export class JsonSink implements WatchSink {
           start: hex(start),
           end: hex(end),
           name,
-          writtenPages,
+          [this.#words.pages]: writtenPages,
         })),
       ...(this.region === undefined ? {} : { regions: this.#regions }),
     };
@@ -202,6 +206,15 @@ export class LineSink implements WatchSink {
   [Symbol.dispose](): void {}
 }
 
+/** What the live view says beside the picture. */
+export interface ViewAbout {
+  readonly pid: number;
+  readonly name: string;
+  readonly intervalMs: number;
+  readonly untracked: () => number;
+  readonly subject?: Subject | undefined;
+}
+
 /** The live view on a terminal. */
 export class ViewSink implements WatchSink {
   readonly ended: Promise<'quit' | 'interrupt'>;
@@ -209,7 +222,7 @@ export class ViewSink implements WatchSink {
   readonly #heat = new HeatModel();
   readonly #state = initialState();
   readonly #style: Style;
-  readonly #about: { pid: number; name: string; intervalMs: number; untracked: () => number };
+  readonly #about: ViewAbout;
   readonly #written: [number, number][] = [];
   #info = { elapsedMs: 0, ownShare: 0, lateIntervals: 0 };
   #end: (how: 'quit' | 'interrupt') => void = () => undefined;
@@ -237,10 +250,7 @@ export class ViewSink implements WatchSink {
   readonly #onExit = () => this[Symbol.dispose]();
   readonly #onContinue = () => this.#onResize();
 
-  constructor(
-    about: { pid: number; name: string; intervalMs: number; untracked: () => number },
-    style: Style,
-  ) {
+  constructor(about: ViewAbout, style: Style) {
     this.#about = about;
     this.#style = style;
     this.ended = new Promise((resolve) => {
@@ -266,8 +276,8 @@ export class ViewSink implements WatchSink {
   }
 
   #draw(): void {
-    const { pid, name, intervalMs, untracked } = this.#about;
-    const run = { pid, name, intervalMs, untracked: untracked(), ...this.#info };
+    const { untracked, ...about } = this.#about;
+    const run = { ...about, untracked: untracked(), ...this.#info };
     drawView(this.#screen.frame(), this.#heat, this.#state, run, this.#style.colors.isColorSupported);
     this.#screen.show();
   }

@@ -2,7 +2,7 @@
 import { PAGE_SIZE } from '../../abi/index.js';
 import { WriteWorkingSet } from '../../track/index.js';
 import { humanBytes, humanCount, plural, printable } from '../text.js';
-import type { Collected } from './tracker.js';
+import { type Collected, type Subject, WORDS } from './tracker.js';
 
 const MOST_MAPPINGS = 5;
 /** Of so many mappings at most is kept account; a process that maps and unmaps all the time would fill our memory. */
@@ -22,10 +22,12 @@ export class WatchSummary {
   ownMs = 0;
   peakStopMs = 0;
   #stopMs = 0;
+  readonly #words: (typeof WORDS)[Subject];
   readonly #mappings = new Map<string, { start: number; name: string; pages: number }>();
 
   /** @param windows of the working set, in intervals */
-  constructor(windows: readonly number[] = [1, 10, 100]) {
+  constructor(windows: readonly number[] = [1, 10, 100], subject: Subject = 'writes') {
+    this.#words = WORDS[subject];
     this.workingSet = new WriteWorkingSet(windows);
   }
 
@@ -71,13 +73,13 @@ export class WatchSummary {
     const lines = [
       `${plural(this.intervals, 'interval')} in ${seconds.toFixed(1)} s, ${late} late; ` +
         `the tool itself took ${((this.ownMs / Math.max(this.elapsedMs, 1)) * 100).toFixed(1)} % of the time`,
-      `written ${bytes(this.writtenPages)}: ${bytes(mean)}/s on average, ${bytes(this.peakRate)}/s at most`,
+      `${this.#words.done} ${bytes(this.writtenPages)}: ${bytes(mean)}/s on average, ${bytes(this.peakRate)}/s at most`,
       `distinct pages ${humanCount(this.workingSet.distinctPages)} (${bytes(this.workingSet.distinctPages)})`,
     ];
     for (const { intervals, meanPages, peakPages } of this.workingSet.sizes()) {
       if (intervals > 1 && intervals > this.intervals) continue;
       lines.push(
-        `write working set of ${plural(intervals, 'interval')}: ${bytes(meanPages)} on average, ${bytes(peakPages)} at most`,
+        `${this.#words.workingSet} of ${plural(intervals, 'interval')}: ${bytes(meanPages)} on average, ${bytes(peakPages)} at most`,
       );
     }
     const most = [...this.#mappings.values()].sort((a, b) => b.pages - a.pages).slice(0, MOST_MAPPINGS);
@@ -86,7 +88,7 @@ export class WatchSummary {
         const label = name === '' ? `[anon] at 0x${start.toString(16)}` : printable(name);
         return `${label} ${bytes(pages)}`;
       });
-      lines.push(`most written: ${list.join(', ')}`);
+      lines.push(`most ${this.#words.done}: ${list.join(', ')}`);
     }
     return lines;
   }

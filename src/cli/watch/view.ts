@@ -4,6 +4,7 @@ import { shorten } from '../columns.js';
 import { hex, humanBytes, humanCount, printable } from '../text.js';
 import { type HeatModel, LEVELS, LogScale, type MappingHeat } from './heat.js';
 import type { CellGrid, CellStyle } from './screen.js';
+import { type Subject, WORDS } from './tracker.js';
 
 export const SORT_KEYS = ['rate', 'total', 'size', 'address', 'name'] as const;
 export type SortKey = (typeof SORT_KEYS)[number];
@@ -46,6 +47,7 @@ export interface RunInfo {
   readonly lateIntervals: number;
   /** What could not be tracked, if anything. */
   readonly untracked: number;
+  readonly subject?: Subject | undefined;
 }
 
 /** Foreground and background of a level: dark blue over red to pale yellow, in order of lightness, so that it can be
@@ -146,7 +148,7 @@ export function drawView(
   grid.put(
     0,
     1,
-    `written ${humanBytes(rate * PAGE_SIZE)}/s   in all ${humanBytes(model.totalPages * PAGE_SIZE)} in ` +
+    `${WORDS[run.subject ?? 'writes'].done} ${humanBytes(rate * PAGE_SIZE)}/s   in all ${humanBytes(model.totalPages * PAGE_SIZE)} in ` +
       `${humanCount(model.intervals)} intervals, ${late}   the tool itself: ${own}` +
       `${run.untracked > 0 ? `   ${run.untracked} mappings cannot be tracked` : ''}`,
   );
