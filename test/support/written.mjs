@@ -158,8 +158,8 @@ for (let seed = Number(first); seed < Number(first) + Number(count); seed++) {
   if (++result.scenarios % 10 === 0) process.stderr.write(`${JSON.stringify(result)}\n`);
 }
 pagemap[Symbol.dispose]();
-byProtection.dispose();
-bySoftDirty.dispose();
+byProtection[Symbol.dispose]();
+bySoftDirty[Symbol.dispose]();
 child.disconnect();
 await once(child, 'exit');
 console.log(JSON.stringify(result));

@@ -352,7 +352,7 @@ live('two trackers of one process: the second is told', async () => {
   using second = await trackProcess(target.pid, PATIENT);
   expect(first.skipped.filter(({ reason }) => reason === 'busy')).toEqual([]);
   expect(second.skipped.some(({ start, reason }) => start <= target.start && reason === 'busy')).toBe(true);
-  first.dispose();
+  first[Symbol.dispose]();
   second.collect();
   expect(second.skipped.filter(({ reason }) => reason === 'busy')).toEqual([]);
 });

@@ -25,11 +25,11 @@ import type { WatchSummary } from '../watch/summary.js';
 
 export interface WatchCommandOptions {
   readonly interval: number;
-  readonly duration?: number;
-  readonly regions?: boolean;
-  readonly anyway?: boolean;
-  readonly json?: boolean;
-  readonly color?: boolean;
+  readonly duration?: number | undefined;
+  readonly regions?: boolean | undefined;
+  readonly anyway?: boolean | undefined;
+  readonly json?: boolean | undefined;
+  readonly color?: boolean | undefined;
 }
 
 const SOFT_DIRTY_NOTE =

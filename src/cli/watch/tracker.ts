@@ -10,7 +10,7 @@ export interface Collected {
   /** What collecting took. */
   readonly scanMs: number;
   /** For how long the process was stopped for it, where it has to be. */
-  readonly stopMs?: number;
+  readonly stopMs?: number | undefined;
   readonly writtenPages: number;
   /** All tracked mappings, in address order. */
   readonly mappings: readonly WrittenMapping[];
@@ -19,7 +19,7 @@ export interface Collected {
 export interface WatchTracker {
   readonly pid: number;
   /** Whether the process has ended: the next collect says so. */
-  readonly ended?: boolean;
+  readonly ended?: boolean | undefined;
   /**
    * Collects what was written and protects it again.
    *
