@@ -35,10 +35,10 @@ const live = {
   protect: (wp) => faults.writeProtect(memory.address, GIB, wp),
 };
 
-/** Pages in a simulated address space of `length` bytes: all of 1 GiB in pieces of 2 MiB, evenly spread. */
-function simulate(length) {
+/** Pages in a simulated address space of `lengthBytes`: all of 1 GiB in pieces of 2 MiB, evenly spread. */
+function simulate(lengthBytes) {
   const space = new AddressSpace();
-  const start = space.mmap({ length, address: 0x100000000000 });
+  const start = space.mmap({ lengthBytes, address: 0x100000000000 });
   const stride = length / (GIB / (2 * MIB));
   for (let at = 0; at < length; at += stride) space.write(start + at, 2 * MIB);
   const uffd = space.userfaultfd();
@@ -133,7 +133,7 @@ for (const [name, request] of [
 /** The same, as Linux 7.3 would have it: under read-write protection, every second 2 MiB accessed since. */
 function simulateAccesses() {
   const space = new AddressSpace({ profile: '7.3' });
-  const start = space.mmap({ length: GIB, address: 0x100000000000 });
+  const start = space.mmap({ lengthBytes: GIB, address: 0x100000000000 });
   space.write(start, GIB);
   const accesses = space.userfaultfd(uffdAbi.UFFD_FEATURE_RWP | uffdAbi.UFFD_FEATURE_RWP_ASYNC);
   accesses.register(start, GIB, uffdAbi.UFFDIO_REGISTER_MODE_RWP);

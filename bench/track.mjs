@@ -101,7 +101,7 @@ pin(cpus().length - 1);
       detail: `collect ${milliseconds(of('node'))}, C ${milliseconds(of('c'))}, ${expected(0)} pages written`,
     });
   }
-  tracker.dispose();
+  tracker[Symbol.dispose]();
   await target.stop();
 }
 

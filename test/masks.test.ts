@@ -66,8 +66,8 @@ function build(
 ): { space: AddressSpace; pages: Page[] } {
   const space = new AddressSpace({ profile: mode === 'wp' ? '6.18' : '7.3' });
   // A neighbour in the same last-level table, so that an empty page is an empty entry and no hole.
-  space.mmap({ address: START - PAGE_SIZE + 0x200000, length: PAGE_SIZE });
-  space.mmap({ address: START, length: LENGTH });
+  space.mmap({ address: START - PAGE_SIZE + 0x200000, lengthBytes: PAGE_SIZE });
+  space.mmap({ address: START, lengthBytes: LENGTH });
   space.write(START + 0x200000 - PAGE_SIZE, 1);
   const faults = mode === 'wp' ? space.userfaultfd() : space.userfaultfd(RWP_FEATURES);
   if (mode === 'wp') faults.register(START, LENGTH);

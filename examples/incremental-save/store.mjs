@@ -40,7 +40,7 @@ export class Store {
         this.#unsaved.fill(0);
       }
     } catch (error) {
-      tracker.dispose();
+      tracker[Symbol.dispose]();
       throw error;
     }
   }
@@ -106,7 +106,7 @@ export class Store {
 
   /** Ends the tracking; what is not saved is lost. */
   close() {
-    this.#tracker.dispose();
+    this.#tracker[Symbol.dispose]();
   }
 
   #collect() {

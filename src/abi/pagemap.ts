@@ -15,25 +15,25 @@ export interface ScanRequest {
   /** Address behind the last byte, rounded up to a page by the call. */
   readonly end: number | bigint;
   /** `PM_SCAN_WP_MATCHING`, `PM_SCAN_CHECK_WPASYNC`, both or none. */
-  readonly flags?: number | bigint;
+  readonly flags?: number | bigint | undefined;
   /** Categories to invert before the masks are applied. */
-  readonly categoryInverted?: number | bigint;
+  readonly categoryInverted?: number | bigint | undefined;
   /** A page matches only when it has all of these (after inversion). */
-  readonly categoryMask?: number | bigint;
+  readonly categoryMask?: number | bigint | undefined;
   /** Unless 0, a page matches only when it has one of these (after inversion). */
-  readonly categoryAnyofMask?: number | bigint;
+  readonly categoryAnyofMask?: number | bigint | undefined;
   /** Which categories the output carries (not inverted); 0 gives ranges without categories. */
-  readonly returnMask?: number | bigint;
+  readonly returnMask?: number | bigint | undefined;
   /** Stop after this many pages; 0 is no limit. */
-  readonly maxPages?: number | bigint;
+  readonly maxPages?: number | bigint | undefined;
   /**
    * Overrides of what is derived from the struct and the output, so that a provider's answers to wrong
    * arguments can be tested. A `vec` given here is an address in the caller's memory as the provider sees it.
    */
   readonly override?: {
-    readonly size?: number | bigint;
-    readonly vec?: number | bigint;
-    readonly vecLen?: number | bigint;
+    readonly size?: number | bigint | undefined;
+    readonly vec?: number | bigint | undefined;
+    readonly vecLen?: number | bigint | undefined;
   };
 }
 

@@ -85,7 +85,7 @@ export class Alarm {
   }
 
   /** Waits until `dueMs` of performance.now(), and in any case until signals had a chance to arrive. */
-  async until(dueMs: number, target: { readonly ended?: boolean }): Promise<void> {
+  async until(dueMs: number, target: { readonly ended?: boolean | undefined }): Promise<void> {
     if (this.#requested) return;
     do {
       const waitMs = Math.min(Math.max(0, dueMs - performance.now()), MOST_BLIND_MS);

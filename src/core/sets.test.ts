@@ -1,19 +1,11 @@
 import { describe, expect, test } from 'vitest';
+import { randomBelow } from '../../test/support/random.mjs';
 import { PAGE_SIZE } from '../abi/index.js';
 import { forEachPiece, Layout } from './layout.js';
 import { PageSet } from './page-set.js';
 import { RangeSet, visitUnion } from './range-set.js';
 
 const SEED = 20240601;
-
-/** Numbers below `most`, the same ones each time. */
-function randomNumbers(seed: number): (most: number) => number {
-  let state = seed;
-  return (most) => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state % most;
-  };
-}
 
 /** Around a border of the 2 MiB chunks. */
 const BASE = 2 ** 40 + 500 * PAGE_SIZE;
@@ -52,7 +44,7 @@ test('terabytes that were never touched take no time', () => {
 
 describe('sets of pages, against one bit per page', () => {
   test('PageSet', () => {
-    const random = randomNumbers(SEED);
+    const random = randomBelow(SEED);
     const set = new PageSet();
     const bits = new Uint8Array(PAGES);
     for (let step = 0; step < 800; step++) {
@@ -83,7 +75,7 @@ describe('sets of pages, against one bit per page', () => {
 
   test('the union of two lists of ranges', () => {
     for (let seed = SEED; seed < SEED + 60; seed++) {
-      const random = randomNumbers(seed);
+      const random = randomBelow(seed);
       const bits = new Uint8Array(PAGES);
       const lists = [0, 1].map(() => {
         const list: number[] = [];
@@ -111,7 +103,7 @@ describe('sets of pages, against one bit per page', () => {
 
   test('RangeSet', () => {
     for (let seed = SEED; seed < SEED + 20; seed++) {
-      const random = randomNumbers(seed);
+      const random = randomBelow(seed);
       const set = new RangeSet();
       const bits = new Uint8Array(PAGES);
       for (let step = 0; step < 25; step++) {
@@ -138,7 +130,7 @@ describe('sets of pages, against one bit per page', () => {
 });
 
 test('a place in the file is kept, and nobody else gets it', () => {
-  const random = randomNumbers(SEED);
+  const random = randomBelow(SEED);
   const layout = new Layout(1000 * PAGE_SIZE);
   const places = new Map<number, number>();
   for (let step = 0; step < 200; step++) {

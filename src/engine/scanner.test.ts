@@ -21,7 +21,7 @@ const START = 0x200000000000;
 function registered(pages: number, options: ConstructorParameters<typeof AddressSpace>[0] = {}) {
   const space = new AddressSpace(options);
   const length = pages * PAGE_SIZE;
-  space.mmap({ address: START, length });
+  space.mmap({ address: START, lengthBytes: length });
   const uffd = space.userfaultfd();
   uffd.register(START, length);
   return { space, uffd, end: START + length };
@@ -90,7 +90,7 @@ describe('legs of 512 regions', () => {
 describe('errors', () => {
   test('EPERM: what came before is output and protected', () => {
     const { space, end } = registered(4);
-    space.mmap({ address: end, length: PAGE_SIZE });
+    space.mmap({ address: end, lengthBytes: PAGE_SIZE });
     space.write(START, 4 * PAGE_SIZE);
     const output = new RegionBuffer(8);
     const flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC;
@@ -105,7 +105,7 @@ describe('errors', () => {
 
   test('EFAULT on the output overrides EPERM', () => {
     const { space, end } = registered(4);
-    space.mmap({ address: end, length: PAGE_SIZE });
+    space.mmap({ address: end, lengthBytes: PAGE_SIZE });
     space.write(START, PAGE_SIZE);
     const request = { start: START, end: end + PAGE_SIZE, flags: PM_SCAN_CHECK_WPASYNC, ...WRITTEN };
     const bad = { override: { vec: PAGE_SIZE, vecLen: 8 } };
@@ -142,7 +142,7 @@ describe('huge pages', () => {
 
   test('a part of a hugetlb page is passed over without an error, and walk_end says where', () => {
     const space = new AddressSpace();
-    space.mmap({ address: START, length: 2 * HUGE_PAGE_SIZE, hugetlb: true });
+    space.mmap({ address: START, lengthBytes: 2 * HUGE_PAGE_SIZE, hugetlb: true });
     space.write(START, 2 * HUGE_PAGE_SIZE);
     space.userfaultfd().register(START, 2 * HUGE_PAGE_SIZE);
     const output = new RegionBuffer(8);
@@ -187,7 +187,7 @@ describe('cost', () => {
   test('a populated page costs at most 20 bytes without contents', () => {
     const pages = 262_144;
     const space = new AddressSpace();
-    space.mmap({ address: START, length: pages * PAGE_SIZE });
+    space.mmap({ address: START, lengthBytes: pages * PAGE_SIZE });
     space.write(START, pages * PAGE_SIZE);
     expect(space.residentPages).toBe(pages);
     expect(space.overheadBytes / pages).toBeLessThanOrEqual(20);

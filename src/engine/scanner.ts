@@ -74,7 +74,7 @@ export type ScannerClass = new (
  * import { AddressSpace } from 'pagemap-scan/sim';
  * import { RegionBuffer } from 'pagemap-scan';
  * const space = new AddressSpace();
- * const at = space.mmap({ length: 1 << 20 });
+ * const at = space.mmap({ lengthBytes: 1 << 20 });
  * space.write(at, 3 * 4096);
  * const output = new RegionBuffer(8);
  * space.pagemap.scan({ start: at, end: at + (1 << 20), categoryMask: 8, returnMask: 8 }, output);

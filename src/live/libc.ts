@@ -122,9 +122,9 @@ export function lastError(
   syscall: string,
   details: {
     hint?: string | (() => string) | undefined;
-    pid?: number;
-    start?: number;
-    end?: number;
+    pid?: number | undefined;
+    start?: number | undefined;
+    end?: number | undefined;
   } = {},
 ): PagemapError {
   const errno = libc().errno();

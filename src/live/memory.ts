@@ -97,18 +97,18 @@ export interface MapOptions {
   /** Bytes, page-aligned (huge-page-aligned for hugetlb). */
   readonly lengthBytes: number;
   /** `PROT_*` of `mman`. */
-  readonly prot?: number;
-  readonly shared?: boolean;
+  readonly prot?: number | undefined;
+  readonly shared?: boolean | undefined;
   /** A file to map instead of anonymous memory. The descriptor may be closed afterwards. */
-  readonly fd?: number;
+  readonly fd?: number | undefined;
   /** Offset in that file, bytes. */
-  readonly offset?: number;
+  readonly offset?: number | undefined;
   /** 2 MiB hugetlb pages, from the system's pool. */
-  readonly hugetlb?: boolean;
+  readonly hugetlb?: boolean | undefined;
   /** Where, exactly; what is mapped there is replaced. */
-  readonly address?: number;
+  readonly address?: number | undefined;
   /** The address is a multiple of this, bytes: 2 MiB for transparent huge pages. */
-  readonly alignBytes?: number;
+  readonly alignBytes?: number | undefined;
 }
 
 /** A mapping of this process's own; disposing it unmaps it, after which touching it kills the process. */

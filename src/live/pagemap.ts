@@ -258,7 +258,7 @@ export function openPagemap(
   pid: number | 'self',
   { provider = chooseProvider() }: { readonly provider?: Provider | undefined } = {},
 ): LivePagemap {
-  const handle = new ProcessHandle(pid === 'self' ? process.pid : pid);
+  const handle = new ProcessHandle(pid);
   try {
     return provider === 'ioctl' ? new IoctlPagemap(handle) : new FallbackPagemap(handle);
   } catch (error) {

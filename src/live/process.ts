@@ -101,8 +101,12 @@ export class ProcessHandle implements Disposable {
   #hadMemory = false;
   #open = true;
 
-  /** @throws ProcessError 'not-found' */
-  constructor(pid: number) {
+  /**
+   * @param target a process number, or 'self'
+   * @throws ProcessError 'not-found'
+   */
+  constructor(target: number | 'self') {
+    const pid = target === 'self' ? process.pid : target;
     if (!Number.isSafeInteger(pid) || pid < 1) {
       throw new ProcessError('not-found', pid, 'a process number is an integer from 1');
     }

@@ -108,7 +108,9 @@ export class Userfaultfd implements Disposable {
    *   With WP_ASYNC both track all writes, the kernel's own included
    * @throws PagemapError EPERM (with the ways to get permission), EINVAL when the kernel lacks a feature, ENOSYS
    */
-  static open(options: { features?: number; userModeOnly?: boolean } = {}): Userfaultfd {
+  static open(
+    options: { features?: number | undefined; userModeOnly?: boolean | undefined } = {},
+  ): Userfaultfd {
     const { fd, source } = create(options.userModeOnly);
     return Userfaultfd.#shakeHands(fd, source, options.features ?? ASYNC_WP_FEATURES);
   }

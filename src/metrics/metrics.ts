@@ -39,13 +39,13 @@ export interface MeasuredInterval {
 }
 
 export interface MeasuredDetails {
-  readonly late?: boolean;
+  readonly late?: boolean | undefined;
   /** Distinct pages since the beginning. */
-  readonly distinctPages?: number;
+  readonly distinctPages?: number | undefined;
   /** Distinct pages by window. */
-  readonly workingSet?: readonly { readonly windowMs: number; readonly pages: number }[];
+  readonly workingSet?: readonly { readonly windowMs: number; readonly pages: number }[] | undefined;
   /** Writable mappings that cannot be tracked. */
-  readonly untracked?: number;
+  readonly untracked?: number | undefined;
 }
 
 /** A mapping with its pages by `PAGE_KINDS`; null where they cannot be told. */
@@ -63,10 +63,12 @@ export type MetricsProblem =
 /** Metrics that cannot be had: `reason` says why, the message what to do. */
 export class MetricsError extends Error {
   override readonly name: string = 'MetricsError';
+  readonly code: `ERR_METRICS_${Uppercase<MetricsProblem>}`;
   readonly reason: MetricsProblem;
 
   constructor(reason: MetricsProblem, why: string, options?: ErrorOptions) {
     super(`Cannot give metrics: ${why}`, options);
+    this.code = `ERR_METRICS_${reason.toUpperCase() as Uppercase<MetricsProblem>}`;
     this.reason = reason;
   }
 }
@@ -188,10 +190,10 @@ const CONSTANT_LABELS = /^(host\.name|process\.pid|process\.executable\.name)$/;
  * for (const metrics of [one, two]) metrics.interval({ intervalMs: 1000, scanMs: 1, writtenPages: 0, mappings: [] });
  * const text = await (await fetch(hub.url!)).text();
  * console.assert(text.match(/^pmscan_intervals_total\{/gm)?.length === 2);
- * await hub.stop();
+ * await hub[Symbol.asyncDispose]();
  * ```
  */
-export class MetricsHub {
+export class MetricsHub implements AsyncDisposable {
   readonly #packages: Packages;
   readonly #options: MetricsOptions;
   readonly #serializer: InstanceType<Packages['prometheus']['PrometheusSerializer']>;
@@ -287,7 +289,7 @@ export class MetricsHub {
       if (exporter !== undefined) this.#scraped.delete(exporter);
       this.#added.delete(metrics);
       await provider.shutdown();
-      if (last) await this.stop();
+      if (last) await this[Symbol.asyncDispose]();
     });
     this.#added.add(metrics);
     return metrics;
@@ -313,12 +315,12 @@ export class MetricsHub {
   }
 
   /** Pushes what has not been pushed yet, of all, and stops listening. */
-  async stop(): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     if (this.#server !== undefined) {
       this.#server.close();
       this.#server.closeAllConnections();
     }
-    await Promise.all([...this.#added].map((metrics) => metrics.stop()));
+    await Promise.all([...this.#added].map((metrics) => metrics[Symbol.asyncDispose]()));
   }
 }
 
@@ -337,10 +339,10 @@ export class MetricsHub {
  * metrics.interval({ intervalMs: 1000, scanMs: 1, writtenPages: 2, mappings });
  * const text = await (await fetch(metrics.url!)).text();
  * console.assert(/^pmscan_memory_written_total\{.*\} 8192$/m.test(text));
- * await metrics.stop();
+ * await metrics[Symbol.asyncDispose]();
  * ```
  */
-export class Metrics {
+export class Metrics implements AsyncDisposable {
   /** Where it can be scraped. */
   readonly url: string | undefined;
   readonly #end: () => Promise<void>;
@@ -426,7 +428,7 @@ export class Metrics {
   }
 
   /** Pushes what has not been pushed yet, and ends the series; of one started alone, stops listening. */
-  stop(): Promise<void> {
+  [Symbol.asyncDispose](): Promise<void> {
     this.#ended ??= this.#end();
     return this.#ended;
   }

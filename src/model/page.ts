@@ -17,15 +17,15 @@ export interface MappingModel {
   /** As in /proc/PID/maps: `rw-p`. */
   readonly perms: string;
   readonly name: string;
-  readonly deleted?: boolean;
+  readonly deleted?: boolean | undefined;
   readonly kind: MappingKind;
   /**
    * Pages by `PAGE_KINDS`, together all of the mapping's; null for kinds that cannot be told, which count as what else they are.
    * Left out where the pages were not looked at.
    */
-  readonly pages?: readonly (number | null)[];
+  readonly pages?: readonly (number | null)[] | undefined;
   /** For files only: what the pages are, in equal cells. The live page asks for cells as it needs them. */
-  readonly grid?: GridModel;
+  readonly grid?: GridModel | undefined;
 }
 
 /** A mapping's address range in cells of `cellBytes`, the last one maybe cut short. */
@@ -47,14 +47,14 @@ export interface ColumnModel {
   readonly startMs: number;
   readonly endMs: number;
   /** How many intervals were joined; 1 if left out. */
-  readonly intervals?: number;
+  readonly intervals?: number | undefined;
   /** Distinct pages written in the `windows` (see `HeatModel`) that end with this column. */
-  readonly workingSet?: readonly number[];
+  readonly workingSet?: readonly number[] | undefined;
   /**
    * The same of single bands: for each its id and the pages of each window; those with the most in the longest window, largest
    * first. Where there are as many as fit (50), others have no more than the last one. Left out of recordings, which do not tell it.
    */
-  readonly byBand?: readonly (readonly number[])[];
+  readonly byBand?: readonly (readonly number[])[] | undefined;
 }
 
 /** A mapping through time. `start` and `end` hold all that it ever was while it was looked at. */
@@ -70,7 +70,7 @@ export interface BandModel {
   /** 4,096 times a power of two. */
   readonly bucketBytes: number;
   /** Gone by the end. */
-  readonly gone?: boolean;
+  readonly gone?: boolean | undefined;
 }
 
 /** A band with its writes. */
@@ -94,17 +94,19 @@ export interface HeatModel {
 /** Whether writes are tracked, and if not, why, and what to do. */
 export interface TrackingModel {
   readonly state: 'starting' | 'on' | 'off' | 'ended';
-  readonly why?: string;
+  readonly why?: string | undefined;
   /** By soft-dirty bits: the process is stopped at each interval, and only private memory is tracked. */
-  readonly stops?: boolean;
+  readonly stops?: boolean | undefined;
   /** Writable mappings that are not tracked. */
-  readonly skipped?: readonly { readonly name: string; readonly start: number; readonly reason: string }[];
+  readonly skipped?:
+    | readonly { readonly name: string; readonly start: number; readonly reason: string }[]
+    | undefined;
 }
 
 export interface AboutModel {
   readonly pid: number;
   readonly name: string;
-  readonly commandLine?: string;
+  readonly commandLine?: string | undefined;
   readonly source: 'live' | 'recording' | 'sample';
   /** Milliseconds since 1970 at time 0. */
   readonly beganAt: number;

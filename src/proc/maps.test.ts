@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { randomBelow } from '../../test/support/random.mjs';
 import { findMapping, findMappingIndex, type Mapping, parseMaps } from './maps.js';
 import { nameBytes, ProcParseError } from './text.js';
 
@@ -29,17 +30,6 @@ function errorOf(bytes: Uint8Array): ProcParseError {
     return error as ProcParseError;
   }
   throw new Error('parsed');
-}
-
-/** mulberry32: a small generator whose seed is all its state. */
-function generator(seed: number): (below: number) => number {
-  let state = seed | 0;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
-  };
 }
 
 // Printed by Linux 6.18 for a process that mapped files with such names.
@@ -90,7 +80,7 @@ describe('parseMaps', () => {
     const top = parse('fffffffffffff000-ffffffffffffffff rwxs fffffffffffff000 00:00 0 \n')[0]!;
     expect(BigInt(top.start)).toBe(0xfffffffffffff000n);
     expect(BigInt(top.offset)).toBe(0xfffffffffffff000n);
-    const random = generator(1);
+    const random = randomBelow(1);
     for (let round = 0; round < 1000; round++) {
       const start = (BigInt(random(2 ** 26)) << 38n) | (BigInt(random(2 ** 26)) << 12n);
       const line = `${start.toString(16)}-${(start + 4096n).toString(16)} ---p 0 0:0 0\n`;
@@ -204,7 +194,7 @@ describe('names', () => {
 
   it('gives every name back to the byte', () => {
     const seed = Number(process.env['PMSCAN_SEED'] ?? Date.now() % 1e9);
-    const random = generator(seed);
+    const random = randomBelow(seed);
     // Weighted towards the bytes that the encodings are about.
     const alphabet = [
       ...latin1('\\\\x01012fF5c ()a\t\x1b\n'),
@@ -292,7 +282,7 @@ describe('what is no maps file', () => {
 
 describe('findMapping', () => {
   it('agrees with a linear search', () => {
-    const random = generator(7);
+    const random = randomBelow(7);
     for (let count = 0; count < 12; count++) {
       let at = 0;
       const mappings = Array.from({ length: count }, () => {

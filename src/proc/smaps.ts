@@ -15,31 +15,31 @@ import { cutOffError, decodeName, lineEnd, ProcParseError, plainBytes } from './
  * of Linux 6.18, and others are taken as they come.
  */
 export interface SmapsSizes {
-  readonly Size?: number;
-  readonly KernelPageSize?: number;
-  readonly MMUPageSize?: number;
-  readonly Rss?: number;
-  readonly Pss?: number;
-  readonly Pss_Dirty?: number;
-  readonly Pss_Anon?: number;
-  readonly Pss_File?: number;
-  readonly Pss_Shmem?: number;
-  readonly Shared_Clean?: number;
-  readonly Shared_Dirty?: number;
-  readonly Private_Clean?: number;
-  readonly Private_Dirty?: number;
-  readonly Referenced?: number;
-  readonly Anonymous?: number;
-  readonly KSM?: number;
-  readonly LazyFree?: number;
-  readonly AnonHugePages?: number;
-  readonly ShmemPmdMapped?: number;
-  readonly FilePmdMapped?: number;
-  readonly Shared_Hugetlb?: number;
-  readonly Private_Hugetlb?: number;
-  readonly Swap?: number;
-  readonly SwapPss?: number;
-  readonly Locked?: number;
+  readonly Size?: number | undefined;
+  readonly KernelPageSize?: number | undefined;
+  readonly MMUPageSize?: number | undefined;
+  readonly Rss?: number | undefined;
+  readonly Pss?: number | undefined;
+  readonly Pss_Dirty?: number | undefined;
+  readonly Pss_Anon?: number | undefined;
+  readonly Pss_File?: number | undefined;
+  readonly Pss_Shmem?: number | undefined;
+  readonly Shared_Clean?: number | undefined;
+  readonly Shared_Dirty?: number | undefined;
+  readonly Private_Clean?: number | undefined;
+  readonly Private_Dirty?: number | undefined;
+  readonly Referenced?: number | undefined;
+  readonly Anonymous?: number | undefined;
+  readonly KSM?: number | undefined;
+  readonly LazyFree?: number | undefined;
+  readonly AnonHugePages?: number | undefined;
+  readonly ShmemPmdMapped?: number | undefined;
+  readonly FilePmdMapped?: number | undefined;
+  readonly Shared_Hugetlb?: number | undefined;
+  readonly Private_Hugetlb?: number | undefined;
+  readonly Swap?: number | undefined;
+  readonly SwapPss?: number | undefined;
+  readonly Locked?: number | undefined;
   readonly [field: string]: number | undefined;
 }
 

@@ -36,6 +36,7 @@ function hexEscape(byte: number): string {
  */
 export class ProcParseError extends Error {
   override readonly name = 'ProcParseError';
+  readonly code = 'ERR_PROC_FORMAT';
   readonly file: ProcFile;
   /** The line, counted from 1. */
   readonly line: number;

@@ -13,18 +13,18 @@ export interface Query {
   readonly start: number;
   /** Address behind the last byte. */
   readonly end: number;
-  readonly flags?: number;
-  readonly categoryInverted?: number;
-  readonly categoryMask?: number;
-  readonly categoryAnyofMask?: number;
-  readonly returnMask?: number;
+  readonly flags?: number | undefined;
+  readonly categoryInverted?: number | undefined;
+  readonly categoryMask?: number | undefined;
+  readonly categoryAnyofMask?: number | undefined;
+  readonly returnMask?: number | undefined;
   /** Stop after this many pages over all calls; 0 is no limit. */
-  readonly maxPages?: number;
+  readonly maxPages?: number | undefined;
 }
 
 export interface QueryOptions {
   /** The output to use for every call, so that repeated queries allocate nothing; 8,192 regions by default. */
-  readonly buffer?: RegionBuffer;
+  readonly buffer?: RegionBuffer | undefined;
 }
 
 /** 192 KiB, sixteen of the kernel's bounce buffers: fewer calls than that would save too little to be measured. */

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { randomBelow } from '../../test/support/random.mjs';
 import {
   ALL_CATEGORIES,
   CATEGORIES,
@@ -419,11 +420,8 @@ describe('formatWhere', () => {
 
   it('says random masks over all categories', () => {
     const seed = Number(process.env['PMSCAN_SEED'] ?? Date.now() % 1e9);
-    let state = seed;
-    const random = () => {
-      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-      return state >>> 23;
-    };
+    const next = randomBelow(seed);
+    const random = () => next(512);
     for (let round = 0; round < 200; round++) {
       const filter = masks(random(), random() & random(), random());
       const compiled = compileWhere(formatWhere(filter));

@@ -40,6 +40,7 @@ export interface WhereMasks {
  */
 export class WhereError extends Error {
   override readonly name = 'WhereError';
+  readonly code = 'ERR_WHERE';
   /** Where the offending part begins, in UTF-16 code units of the expression. */
   readonly index: number;
   /** The offending part's length in the same units; 0 when something is missing there. */

@@ -20,9 +20,9 @@ import type { ColumnName } from './schema.js';
 export type AggregateLimits = { readonly [limit in keyof typeof REPORT_LIMITS]: number };
 
 export interface AggregateOptions {
-  readonly limits?: AggregateLimits;
+  readonly limits?: AggregateLimits | undefined;
   /** Told how many of the recording's rows have been looked at, of how many in all. */
-  readonly progress?: (done: number, all: number) => void;
+  readonly progress?: ((done: number, all: number) => void) | undefined;
 }
 
 /** While reading, cells may be so many times what is allowed in the end, before buckets are joined. */

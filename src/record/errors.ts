@@ -11,10 +11,12 @@ export type RecordingProblem =
 /** A recording that cannot be written or read: `reason` says why, the message what to do. */
 export class RecordingError extends Error {
   override readonly name: string = 'RecordingError';
+  readonly code: `ERR_RECORDING_${Uppercase<RecordingProblem>}`;
   readonly reason: RecordingProblem;
 
   constructor(reason: RecordingProblem, action: string, why: string, options?: ErrorOptions) {
     super(`Cannot ${action}: ${why}`, options);
+    this.code = `ERR_RECORDING_${reason.toUpperCase() as Uppercase<RecordingProblem>}`;
     this.reason = reason;
   }
 }

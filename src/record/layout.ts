@@ -31,7 +31,7 @@ export interface MappingLayout extends Readonly<Record<keyof PageCounts, number 
   /** Pages by `PAGE_KINDS`. */
   readonly kinds: readonly (number | null)[];
   /** Cells of its address range, as `packCell` makes them; left out where they were not asked for. */
-  readonly grid?: { readonly cellBytes: number; readonly cells: Uint16Array };
+  readonly grid?: { readonly cellBytes: number; readonly cells: Uint16Array } | undefined;
 }
 
 /** Cells of all mappings together, about: a picture of them needs no more. */

@@ -59,7 +59,7 @@ export interface RecordedInterval {
     readonly start: number;
     readonly end: number;
     readonly name: string;
-    readonly isNew?: boolean;
+    readonly isNew?: boolean | undefined;
   }[];
 }
 
@@ -70,7 +70,7 @@ export interface IntervalDetails {
   readonly distinctPages: number;
   /** Distinct pages in the windows of `WORKING_SET_WINDOWS_MS` that end here. */
   readonly workingSet: readonly number[];
-  readonly skipped?: readonly SkippedMapping[];
+  readonly skipped?: readonly SkippedMapping[] | undefined;
 }
 
 /** Flushing may take this share of the time: a large file is flushed less often. */

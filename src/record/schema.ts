@@ -15,7 +15,7 @@ export interface Column {
   /** The rows that have it; null in others. */
   readonly of: readonly RecordKind[];
   /** Smallest and largest value are kept for each row group, by which readers skip groups. */
-  readonly statistics?: boolean;
+  readonly statistics?: boolean | undefined;
 }
 
 const ALL = RECORDS;
@@ -118,11 +118,11 @@ export interface RecordingInfo {
   readonly kernel: string;
   readonly toolVersion: string;
   /** Writes were not tracked: there are only rows of layouts. */
-  readonly layoutOnly?: boolean;
+  readonly layoutOnly?: boolean | undefined;
   /** Writable mappings that were not tracked, as of the last flush. */
   readonly skipped: readonly { readonly name: string; readonly start: number; readonly reason: string }[];
   /** How it ended; missing in files of a recording that goes on, and of one that was killed. */
-  readonly end?: RecordingEnd;
+  readonly end?: RecordingEnd | undefined;
 }
 
 /** Why a recording, or a file of it, ended. */

@@ -22,7 +22,7 @@ export interface KernelFact<Value = boolean | number> {
   readonly values: readonly Value[];
   readonly needs: readonly FactNeed[];
   /** It depends on how a kernel was built or booted: it tells nothing of its release. */
-  readonly isOfBuild?: true;
+  readonly isOfBuild?: true | undefined;
   /** Operations on a fresh process, page numbers counted from the arena's start. */
   readonly question: readonly Op[];
 }

@@ -53,9 +53,9 @@ export interface MmapOp extends Pages {
   readonly prot: Protection;
   readonly type: 'anon' | 'file' | 'hugetlb';
   readonly sharing: 'private' | 'shared';
-  readonly file?: string;
+  readonly file?: string | undefined;
   /** Pages. */
-  readonly offset?: number;
+  readonly offset?: number | undefined;
 }
 export interface MunmapOp extends Pages {
   readonly op: 'munmap';
@@ -128,7 +128,7 @@ export interface ScanOp {
   readonly anyof: U64;
   readonly return: U64;
   /** Whether to scan the address space of a process that has ended, instead of the scenario's own. */
-  readonly gone?: boolean;
+  readonly gone?: boolean | undefined;
 }
 
 /** One operation. */
@@ -151,16 +151,16 @@ export type Op =
 
 /** What an operation gave; which fields there are depends on the operation. */
 export interface Answer {
-  readonly ret?: number;
+  readonly ret?: number | undefined;
   /** The error's name. */
-  readonly errno?: string;
+  readonly errno?: string | undefined;
   /** Accesses that went through, and that did not. */
-  readonly ok?: number;
-  readonly fault?: number;
+  readonly ok?: number | undefined;
+  readonly fault?: number | undefined;
   /** Of a scan that passed validation: a hexadecimal address. */
-  readonly walk_end?: string;
+  readonly walk_end?: string | undefined;
   /** Of a scan that returned some: start, end, categories. */
-  readonly regions?: readonly (readonly [start: string, end: string, categories: number])[];
+  readonly regions?: readonly (readonly [start: string, end: string, categories: number])[] | undefined;
 }
 
 /** An operation in a file, with the recorded answer if there is one. */
@@ -185,6 +185,7 @@ export interface Scenario {
 /** A scenario file that is not well-formed: what is wrong, in which line. */
 export class ScenarioError extends Error {
   override readonly name = 'ScenarioError';
+  readonly code = 'ERR_SCENARIO_FORMAT';
   readonly line: number;
 
   constructor(source: string, line: number, problem: string) {

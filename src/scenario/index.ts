@@ -31,7 +31,7 @@ export {
   type WriteprotectOp,
 } from './format.js';
 export { generateScenario, SCENARIO_KINDS, type ScenarioKind } from './generate.js';
-export { KernelBackend, type KernelBackendOptions, KernelHang } from './kernel.js';
+export { KernelBackend, type KernelBackendOptions, KernelHangError } from './kernel.js';
 export {
   differencesBetween,
   type MeasuredProfile,

@@ -7,14 +7,15 @@ import type { Answer, Scenario } from './format.js';
 /** How scenarios run on the kernel. */
 export interface KernelBackendOptions {
   /** How many scenarios one child process runs, one after the other; 1 unless told otherwise. */
-  readonly scenariosPerProcess?: number;
+  readonly scenariosPerProcess?: number | undefined;
   /** When a scenario counts as hung, milliseconds; 20,000 unless told otherwise. */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
 }
 
 /** A scenario that the kernel did not finish: the process hung or was lost. */
-export class KernelHang extends Error {
-  override readonly name = 'KernelHang';
+export class KernelHangError extends Error {
+  override readonly name = 'KernelHangError';
+  readonly code = 'ERR_KERNEL_HANG';
   /** Index of the operation that was running. */
   readonly step: number;
 
@@ -49,7 +50,7 @@ export class KernelBackend implements ScenarioBackend, Disposable {
     this.#timeoutMs = options.timeoutMs ?? 20_000;
   }
 
-  /** @throws KernelHang when the process hung or was lost */
+  /** @throws KernelHangError when the process hung or was lost */
   run(scenario: Scenario): Promise<Answer[]> {
     if (this.#child === undefined || this.#runs >= this.#perProcess) this.#start();
     this.#runs++;
@@ -64,7 +65,7 @@ export class KernelBackend implements ScenarioBackend, Disposable {
       const fail = (how: string): void => {
         finish();
         this.#stop();
-        reject(new KernelHang(scenario.name, step, how));
+        reject(new KernelHangError(scenario.name, step, how));
       };
       const onMessage = (message: { step?: number; answers?: Answer[] }): void => {
         if (message.step !== undefined) step = message.step;

@@ -53,7 +53,7 @@ export interface MeasuredProfile {
 /** How to measure a kernel. */
 export interface MeasureOptions {
   /** Who answers; the running kernel, in a process of its own, unless told otherwise. */
-  readonly backend?: ScenarioBackend;
+  readonly backend?: ScenarioBackend | undefined;
 }
 
 /** How often a question is asked anew when its answer fits nothing: reclaim may have met a busy page. */
@@ -174,7 +174,7 @@ function bestReading(
  * value is the one with which the simulator gives the same answers. Takes a quarter of a second, most of it to start the child.
  *
  * @throws PagemapError ENOTTY where the kernel has no PAGEMAP_SCAN, which Linux 6.7 brought
- * @throws KernelHang when the child was lost
+ * @throws KernelHangError when the child was lost
  * @example
  * ```ts
  * import { measureProfile, SimulatorBackend } from 'pagemap-scan/scenario';

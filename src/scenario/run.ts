@@ -26,7 +26,7 @@ export interface RunSummary {
   /** Operations whose answer differs from the recorded one; only counted with `check`. */
   mismatches: number;
   /** The first of them. */
-  first?: Mismatch;
+  first?: Mismatch | undefined;
   /** All answers by scenario. */
   answers: Answer[][];
 }
@@ -34,13 +34,13 @@ export interface RunSummary {
 /** How to run a scenario file. */
 export interface RunOptions {
   /** The simulator unless told otherwise. */
-  readonly backend?: ScenarioBackend;
+  readonly backend?: ScenarioBackend | undefined;
   /** The simulator's kernel profile; without it, the one each scenario was recorded on, else '6.18'. */
-  readonly profile?: KernelProfileName | KernelProfile;
+  readonly profile?: KernelProfileName | KernelProfile | undefined;
   /** Whether to compare the answers with those in the file. */
-  readonly check?: boolean;
+  readonly check?: boolean | undefined;
   /** What to call the file in messages. */
-  readonly source?: string;
+  readonly source?: string | undefined;
 }
 
 /**

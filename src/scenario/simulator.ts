@@ -84,7 +84,7 @@ export class SimulatedProcess {
         const file = op.file === undefined ? undefined : this.#file(op.file);
         space.mmap({
           address: at,
-          length,
+          lengthBytes: length,
           prot: protectionBits(op.prot),
           shared: op.sharing === 'shared',
           hugetlb: op.type === 'hugetlb',
@@ -109,7 +109,7 @@ export class SimulatedProcess {
       case 'write':
         return space.write(at, length, op.step);
       case 'uffd': {
-        this.#uffds.get(op.uffd)?.close();
+        this.#uffds.get(op.uffd)?.[Symbol.dispose]();
         this.#uffds.set(op.uffd, space.userfaultfd(featureBits(op.features)));
         break;
       }
@@ -126,7 +126,7 @@ export class SimulatedProcess {
         this.#uffd(op.uffd).rwProtect(at, length, op.rwp);
         break;
       case 'close':
-        this.#uffd(op.uffd).close();
+        this.#uffd(op.uffd)[Symbol.dispose]();
         break;
       case 'clear_refs':
         if (op.value === 4) space.clearSoftDirty();

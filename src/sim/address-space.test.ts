@@ -50,7 +50,7 @@ const FILE = ANONYMOUS | PAGE_IS_FILE;
 describe('faults', () => {
   test('a read maps the zero page, a write a page of its own', () => {
     const space = new AddressSpace();
-    space.mmap({ address: START, length: 4 * PAGE_SIZE });
+    space.mmap({ address: START, lengthBytes: 4 * PAGE_SIZE });
     expect(space.read(START, 2 * PAGE_SIZE)).toEqual({ ok: 2, fault: 0 });
     expect(space.write(page(1), 2 * PAGE_SIZE)).toEqual({ ok: 2, fault: 0 });
     expect(categories(space, 3)).toEqual([ZERO, ANONYMOUS, ANONYMOUS]);
@@ -58,23 +58,23 @@ describe('faults', () => {
 
   test('what a mapping does not allow is a fault, and so is what is behind the end of a file', () => {
     const space = new AddressSpace();
-    space.mmap({ address: START, length: 2 * PAGE_SIZE, prot: mman.PROT_READ });
+    space.mmap({ address: START, lengthBytes: 2 * PAGE_SIZE, prot: mman.PROT_READ });
     expect(space.write(START, 3 * PAGE_SIZE)).toEqual({ ok: 0, fault: 3 });
     const file = space.createFile(PAGE_SIZE);
-    space.mmap({ address: START, length: 2 * PAGE_SIZE, file, shared: true });
+    space.mmap({ address: START, lengthBytes: 2 * PAGE_SIZE, file, shared: true });
     expect(space.read(START, 2 * PAGE_SIZE)).toEqual({ ok: 1, fault: 1 });
   });
 
   test('a read of a file maps the neighbours that are in the page cache; not where write protection is registered', () => {
     const space = new AddressSpace();
     const file = space.createFile(64 * PAGE_SIZE);
-    space.mmap({ address: START, length: 64 * PAGE_SIZE, file });
+    space.mmap({ address: START, lengthBytes: 64 * PAGE_SIZE, file });
     space.read(page(20), 1);
     expect(categories(space, 40).map((set) => (set & PAGE_IS_FILE ? 1 : 0))).toEqual(
       Array.from({ length: 40 }, (_, index) => (index >= 16 && index < 32 ? 1 : 0)),
     );
     space.munmap(START, 64 * PAGE_SIZE);
-    space.mmap({ address: START, length: 64 * PAGE_SIZE, file });
+    space.mmap({ address: START, lengthBytes: 64 * PAGE_SIZE, file });
     space.userfaultfd().register(START, 64 * PAGE_SIZE);
     space.read(page(20), 1);
     expect(categories(space, 40).filter((set) => (set & PAGE_IS_FILE) !== 0)).toHaveLength(1);
@@ -83,7 +83,7 @@ describe('faults', () => {
   test('a write to a private file mapping makes a copy', () => {
     const space = new AddressSpace();
     const file = space.createFile(4 * PAGE_SIZE);
-    space.mmap({ address: START, length: 4 * PAGE_SIZE, file });
+    space.mmap({ address: START, lengthBytes: 4 * PAGE_SIZE, file });
     space.read(START, 4 * PAGE_SIZE);
     space.write(page(1), 1);
     expect(categories(space, 3)).toEqual([FILE, ANONYMOUS, FILE]);
@@ -93,7 +93,7 @@ describe('faults', () => {
 describe('reclaim', () => {
   test('pages go to swap with their protection, and come back with it', () => {
     const space = new AddressSpace();
-    space.mmap({ address: START, length: 4 * PAGE_SIZE });
+    space.mmap({ address: START, lengthBytes: 4 * PAGE_SIZE });
     const uffd = space.userfaultfd();
     uffd.register(START, 4 * PAGE_SIZE);
     space.write(START, 4 * PAGE_SIZE);
@@ -111,7 +111,7 @@ describe('reclaim', () => {
 
   test('what MADV_FREE gave up is dropped, unless it was written to since', () => {
     const space = new AddressSpace();
-    space.mmap({ address: START, length: 2 * PAGE_SIZE });
+    space.mmap({ address: START, lengthBytes: 2 * PAGE_SIZE });
     space.write(START, 2 * PAGE_SIZE);
     space.madvise(START, 2 * PAGE_SIZE, mman.MADV_FREE);
     space.write(START, PAGE_SIZE);
@@ -122,8 +122,8 @@ describe('reclaim', () => {
   test('MADV_REMOVE punches a hole for all who map the file', () => {
     const space = new AddressSpace({ contents: true });
     const file = space.createFile(4 * PAGE_SIZE);
-    space.mmap({ address: START, length: 4 * PAGE_SIZE, file, shared: true });
-    space.mmap({ address: START + HUGE_PAGE_SIZE, length: 4 * PAGE_SIZE, file, shared: true });
+    space.mmap({ address: START, lengthBytes: 4 * PAGE_SIZE, file, shared: true });
+    space.mmap({ address: START + HUGE_PAGE_SIZE, lengthBytes: 4 * PAGE_SIZE, file, shared: true });
     space.writeBytes(page(1), Uint8Array.of(5));
     expect([...space.readBytes(page(1) + HUGE_PAGE_SIZE, 1)]).toEqual([5]);
     space.madvise(page(1), PAGE_SIZE, mman.MADV_REMOVE);
@@ -134,7 +134,7 @@ describe('reclaim', () => {
 describe('mremap', () => {
   test('pages travel; protection does not', () => {
     const space = new AddressSpace();
-    space.mmap({ address: START, length: 4 * PAGE_SIZE });
+    space.mmap({ address: START, lengthBytes: 4 * PAGE_SIZE });
     const uffd = space.userfaultfd();
     uffd.register(START, 4 * PAGE_SIZE);
     space.write(START, 2 * PAGE_SIZE);
@@ -147,13 +147,13 @@ describe('mremap', () => {
 
   test('grows in place, shrinks, and moves huge pages whole', () => {
     const space = new AddressSpace();
-    space.mmap({ address: START, length: PAGE_SIZE });
+    space.mmap({ address: START, lengthBytes: PAGE_SIZE });
     expect(space.mremap(START, PAGE_SIZE, 2 * PAGE_SIZE)).toBe(START);
     expect(space.write(START, 3 * PAGE_SIZE)).toEqual({ ok: 2, fault: 1 });
     space.mremap(START, 2 * PAGE_SIZE, PAGE_SIZE);
     expect(space.write(START, 3 * PAGE_SIZE)).toEqual({ ok: 1, fault: 2 });
     const huge = START + 16 * HUGE_PAGE_SIZE;
-    space.mmap({ address: huge, length: HUGE_PAGE_SIZE });
+    space.mmap({ address: huge, lengthBytes: HUGE_PAGE_SIZE });
     space.madvise(huge, HUGE_PAGE_SIZE, mman.MADV_HUGEPAGE);
     space.write(huge, PAGE_SIZE);
     const target = huge + 4 * HUGE_PAGE_SIZE;
@@ -167,7 +167,7 @@ describe('mremap', () => {
 describe('fork', () => {
   test('pages are shared until one of the two writes; registration is not passed on', () => {
     const space = new AddressSpace({ contents: true });
-    space.mmap({ address: START, length: 2 * PAGE_SIZE });
+    space.mmap({ address: START, lengthBytes: 2 * PAGE_SIZE });
     const uffd = space.userfaultfd();
     uffd.register(START, 2 * PAGE_SIZE);
     space.writeBytes(START, Uint8Array.of(1));
@@ -183,7 +183,7 @@ describe('fork', () => {
 
   test('a huge page that two share is split by the one who writes', () => {
     const space = new AddressSpace();
-    space.mmap({ address: START, length: HUGE_PAGE_SIZE });
+    space.mmap({ address: START, lengthBytes: HUGE_PAGE_SIZE });
     space.madvise(START, HUGE_PAGE_SIZE, mman.MADV_HUGEPAGE);
     space.write(START, HUGE_PAGE_SIZE);
     const child = space.fork();
@@ -196,7 +196,7 @@ describe('fork', () => {
 describe('soft-dirty', () => {
   test('new mappings are, and what is written after it was cleared', () => {
     const space = new AddressSpace({ profile: '6.12' });
-    space.mmap({ address: START, length: 2 * PAGE_SIZE });
+    space.mmap({ address: START, lengthBytes: 2 * PAGE_SIZE });
     space.write(START, 2 * PAGE_SIZE);
     expect(categories(space, 2)).toEqual(new Array(2).fill(ANONYMOUS | PAGE_IS_SOFT_DIRTY));
     space.clearSoftDirty();
@@ -207,7 +207,7 @@ describe('soft-dirty', () => {
 
   test('a kernel without it takes the call and reports none', () => {
     const space = new AddressSpace();
-    space.mmap({ address: START, length: PAGE_SIZE });
+    space.mmap({ address: START, lengthBytes: PAGE_SIZE });
     space.write(START, PAGE_SIZE);
     expect(code(() => space.clearSoftDirty())).toBe('');
     expect(categories(space, 1)[0]! & PAGE_IS_SOFT_DIRTY).toBe(0);
@@ -217,7 +217,7 @@ describe('soft-dirty', () => {
 describe('contents', () => {
   test('bytes and words, through swap and over page boundaries', () => {
     const space = new AddressSpace({ contents: true });
-    space.mmap({ address: START, length: 8 * PAGE_SIZE });
+    space.mmap({ address: START, lengthBytes: 8 * PAGE_SIZE });
     const bytes = Uint8Array.from({ length: 3 * PAGE_SIZE }, (_, index) => index * 7);
     space.writeBytes(START + 100, bytes);
     space.madvise(START, 8 * PAGE_SIZE, mman.MADV_PAGEOUT);
@@ -234,16 +234,16 @@ describe('resources', () => {
   test('unmapping gives everything back', () => {
     const space = new AddressSpace();
     for (let round = 0; round < 20; round++) {
-      space.mmap({ address: START, length: 3 * HUGE_PAGE_SIZE });
+      space.mmap({ address: START, lengthBytes: 3 * HUGE_PAGE_SIZE });
       space.madvise(START, HUGE_PAGE_SIZE, mman.MADV_HUGEPAGE);
       space.write(START, 3 * HUGE_PAGE_SIZE);
       space.madvise(page(100), 700 * PAGE_SIZE, mman.MADV_PAGEOUT);
       const file = space.createFile(40 * PAGE_SIZE);
-      space.mmap({ address: START + 4 * HUGE_PAGE_SIZE, length: 40 * PAGE_SIZE, file, shared: true });
+      space.mmap({ address: START + 4 * HUGE_PAGE_SIZE, lengthBytes: 40 * PAGE_SIZE, file, shared: true });
       space.read(START + 4 * HUGE_PAGE_SIZE, 40 * PAGE_SIZE);
       space.mmap({
         address: START + 6 * HUGE_PAGE_SIZE,
-        length: HUGE_PAGE_SIZE,
+        lengthBytes: HUGE_PAGE_SIZE,
         hugetlb: true,
         shared: true,
       });
@@ -257,8 +257,8 @@ describe('resources', () => {
 
   test('the hugetlb pool is finite', () => {
     const space = new AddressSpace({ hugetlbPages: 2 });
-    space.mmap({ address: START, length: 2 * HUGE_PAGE_SIZE, hugetlb: true });
-    const another = { address: START + 8 * HUGE_PAGE_SIZE, length: HUGE_PAGE_SIZE, hugetlb: true };
+    space.mmap({ address: START, lengthBytes: 2 * HUGE_PAGE_SIZE, hugetlb: true });
+    const another = { address: START + 8 * HUGE_PAGE_SIZE, lengthBytes: HUGE_PAGE_SIZE, hugetlb: true };
     expect(code(() => space.mmap(another))).toBe('ENOMEM');
     space.munmap(START, 2 * HUGE_PAGE_SIZE);
     expect(code(() => space.mmap(another))).toBe('');
@@ -271,7 +271,7 @@ describe.each([
 ])('a kernel with the shared zero page: %s', (hasZeroPage, zero) => {
   function make() {
     const space = new AddressSpace({ profile: { ...KERNEL_PROFILES['6.18'], hasZeroPage } });
-    space.mmap({ address: START, length: 1024 * PAGE_SIZE });
+    space.mmap({ address: START, lengthBytes: 1024 * PAGE_SIZE });
     return space;
   }
 
@@ -306,7 +306,7 @@ describe.each([
 describe('a process that has ended', () => {
   test.each([true, false])('a scan fails with ESRCH: %s', (goneIsEsrch) => {
     const space = new AddressSpace({ profile: { ...KERNEL_PROFILES['6.18'], goneIsEsrch } });
-    space.mmap({ address: START, length: 4 * PAGE_SIZE });
+    space.mmap({ address: START, lengthBytes: 4 * PAGE_SIZE });
     space.write(START, 4 * PAGE_SIZE);
     space.exit();
     expect(space.residentPages).toBe(0);
@@ -325,7 +325,7 @@ describe('read-write protection', () => {
 
   function protectedSpace(pages: number, features = FEATURES, prot = WRITABLE) {
     const space = new AddressSpace({ profile: '7.3' });
-    space.mmap({ address: START, length: pages * PAGE_SIZE });
+    space.mmap({ address: START, lengthBytes: pages * PAGE_SIZE });
     space.write(START, pages * PAGE_SIZE);
     if (prot !== WRITABLE) space.mprotect(START, pages * PAGE_SIZE, prot);
     const accesses = space.userfaultfd(features);
@@ -370,7 +370,7 @@ describe('read-write protection', () => {
     const space = new AddressSpace({ profile: '6.18' });
     expect(code(() => space.userfaultfd(FEATURES))).toBe('EINVAL');
     const faults = space.userfaultfd();
-    space.mmap({ address: START, length: PAGE_SIZE });
+    space.mmap({ address: START, lengthBytes: PAGE_SIZE });
     expect(code(() => faults.register(START, PAGE_SIZE, RWP))).toBe('EINVAL');
     expect(code(() => faults.rwProtect(START, PAGE_SIZE, true))).toBe('EINVAL');
     expect(code(() => faults.setMode(uffd.UFFD_FEATURE_RWP_ASYNC))).toBe('EINVAL');
@@ -378,7 +378,7 @@ describe('read-write protection', () => {
 
   test('contents outlast being out of reach, swapped and forked', () => {
     const space = new AddressSpace({ profile: '7.3', contents: true });
-    space.mmap({ address: START, length: 4 * PAGE_SIZE });
+    space.mmap({ address: START, lengthBytes: 4 * PAGE_SIZE });
     space.writeU32(page(2), 77);
     const accesses = space.userfaultfd(FEATURES);
     accesses.register(START, 4 * PAGE_SIZE, RWP);

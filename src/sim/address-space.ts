@@ -40,36 +40,36 @@ const EINVAL = 22;
 /** How an `AddressSpace` is made. */
 export interface AddressSpaceOptions {
   /** Which kernel's behaviour; '6.18' unless told otherwise. */
-  readonly profile?: KernelProfileName | KernelProfile;
+  readonly profile?: KernelProfileName | KernelProfile | undefined;
   /** Whether pages have contents that can be read back. Costs 4 KiB a written page. */
-  readonly contents?: boolean;
+  readonly contents?: boolean | undefined;
   /** 2 MiB pages in the hugetlb pool; 64 unless told otherwise. */
-  readonly hugetlbPages?: number;
+  readonly hugetlbPages?: number | undefined;
   /**
    * Whether faults make huge pages of shared memory under MADV_HUGEPAGE. False unless told otherwise, as on kernels
    * whose transparent_hugepage/shmem_enabled is left at 'never'.
    */
-  readonly sharedHugePages?: boolean;
+  readonly sharedHugePages?: boolean | undefined;
   /** Stands for a fatal signal: when aborted, scans end with EINTR. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** What to map. */
 export interface MmapOptions {
   /** Bytes, rounded up to a page. */
-  readonly length: number;
+  readonly lengthBytes: number;
   /** Where, page-aligned; what is there is replaced (MAP_FIXED). Without it a free place is chosen. */
-  readonly address?: number;
+  readonly address?: number | undefined;
   /** `mman.PROT_*` bits; readable and writable unless told otherwise. */
-  readonly prot?: number;
+  readonly prot?: number | undefined;
   /** MAP_SHARED rather than MAP_PRIVATE. */
-  readonly shared?: boolean;
+  readonly shared?: boolean | undefined;
   /** A file from `createFile`; anonymous memory without it. */
-  readonly file?: MemoryFile;
+  readonly file?: MemoryFile | undefined;
   /** Byte offset into the file, page-aligned. */
-  readonly offset?: number;
+  readonly offset?: number | undefined;
   /** 2 MiB pages from the hugetlb pool. */
-  readonly hugetlb?: boolean;
+  readonly hugetlb?: boolean | undefined;
 }
 
 /** How accesses to several pages went. */
@@ -116,7 +116,7 @@ export interface PageState {
  * import { AddressSpace } from 'pagemap-scan/sim';
  * import { PAGE_IS_WRITTEN, PM_SCAN_WP_MATCHING, RegionBuffer } from 'pagemap-scan';
  * const space = new AddressSpace();
- * const start = space.mmap({ length: 64 * 4096 });
+ * const start = space.mmap({ lengthBytes: 64 * 4096 });
  * const end = start + 64 * 4096;
  * const uffd = space.userfaultfd();
  * uffd.register(start, end - start);
@@ -189,10 +189,10 @@ export class AddressSpace {
   /**
    * A memory file (memfd) whose pages are all written.
    *
-   * @param length bytes, rounded up to a page
+   * @param lengthBytes bytes, rounded up to a page
    */
-  createFile(length: number): MemoryFile {
-    const file = new MemoryFile(Math.ceil(length / PAGE_SIZE), false);
+  createFile(lengthBytes: number): MemoryFile {
+    const file = new MemoryFile(Math.ceil(lengthBytes / PAGE_SIZE), false);
     file.users = 1;
     for (let index = 0; index < file.sizePages; index++) {
       const frame = this.#mm.memory.allocate(1);
@@ -216,7 +216,7 @@ export class AddressSpace {
   mmap(options: MmapOptions): number {
     const { prot = mman.PROT_READ | mman.PROT_WRITE, shared = false, hugetlb = false, offset = 0 } = options;
     const unit = hugetlb ? ENTRIES : 1;
-    const pages = Math.ceil(Math.ceil(options.length / PAGE_SIZE) / unit) * unit;
+    const pages = Math.ceil(Math.ceil(options.lengthBytes / PAGE_SIZE) / unit) * unit;
     const address = options.address ?? this.#freeAddress(pages * PAGE_SIZE);
     const start = address / PAGE_SIZE;
     if (pages <= 0 || start % unit !== 0 || offset % PAGE_SIZE !== 0)
@@ -245,17 +245,17 @@ export class AddressSpace {
     return address;
   }
 
-  #freeAddress(length: number): number {
+  #freeAddress(lengthBytes: number): number {
     const address = this.#nextAddress;
-    this.#nextAddress += Math.ceil((length + PAGE_SIZE) / 0x200000) * 0x200000;
+    this.#nextAddress += Math.ceil((lengthBytes + PAGE_SIZE) / 0x200000) * 0x200000;
     return address;
   }
 
   /** munmap(2). @throws PagemapError EINVAL */
-  munmap(address: number, length: number): void {
-    const [start, end] = this.#range('munmap', address, length);
-    if (start === end) throw this.#error('munmap', EINVAL, address, length);
-    if (!this.#mm.cutEnds(start, end)) throw this.#error('munmap', EINVAL, address, length);
+  munmap(address: number, lengthBytes: number): void {
+    const [start, end] = this.#range('munmap', address, lengthBytes);
+    if (start === end) throw this.#error('munmap', EINVAL, address, lengthBytes);
+    if (!this.#mm.cutEnds(start, end)) throw this.#error('munmap', EINVAL, address, lengthBytes);
     this.#mm.unmap(start, end);
   }
 
@@ -265,8 +265,8 @@ export class AddressSpace {
    * @param prot `mman.PROT_*` bits
    * @throws PagemapError ENOMEM for a gap in the range; what lies before it is changed
    */
-  mprotect(address: number, length: number, prot: number): void {
-    const [start, end] = this.#range('mprotect', address, length);
+  mprotect(address: number, lengthBytes: number, prot: number): void {
+    const [start, end] = this.#range('mprotect', address, lengthBytes);
     let at = start;
     for (const found of this.#mm.overlapping(start, end)) {
       if (found.start > at) break;
@@ -274,12 +274,12 @@ export class AddressSpace {
       if (to <= at) continue;
       const vma = this.#mm.find(at)!;
       if (vma.prot !== prot) {
-        if (Mm.forbidsCut(vma, at, to)) throw this.#error('mprotect', EINVAL, address, length);
+        if (Mm.forbidsCut(vma, at, to)) throw this.#error('mprotect', EINVAL, address, lengthBytes);
         this.#changeProtection(vma, at, to, prot);
       }
       at = to;
     }
-    if (at < end) throw this.#error('mprotect', ENOMEM, address, length);
+    if (at < end) throw this.#error('mprotect', ENOMEM, address, lengthBytes);
   }
 
   #changeProtection(vma: Vma, start: number, end: number, prot: number): void {
@@ -298,10 +298,10 @@ export class AddressSpace {
    * @param advice one of `mman.MADV_*` that scenario files name, REMOVE or COLD
    * @throws PagemapError with madvise's errno
    */
-  madvise(address: number, length: number, advice: number): void {
-    const [start, end] = this.#range('madvise', address, length);
+  madvise(address: number, lengthBytes: number, advice: number): void {
+    const [start, end] = this.#range('madvise', address, lengthBytes);
     const error = advise(this.#mm, start, end, advice);
-    if (error !== 0) throw this.#error('madvise', error, address, length);
+    if (error !== 0) throw this.#error('madvise', error, address, lengthBytes);
   }
 
   /**
@@ -310,12 +310,12 @@ export class AddressSpace {
    * @returns the new address
    * @throws PagemapError EFAULT when the range is not one mapping, EINVAL for unaligned or overlapping ranges
    */
-  mremap(address: number, oldLength: number, newLength: number, target?: number): number {
-    const [start, end] = this.#range('mremap', address, oldLength);
+  mremap(address: number, oldLengthBytes: number, newLengthBytes: number, target?: number): number {
+    const [start, end] = this.#range('mremap', address, oldLengthBytes);
     const vma = this.#mm.find(start);
-    if (vma === undefined || vma.end < end) throw this.#error('mremap', EFAULT, address, oldLength);
-    const pages = Math.ceil(newLength / PAGE_SIZE);
-    if (pages === 0 || vma.hugetlb) throw this.#error('mremap', EINVAL, address, oldLength);
+    if (vma === undefined || vma.end < end) throw this.#error('mremap', EFAULT, address, oldLengthBytes);
+    const pages = Math.ceil(newLengthBytes / PAGE_SIZE);
+    if (pages === 0 || vma.hugetlb) throw this.#error('mremap', EINVAL, address, oldLengthBytes);
     if (target === undefined) {
       if (pages <= end - start) {
         if (pages < end - start) this.#mm.unmap(start + pages, end);
@@ -332,7 +332,7 @@ export class AddressSpace {
     const destination = target ?? this.#freeAddress(pages * PAGE_SIZE);
     const to = destination / PAGE_SIZE;
     if (destination % PAGE_SIZE !== 0 || (to < end && start < to + pages)) {
-      throw this.#error('mremap', EINVAL, address, oldLength);
+      throw this.#error('mremap', EINVAL, address, oldLengthBytes);
     }
     this.#mm.unmap(to, to + pages);
     moveRange(this.#mm, start, end, to, pages);
@@ -340,31 +340,31 @@ export class AddressSpace {
   }
 
   /** Reads one byte of every `step`-th page of the range, as the CPU would. */
-  read(address: number, length: number, step = 1): AccessResult {
-    return this.#touch(address, length, step, false);
+  read(address: number, lengthBytes: number, step = 1): AccessResult {
+    return this.#touch(address, lengthBytes, step, false);
   }
 
   /** Fetches an instruction from every `step`-th page of the range, as the CPU would: a fault where it is not executable. */
-  execute(address: number, length: number, step = 1): AccessResult {
+  execute(address: number, lengthBytes: number, step = 1): AccessResult {
     const executable = (page: number) => ((this.#mm.find(page)?.prot ?? 0) & mman.PROT_EXEC) !== 0;
-    return this.#touch(address, length, step, false, executable);
+    return this.#touch(address, lengthBytes, step, false, executable);
   }
 
   /** Writes one byte to every `step`-th page of the range, as the CPU would. */
-  write(address: number, length: number, step = 1): AccessResult {
-    return this.#touch(address, length, step, true);
+  write(address: number, lengthBytes: number, step = 1): AccessResult {
+    return this.#touch(address, lengthBytes, step, true);
   }
 
   #touch(
     address: number,
-    length: number,
+    lengthBytes: number,
     step: number,
     write: boolean,
     allowed?: (page: number) => boolean,
   ): AccessResult {
     const result = { ok: 0, fault: 0 };
     const first = Math.floor(address / PAGE_SIZE);
-    const last = Math.ceil((address + length) / PAGE_SIZE);
+    const last = Math.ceil((address + lengthBytes) / PAGE_SIZE);
     for (let page = first; page < last; page += step) {
       if (allowed?.(page) !== false && access(this.#mm, page, write) === FAULT_OK) result.ok++;
       else result.fault++;
@@ -379,9 +379,9 @@ export class AddressSpace {
    *
    * @throws PagemapError EFAULT where an access is not allowed; Error when contents are not simulated
    */
-  readBytes(address: number, length: number): Uint8Array {
-    const bytes = new Uint8Array(length);
-    this.#transfer(address, length, false, (page, from, at, count) => {
+  readBytes(address: number, lengthBytes: number): Uint8Array {
+    const bytes = new Uint8Array(lengthBytes);
+    this.#transfer(address, lengthBytes, false, (page, from, at, count) => {
       const contents = this.#contents.get(this.#frameOf(page));
       if (contents !== undefined) bytes.set(contents.subarray(from, from + count), at);
     });
@@ -445,14 +445,14 @@ export class AddressSpace {
 
   #transfer(
     address: number,
-    length: number,
+    lengthBytes: number,
     write: boolean,
     copy: (page: number, from: number, at: number, count: number) => void,
   ): void {
-    for (let at = 0; at < length; ) {
+    for (let at = 0; at < lengthBytes; ) {
       const page = Math.floor((address + at) / PAGE_SIZE);
       const from = (address + at) % PAGE_SIZE;
-      const count = Math.min(length - at, PAGE_SIZE - from);
+      const count = Math.min(lengthBytes - at, PAGE_SIZE - from);
       if (access(this.#mm, page, write) !== FAULT_OK) {
         throw this.#error(write ? 'store' : 'load', EFAULT, address + at, count);
       }
@@ -521,9 +521,9 @@ export class AddressSpace {
   }
 
   /** Whether any page of the range is present in the page tables. */
-  hasPresent(address: number, length: number): boolean {
+  hasPresent(address: number, lengthBytes: number): boolean {
     const { tables } = this.#mm;
-    const end = Math.ceil((address + length) / PAGE_SIZE);
+    const end = Math.ceil((address + lengthBytes) / PAGE_SIZE);
     for (let page = Math.floor(address / PAGE_SIZE); page < end; page++) {
       const block = Math.floor(page / ENTRIES);
       const pmd = tables.findPmd(block);
@@ -535,26 +535,26 @@ export class AddressSpace {
     return false;
   }
 
-  #range(syscall: string, address: number, length: number): [start: number, end: number] {
+  #range(syscall: string, address: number, lengthBytes: number): [start: number, end: number] {
     const start = address / PAGE_SIZE;
-    if (!Number.isInteger(start) || length < 0 || address + length > USER_SPACE_END) {
-      throw this.#error(syscall, EINVAL, address, length);
+    if (!Number.isInteger(start) || lengthBytes < 0 || address + lengthBytes > USER_SPACE_END) {
+      throw this.#error(syscall, EINVAL, address, lengthBytes);
     }
-    return [start, start + Math.ceil(length / PAGE_SIZE)];
+    return [start, start + Math.ceil(lengthBytes / PAGE_SIZE)];
   }
 
-  #error(syscall: string, errno: number, address: number, length: number): PagemapError {
-    return simulatedError(syscall, errno, address, length);
+  #error(syscall: string, errno: number, address: number, lengthBytes: number): PagemapError {
+    return simulatedError(syscall, errno, address, lengthBytes);
   }
 }
 
-function simulatedError(syscall: string, errno: number, address: number, length: number): PagemapError {
-  const range = `0x${address.toString(16)}-0x${(address + length).toString(16)}`;
+function simulatedError(syscall: string, errno: number, address: number, lengthBytes: number): PagemapError {
+  const range = `0x${address.toString(16)}-0x${(address + lengthBytes).toString(16)}`;
   return new PagemapError(`${syscall} ${range} of the simulated process`, {
     errno,
     syscall,
     start: address,
-    end: address + length,
+    end: address + lengthBytes,
   });
 }
 
@@ -576,21 +576,23 @@ export class SimulatedUserfaultfd {
    * @param mode `uffd.UFFDIO_REGISTER_MODE_WP`, or MODE_RWP for read-write protection (profile 7.3)
    * @throws PagemapError EINVAL, EBUSY
    */
-  register(address: number, length: number, mode: number = uffdAbi.UFFDIO_REGISTER_MODE_WP): void {
-    this.#call('ioctl(UFFDIO_REGISTER)', address, length, (start, end) =>
-      register(this.#mm, this.#uffd, start, end, mode),
+  register(start: number, lengthBytes: number, mode: number = uffdAbi.UFFDIO_REGISTER_MODE_WP): void {
+    this.#call('ioctl(UFFDIO_REGISTER)', start, lengthBytes, (first, end) =>
+      register(this.#mm, this.#uffd, first, end, mode),
     );
   }
 
   /** UFFDIO_UNREGISTER: the range's protection is lifted. @throws PagemapError EINVAL */
-  unregister(address: number, length: number): void {
-    this.#call('ioctl(UFFDIO_UNREGISTER)', address, length, (start, end) => unregister(this.#mm, start, end));
+  unregister(start: number, lengthBytes: number): void {
+    this.#call('ioctl(UFFDIO_UNREGISTER)', start, lengthBytes, (first, end) =>
+      unregister(this.#mm, first, end),
+    );
   }
 
   /** UFFDIO_WRITEPROTECT. @throws PagemapError ENOENT where the range is not registered */
-  writeProtect(address: number, length: number, protect: boolean): void {
-    this.#call('ioctl(UFFDIO_WRITEPROTECT)', address, length, (start, end) =>
-      writeProtect(this.#mm, start, end, protect),
+  writeProtect(start: number, lengthBytes: number, protect = true): void {
+    this.#call('ioctl(UFFDIO_WRITEPROTECT)', start, lengthBytes, (first, end) =>
+      writeProtect(this.#mm, first, end, protect),
     );
   }
 
@@ -599,9 +601,9 @@ export class SimulatedUserfaultfd {
    *
    * @throws PagemapError ENOENT where the range is not registered for it
    */
-  rwProtect(address: number, length: number, protect: boolean): void {
-    this.#call('ioctl(UFFDIO_RWPROTECT)', address, length, (start, end) =>
-      rwProtect(this.#mm, start, end, protect),
+  rwProtect(start: number, lengthBytes: number, protect = true): void {
+    this.#call('ioctl(UFFDIO_RWPROTECT)', start, lengthBytes, (first, end) =>
+      rwProtect(this.#mm, first, end, protect),
     );
   }
 
@@ -612,22 +614,23 @@ export class SimulatedUserfaultfd {
   }
 
   /** Closes the descriptor: all its protection is lifted. Closing twice does nothing. */
-  close(): void {
+  [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;
     release(this.#mm, this.#uffd);
   }
 
-  [Symbol.dispose](): void {
-    this.close();
-  }
-
-  #call(syscall: string, address: number, length: number, run: (start: number, end: number) => number): void {
+  #call(
+    syscall: string,
+    address: number,
+    lengthBytes: number,
+    run: (start: number, end: number) => number,
+  ): void {
     let errno: number;
     if (this.#closed) errno = EBADF;
-    else if (address % PAGE_SIZE !== 0 || length % PAGE_SIZE !== 0 || length <= 0) errno = EINVAL;
-    else if (address + length > USER_SPACE_END) errno = EINVAL;
-    else errno = run(address / PAGE_SIZE, (address + length) / PAGE_SIZE);
-    if (errno !== 0) throw simulatedError(syscall, errno, address, length);
+    else if (address % PAGE_SIZE !== 0 || lengthBytes % PAGE_SIZE !== 0 || lengthBytes <= 0) errno = EINVAL;
+    else if (address + lengthBytes > USER_SPACE_END) errno = EINVAL;
+    else errno = run(address / PAGE_SIZE, (address + lengthBytes) / PAGE_SIZE);
+    if (errno !== 0) throw simulatedError(syscall, errno, address, lengthBytes);
   }
 }

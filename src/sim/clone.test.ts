@@ -17,7 +17,7 @@ class Memory {
   }
 
   map(at: number, pages: number, shared = false): void {
-    this.space.mmap({ address: BASE + at * PAGE_SIZE, length: pages * PAGE_SIZE, shared });
+    this.space.mmap({ address: BASE + at * PAGE_SIZE, lengthBytes: pages * PAGE_SIZE, shared });
   }
 
   write(at: number, pages: number): void {

@@ -9,7 +9,7 @@ const FIRST = 0x7e0000000000;
 /** A simulated process with resident pages, and what to measure it with. */
 function begin(pages: number, windowsMs: readonly number[], sample?: PageSample) {
   const space = new AddressSpace({ profile: '7.3' });
-  space.mmap({ address: FIRST, length: pages * PAGE_SIZE });
+  space.mmap({ address: FIRST, lengthBytes: pages * PAGE_SIZE });
   space.write(FIRST, pages * PAGE_SIZE);
   const mappings = [{ start: FIRST, end: FIRST + pages * PAGE_SIZE, name: '' }];
   return { space, mappings, statistics: new AccessStatistics({ intervalMs: 1000, windowsMs, sample }) };

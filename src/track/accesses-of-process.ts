@@ -38,7 +38,10 @@ function requireAccesses(action: string): void {
  * @throws PagemapError EOPNOTSUPP before Linux 7.3
  * @throws ProcessError for a process that cannot, or had better not, be attached to
  */
-export async function trackAccesses(pid: number, options: TrackOptions = {}): Promise<AccessTracker> {
+export async function trackAccesses(
+  pid: number | 'self',
+  options: TrackOptions = {},
+): Promise<AccessTracker> {
   requireAccesses(`track the accesses of process ${pid}`);
   return await attachTo(
     pid,

@@ -46,7 +46,7 @@ function faultsOf(uffd: SimulatedUserfaultfd) {
     register: (start: number, length: number, mode: number) => uffd.register(start, length, mode),
     unregister: (start: number, length: number) => uffd.unregister(start, length),
     rwProtect: (start: number, length: number, protect: boolean) => uffd.rwProtect(start, length, protect),
-    [Symbol.dispose]: () => uffd.close(),
+    [Symbol.dispose]: () => uffd[Symbol.dispose](),
   };
 }
 
@@ -67,7 +67,7 @@ function pagesOf(tracker: AccessTracker): number[] {
 describe('accesses of a simulated process', () => {
   test('each page that is read, written or executed, once, in the interval in which it was', () => {
     const space = new AddressSpace({ profile: '7.3' });
-    const start = space.mmap({ length: 40 * PAGE_SIZE, prot: 7 });
+    const start = space.mmap({ lengthBytes: 40 * PAGE_SIZE, prot: 7 });
     space.write(start, 20 * PAGE_SIZE);
     using tracker = trackSimulated(space);
     const first = start / PAGE_SIZE;
@@ -91,7 +91,7 @@ describe('accesses of a simulated process', () => {
       seed = (Math.imul(seed, 1103515245) + 12345) & 0x7fffffff;
       return (seed >>> 8) % limit;
     };
-    const arena = space.mmap({ length: 64 * PAGE_SIZE });
+    const arena = space.mmap({ lengthBytes: 64 * PAGE_SIZE });
     let mapped = new Set(Array.from({ length: 64 }, (_, page) => page));
     for (let page = 0; page < 64; page += 3) space.write(arena + page * PAGE_SIZE, PAGE_SIZE);
     using tracker = trackSimulated(space);
@@ -110,7 +110,7 @@ describe('accesses of a simulated process', () => {
             break;
           case 1:
             // In the place of what may be there: the list of mappings looks as it did.
-            space.mmap({ address: at, length: pages * PAGE_SIZE });
+            space.mmap({ address: at, lengthBytes: pages * PAGE_SIZE });
             for (const one of all) {
               mapped.add(one);
               touched.delete(one);
@@ -135,7 +135,7 @@ describe('accesses of a simulated process', () => {
 
   test('a huge page counts with all of its pages, and stays huge', () => {
     const space = new AddressSpace({ profile: '7.3' });
-    const start = space.mmap({ address: 0x7e0000000000, length: 1024 * PAGE_SIZE });
+    const start = space.mmap({ address: 0x7e0000000000, lengthBytes: 1024 * PAGE_SIZE });
     space.madvise(start, 1024 * PAGE_SIZE, mman.MADV_HUGEPAGE);
     space.write(start, PAGE_SIZE);
     using tracker = trackSimulated(space);
@@ -146,9 +146,9 @@ describe('accesses of a simulated process', () => {
 
   test('new mappings are marked, and mappings say what was accessed in them', () => {
     const space = new AddressSpace({ profile: '7.3' });
-    const old = space.mmap({ address: 0x7e0000000000, length: 4 * PAGE_SIZE });
+    const old = space.mmap({ address: 0x7e0000000000, lengthBytes: 4 * PAGE_SIZE });
     using tracker = trackSimulated(space);
-    const young = space.mmap({ address: 0x7e0000100000, length: 4 * PAGE_SIZE });
+    const young = space.mmap({ address: 0x7e0000100000, lengthBytes: 4 * PAGE_SIZE });
     space.write(young, 2 * PAGE_SIZE);
     space.read(old, PAGE_SIZE);
     const rows = () =>
@@ -165,12 +165,12 @@ describe('accesses of a simulated process', () => {
 
   test('what another userfaultfd has is left out, and taken when it is free', () => {
     const space = new AddressSpace({ profile: '7.3' });
-    const start = space.mmap({ length: 4 * PAGE_SIZE });
+    const start = space.mmap({ lengthBytes: 4 * PAGE_SIZE });
     const other = space.userfaultfd(RWP);
     other.register(start, 2 * PAGE_SIZE, 8);
     using tracker = trackSimulated(space);
     expect(tracker.skipped).toEqual([{ start, end: start + 2 * PAGE_SIZE, name: '', reason: 'busy' }]);
-    other.close();
+    other[Symbol.dispose]();
     space.read(start, 4 * PAGE_SIZE);
     expect(pagesOf(tracker).length).toBe(4);
     expect(tracker.skipped).toEqual([]);
@@ -178,7 +178,7 @@ describe('accesses of a simulated process', () => {
 
   test('a process that begins to use userfaultfd gets its memory back', () => {
     const space = new AddressSpace({ profile: '7.3' });
-    const start = space.mmap({ length: 4 * PAGE_SIZE });
+    const start = space.mmap({ lengthBytes: 4 * PAGE_SIZE });
     let claimed = false;
     using tracker = trackSimulated(space, undefined, () => claimed);
     claimed = true;
@@ -190,7 +190,7 @@ describe('accesses of a simulated process', () => {
   test('of a sample, only its pages are protected, and the numbers are estimates with an error', () => {
     const space = new AddressSpace({ profile: '7.3' });
     const pages = 20_000;
-    const start = space.mmap({ length: pages * PAGE_SIZE });
+    const start = space.mmap({ lengthBytes: pages * PAGE_SIZE });
     space.write(start, pages * PAGE_SIZE);
     using tracker = trackSimulated(space, new PageSample(0.05, 3));
     expect(tracker.collect().accessedPages).toBe(0);
@@ -202,9 +202,9 @@ describe('accesses of a simulated process', () => {
 
   test('disposed, it protects nothing and says so', () => {
     const space = new AddressSpace({ profile: '7.3' });
-    space.mmap({ length: 4 * PAGE_SIZE });
+    space.mmap({ lengthBytes: 4 * PAGE_SIZE });
     const tracker = trackSimulated(space);
-    tracker.dispose();
+    tracker[Symbol.dispose]();
     expect(tracker.ended).toBe(true);
     expect(() => tracker.collect()).toThrow(/EBADF.*it is disposed/);
     expect([...space.mappings()].map(({ registered }) => registered)).toEqual([undefined]);

@@ -357,9 +357,4 @@ export class AccessTracker implements Disposable {
     this.#faults[Symbol.dispose]();
     this.#space[Symbol.dispose]();
   }
-
-  /** Ends it; the process is not touched. The same as disposing. */
-  dispose(): void {
-    this[Symbol.dispose]();
-  }
 }

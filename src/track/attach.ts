@@ -50,7 +50,10 @@ function usesUserfaultfd(pid: number): ProcessError {
 }
 
 /** The pages of a process, by one provider. */
-export function openBy<P extends LivePagemap>(pid: number, Provider: new (handle: ProcessHandle) => P): P {
+export function openBy<P extends LivePagemap>(
+  pid: number | 'self',
+  Provider: new (handle: ProcessHandle) => P,
+): P {
   const handle = new ProcessHandle(pid);
   try {
     return new Provider(handle);
@@ -78,7 +81,7 @@ export interface Attached {
  * @throws PagemapError EINVAL when the kernel lacks a feature
  */
 export async function attachTo<T>(
-  pid: number,
+  pid: number | 'self',
   options: TrackOptions,
   features: number | undefined,
   use: (attached: Attached) => T,
@@ -86,7 +89,7 @@ export async function attachTo<T>(
   const pagemap = openBy(pid, IoctlPagemap);
   try {
     const own = options.anyway ? undefined : new DescriptorSearch(pagemap.process, OWN_USERFAULTFD);
-    if (own !== undefined && hasOwn(own, Number.POSITIVE_INFINITY)) throw usesUserfaultfd(pid);
+    if (own !== undefined && hasOwn(own, Number.POSITIVE_INFINITY)) throw usesUserfaultfd(pagemap.pid);
     const { fd, stopMs } = await attachUserfaultfd(pagemap.process, options);
     let faults: Userfaultfd;
     try {

@@ -246,11 +246,6 @@ export class MemoryTracker implements Disposable {
     if (trackers.get(this.start) === this) trackers.delete(this.start);
     this.#close();
   }
-
-  /** Ends the tracking. The same as disposing. */
-  dispose(): void {
-    this[Symbol.dispose]();
-  }
 }
 
 /**
@@ -293,7 +288,7 @@ const MOST_WASM_PAGES = 65536;
  *
  * Disposing the result ends the tracking; the memory itself stays as long as it is used.
  *
- * @param bytes rounded up to 64 KiB; at most 4 GiB (track a larger ArrayBuffer with `trackMemory`)
+ * @param lengthBytes bytes, rounded up to 64 KiB; at most 4 GiB (track a larger ArrayBuffer with `trackMemory`)
  * @param options.shared gives a SharedArrayBuffer, to be handed to worker threads
  * @throws RangeError for a size below 1 or above 4 GiB, or when there is no room for it
  * @throws PagemapError as `trackMemory` does
@@ -309,17 +304,23 @@ const MOST_WASM_PAGES = 65536;
  * console.assert(output.start(0) - memory.tracker.start === 5 * 4096);
  * ```
  */
-export function allocateTracked(bytes: number, options: { shared: true }): TrackedMemory<SharedArrayBuffer>;
-export function allocateTracked(bytes: number, options?: { shared?: false }): TrackedMemory<ArrayBuffer>;
 export function allocateTracked(
-  bytes: number,
-  options: { shared?: boolean } = {},
+  lengthBytes: number,
+  options: { shared: true },
+): TrackedMemory<SharedArrayBuffer>;
+export function allocateTracked(
+  lengthBytes: number,
+  options?: { shared?: false | undefined },
+): TrackedMemory<ArrayBuffer>;
+export function allocateTracked(
+  lengthBytes: number,
+  options: { shared?: boolean | undefined } = {},
 ): TrackedMemory<ArrayBuffer | SharedArrayBuffer> {
-  const pages = Math.ceil(bytes / WASM_PAGE);
+  const pages = Math.ceil(lengthBytes / WASM_PAGE);
   if (!(pages >= 1 && pages <= MOST_WASM_PAGES)) {
-    throw new RangeError(`Cannot allocate ${bytes} bytes: from 1 byte to 4 GiB is possible`);
+    throw new RangeError(`Cannot allocate ${lengthBytes} bytes: from 1 byte to 4 GiB is possible`);
   }
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: options.shared ?? false });
   const tracker = new MemoryTracker(memory.buffer);
-  return { buffer: memory.buffer, tracker, [Symbol.dispose]: () => tracker.dispose() };
+  return { buffer: memory.buffer, tracker, [Symbol.dispose]: () => tracker[Symbol.dispose]() };
 }

@@ -540,10 +540,6 @@ export class WriteProtectTracker implements ProcessTracker {
     this.#faults[Symbol.dispose]();
     this.#pagemap[Symbol.dispose]();
   }
-
-  dispose(): void {
-    this[Symbol.dispose]();
-  }
 }
 
 function coverage({ start, end, kind, mapping }: Piece, cut: number): Covered {
@@ -624,15 +620,15 @@ function* joined(pieces: readonly Piece[], join: boolean): Generator<Piece[], vo
  * ```
  */
 export async function trackProcess(
-  pid: number,
+  pid: number | 'self',
   options: TrackOptions & { readonly accesses: true },
 ): Promise<AccessTracker>;
 export async function trackProcess(
-  pid: number,
+  pid: number | 'self',
   options?: TrackOptions & { readonly accesses?: false | undefined },
 ): Promise<ProcessTracker>;
 export async function trackProcess(
-  pid: number,
+  pid: number | 'self',
   { accesses, ...options }: TrackOptions & { readonly accesses?: boolean | undefined } = {},
 ): Promise<ProcessTracker | AccessTracker> {
   if (accesses) return await trackAccesses(pid, options);
@@ -642,7 +638,7 @@ export async function trackProcess(
 }
 
 /** As {@link trackProcess}, by soft-dirty bits. */
-export function trackBySoftDirty(pid: number, options: AttachOptions = {}): SoftDirtyTracker {
+export function trackBySoftDirty(pid: number | 'self', options: AttachOptions = {}): SoftDirtyTracker {
   const pagemap = openBy(pid, FallbackPagemap);
   try {
     return new SoftDirtyTracker(pagemap, options);
@@ -654,7 +650,7 @@ export function trackBySoftDirty(pid: number, options: AttachOptions = {}): Soft
 
 /** As {@link trackProcess}, by asynchronous write protection and PAGEMAP_SCAN: Linux 6.7. */
 export async function trackByProtection(
-  pid: number,
+  pid: number | 'self',
   options: TrackOptions = {},
 ): Promise<WriteProtectTracker> {
   return await attachTo(

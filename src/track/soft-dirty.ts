@@ -291,8 +291,4 @@ export class SoftDirtyTracker implements ProcessTracker {
     closeSync(this.#clearRefs);
     this.#pagemap[Symbol.dispose]();
   }
-
-  dispose(): void {
-    this[Symbol.dispose]();
-  }
 }

@@ -46,7 +46,7 @@ export interface Interval {
   /** How long collecting took, milliseconds. */
   readonly scanMs: number;
   /** For how long the process was stopped to collect, milliseconds: by soft-dirty bits it has to be, each time. */
-  readonly stopMs?: number;
+  readonly stopMs?: number | undefined;
   readonly writtenPages: number;
   /** All tracked mappings, in address order, those without writes included. */
   readonly mappings: readonly MappingWrites[];
@@ -82,6 +82,4 @@ export interface ProcessTracker extends Disposable {
   collect(visit?: RegionVisitor): Interval;
   /** To be called now and then between collects: see `WriteProtectTracker`. */
   lookForNeighbours?(): void;
-  /** Ends the tracking; the process is not touched. The same as disposing. */
-  dispose(): void;
 }

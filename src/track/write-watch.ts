@@ -4,9 +4,9 @@ import { type MemoryTracker, trackerAt } from './own.js';
 
 export interface WriteWatchOptions {
   /** WRITE_WATCH_FLAG_RESET: the pages that are reported count as unwritten from here on; no others. */
-  readonly reset?: boolean;
+  readonly reset?: boolean | undefined;
   /** At most so many addresses (`*lpdwCount` on the way in); no limit by default. */
-  readonly limit?: number;
+  readonly limit?: number | undefined;
 }
 
 /** What GetWriteWatch gives through its pointers. */
@@ -17,15 +17,15 @@ export interface WriteWatch {
   readonly granularity: number;
 }
 
-function find(base: number, sizeBytes: number): { tracker: MemoryTracker; start: number; end: number } {
+function find(base: number, lengthBytes: number): { tracker: MemoryTracker; start: number; end: number } {
   const fail = (hint: string) =>
     new PagemapError('watch writes', { errno: errnoNumber('EINVAL')!, syscall: 'GetWriteWatch', hint });
-  if (!Number.isSafeInteger(base) || !Number.isSafeInteger(sizeBytes) || sizeBytes < 1) {
+  if (!Number.isSafeInteger(base) || !Number.isSafeInteger(lengthBytes) || lengthBytes < 1) {
     throw fail('base and size must be integers, and the size at least 1');
   }
   // Any part of a page stands for the page.
   const start = Math.floor(base / PAGE_SIZE) * PAGE_SIZE;
-  const end = Math.ceil((base + sizeBytes) / PAGE_SIZE) * PAGE_SIZE;
+  const end = Math.ceil((base + lengthBytes) / PAGE_SIZE) * PAGE_SIZE;
   const tracker = trackerAt(start, end - start);
   if (tracker === undefined) {
     throw fail('the range lies in no memory that is tracked by one tracker (allocateTracked, trackMemory)');
@@ -38,7 +38,7 @@ function find(base: number, sizeBytes: number): { tracker: MemoryTracker; start:
  * last reset: GetWriteWatch's semantics over memory of `allocateTracked` or `trackMemory`.
  *
  * @param base an address, bytes; `tracker.start` is the first that is tracked
- * @param sizeBytes bytes
+ * @param lengthBytes bytes
  * @throws PagemapError EINVAL for a range that is not tracked, EFAULT when the memory is gone
  * @example
  * ```ts
@@ -55,8 +55,12 @@ function find(base: number, sizeBytes: number): { tracker: MemoryTracker; start:
  * console.assert(getWriteWatch(start, lengthBytes).addresses.length === 0);
  * ```
  */
-export function getWriteWatch(base: number, sizeBytes: number, options: WriteWatchOptions = {}): WriteWatch {
-  const { tracker, start, end } = find(base, sizeBytes);
+export function getWriteWatch(
+  base: number,
+  lengthBytes: number,
+  options: WriteWatchOptions = {},
+): WriteWatch {
+  const { tracker, start, end } = find(base, lengthBytes);
   const { reset = false, limit = Number.POSITIVE_INFINITY } = options;
   if (!(limit >= 0))
     throw new RangeError(`Cannot report at most ${limit} pages: the limit is a number from 0`);
@@ -78,10 +82,10 @@ export function getWriteWatch(base: number, sizeBytes: number, options: WriteWat
  * Makes all pages in [base, base + size) count as unwritten: ResetWriteWatch.
  *
  * @param base an address, bytes
- * @param sizeBytes bytes
+ * @param lengthBytes bytes
  * @throws PagemapError EINVAL for a range that is not tracked, EFAULT when the memory is gone
  */
-export function resetWriteWatch(base: number, sizeBytes: number): void {
-  const { tracker, start, end } = find(base, sizeBytes);
+export function resetWriteWatch(base: number, lengthBytes: number): void {
+  const { tracker, start, end } = find(base, lengthBytes);
   tracker.resetRange(start, end);
 }

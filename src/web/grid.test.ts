@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { random } from '../../test/support/random.mjs';
 import { PAGE_IS_FILE, PAGE_IS_PRESENT, PAGE_IS_SWAPPED, PAGE_SIZE } from '../abi/index.js';
 import { cellCategories, cellKind, cellShare, packCell, UNTOUCHED } from '../model/index.js';
 import { PAGE_KINDS } from '../query/internal.js';
@@ -7,14 +8,6 @@ import { ALL_KINDS, LayoutGrid, RangeCells } from './grid.js';
 const ANONYMOUS = PAGE_KINDS.indexOf('anonymous');
 const FILE = PAGE_KINDS.indexOf('file');
 const SWAPPED = PAGE_KINDS.indexOf('swapped');
-
-function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32;
-  };
-}
 
 describe('cells', () => {
   test('what is packed can be read', () => {

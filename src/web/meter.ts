@@ -39,6 +39,6 @@ export class Meter {
 
   /** The process has ended, or nobody asks any more: its series end, too. */
   end(): Promise<void> {
-    return this.#metrics.stop();
+    return this.#metrics[Symbol.asyncDispose]();
   }
 }

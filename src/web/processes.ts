@@ -12,9 +12,9 @@ export interface ListedProcess {
   readonly residentBytes: number;
   readonly swappedBytes: number;
   /** Why its memory cannot be looked at; left out when it can. */
-  readonly hidden?: string;
+  readonly hidden?: string | undefined;
   /** Why its writes cannot be tracked; left out when they can. */
-  readonly untracked?: string;
+  readonly untracked?: string | undefined;
 }
 
 const MOST_TEXT = 400;

@@ -25,9 +25,9 @@ export interface ServerOptions {
   /** Processes that are offered first. */
   readonly pids: readonly number[];
   /** For how long a process is still looked at after the last page has gone, milliseconds. */
-  readonly graceMs?: number;
+  readonly graceMs?: number | undefined;
   /** For tests: in place of a random word. */
-  readonly token?: string;
+  readonly token?: string | undefined;
 }
 
 /** What a live page remembers: ten minutes at a second each, unless very much is written. */

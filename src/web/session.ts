@@ -27,11 +27,11 @@ export interface SessionOptions {
   readonly intervalMs: number;
   readonly heat: HeatLimits;
   /** End by itself after this long, with a last look; without it, when the process ends or `close` is called. */
-  readonly durationMs?: number;
+  readonly durationMs?: number | undefined;
   /** How many processes are looked at: they share the budget. */
-  readonly sharers?: () => number;
+  readonly sharers?: (() => number) | undefined;
   /** Asked once, when the process has been opened: who makes metrics of it. */
-  readonly meter?: (about: AboutModel) => Meter;
+  readonly meter?: ((about: AboutModel) => Meter) | undefined;
 }
 
 /** An interval that ends later than that share of it after its time is late. */
@@ -173,7 +173,7 @@ export class Session {
       if (!this.#closing.signal.aborted) this.#setTracking({ state: 'ended', why: reasonOf(error) });
     } finally {
       // What was seen can still be shown; finer cells cannot be had any more.
-      this.#tracker?.dispose();
+      this.#tracker?.[Symbol.dispose]();
       this.#pagemap[Symbol.dispose]();
       // What could not be pushed has been told.
       await this.#meter?.end().catch(() => undefined);
@@ -223,7 +223,7 @@ export class Session {
       this.#nextColumn = this.#columnEndMs + this.#options.intervalMs;
       this.#setTracking(this.#on([]));
     } catch (error) {
-      this.#tracker?.dispose();
+      this.#tracker?.[Symbol.dispose]();
       this.#tracker = undefined;
       this.#pagemap.checkAlive();
       this.#setTracking({ state: 'off', why: reasonOf(error) });

@@ -22,7 +22,7 @@ class SimulatedWorld implements World {
     const at = address ?? this.#next;
     // A gap after each mapping, so that none merges with the next.
     if (address === undefined) this.#next += Math.ceil(length / HUGE_PAGE_SIZE + 1) * HUGE_PAGE_SIZE;
-    const base = { length, address: at, ...(prot === undefined ? {} : { prot }) };
+    const base = { lengthBytes: length, address: at, ...(prot === undefined ? {} : { prot }) };
     switch (kind) {
       case 'transparent huge':
         this.#space.mmap(base);
@@ -86,7 +86,7 @@ class SimulatedWorld implements World {
         faults.register(address, pages * PAGE_SIZE, mode),
       unregister: (address, pages) => faults.unregister(address, pages * PAGE_SIZE),
       rwProtect: (address, pages, protect = true) => faults.rwProtect(address, pages * PAGE_SIZE, protect),
-      [Symbol.dispose]: () => faults.close(),
+      [Symbol.dispose]: () => faults[Symbol.dispose](),
     };
   }
 
@@ -95,7 +95,7 @@ class SimulatedWorld implements World {
   }
 
   [Symbol.dispose](): void {
-    this.#faults.close();
+    this.#faults[Symbol.dispose]();
   }
 }
 

@@ -18,23 +18,13 @@ import {
   type ScanRequest,
   USER_SPACE_END,
 } from '../../src/abi/index.js';
+import { random } from '../support/random.mjs';
 import { accesses, noAccesses } from './accesses.js';
 import { isHugetlb, type MapRequest, type MemoryKind, type Platform, type World } from './platform.js';
 
 const HUGE_PAGES = 512;
 
 type Options = Partial<ScanRequest> & { vecLen?: number };
-
-/** mulberry32: small, seeded, good enough to choose pages. */
-export function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 export function conformance(platform: Platform): void {
   let world: World;

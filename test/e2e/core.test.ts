@@ -37,6 +37,7 @@ import { available, testWhere } from '../support/needs.js';
 import { firstOutput } from '../support/output.mjs';
 import { startTarget } from '../support/target.js';
 import { CoreReader, findTear, startTorn, type Torn } from '../support/torn.mjs';
+import { until } from '../support/until.js';
 import { startWrites } from '../support/writes.js';
 
 const live = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler');
@@ -379,7 +380,9 @@ describe('a process whose main thread has ended, while another works on', () => 
     copyFileSync(nativeProgram('leaderless', ['-pthread']), program);
     const child = spawn(program, { stdio: ['pipe', 'pipe', 'inherit'] });
     await once(child.stdout, 'data');
-    while (!/^State:\s+Z/m.test(readFileSync(`/proc/${child.pid}/status`, 'utf8'))) await sleep(1);
+    await until('the end of the main thread', () =>
+      /^State:\s+Z/m.test(readFileSync(`/proc/${child.pid}/status`, 'utf8')),
+    );
     return child;
   };
 
@@ -831,8 +834,7 @@ describe('whatever happens meanwhile', () => {
     }
     // It still beats.
     await target.gap();
-    await sleep(20);
-    expect(await target.gap()).toBeGreaterThan(0);
+    await until('another beat', async () => (await target.gap()) > 0);
     await target.stop();
   });
 
@@ -903,13 +905,13 @@ describe('whatever happens meanwhile', () => {
   live('a process that stands still already stays so', async () => {
     const child = spawn('sleep', ['60']);
     await once(child, 'spawn');
-    await sleep(50);
     child.kill('SIGSTOP');
-    await sleep(50);
     using handle = new ProcessHandle(child.pid!);
+    const isStopped = () => /^State:\tT/m.test(new TextDecoder().decode(handle.read('status')));
+    await until('the stop', isStopped);
     // Tracking needs a thread that runs; stopping does not.
     await dumpCore(child.pid!, { file, stop: true });
-    expect(new TextDecoder().decode(handle.read('status'))).toMatch(/^State:\tT/m);
+    await until('the stop, again', isStopped);
     child.kill('SIGKILL');
   });
 });

@@ -12,8 +12,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { afterAll, expect } from 'vitest';
 import { Store } from '../../examples/incremental-save/store.mjs';
-import { random } from '../conformance/suite.js';
 import { testWhere } from '../support/needs.js';
+import { random } from '../support/random.mjs';
 
 const EXAMPLE = join(import.meta.dirname, '../../examples/incremental-save');
 const LENGTH = 128 * 1024;

@@ -10,6 +10,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { PAGE_SIZE } from '../../src/abi/index.js';
 import { finish, pmscan, startPmscan } from '../support/cli.js';
 import { PROMETHEUS, testWhere } from '../support/needs.js';
+import { until } from '../support/until.js';
 import { startWrites } from '../support/writes.js';
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -23,19 +24,6 @@ afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** Before the test is given up, so that what it started is ended. */
-const PATIENCE_MS = 45_000;
-
-/** Waits for what only another program knows. */
-async function until<T>(ask: () => Promise<T | undefined>): Promise<T> {
-  for (const began = performance.now(); performance.now() - began < PATIENCE_MS; ) {
-    const answer = await ask();
-    if (answer !== undefined) return answer;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  throw new Error('Waited in vain');
-}
-
 /** Starts a command with `--metrics` on a free port; where it can be scraped. */
 async function startMetrics(command: 'record' | 'serve', ...pids: number[]) {
   const child = startPmscan([command, ...pids.map(String), '--metrics', '127.0.0.1:0', '--interval', '20ms']);
@@ -48,7 +36,7 @@ async function startMetrics(command: 'record' | 'serve', ...pids: number[]) {
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     stderr += text;
   });
-  const url = await until(async () => /metrics at (\S+)/.exec(stderr)?.[1]);
+  const url = await until('the address', async () => /metrics at (\S+)/.exec(stderr)?.[1]);
   return { child, url, stdout: () => stdout, stderr: () => stderr };
 }
 
@@ -77,10 +65,13 @@ describe('scraped', () => {
     const { child, url } = await startMetrics('record', target.pid);
     const shared = { pmscan_mapping_kind: 'shared' };
     const written = async () => sample(await scrape(url), 'pmscan_memory_written_total', shared) ?? 0;
-    await until(async () => (sample(await scrape(url), 'pmscan_intervals_total') ?? 0) || undefined);
+    await until(
+      'metrics',
+      async () => (sample(await scrape(url), 'pmscan_intervals_total') ?? 0) || undefined,
+    );
     const before = await written();
     await target.order('write 1 3 100 5');
-    await until(async () => ((await written()) - before === 100 * PAGE_SIZE ? true : undefined));
+    await until('metrics', async () => (await written()) - before === 100 * PAGE_SIZE);
     const text = await scrape(url);
     expect(text).toContain(`process_pid="${target.pid}"`);
     expect(text).toContain('process_executable_name="writes"');
@@ -109,12 +100,12 @@ describe('scraped', () => {
       }) ?? 0;
     const begun = async ({ pid }: { pid: number }) =>
       sample(await scrape(url), 'pmscan_intervals_total', { process_pid: String(pid) });
-    await until(async () => ((await begun(one)) && (await begun(two)) ? true : undefined));
+    await until('both series', async () => (await begun(one)) && (await begun(two)));
     const before = [await written(one), await written(two)];
     await one.order('write 1 3 100 5');
     await two.order('write 1 7 200 2');
-    await until(async () => ((await written(one)) - before[0]! === 100 * PAGE_SIZE ? true : undefined));
-    await until(async () => ((await written(two)) - before[1]! === 200 * PAGE_SIZE ? true : undefined));
+    await until('metrics', async () => (await written(one)) - before[0]! === 100 * PAGE_SIZE);
+    await until('metrics', async () => (await written(two)) - before[1]! === 200 * PAGE_SIZE);
     const text = await scrape(url);
     // Of two processes, and still one family.
     expect(text.match(/^# TYPE pmscan_memory_written_total /gm)).toHaveLength(1);
@@ -133,13 +124,13 @@ describe('scraped', () => {
       }),
     ).toBe(512);
     // The page is there as ever, and picks up what is tracked already.
-    const page = await until(async () => /^http\S+/.exec(stdout())?.[0]);
+    const page = await until('the page', async () => /^http\S+/.exec(stdout())?.[0]);
     const stream = await fetch(`${page}stream?pid=${one.pid}`);
     const reader = stream.body!.getReader();
     expect(new TextDecoder().decode((await reader.read()).value)).toContain('"state":"on"');
     await reader.cancel();
     await two[Symbol.asyncDispose]();
-    await until(async () => ((await begun(two)) === undefined ? true : undefined));
+    await until('metrics', async () => (await begun(two)) === undefined);
     expect(await begun(one)).toBeGreaterThan(0);
     expect(stderr()).toContain(`writes ${two.pid}: its metrics end`);
     child.kill('SIGINT');
@@ -184,10 +175,10 @@ describe('scraped', () => {
             return [];
           }
         };
-        await until(async () => ((await ask('pmscan_intervals_total')).length > 0 ? true : undefined));
+        await until('metrics', async () => (await ask('pmscan_intervals_total')).length > 0);
         await target.order('write 1 0 512 1');
         const query = 'sum by (process_pid) (pmscan_memory_written_total{pmscan_mapping_kind="shared"})';
-        const [answer] = await until(async () => {
+        const [answer] = await until('metrics', async () => {
           const result = await ask(query);
           return Number(result[0]?.value[1]) >= 512 * PAGE_SIZE ? result : undefined;
         });

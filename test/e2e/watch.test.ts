@@ -11,6 +11,7 @@ import { openPagemap } from '../../src/live/index.js';
 import { countPages } from '../../src/query/index.js';
 import { finish, MAIN, pmscan, startPmscan } from '../support/cli.js';
 import { testWhere } from '../support/needs.js';
+import { until } from '../support/until.js';
 import { startWrites } from '../support/writes.js';
 
 const live = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler');
@@ -222,11 +223,14 @@ describe('seen by others', () => {
 
 /** Until the command that is run under a watch is tracked: its memory is registered with a userfaultfd then. */
 async function untilTracked(watch: number): Promise<void> {
-  for (;;) {
+  await until('a tracked child', () => {
     const [child] = readFileSync(`/proc/${watch}/task/${watch}/children`, 'utf8').split(' ');
-    if (child && /^VmFlags:.* uw\b/m.test(readFileSync(`/proc/${child}/smaps`, 'utf8'))) return;
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
+    return (
+      child !== undefined &&
+      child !== '' &&
+      /^VmFlags:.* uw\b/m.test(readFileSync(`/proc/${child}/smaps`, 'utf8'))
+    );
+  });
 }
 
 describe('how it ends', () => {

@@ -12,6 +12,7 @@ import { hasZeroPage, scenePages } from '../support/facts.js';
 import { available, testWhere } from '../support/needs.js';
 import { firstOutput } from '../support/output.mjs';
 import { startTarget, type Target } from '../support/target.js';
+import { until } from '../support/until.js';
 
 const can = available('pagemap-scan', 'wp-async', 'compiler', 'chromium');
 const testPage = testWhere('pagemap-scan', 'wp-async', 'compiler', 'chromium');
@@ -91,19 +92,6 @@ function rows(page: Page, caption: string): Promise<string[][]> {
       [...line.cells].map((cell) => cell.getAttribute('aria-label') ?? cell.textContent),
     );
   }, caption);
-}
-
-/** Waits until `condition` gives something. */
-async function until<Value>(
-  what: string,
-  condition: () => Promise<Value | undefined | false>,
-): Promise<Value> {
-  for (let tries = 0; tries < 300; tries++) {
-    const value = await condition();
-    if (value !== undefined && value !== false) return value;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  throw new Error(`Did not come: ${what}`);
 }
 
 const hex = (address: number) => `0x${address.toString(16)}`;

@@ -50,7 +50,7 @@ export async function attachCycles(program, mode, threads, cycles, pauseMs = 12)
       if (cycle % 3 === 0) tracker.collect();
       await new Promise((resolve) => setTimeout(resolve, Math.random() * pauseMs));
       if (cycle % 3 === 1) tracker.collect();
-      tracker.dispose();
+      tracker[Symbol.dispose]();
     }
   } catch (error) {
     failure = error;

@@ -60,7 +60,7 @@ export async function lostInProcess(program, writes) {
     total += read(page);
     if (read(page) !== notes[page]) lost++;
   }
-  tracker.dispose();
+  tracker[Symbol.dispose]();
   closeSync(memory);
   child.stdin.end();
   await once(child, 'exit');
@@ -128,6 +128,6 @@ export async function lostInOwnMemory(writes) {
     total += words[counterAt(page) / 4];
     if (words[counterAt(page) / 4] !== notes[page]) lost++;
   }
-  tracker.dispose();
+  tracker[Symbol.dispose]();
   return { lost, invented: reported - before, writes: total, collects, reported };
 }

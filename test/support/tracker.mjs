@@ -8,5 +8,5 @@ for (;;) {
     tracker.collect();
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
-  tracker.dispose();
+  tracker[Symbol.dispose]();
 }

@@ -17,21 +17,11 @@ import {
 } from '../../dist/index.js';
 import { generateScenario, measureProfile } from '../../dist/scenario/index.js';
 import { trackByProtection, trackBySoftDirty } from '../../dist/track/internal.js';
+import { random } from './random.mjs';
 
 const KINDS = ['anon', 'thp', 'file', 'swap', 'mixed'];
 /** What would disturb one of the trackers, or asks for what they ask. */
 const LEFT_OUT = new Set(['uffd', 'register', 'unregister', 'writeprotect', 'close', 'clear_refs', 'scan']);
-
-/** mulberry32 */
-function randomOf(seed) {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 /** Marks the pages of an arena that lie in ranges. */
 function mark({ arena, arenaPages }, ranges, value = () => 1) {
@@ -108,12 +98,12 @@ const result = {
 for (let seed = Number(first); seed < Number(first) + Number(count); seed++) {
   const kind = KINDS[seed % KINDS.length];
   const scenario = generateScenario(kind, seed, profile);
-  const random = randomOf(seed);
+  const next = random(seed);
   const ops = scenario.steps.map(({ op }) => op).filter(({ op }) => !LEFT_OUT.has(op));
   await tell({ scenario: { ...scenario, steps: [] } });
   let before = new Int32Array(scenario.arenaPages);
   for (let at = 0; at < ops.length; ) {
-    const batch = ops.slice(at, at + 1 + Math.floor(random() * 8));
+    const batch = ops.slice(at, at + 1 + Math.floor(next() * 8));
     at += batch.length;
     await tell({ ops: batch });
     const there = existing(pagemap, scenario);
@@ -158,8 +148,8 @@ for (let seed = Number(first); seed < Number(first) + Number(count); seed++) {
   if (++result.scenarios % 10 === 0) process.stderr.write(`${JSON.stringify(result)}\n`);
 }
 pagemap[Symbol.dispose]();
-byProtection.dispose();
-bySoftDirty.dispose();
+byProtection[Symbol.dispose]();
+bySoftDirty[Symbol.dispose]();
 child.disconnect();
 await once(child, 'exit');
 console.log(JSON.stringify(result));

@@ -11,7 +11,7 @@ const where = (...needs: string[]) =>
   canTell ? testWhere('pagemap-scan', 'ptrace', 'compiler', ...needs) : test.skip;
 
 /** On a busy machine targets may get no time on a processor for long. */
-const PATIENT = { patienceMs: 60_000, accesses: true } as const;
+const PATIENT = { stopTimeoutMs: 60_000, accesses: true } as const;
 
 interface Range {
   readonly start: number;
@@ -180,7 +180,7 @@ describe('other memory', () => {
     await using _ = target;
     await target.order('write 1 0 64 1');
     const tracker = await trackProcess(target.pid, PATIENT);
-    tracker.dispose();
+    tracker[Symbol.dispose]();
     await target.order('read 1 0 64 1');
     using again = await trackProcess(target.pid, PATIENT);
     expect(accessed(again, range)).toEqual([]);

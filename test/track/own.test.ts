@@ -191,7 +191,7 @@ describe('memory that goes away', () => {
     expect(ofBuffer).toMatchObject({ code: 'EBUSY', hint: expect.stringMatching(/tracked already/) });
     memory.grow(1);
     expect(failure(() => tracker.collect(new RegionBuffer(1))).hint).toMatch(/has grown/);
-    tracker.dispose();
+    tracker[Symbol.dispose]();
     using again = trackMemory(memory);
     expect(again.lengthBytes).toBe(3 * 65536);
     new Uint8Array(memory.buffer)[2 * 65536] = 1;
@@ -218,7 +218,7 @@ describe('memory that goes away', () => {
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
     expect(collected(tracker)).toEqual([]);
-    tracker.dispose();
+    tracker[Symbol.dispose]();
   });
 });
 

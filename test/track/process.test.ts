@@ -18,6 +18,7 @@ import { testWhere } from '../support/needs.js';
 import { firstOutput } from '../support/output.mjs';
 import { seizeByAnother } from '../support/seized.js';
 import { startTarget } from '../support/target.js';
+import { until } from '../support/until.js';
 import { startWrites } from '../support/writes.js';
 
 const live = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler');
@@ -115,10 +116,9 @@ describe('refused', () => {
 
   live('one that waits for its vfork child, after the given patience', async () => {
     await using target = await startTarget('refuse', ['vfork']);
-    const before = performance.now();
     const error = await refusal(() => trackProcess(target.pid, { stopTimeoutMs: 200 }));
     expect(error).toMatchObject({ reason: 'busy', code: 'ETIMEDOUT' });
-    expect(performance.now() - before).toBeLessThan(3000);
+    expect(error.hint).toContain('within 200 ms');
     expect(readFileSync(`/proc/${target.pid}/status`, 'utf8')).toMatch(/^TracerPid:\s+0$/m);
   });
 
@@ -244,10 +244,10 @@ live('a stopped process is tracked and stays stopped', async () => {
   await target.order('write 1 0 100 1');
   process.kill(target.pid, 'SIGSTOP');
   const state = () => /^State:\s+(\S)/m.exec(readFileSync(`/proc/${target.pid}/status`, 'utf8'))![1];
-  while (state() !== 'T') await new Promise((resolve) => setTimeout(resolve, 1));
+  await until('the stop', () => state() === 'T');
   using tracker = await trackProcess(target.pid, PATIENT);
-  await new Promise((resolve) => setTimeout(resolve, 20));
-  expect(state()).toBe('T');
+  // One that ran on would wait for the next order, and not be in this state again.
+  await until('the stop, again', () => state() === 'T');
   expect(tracker.collect().writtenPages).toBeLessThan(3);
   process.kill(target.pid, 'SIGCONT');
   await target.order('write 1 7 1 1');
@@ -256,14 +256,14 @@ live('a stopped process is tracked and stays stopped', async () => {
 
 live('a process without a main thread', async () => {
   await using target = await startTarget('leaderless', [], { flags: ['-pthread'] });
-  while (!/^State:\s+Z/m.test(readFileSync(`/proc/${target.pid}/status`, 'utf8'))) {
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
+  await until('the end of the main thread', () =>
+    /^State:\s+Z/m.test(readFileSync(`/proc/${target.pid}/status`, 'utf8')),
+  );
   using tracker = await trackProcess(target.pid, PATIENT);
   expect(tracker.collect().mappings.length).toBeGreaterThan(3);
   expect(tracker.ended).toBe(false);
   target.child.kill('SIGKILL');
-  while (!tracker.ended) await new Promise((resolve) => setTimeout(resolve, 1));
+  await until('the end', () => tracker.ended);
 });
 
 live('what has come next to tracked memory can be moved with it, once it was looked for', async () => {
@@ -341,7 +341,7 @@ live('exit and exec end the tracking, and say which', async () => {
   await using target = await startTarget('target', [10]);
   using tracker = await trackProcess(target.pid, PATIENT);
   target.child.stdin.write('x');
-  while (!tracker.ended) await new Promise((resolve) => setTimeout(resolve, 5));
+  await until('the end', () => tracker.ended);
   expect((await refusal(async () => tracker.collect())).hint).toMatch(/replaced its program/);
   expect(leftovers(target.pid)).toBeUndefined();
 });
@@ -352,7 +352,7 @@ live('two trackers of one process: the second is told', async () => {
   using second = await trackProcess(target.pid, PATIENT);
   expect(first.skipped.filter(({ reason }) => reason === 'busy')).toEqual([]);
   expect(second.skipped.some(({ start, reason }) => start <= target.start && reason === 'busy')).toBe(true);
-  first.dispose();
+  first[Symbol.dispose]();
   second.collect();
   expect(second.skipped.filter(({ reason }) => reason === 'busy')).toEqual([]);
 });

@@ -9,7 +9,7 @@ import {
   type Answer,
   formatMismatch,
   KernelBackend,
-  KernelHang,
+  KernelHangError,
   type Mismatch,
   measureProfile,
   mismatchesOf,
@@ -46,7 +46,7 @@ async function difference(
   try {
     answers = await shared.run(scenario);
   } catch (error) {
-    if (!(error instanceof KernelHang)) throw error;
+    if (!(error instanceof KernelHangError)) throw error;
   }
   if (answers !== undefined && mismatchesOf(scenario, answers).length === 0) return undefined;
   return mismatchesOf(scenario, await fresh.run(scenario))[0];

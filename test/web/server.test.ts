@@ -12,6 +12,7 @@ import { hasZeroPage, scenePages } from '../support/facts.js';
 import { testWhere } from '../support/needs.js';
 import { seizeByAnother } from '../support/seized.js';
 import { startTarget, type Target } from '../support/target.js';
+import { until } from '../support/until.js';
 
 const TOKEN = 'the-word-of-these-tests';
 const servers: PageServer[] = [];
@@ -74,14 +75,6 @@ async function openStream(port: number, pid: number) {
   });
   answer.on('error', () => undefined);
   return { status: answer.statusCode!, messages, close: () => asked.destroy() };
-}
-
-async function until(what: string, condition: () => boolean): Promise<void> {
-  for (let tries = 0; tries < 1000; tries++) {
-    if (condition()) return;
-    await sleep(20);
-  }
-  throw new Error(`Did not come: ${what}`);
 }
 
 /** What a tracker would have left behind in a process. */
@@ -288,7 +281,7 @@ describe('what is left', () => {
     // Registered with our userfaultfd: that is what must go away.
     expect(tracesIn(target.pid).length).toBeGreaterThan(0);
     first.close();
-    await sleep(200);
+    await until('the end of one stream', () => server.streams === 1);
     expect(server.sessions).toBe(1);
     second.close();
     await until('the end of the session', () => server.sessions === 0 && server.streams === 0);

@@ -18,20 +18,20 @@ import { requireIoctl, requireProvider, resolveTarget } from '../target.js';
 import { humanBytes, outputStyle, plural, printable } from '../text.js';
 
 export interface CoreCommandOptions {
-  readonly output?: string;
-  readonly filter?: number;
-  readonly only?: readonly string[];
-  readonly without?: readonly string[];
-  readonly zero?: readonly string[];
-  readonly stacks?: boolean;
-  readonly maxRounds?: number;
-  readonly maxPause?: number;
-  readonly overPause?: 'fail' | 'accept';
-  readonly shared?: 'stop' | 'running';
-  readonly compress?: Compression;
-  readonly stop?: boolean;
-  readonly json?: boolean;
-  readonly color?: boolean;
+  readonly output?: string | undefined;
+  readonly filter?: number | undefined;
+  readonly only?: readonly string[] | undefined;
+  readonly without?: readonly string[] | undefined;
+  readonly zero?: readonly string[] | undefined;
+  readonly stacks?: boolean | undefined;
+  readonly maxRounds?: number | undefined;
+  readonly maxPause?: number | undefined;
+  readonly overPause?: 'fail' | 'accept' | undefined;
+  readonly shared?: 'stop' | 'running' | undefined;
+  readonly compress?: Compression | undefined;
+  readonly stop?: boolean | undefined;
+  readonly json?: boolean | undefined;
+  readonly color?: boolean | undefined;
 }
 
 /** `0x33`, `33` (hexadecimal, as /proc/PID/coredump_filter shows it): a set of nine bits. */

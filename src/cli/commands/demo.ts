@@ -120,7 +120,7 @@ function simulatedStage(why: string): Stage {
     map({ lengthBytes, kind }) {
       const file = kind === 'file' ? space.createFile(lengthBytes) : undefined;
       return space.mmap({
-        length: lengthBytes,
+        lengthBytes: lengthBytes,
         shared: kind === 'shared',
         ...(file === undefined ? {} : { file, prot: mman.PROT_READ }),
       });

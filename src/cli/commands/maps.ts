@@ -28,17 +28,17 @@ const SORT_KEYS = ['size', 'present', 'swapped', 'address', 'name'] as const;
 type SortKey = (typeof SORT_KEYS)[number];
 
 export interface MapsOptions {
-  readonly sort?: SortKey;
-  readonly top?: number;
-  readonly json?: boolean;
-  readonly color?: boolean;
+  readonly sort?: SortKey | undefined;
+  readonly top?: number | undefined;
+  readonly json?: boolean | undefined;
+  readonly color?: boolean | undefined;
 }
 
 /** Anything with a range, protection and name can be a row: mappings are, and the parts of a sample. */
 export type RowSource = AddressRange & {
   readonly perms: string;
   readonly name: string;
-  readonly deleted?: boolean;
+  readonly deleted?: boolean | undefined;
 };
 
 /** A mapping with its pages: by category for the numbers, by kind for the bar. */
@@ -158,7 +158,7 @@ const COLUMNS = [
 const DISPENSABLE = ['PROT', 'GUARD', 'ZERO', 'HUGE', 'FILE', 'SWAPPED'];
 
 /** The name of a mapping as people see it. */
-export function mappingLabel({ name, deleted }: { name: string; deleted?: boolean }): string {
+export function mappingLabel({ name, deleted }: { name: string; deleted?: boolean | undefined }): string {
   return `${printable(name) || '[anon]'}${deleted ? ' (deleted)' : ''}`;
 }
 

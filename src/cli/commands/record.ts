@@ -20,19 +20,19 @@ import { asTooSoon, conclude, endedTooSoon, Watched } from './watch.js';
 export const RECORD_SCHEMA = 'pagemap-scan/record@1';
 
 export interface RecordCommandOptions {
-  readonly output?: string;
-  readonly metrics?: MetricsTarget | true;
+  readonly output?: string | undefined;
+  readonly metrics?: MetricsTarget | true | undefined;
   readonly interval: number;
-  readonly duration?: number;
-  readonly layout?: number;
-  readonly layoutOnly?: boolean;
+  readonly duration?: number | undefined;
+  readonly layout?: number | undefined;
+  readonly layoutOnly?: boolean | undefined;
   readonly flush: number;
   readonly rotate: number;
   readonly rotateSize: number;
-  readonly host?: string;
-  readonly force?: boolean;
-  readonly anyway?: boolean;
-  readonly json?: boolean;
+  readonly host?: string | undefined;
+  readonly force?: boolean | undefined;
+  readonly anyway?: boolean | undefined;
+  readonly json?: boolean | undefined;
 }
 
 /** How often all pages are looked at, by default: more mappings, less often, so that the rows stay in bounds. */
@@ -293,7 +293,7 @@ export async function recordCommand(
     return end === 'interrupt' && ending.received !== 'SIGINT' ? EXIT.done : exitCodeOf(end, summary);
   } finally {
     await recorder?.abandon();
-    await metrics?.stop();
+    await metrics?.[Symbol.asyncDispose]();
   }
 }
 

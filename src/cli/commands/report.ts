@@ -11,8 +11,8 @@ export interface ReportOptions {
   readonly output: string;
   readonly duration: number;
   readonly interval: number;
-  readonly recording?: string;
-  readonly force?: boolean;
+  readonly recording?: string | undefined;
+  readonly force?: boolean | undefined;
 }
 
 /** Longer samples are joined, two intervals to one, as often as it takes. */

@@ -32,10 +32,10 @@ const PROFILES = [...(Object.keys(KERNEL_PROFILES) as KernelProfileName[]), HERE
 
 export interface RunCommandOptions {
   readonly on: 'sim' | 'kernel';
-  readonly profile?: KernelProfileName | typeof HERE;
-  readonly check?: boolean;
-  readonly shrink?: string;
-  readonly json?: boolean;
+  readonly profile?: KernelProfileName | typeof HERE | undefined;
+  readonly check?: boolean | undefined;
+  readonly shrink?: string | undefined;
+  readonly json?: boolean | undefined;
 }
 
 function readScenarios(file: string): Scenario[] {

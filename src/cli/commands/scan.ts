@@ -31,18 +31,18 @@ import { mappingLabel } from './maps.js';
 export const SCAN_SCHEMA = 'pagemap-scan/scan@1';
 
 export interface ScanOptions {
-  readonly where?: string;
-  readonly range?: AddressRange[];
-  readonly mapping?: string;
-  readonly return?: number;
-  readonly maxPages?: number;
-  readonly json?: boolean;
-  readonly color?: boolean;
+  readonly where?: string | undefined;
+  readonly range?: AddressRange[] | undefined;
+  readonly mapping?: string | undefined;
+  readonly return?: number | undefined;
+  readonly maxPages?: number | undefined;
+  readonly json?: boolean | undefined;
+  readonly color?: boolean | undefined;
 }
 
 interface NamedMapping {
   readonly name: string;
-  readonly deleted?: boolean;
+  readonly deleted?: boolean | undefined;
 }
 
 /** Where the found regions go. `mapping` is undefined for one that appeared while we scanned. */

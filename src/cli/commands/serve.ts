@@ -12,7 +12,7 @@ export interface ServeOptions {
   readonly host: string;
   readonly port: number;
   readonly interval: number;
-  readonly metrics?: MetricsTarget | true;
+  readonly metrics?: MetricsTarget | true | undefined;
 }
 
 function parsePort(text: string): number {
@@ -90,7 +90,7 @@ export async function serveCommand(targets: readonly string[], options: ServeOpt
     return EXIT.done;
   } finally {
     await server.close();
-    await hub?.stop();
+    await hub?.[Symbol.asyncDispose]();
   }
 }
 

@@ -26,13 +26,13 @@ import { asWatchTracker, type LiveTracker, type WatchTracker } from '../watch/tr
 
 export interface WatchCommandOptions {
   readonly interval: number;
-  readonly duration?: number;
-  readonly regions?: boolean;
-  readonly anyway?: boolean;
-  readonly accesses?: boolean;
-  readonly sample?: number;
-  readonly json?: boolean;
-  readonly color?: boolean;
+  readonly duration?: number | undefined;
+  readonly regions?: boolean | undefined;
+  readonly anyway?: boolean | undefined;
+  readonly json?: boolean | undefined;
+  readonly color?: boolean | undefined;
+  readonly accesses?: boolean | undefined;
+  readonly sample?: number | undefined;
 }
 
 const SOFT_DIRTY_NOTE =

@@ -23,10 +23,10 @@ export interface WssCommandOptions {
   readonly duration: number;
   readonly interval: number;
   readonly sample: number;
-  readonly exact?: boolean;
-  readonly anyway?: boolean;
-  readonly json?: boolean;
-  readonly color?: boolean;
+  readonly exact?: boolean | undefined;
+  readonly anyway?: boolean | undefined;
+  readonly json?: boolean | undefined;
+  readonly color?: boolean | undefined;
 }
 
 /** Lengths that people think in, milliseconds; those up to the duration are told. */

@@ -13,7 +13,7 @@ export interface Collected {
   /** What collecting took. */
   readonly scanMs: number;
   /** For how long the process was stopped for it, where it has to be. */
-  readonly stopMs?: number;
+  readonly stopMs?: number | undefined;
   readonly writtenPages: number;
   /** All tracked mappings, in address order. */
   readonly mappings: readonly WrittenMapping[];
@@ -22,7 +22,7 @@ export interface Collected {
 export interface WatchTracker {
   readonly pid: number;
   /** Whether the process has ended: the next collect says so. */
-  readonly ended?: boolean;
+  readonly ended?: boolean | undefined;
   /**
    * Collects what was written and protects it again.
    *
@@ -74,6 +74,6 @@ export function asWatchTracker(tracker: AccessTracker): LiveTracker {
         })),
       };
     },
-    [Symbol.dispose]: () => tracker.dispose(),
+    [Symbol.dispose]: () => tracker[Symbol.dispose](),
   };
 }

@@ -10,8 +10,8 @@ export interface ListedProcess {
   readonly user: string;
   readonly residentBytes: number;
   readonly swappedBytes: number;
-  readonly hidden?: string;
-  readonly untracked?: string;
+  readonly hidden?: string | undefined;
+  readonly untracked?: string | undefined;
 }
 
 export interface ProcessList {

@@ -3,11 +3,11 @@ import { el, hasSelection, setAttribute, setText } from './dom.js';
 
 export interface Column<Row> {
   readonly title: string;
-  readonly align?: 'right';
+  readonly align?: 'right' | undefined;
   /** Addresses and the like. */
-  readonly mono?: boolean;
+  readonly mono?: boolean | undefined;
   /** Takes what room there is, and is cut off where it is too long; its full text is the tooltip. */
-  readonly wide?: boolean;
+  readonly wide?: boolean | undefined;
   text(row: Row): string;
   /** Given, the column can be sorted by it. */
   order?(row: Row): number | string;
