@@ -13,7 +13,7 @@ import {
 import type { Mapping } from '../proc/index.js';
 import { forEachRegion, RegionDealer, type RegionVisitor, scanLegs } from '../query/index.js';
 import { isDevice, isSpecial } from './mappings.js';
-import { PageSample, SampledCount } from './sample.js';
+import { type PageSample, SampledCount } from './sample.js';
 import type { SkipReason } from './tracker.js';
 
 /** Protecting locks the process's address space: so much at a time. */
@@ -161,7 +161,11 @@ export class AccessTracker implements Disposable {
    */
   collect(visit?: RegionVisitor): AccessInterval {
     if (!this.#open) {
-      const details = { errno: errnoNumber('EBADF')!, syscall: 'ioctl(PAGEMAP_SCAN)', hint: 'it is disposed' };
+      const details = {
+        errno: errnoNumber('EBADF')!,
+        syscall: 'ioctl(PAGEMAP_SCAN)',
+        hint: 'it is disposed',
+      };
       throw new PagemapError(`collect accesses of process ${this.pid}`, details);
     }
     const begin = performance.now();
