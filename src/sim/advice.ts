@@ -579,14 +579,21 @@ function gatherFile(mm: Mm, file: MemoryFile, first: number): void {
 /** Frees last-level tables that can be replaced by a huge entry now. Markers and own pages need theirs. */
 function dropEmptyTables(mm: Mm, file: MemoryFile, first: number): void {
   forEachMappingOf(mm, file, first, HUGE_PAGES, (vma, start, end) => {
-    if (vma.anonVma !== null || vma.uffdWp || start % ENTRIES !== 0 || end !== start + HUGE_PAGES) return;
+    if (
+      vma.anonVma !== null ||
+      vma.uffdWp ||
+      vma.uffdRwp ||
+      start % ENTRIES !== 0 ||
+      end !== start + HUGE_PAGES
+    )
+      return;
     const pmd = mm.tables.findPmd(start / ENTRIES);
     if (pmd >= 0 && mm.tables.pteTable(pmd) >= 0) mm.tables.removePte(pmd);
   });
 }
 
 function mapCollapsed(mm: Mm, vma: Vma, file: MemoryFile, first: number, block: number): number {
-  if (vma.uffdWp) return UNFIT;
+  if (vma.uffdWp || vma.uffdRwp) return UNFIT;
   const { tables, memory } = mm;
   const head = file.entries[first]!;
   if (mm.profile.collapseNeedsTables && tables.findPmd(block) < 0) return UNFIT;
