@@ -3,10 +3,7 @@ import { encodeNote, NT_AUXV, NT_FILE, NT_PRPSINFO, NT_PRSTATUS, NT_SIGINFO } fr
 import { type Mapping, nameBytes } from '../proc/index.js';
 import type { CoreArchitecture } from './architecture.js';
 import type { ProcessState } from './state.js';
-import type { ProcessFacts, TaskIds, ThreadState } from './threads.js';
-
-/** What /proc/PID/stat counts times in: USER_HZ, which is 100 on every architecture that we know. */
-const TICKS_PER_SECOND = 100;
+import { type ProcessFacts, type TaskIds, type ThreadState, TICKS_PER_SECOND } from './threads.js';
 
 function putTime(view: DataView, at: number, ticks: number): void {
   view.setBigInt64(at, BigInt(Math.floor(ticks / TICKS_PER_SECOND)), true);

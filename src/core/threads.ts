@@ -125,8 +125,11 @@ export function describeThreads(handle: ProcessHandle, taken: readonly TakenThre
   });
 }
 
+/** What /proc/PID/stat counts times in: USER_HZ, which is 100 on every architecture that we know. */
+export const TICKS_PER_SECOND = 100;
+
 /** Gives the fields of /proc/PID/stat behind the name, by their numbers from 3 on; 0 for all when it is gone. */
-function statFields(handle: ProcessHandle, file: string): (number: number) => number {
+export function statFields(handle: ProcessHandle, file: string): (number: number) => number {
   let fields: string[] = [];
   try {
     const text = new TextDecoder('latin1').decode(handle.read(file));

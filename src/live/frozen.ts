@@ -1,4 +1,5 @@
 /** Whether a process stands still because a control group is frozen (docker pause, a Kubernetes checkpoint, systemctl freeze). */
+import { findMount, groupsAround } from './groups.js';
 import { readText } from './permission.js';
 
 export interface Freezer {
@@ -8,35 +9,6 @@ export interface Freezer {
   readonly group: string;
   /** Its folder. */
   readonly folder: string;
-}
-
-interface Mount {
-  readonly root: string;
-  readonly folder: string;
-}
-
-function findMount(
-  mountinfo: string,
-  isWanted: (kind: string, options: string) => boolean,
-): Mount | undefined {
-  for (const line of mountinfo.split('\n')) {
-    const fields = line.split(' ');
-    const dash = fields.indexOf('-');
-    if (dash < 0 || !isWanted(fields[dash + 1]!, fields[dash + 3] ?? '')) continue;
-    return { root: fields[3]!, folder: fields[4]! };
-  }
-  return undefined;
-}
-
-/** A group and those around it, from the inside outward, and their folders. */
-function* groupsAround({ root, folder }: Mount, path: string): Generator<{ group: string; folder: string }> {
-  const base = root === '/' ? '' : root;
-  const isBelow = path === base || path.startsWith(`${base}/`);
-  for (let at = isBelow ? path.slice(base.length) : path; ; at = at.slice(0, at.lastIndexOf('/'))) {
-    if (at === '/') at = '';
-    yield { group: `${base}${at}` || '/', folder: `${folder}${at}` };
-    if (at === '') return;
-  }
 }
 
 /**

@@ -4,6 +4,7 @@ export { DescriptorSearch, mountKinds, type OpenDescriptor, openDescriptors } fr
 export { fallbackKnowledge, type Knowledge, softDirtyMissing } from './fallback/knowledge.js';
 export { linkDescriptor, punchHole } from './files.js';
 export { type Freezer, freezerOf } from './frozen.js';
+export { type GroupMemory, groupMemoryOf } from './groups.js';
 export { holesAreWritten } from './holes.js';
 export * from './index.js';
 export { libc } from './libc.js';

@@ -10,6 +10,7 @@ import { type Capability, probeCapabilities } from '../../src/live/index.js';
 import { inUserNamespace } from '../../src/live/permission.js';
 import { hasChromium } from './browser.js';
 import { FreezableGroup } from './freezer.js';
+import { MemoryGroup } from './memory-group.js';
 import { hasCompiler } from './native.js';
 
 const capabilities: readonly Capability[] = process.platform === 'linux' ? await probeCapabilities() : [];
@@ -48,6 +49,7 @@ const EXTRA: Readonly<Record<string, () => string | undefined>> = {
     return inUserNamespace() ? 'it needs root outside of user namespaces' : undefined;
   },
   freezer: () => FreezableGroup.missing(),
+  'memory-group': () => MemoryGroup.missing(),
   'kernel-threads': () =>
     readText('/proc/2/comm') === 'kthreadd' ? undefined : 'no kernel threads are to be seen here',
 };

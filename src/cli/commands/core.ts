@@ -1,5 +1,7 @@
 import { accessSync, constants, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
+import type { Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { PagemapError } from '../../abi/index.js';
 import {
@@ -7,15 +9,21 @@ import {
   type CoreProgress,
   type CoreResult,
   checkCompression,
+  compileWhen,
   dumpCore,
+  hasEnded,
+  type WhenCondition,
+  type WhenMet,
+  waitUntil,
 } from '../../core/internal.js';
-import { freezerOf, ProcessError } from '../../live/internal.js';
+import { freezerOf, openPagemap, ProcessError, ProcessHandle } from '../../live/internal.js';
 import { CliError, EXIT, type ExitCode, exitCodeOf } from '../exit.js';
 import { Ending } from '../interrupt.js';
 import { parseCount, parseDuration } from '../options.js';
 import { Output } from '../output.js';
 import { requireIoctl, requireProvider, resolveTarget } from '../target.js';
 import { humanBytes, outputStyle, plural, printable } from '../text.js';
+import { asJson, describeValues } from '../when.js';
 
 export interface CoreCommandOptions {
   readonly output?: string | undefined;
@@ -30,6 +38,11 @@ export interface CoreCommandOptions {
   readonly shared?: 'stop' | 'running' | undefined;
   readonly compress?: Compression | undefined;
   readonly stop?: boolean | undefined;
+  readonly when?: string | undefined;
+  readonly hold?: number | undefined;
+  readonly count?: number | undefined;
+  readonly cooldown?: number | undefined;
+  readonly interval?: number | undefined;
   readonly json?: boolean | undefined;
   readonly color?: boolean | undefined;
 }
@@ -45,11 +58,22 @@ function parseFilter(text: string): number {
   return value;
 }
 
+function compile(text: string): WhenCondition {
+  try {
+    return compileWhen(text);
+  } catch (cause) {
+    throw new CliError(EXIT.usage, (cause as Error).message, { cause });
+  }
+}
+
 /** An option that may be given several times. */
 function addTo(text: string, before: readonly string[] = []): string[] {
   if (text === '') throw new InvalidArgumentError('Give a part of a name, or a pattern with * or ?.');
   return [...before, text];
 }
+
+/** Between two dumps, milliseconds. */
+const DEFAULT_COOLDOWN_MS = 60_000;
 
 /** How often progress is shown, milliseconds. */
 const PROGRESS_MS = 100;
@@ -148,37 +172,44 @@ function describe(result: CoreResult, options: CoreCommandOptions): string[] {
   return lines;
 }
 
-/** The work of `pmscan core`. */
-export async function coreCommand(target: string, options: CoreCommandOptions): Promise<ExitCode> {
+/** Refuses what makes no sense together. */
+function checkOptions(options: CoreCommandOptions): void {
+  const fail = (why: string) => new CliError(EXIT.usage, why);
   const toStdout = options.output === '-';
   if (toStdout && process.stdout.isTTY === true)
-    throw new CliError(EXIT.usage, 'Cannot write a core file to a terminal; redirect it, or name a file');
+    throw fail('Cannot write a core file to a terminal; redirect it, or name a file');
   if (toStdout && options.json)
-    throw new CliError(EXIT.usage, 'Cannot write the core file and JSON to standard output; name a file');
+    throw fail('Cannot write the core file and JSON to standard output; name a file');
+  if (toStdout && (options.count ?? 1) > 1)
+    throw fail('Cannot write several core files to standard output; name a file');
   if (options.stacks && (options.only ?? options.without) !== undefined)
-    throw new CliError(EXIT.usage, 'Cannot choose mappings by name with --stacks: it chooses by itself');
+    throw fail('Cannot choose mappings by name with --stacks: it chooses by itself');
   if (options.output === '')
-    throw new CliError(
-      EXIT.usage,
-      'Cannot write a file without a name; name one, or leave out -o for core.PID',
-    );
-  const pid = resolveTarget(target);
-  const suffix = options.compress === undefined ? '' : options.compress === 'gzip' ? '.gz' : '.zst';
-  const file = toStdout ? process.stdout : resolve(options.output ?? `core.${pid}${suffix}`);
-  if (typeof file === 'string') checkOutput(file);
-  try {
-    if (options.compress !== undefined) checkCompression(options.compress);
-  } catch (cause) {
-    throw new CliError(EXIT.failed, (cause as Error).message, { cause });
-  }
+    throw fail('Cannot write a file without a name; name one, or leave out -o for core.PID');
+  if (options.when !== undefined) return;
+  for (const name of ['hold', 'count', 'cooldown', 'interval'] as const)
+    if (options[name] !== undefined)
+      throw fail(`Cannot use --${name} without --when: it says how a condition is waited for`);
+}
 
-  using ending = new Ending();
-  let result: CoreResult;
+/** Where the dump of this number goes, from 1; several have their number at the end of their name. */
+function outputOf(pid: number, options: CoreCommandOptions, number: number): string | Writable {
+  if (options.output === '-') return process.stdout;
+  const suffix = options.compress === undefined ? '' : options.compress === 'gzip' ? '.gz' : '.zst';
+  const name = options.output ?? `core.${pid}`;
+  const numbered = (options.count ?? 1) > 1 ? `${name}.${number}` : name;
+  return resolve(options.output === undefined ? `${numbered}${suffix}` : numbered);
+}
+
+async function dumpOnce(
+  pid: number,
+  file: string | Writable,
+  options: CoreCommandOptions,
+  signal: AbortSignal,
+): Promise<CoreResult> {
   try {
     using progress = new ProgressLine();
-    if (options.stop || options.stacks) requireProvider();
-    else requireIoctl();
-    result = await dumpCore(pid, {
+    return await dumpCore(pid, {
       file,
       compress: options.compress,
       filter: options.filter,
@@ -191,14 +222,22 @@ export async function coreCommand(target: string, options: CoreCommandOptions): 
       overPause: options.overPause,
       stop: options.stop,
       shared: options.shared,
-      signal: ending.signal,
+      signal,
       onProgress: (state) => progress.show(state),
     });
   } catch (error) {
-    if (ending.signal.aborted)
+    if (signal.aborted)
       throw new CliError(EXIT.interrupted, 'interrupted; the process runs on, and no core file was written');
     throw options.stop || options.stacks ? error : withAlternative(error, pid);
   }
+}
+
+/** Tells what became of a dump, and of the condition before it. */
+async function tell(
+  result: CoreResult,
+  options: CoreCommandOptions,
+  met: WhenMet | undefined,
+): Promise<void> {
   if (options.json) {
     const { stoppedPages, unreadablePages, storedBytes, ...rest } = result;
     const output = new Output();
@@ -209,17 +248,81 @@ export async function coreCommand(target: string, options: CoreCommandOptions): 
         storedBytes,
         stoppedPages,
         unreadablePages,
+        ...(met !== undefined && { when: { condition: options.when, ...asJson(met) } }),
       }),
     );
     await output.flush();
-  } else {
-    process.stderr.write(
-      describe(result, options)
-        .map((line) => `pmscan: ${line}\n`)
-        .join(''),
-    );
+    return;
+  }
+  const lines = describe(result, options).map((line) => `pmscan: ${line}\n`);
+  process.stderr.write(lines.join(''));
+}
+
+/** The work of `pmscan core`. */
+export async function coreCommand(target: string, options: CoreCommandOptions): Promise<ExitCode> {
+  checkOptions(options);
+  const condition = options.when === undefined ? undefined : compile(options.when);
+  const pid = resolveTarget(target);
+  const first = outputOf(pid, options, 1);
+  if (typeof first === 'string') checkOutput(first);
+  try {
+    if (options.compress !== undefined) checkCompression(options.compress);
+  } catch (cause) {
+    throw new CliError(EXIT.failed, (cause as Error).message, { cause });
+  }
+
+  using ending = new Ending();
+  try {
+    if (options.stop || options.stacks) requireProvider();
+    else requireIoctl();
+  } catch (error) {
+    throw options.stop || options.stacks ? error : withAlternative(error, pid);
+  }
+  if (condition !== undefined) return await dumpWhen(pid, condition, options, ending.signal);
+  await tell(await dumpOnce(pid, first, options, ending.signal), options, undefined);
+  return EXIT.done;
+}
+
+/** Dumps each time that the condition is met, as often as was asked for. */
+async function dumpWhen(
+  pid: number,
+  condition: WhenCondition,
+  options: CoreCommandOptions,
+  signal: AbortSignal,
+): Promise<ExitCode> {
+  const { count = 1, cooldown = DEFAULT_COOLDOWN_MS } = options;
+  // What is not permitted is to be known now, and not when it happens.
+  openPagemap(pid)[Symbol.dispose]();
+  using handle = new ProcessHandle(pid);
+  for (let number = 1; number <= count; number++) {
+    let met: WhenMet;
+    try {
+      if (number > 1) await sleep(cooldown, undefined, { signal });
+      const waiting = waitUntil(pid, condition, {
+        holdMs: options.hold,
+        intervalMs: options.interval,
+        signal,
+      });
+      process.stderr.write(`pmscan: waiting for ${printable(condition.text)}\n`);
+      met = await waiting;
+      // Another one has its number by now.
+      if (hasEnded(handle)) throw new ProcessError('ended', pid, 'it has ended', `wait for process ${pid}`);
+    } catch (error) {
+      if (signal.aborted) throw new CliError(EXIT.interrupted, interruptedAfter(number - 1));
+      if (number === 1 || !hasEnded(handle)) throw error;
+      process.stderr.write(`pmscan: the process has ended; ${plural(number - 1, 'core file')} of it\n`);
+      return EXIT.done;
+    }
+    process.stderr.write(`pmscan: it is met: ${describeValues(met.values)}\n`);
+    const file = outputOf(pid, options, number);
+    await tell(await dumpOnce(pid, file, options, signal), options, met);
   }
   return EXIT.done;
+}
+
+function interruptedAfter(dumps: number): string {
+  const done = dumps === 0 ? 'no core file was written' : `${plural(dumps, 'core file')} before`;
+  return `interrupted while waiting for the condition; ${done}`;
 }
 
 /** Adds `pmscan core` to the program. */
@@ -251,7 +354,12 @@ export function addCoreCommand(
     )
     .addOption(new Option('--compress <kind>', 'compress it').choices(['gzip', 'zstd']))
     .option('--stop', 'stop it for all of the copying: where writes cannot be tracked')
-    .option('--json', 'one JSON document')
+    .option('--when <condition>', 'wait until it is met: rss > 2G & cpu > 90% (see below)')
+    .option('--hold <time>', 'for how long it has to be met (default: one look)', parseDuration)
+    .option('--count <n>', 'how many dumps, each time that it is met (default: 1)', parseCount)
+    .option('--cooldown <time>', 'the least time between two of them (default: 1m)', parseDuration)
+    .option('--interval <time>', 'how often to look (default: 200ms)', parseDuration)
+    .option('--json', 'one JSON document, for each dump')
     .addHelpText(
       'after',
       `
@@ -259,10 +367,20 @@ Memory is copied while the process runs, then again what it wrote meanwhile, unt
 stopped. The file shows it as it was at that moment, for gdb, lldb and their like. It holds all that the process had in
 memory, passwords and keys included: only its owner may read it.
 
+A condition compares with >, >=, < or <=, and joins with &, |, ! and parentheses:
+  rss, swapped        sizes: 500M, 2G
+  cpu                 share of one processor: 90%, 250%
+  threads             a number
+  written             bytes of pages written to: 200M/s (its writes are tracked for that)
+  cgroup.memory       of its control group: 95% of the limit, or a size
+  signal USR1, USR2   sent to pmscan
+
 Examples:
   pmscan core 1234                              core.1234
   pmscan core redis-server -o /var/tmp/core     gdb /usr/bin/redis-server /var/tmp/core
   pmscan core 1234 --max-pause 20ms --json
+  pmscan core 1234 --when 'rss > 2G' --hold 10s
+  pmscan core 1234 --when 'cgroup.memory > 90%' --stop   before the OOM killer comes
   pmscan core 1234 --stacks                     gdb -batch -ex 'thread apply all bt' PROGRAM core.1234
   pmscan core 1234 --without /dev/shm --zero '[anon:keys]'
   pmscan core 1234 -o - | zstd > core.zst`,
