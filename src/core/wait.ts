@@ -93,7 +93,7 @@ class Looker implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#tracker?[Symbol.dispose]();
+    this.#tracker?.[Symbol.dispose]();
   }
 }
 
