@@ -17,7 +17,7 @@ handleWriteErrors();
 
 const program = new Command('pmscan')
   .description(
-    'Which pages of a process are what, and which were written since you last asked (PAGEMAP_SCAN)',
+    'The state of every page of a process, and the pages that were written since you last asked (PAGEMAP_SCAN)',
   )
   .version(version, '-V, --version', 'print the version')
   .helpOption('-h, --help', 'show help')

@@ -39,9 +39,12 @@ export interface CoreOptions {
   readonly stacks?: boolean | undefined;
   /** Most rounds of copying while it runs; 30 by default. */
   readonly maxRounds?: number | undefined;
-  /** The longest pause, milliseconds, if that can be: it is let go and copied meanwhile a few times instead. No limit by default. */
+  /**
+   * The longest pause that is wanted, milliseconds. When a stop would take longer, the process goes on and is copied once more, a few times.
+   * No limit by default.
+   */
   readonly maxPauseMs?: number | undefined;
-  /** When it cannot be, or others track much of the memory, the dump fails, or takes a longer one; 'fail' by default. */
+  /** What happens when the pause would be longer still, or others track much of the memory: 'fail' (default), or 'accept' the longer pause. */
   readonly overPause?: 'fail' | 'accept' | undefined;
   /** Stop the process for all of the copying: where writes cannot be tracked. */
   readonly stop?: boolean | undefined;

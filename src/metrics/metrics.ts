@@ -60,7 +60,7 @@ export type MetricsProblem =
   /** The address cannot be listened at. */
   | 'listen';
 
-/** Metrics that cannot be had: `reason` says why, the message what to do. */
+/** Metrics cannot be provided: `reason` says why, and the message says what to do. */
 export class MetricsError extends Error {
   override readonly name: string = 'MetricsError';
   readonly code: `ERR_METRICS_${Uppercase<MetricsProblem>}`;
