@@ -1,8 +1,7 @@
 /** Accesses of a running process. */
-import { errnoNumber, PAGE_IS_ACCESSED, PagemapError } from '../abi/index.js';
-import { ASYNC_RWP_FEATURES, kernelCategories } from '../live/internal.js';
+import { ASYNC_RWP_FEATURES } from '../live/internal.js';
 import { type AccessedSpace, AccessTracker } from './accesses.js';
-import { type Attached, attachTo, hasOwn, MOST_LOOKS, type TrackOptions } from './attach.js';
+import { type Attached, attachTo, hasOwn, MOST_LOOKS, requireAccesses, type TrackOptions } from './attach.js';
 import { MappingList } from './mapping-list.js';
 
 export { AccessTracker } from './accesses.js';
@@ -20,16 +19,6 @@ function spaceOf({ pagemap, own }: Attached): AccessedSpace {
     isClaimed: () => own !== undefined && hasOwn(own, MOST_LOOKS),
     [Symbol.dispose]: () => pagemap[Symbol.dispose](),
   };
-}
-
-/** Throws where the kernel cannot tell accesses: before a process is touched for nothing. */
-function requireAccesses(action: string): void {
-  if ((kernelCategories() & PAGE_IS_ACCESSED) !== 0) return;
-  throw new PagemapError(action, {
-    errno: errnoNumber('EOPNOTSUPP')!,
-    syscall: 'ioctl(PAGEMAP_SCAN)',
-    hint: 'which pages are accessed is told by read-write protection, which came with Linux 7.3',
-  });
 }
 
 /**

@@ -1,11 +1,12 @@
 /** How what tracks a process gets hold of its memory. */
 import { closeSync } from 'node:fs';
-import { PagemapError } from '../abi/index.js';
+import { errnoNumber, PAGE_IS_ACCESSED, PagemapError } from '../abi/index.js';
 import {
   type AttachOptions,
   attachUserfaultfd,
   DescriptorSearch,
   IoctlPagemap,
+  kernelCategories,
   type LivePagemap,
   ProcessError,
   ProcessHandle,
@@ -108,4 +109,14 @@ export async function attachTo<T>(
     pagemap[Symbol.dispose]();
     throw error;
   }
+}
+
+/** Throws where the kernel cannot tell accesses: before anything is touched for nothing. */
+export function requireAccesses(action: string): void {
+  if ((kernelCategories() & PAGE_IS_ACCESSED) !== 0) return;
+  throw new PagemapError(action, {
+    errno: errnoNumber('EOPNOTSUPP')!,
+    syscall: 'ioctl(PAGEMAP_SCAN)',
+    hint: 'which pages are accessed is told by read-write protection, which came with Linux 7.3',
+  });
 }

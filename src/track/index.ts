@@ -19,6 +19,7 @@ export {
   allocateTracked,
   type Collected,
   MemoryTracker,
+  type OwnTrackOptions,
   type TrackableMemory,
   type TrackedMemory,
   trackMemory,

@@ -1,25 +1,38 @@
-/** Which pages of this process's own memory are written. */
+/** Which pages of this process's own memory are written, or accessed. */
 import {
   errnoNumber,
+  PAGE_IS_ACCESSED,
   PAGE_SIZE,
   PagemapError,
   PM_SCAN_CHECK_WPASYNC,
   PM_SCAN_WP_MATCHING,
   type RegionBuffer,
+  uffd,
 } from '../abi/index.js';
 import {
+  ASYNC_RWP_FEATURES,
   bufferAddress,
   type LivePagemap,
   mappingsCover,
   openPagemap,
   Userfaultfd,
 } from '../live/internal.js';
+import { requireAccesses } from './attach.js';
 import { ALL_WRITTEN } from './protected-scan.js';
 
 /** What is used of a WebAssembly.Memory, whose own type is not known to every TypeScript configuration. */
 export interface WasmMemory {
   readonly buffer: ArrayBuffer | SharedArrayBuffer;
   grow(delta: number): number;
+}
+
+/** What is tracked. */
+export interface OwnTrackOptions {
+  /**
+   * Track the pages that are accessed (read, written or executed), instead of those that are written: Linux 7.3. A page that is looked
+   * at by this program's own code counts, of course; the first access to a page after each collect costs a page fault.
+   */
+  readonly accesses?: boolean | undefined;
 }
 
 /** What can be tracked. */
@@ -50,6 +63,7 @@ function isWasmMemory(memory: TrackableMemory): memory is WasmMemory {
 }
 
 const ACTION = 'track writes to memory';
+const ACTION_ACCESSES = 'track accesses to memory';
 
 function gone(hint: string): PagemapError {
   return new PagemapError(ACTION, { errno: errnoNumber('EFAULT')!, syscall: 'ioctl(PAGEMAP_SCAN)', hint });
@@ -85,12 +99,16 @@ export class MemoryTracker implements Disposable {
   readonly #neededBytes: number;
   readonly #pagemap: LivePagemap;
   readonly #faults: Userfaultfd;
+  /** Accesses are tracked, instead of writes. */
+  readonly #accesses: boolean;
   #collectAt: number;
   #peekAt: number;
   #open = true;
 
   /** Use {@link trackMemory}. */
-  constructor(memory: TrackableMemory) {
+  constructor(memory: TrackableMemory, { accesses = false }: OwnTrackOptions = {}) {
+    if (accesses) requireAccesses(ACTION_ACCESSES);
+    this.#accesses = accesses;
     const wasm = isWasmMemory(memory) ? memory : undefined;
     const view = wasm === undefined ? (memory as Exclude<TrackableMemory, WasmMemory>) : wasm.buffer;
     const buffer = ArrayBuffer.isView(view) ? (view.buffer as ArrayBuffer | SharedArrayBuffer) : view;
@@ -111,15 +129,16 @@ export class MemoryTracker implements Disposable {
     this.#peekAt = this.start;
     this.#pagemap = openPagemap('self');
     try {
-      this.#faults = Userfaultfd.open();
+      this.#faults = accesses ? Userfaultfd.open({ features: ASYNC_RWP_FEATURES }) : Userfaultfd.open();
     } catch (error) {
       this.#pagemap[Symbol.dispose]();
       throw error;
     }
     try {
-      this.#faults.register(this.start, this.lengthBytes);
+      const mode = accesses ? uffd.UFFDIO_REGISTER_MODE_RWP : uffd.UFFDIO_REGISTER_MODE_WP;
+      this.#faults.register(this.start, this.lengthBytes, mode);
       // Every page is protected, those that do not exist yet included: reading does not make them look written.
-      this.#faults.writeProtect(this.start, this.lengthBytes);
+      this.#protect(this.start, this.end);
     } catch (error) {
       this.#close();
       if (error instanceof PagemapError && error.code === 'EBUSY') {
@@ -128,7 +147,8 @@ export class MemoryTracker implements Disposable {
       }
       throw error;
     }
-    trackers.set(this.start, this);
+    // The write-watch calls look for trackers of writes.
+    if (!accesses) trackers.set(this.start, this);
   }
 
   /** How much is tracked, bytes; whole pages. */
@@ -186,7 +206,7 @@ export class MemoryTracker implements Disposable {
   resetRange(start: number, end: number): void {
     this.#check();
     if (start === this.start && end === this.end) this.#collectAt = this.#peekAt = this.start;
-    this.#guard(() => this.#faults.writeProtect(start, end - start));
+    this.#guard(() => this.#protect(start, end));
     this.#checkMapped();
   }
 
@@ -201,6 +221,11 @@ export class MemoryTracker implements Disposable {
     return this.#scan(output, start, end, reset ? PM_SCAN_WP_MATCHING : 0, maxPages).next;
   }
 
+  #protect(start: number, end: number): void {
+    if (this.#accesses) this.#faults.rwProtect(start, end - start);
+    else this.#faults.writeProtect(start, end - start);
+  }
+
   #scan(
     output: RegionBuffer,
     start: number,
@@ -209,8 +234,15 @@ export class MemoryTracker implements Disposable {
     maxPages: number,
   ): { next: number; pages: number } {
     this.#check();
-    const request = { start, end, ...ALL_WRITTEN, flags: flags | PM_SCAN_CHECK_WPASYNC, maxPages };
+    const request = this.#accesses
+      ? { start, end, categoryMask: PAGE_IS_ACCESSED, returnMask: PAGE_IS_ACCESSED, maxPages }
+      : { start, end, ...ALL_WRITTEN, flags: flags | PM_SCAN_CHECK_WPASYNC, maxPages };
     const { regions, walkEnd } = this.#guard(() => this.#pagemap.scan(request, output));
+    // No scan protects from reading. What is accessed between the two is in a page that is reported anyway.
+    if (this.#accesses && flags & PM_SCAN_WP_MATCHING) {
+      for (let index = 0; index < regions; index++)
+        this.#guard(() => this.#protect(output.start(index), output.end(index)));
+    }
     this.#checkMapped();
     const pages = output.totalPages();
     const full = regions === output.capacity || (maxPages > 0 && pages >= maxPages);
@@ -268,8 +300,8 @@ export class MemoryTracker implements Disposable {
  * console.assert(tracker.collect(output).pages === 0);
  * ```
  */
-export function trackMemory(memory: TrackableMemory): MemoryTracker {
-  return new MemoryTracker(memory);
+export function trackMemory(memory: TrackableMemory, options: OwnTrackOptions = {}): MemoryTracker {
+  return new MemoryTracker(memory, options);
 }
 
 /** Memory on pages of its own, and who tracks it. */
@@ -306,21 +338,21 @@ const MOST_WASM_PAGES = 65536;
  */
 export function allocateTracked(
   lengthBytes: number,
-  options: { shared: true },
+  options: OwnTrackOptions & { shared: true },
 ): TrackedMemory<SharedArrayBuffer>;
 export function allocateTracked(
   lengthBytes: number,
-  options?: { shared?: false | undefined },
+  options?: OwnTrackOptions & { shared?: false | undefined },
 ): TrackedMemory<ArrayBuffer>;
 export function allocateTracked(
   lengthBytes: number,
-  options: { shared?: boolean | undefined } = {},
+  options: OwnTrackOptions & { shared?: boolean | undefined } = {},
 ): TrackedMemory<ArrayBuffer | SharedArrayBuffer> {
   const pages = Math.ceil(lengthBytes / WASM_PAGE);
   if (!(pages >= 1 && pages <= MOST_WASM_PAGES)) {
     throw new RangeError(`Cannot allocate ${lengthBytes} bytes: from 1 byte to 4 GiB is possible`);
   }
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: options.shared ?? false });
-  const tracker = new MemoryTracker(memory.buffer);
+  const tracker = new MemoryTracker(memory.buffer, options);
   return { buffer: memory.buffer, tracker, [Symbol.dispose]: () => tracker[Symbol.dispose]() };
 }

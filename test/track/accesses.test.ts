@@ -1,7 +1,7 @@
 /** A target accesses known pages; each interval reports exactly those. */
 import { describe, expect, test } from 'vitest';
-import { PAGE_IS_ACCESSED, PAGE_SIZE } from '../../src/abi/index.js';
-import { type AccessTracker, PageSample, trackProcess } from '../../src/track/index.js';
+import { PAGE_IS_ACCESSED, PAGE_SIZE, RegionBuffer } from '../../src/abi/index.js';
+import { type AccessTracker, allocateTracked, PageSample, trackProcess } from '../../src/track/index.js';
 import { available, testWhere } from '../support/needs.js';
 import { startWrites, type Writes } from '../support/writes.js';
 
@@ -187,9 +187,54 @@ describe('other memory', () => {
   });
 });
 
+describe('own memory', () => {
+  const own = canTell ? testWhere('pagemap-scan', 'userfaultfd') : test.skip;
+
+  own.each([false, true])('pages that are read or written; shared: %s', (shared) => {
+    using memory = allocateTracked(1 << 20, { accesses: true, shared: shared as true });
+    const bytes = new Uint8Array(memory.buffer);
+    const { tracker } = memory;
+    const output = new RegionBuffer(64);
+    const pages = () => {
+      tracker.collect(output);
+      return [...output].flatMap(({ start, end }) =>
+        every((end - start) / PAGE_SIZE, (start - tracker.start) / PAGE_SIZE),
+      );
+    };
+    expect(pages()).toEqual([]);
+    bytes[5 * PAGE_SIZE] = 1;
+    bytes[6 * PAGE_SIZE + 1] = 1;
+    expect(pages()).toEqual([5, 6]);
+    let sum = bytes[6 * PAGE_SIZE]!;
+    expect(tracker.peek(output).pages).toBe(1);
+    sum += bytes[9 * PAGE_SIZE]!;
+    expect(pages()).toEqual([6, 9]);
+    expect(pages()).toEqual([]);
+    sum += bytes[9 * PAGE_SIZE]!;
+    tracker.reset();
+    expect(pages()).toEqual([]);
+    expect(sum).toBe(0);
+  });
+
+  own('a buffer that is too small for all goes on where it stopped', () => {
+    using memory = allocateTracked(1 << 20, { accesses: true });
+    const bytes = new Uint8Array(memory.buffer);
+    for (let page = 0; page < 100; page += 2) bytes[page * PAGE_SIZE] = 1;
+    const output = new RegionBuffer(20);
+    const found: number[] = [];
+    for (let done = false; !done; ) {
+      ({ done } = memory.tracker.collect(output));
+      for (const { start } of output) found.push((start - memory.tracker.start) / PAGE_SIZE);
+    }
+    expect(found).toEqual(every(50, 0, 2));
+    expect(memory.tracker.collect(output)).toMatchObject({ pages: 0, done: true });
+  });
+});
+
 test.skipIf(canTell || !available('pagemap-scan'))(
   'a kernel before 7.3 says so before anything is touched',
   async () => {
     await expect(trackProcess(1, PATIENT)).rejects.toThrow(/EOPNOTSUPP.*came with Linux 7\.3/);
+    expect(() => allocateTracked(1 << 16, { accesses: true })).toThrow(/EOPNOTSUPP.*came with Linux 7\.3/);
   },
 );
