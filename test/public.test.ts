@@ -50,10 +50,12 @@ function keyword({ flags }: TypeScriptSymbol): string {
 const spelled = (name: string) =>
   name.replace(/^__@(\w+)@\d+$/, '[Symbol.$1]').replace(/^\xfe@(\w+)@\d+$/, '[Symbol.$1]');
 
+const HIDDEN = new Set<SyntaxKind>([SyntaxKind.PrivateKeyword, SyntaxKind.ProtectedKeyword]);
+
 function isPrivate(symbol: TypeScriptSymbol, node: Node | undefined): boolean {
   if (/^(__#|\xfe#|#)/.test(symbol.name)) return true;
   const { modifiers } = (node ?? {}) as { modifiers?: readonly Node[] };
-  return modifiers?.some(({ kind }) => kind === SyntaxKind.PrivateKeyword) ?? false;
+  return modifiers?.some(({ kind }) => HIDDEN.has(kind)) ?? false;
 }
 
 class Describer {
@@ -155,7 +157,7 @@ function* typesIn(node: Node): Generator<Node> {
   if (isBlock(node) || isInternal(node)) return;
   const { name, modifiers } = node as { name?: Node; modifiers?: readonly Node[] };
   if (name?.kind === SyntaxKind.PrivateIdentifier) return;
-  if (modifiers?.some(({ kind }) => kind === SyntaxKind.PrivateKeyword)) return;
+  if (modifiers?.some(({ kind }) => HIDDEN.has(kind))) return;
   if (isTypeReferenceNode(node)) yield node.typeName;
   const children: Node[] = [];
   node.forEachChild((child) => {

@@ -33,3 +33,9 @@ export function errnoName(errno: number): string {
 export function errnoNumber(name: string): number | undefined {
   return BY_NAME.get(name);
 }
+
+/** The `code` of whatever was thrown, 'ENOENT' for instance: what Node's own errors and those of this package have. */
+export function codeOf(error: unknown): string | undefined {
+  const code = (error as { readonly code?: unknown } | null | undefined)?.code;
+  return typeof code === 'string' ? code : undefined;
+}

@@ -1,6 +1,9 @@
 /** What the other layers use besides what is public. */
+
+export { codeOf } from './errno.js';
 export { scanError } from './errors.js';
 export * from './index.js';
 export * from './procmap.js';
 export * from './ptrace.js';
+export { firstIndex } from './search.js';
 export * from './syscalls.js';

@@ -13,7 +13,7 @@
  */
 import { freemem, getPriority, setPriority, tmpdir } from 'node:os';
 import { dirname } from 'node:path';
-import { PAGE_SIZE, PagemapError } from '../abi/index.js';
+import { codeOf, PAGE_SIZE, PagemapError } from '../abi/internal.js';
 import {
   holesAreWritten,
   openPagemap,
@@ -326,7 +326,7 @@ export async function dumpWithHooks(
   try {
     return await dumpTo(pid, sink, options, hooks, started);
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
+    const code = codeOf(error);
     if (error instanceof PagemapError || !['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code ?? '')) throw error;
     const hint = `${folder} has no room for it any more, or a limit does not let it grow; give another place`;
     throw failure(`write the core file of process ${pid}`, code!, hint, pid);

@@ -16,7 +16,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { PAGE_SIZE } from '../abi/index.js';
+import { codeOf, PAGE_SIZE } from '../abi/internal.js';
 import { linkDescriptor, punchHole } from '../live/internal.js';
 
 /** What file systems answer that have no files without a name; the first two are one number with two names. */
@@ -51,7 +51,7 @@ export class CoreFile implements Disposable {
     try {
       fd = openSync(this.folder, O_TMPFILE | constants.O_RDWR, 0o600);
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
+      const code = codeOf(error);
       if (!WITHOUT_NAMELESS.has(code ?? '')) throw error;
       const part = this.#temporaryName();
       fd = openSync(part, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
@@ -108,7 +108,7 @@ export class CoreFile implements Disposable {
       try {
         done += (await writeAsync(fd, bytes, from + done, length - done, offset + done)).bytesWritten;
       } catch (error) {
-        if (!direct || (error as NodeJS.ErrnoException).code !== 'EINVAL') throw error;
+        if (!direct || codeOf(error) !== 'EINVAL') throw error;
         // A buffer that is not aligned, or a disk with larger blocks.
         this.#useDirect = false;
       }

@@ -1,5 +1,5 @@
 /** A set of pages of an address space: bits, in chunks of 2 MiB, of which only those that are touched exist. */
-import { PAGE_SIZE } from '../abi/index.js';
+import { firstIndex, PAGE_SIZE } from '../abi/internal.js';
 
 const CHUNK_PAGES = 512;
 const CHUNK_BYTES = CHUNK_PAGES * PAGE_SIZE;
@@ -18,14 +18,9 @@ export class PageSet {
     for (let steps = 0; steps < MOST_STEPS; steps++, number++)
       if (number > last || this.#chunks.has(number)) return Math.min(number, last + 1);
     this.#numbers ??= [...this.#chunks.keys()].sort((a, b) => a - b);
-    let low = 0;
-    let high = this.#numbers.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.#numbers[middle]! < number) low = middle + 1;
-      else high = middle;
-    }
-    return Math.min(this.#numbers[low] ?? last + 1, last + 1);
+    const numbers = this.#numbers;
+    const index = firstIndex(numbers.length, (at) => numbers[at]! >= number);
+    return Math.min(numbers[index] ?? last + 1, last + 1);
   }
 
   /** Bytes, page-aligned. */

@@ -1,3 +1,5 @@
+import { firstIndex } from '../abi/internal.js';
+
 /** A set of addresses, as few ranges; for ranges of any size, unlike `PageSet`. */
 export class RangeSet {
   /** Start and end in turns, ascending; no two touch. */
@@ -5,14 +7,7 @@ export class RangeSet {
 
   /** Index of the first bound that is at least `address`. */
   #find(address: number): number {
-    let low = 0;
-    let high = this.#bounds.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.#bounds[middle]! < address) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    return firstIndex(this.#bounds.length, (index) => this.#bounds[index]! >= address);
   }
 
   add(start: number, end: number): void {
@@ -73,15 +68,9 @@ export function union(some: readonly number[], others: readonly number[]): reado
 
 /** The parts of a list that lie between two addresses. */
 export function within(ranges: readonly number[], start: number, end: number): number[] {
-  let low = 0;
-  let high = ranges.length / 2;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (ranges[middle * 2 + 1]! <= start) low = middle + 1;
-    else high = middle;
-  }
+  const first = firstIndex(ranges.length / 2, (index) => ranges[index * 2 + 1]! > start);
   const found: number[] = [];
-  for (let index = low * 2; index < ranges.length && ranges[index]! < end; index += 2)
+  for (let index = first * 2; index < ranges.length && ranges[index]! < end; index += 2)
     found.push(Math.max(start, ranges[index]!), Math.min(end, ranges[index + 1]!));
   return found;
 }

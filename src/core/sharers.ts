@@ -1,5 +1,7 @@
 /** Who else could write to a process's shared memory. */
+
 import { readdirSync, readFileSync } from 'node:fs';
+import { codeOf } from '../abi/internal.js';
 import type { Mapping } from '../proc/index.js';
 
 /** Names a file, as it stands in the text of /proc/PID/maps. */
@@ -29,7 +31,7 @@ export function mappedByNobodyElse(ids: ReadonlySet<string>, pid: number): Set<s
     try {
       text = readFileSync(`/proc/${entry}/maps`, 'latin1');
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
+      const code = codeOf(error);
       if (code === 'ENOENT' || code === 'ESRCH') continue;
       return new Set();
     }

@@ -12,7 +12,7 @@
  */
 import { closeSync, constants, openSync, readdirSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { setPriority } from 'node:os';
-import { errnoName, PTRACE_O_SUSPEND_SECCOMP, uffd } from '../abi/internal.js';
+import { codeOf, errnoName, PTRACE_O_SUSPEND_SECCOMP, uffd } from '../abi/internal.js';
 import { parseMaps, parseStatStartTime, parseStatus } from '../proc/index.js';
 import type { TracedArchitecture } from './architecture.js';
 import { explainFreezer, explainWaiting, freezerOf } from './frozen.js';
@@ -284,9 +284,7 @@ const MOST_CHOICES = 100;
 
 /** Whether a thread, or a file of its folder, was gone when it was looked at. */
 function isGone(error: unknown): boolean {
-  return (
-    error instanceof TraceeGone || ['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')
-  );
+  return error instanceof TraceeGone || ['ENOENT', 'ESRCH'].includes(codeOf(error) ?? '');
 }
 
 /** Attaches to a thread that lives for as long as it takes. */
@@ -312,7 +310,7 @@ function reply(pid: number, stopTimeoutMs: number): AttachReply {
   } catch (error) {
     if (error instanceof Failure) return { ok: false, failure: error.failure, detail: error.message };
     if (error instanceof TraceeGone) return { ok: false, failure: 'ended', detail: 'the process has ended' };
-    const code = (error as NodeJS.ErrnoException).code;
+    const code = codeOf(error);
     // Reading its memory takes the same permission as tracing it does, and comes first.
     const failure: AttachFailure =
       code === 'ENOENT' || code === 'ESRCH'

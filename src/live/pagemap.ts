@@ -1,5 +1,5 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-import { closeSync } from 'node:fs';
+
 import {
   CATEGORIES,
   errnoNumber,
@@ -15,11 +15,11 @@ import {
   storeU64,
   USER_SPACE_END,
 } from '../abi/internal.js';
-import type { Mapping } from '../proc/index.js';
 import { FallbackPagemap } from './fallback/pagemap.js';
 import { type Libc, libc } from './libc.js';
 import type { LivePagemap, Provider } from './live-pagemap.js';
-import { endedError, hasAddressSpace, ProcessHandle, readPagemap } from './process.js';
+import { endedError, ProcessHandle } from './process.js';
+import { ProcessPagemap } from './process-pagemap.js';
 
 const AT = Object.fromEntries(
   PM_SCAN_ARG.fields.map((field) => [field, PM_SCAN_ARG.offset[field] / 4]),
@@ -52,10 +52,8 @@ const addresses = new WeakMap<ArrayBuffer | SharedArrayBuffer, number>();
  * Holds two descriptors, both for reading only: the target is neither stopped nor changed, unless a scan
  * asks for write protection. Dispose it to close them.
  */
-export class IoctlPagemap implements LivePagemap {
+export class IoctlPagemap extends ProcessPagemap implements LivePagemap {
   readonly provider = 'ioctl';
-  readonly process: ProcessHandle;
-  readonly #fd: number;
   readonly #libc: Libc;
   // The argument block is made once: encoding and the call allocate nothing but the result.
   readonly #arg = new ArrayBuffer(PM_SCAN_ARG.sizeBytes);
@@ -64,19 +62,15 @@ export class IoctlPagemap implements LivePagemap {
   readonly #disabled: boolean;
   #lastOutput: ArrayBuffer | SharedArrayBuffer | undefined;
   #lastAddress = 0;
-  #open = true;
 
   /** Use {@link openPagemap}. Takes over `process`: disposing this disposes it. */
   constructor(process: ProcessHandle) {
-    this.#libc = libc();
-    this.process = process;
-    this.#argAddress = this.#libc.address(this.#arg);
+    // First, so that nothing is open when there is none.
+    const functions = libc();
+    super(process);
+    this.#libc = functions;
+    this.#argAddress = functions.address(this.#arg);
     this.#disabled = ioctlDisabled();
-    this.#fd = process.takenOver(() => process.openPagemap());
-  }
-
-  get pid(): number {
-    return this.process.pid;
   }
 
   get categories(): number {
@@ -88,7 +82,7 @@ export class IoctlPagemap implements LivePagemap {
     if (!isInteger(request.start) || !isInteger(request.end)) {
       throw scanError(errnoNumber('EINVAL')!, request, undefined, this.pid);
     }
-    if (!this.#open) throw scanError(errnoNumber('EBADF')!, request, undefined, this.pid);
+    this.checkOpen(request);
     if (this.#disabled) throw scanError(errnoNumber('ENOTTY')!, request, undefined, this.pid);
     const words = this.#words;
     storeU64(words, AT.size, PM_SCAN_ARG.sizeBytes);
@@ -118,7 +112,7 @@ export class IoctlPagemap implements LivePagemap {
       }
     }
 
-    const regions = this.#libc.ioctl(this.#fd, PAGEMAP_SCAN, this.#argAddress);
+    const regions = this.#libc.ioctl(this.fd, PAGEMAP_SCAN, this.#argAddress);
     if (regions < 0) {
       const errno = this.#libc.errno();
       // The kernel writes walk_end back only once its checks of the arguments are over.
@@ -153,35 +147,6 @@ export class IoctlPagemap implements LivePagemap {
       this.#lastAddress = address;
     }
     return this.#lastAddress;
-  }
-
-  #checkOpen(range: { start: number; end: number } = { start: 0, end: 0 }): void {
-    if (!this.#open) throw scanError(errnoNumber('EBADF')!, range, undefined, this.pid);
-  }
-
-  readWords(start: number, words: Uint32Array): number {
-    this.#checkOpen({ start, end: start });
-    return readPagemap(this.#fd, words, start) / 8;
-  }
-
-  mappings(): Mapping[] {
-    return this.process.mappings();
-  }
-
-  get ended(): boolean {
-    this.#checkOpen();
-    return !hasAddressSpace(this.#fd);
-  }
-
-  checkAlive(): void {
-    if (this.ended) throw endedError(this.process);
-  }
-
-  [Symbol.dispose](): void {
-    if (!this.#open) return;
-    this.#open = false;
-    closeSync(this.#fd);
-    this.process[Symbol.dispose]();
   }
 }
 

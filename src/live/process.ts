@@ -1,7 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Finding and holding a process by its /proc folder. */
 import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync, readSync } from 'node:fs';
-import { errnoNumber, PAGE_SIZE, PagemapError } from '../abi/index.js';
+import { codeOf, errnoNumber, PAGE_SIZE, PagemapError } from '../abi/internal.js';
 import { type Mapping, PF_KTHREAD, parseMaps, parseStatStartTime, parseStatus } from '../proc/index.js';
 import { hiddenHint, inUserNamespace } from './permission.js';
 
@@ -72,10 +72,6 @@ export class ProcessError extends PagemapError {
 
 /** Behind the last address of five-level page tables; `[vsyscall]` lies far above. */
 const HIGHEST_ADDRESS = 2 ** 56;
-
-function codeOf(error: unknown): string | undefined {
-  return (error as NodeJS.ErrnoException | undefined)?.code;
-}
 
 /** Files that tell of memory: those of a thread that has ended tell nothing, though other threads may still use it. */
 const MEMORY_FILES: ReadonlySet<string> = new Set(

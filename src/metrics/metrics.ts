@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { hostname } from 'node:os';
-import { PAGE_SIZE } from '../abi/index.js';
+import { codeOf, PAGE_SIZE } from '../abi/internal.js';
 import { mappingKind } from '../model/index.js';
 import { PAGE_KINDS } from '../query/internal.js';
 import { mergeExpositions } from './exposition.js';
@@ -96,7 +96,7 @@ async function loadPackages() {
     ]);
     return { api, sdk, resources, prometheus, otlp };
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw cause;
+    if (codeOf(cause) !== 'ERR_MODULE_NOT_FOUND') throw cause;
     throw new MetricsError(
       'missing',
       `OpenTelemetry's packages, which are optional, are not installed beside this one; \`npm install ${PACKAGES}\` does that`,

@@ -220,3 +220,17 @@ export function cellShare(cell: number): number {
 export function cellCategories(cell: number): number {
   return (cell >> 8) << 2;
 }
+
+/** A process that can be chosen. */
+export interface ListedProcess {
+  readonly pid: number;
+  readonly name: string;
+  readonly commandLine: string;
+  readonly user: string;
+  readonly residentBytes: number;
+  readonly swappedBytes: number;
+  /** Why its memory cannot be looked at; left out when it can. */
+  readonly hidden?: string | undefined;
+  /** Why its writes cannot be tracked; left out when they can. */
+  readonly untracked?: string | undefined;
+}

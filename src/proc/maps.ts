@@ -5,6 +5,7 @@
  *     start        end (hex)    perms offset  device inode   spaces up to     name
  *                                     (hex)   (hex)  (dec)   column 73
  */
+import { firstIndex } from '../abi/internal.js';
 import { cutOffError, decodeName, lineEnd, type ProcFile, ProcParseError, plainBytes } from './text.js';
 
 /** One mapping of an address space. */
@@ -240,14 +241,8 @@ export function findMappingIndex(
   mappings: readonly { readonly start: number; readonly end: number }[],
   address: number,
 ): number {
-  let low = 0;
-  let high = mappings.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (mappings[middle]!.end <= address) low = middle + 1;
-    else high = middle;
-  }
-  return low < mappings.length && mappings[low]!.start <= address ? low : -1;
+  const index = firstIndex(mappings.length, (at) => mappings[at]!.end > address);
+  return index < mappings.length && mappings[index]!.start <= address ? index : -1;
 }
 
 /**

@@ -1,7 +1,9 @@
 /** A growing file that is complete at every moment, for whoever opens it, and whenever its writer is killed. */
+
 import { constants } from 'node:fs';
 import { copyFile, type FileHandle, link, open, rename, rm, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { codeOf } from '../abi/internal.js';
 
 const COPY_BYTES = 1 << 20;
 
@@ -108,7 +110,7 @@ export class CompleteFile {
     try {
       await link(copy.path, this.#fresh);
     } catch (error) {
-      if (!NO_LINKS.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
+      if (!NO_LINKS.has(codeOf(error) ?? '')) throw error;
       await copyFile(copy.path, this.#fresh, constants.COPYFILE_FICLONE);
       const fresh = await open(this.#fresh, 'r+');
       try {
@@ -124,7 +126,7 @@ export class CompleteFile {
       await folder.sync();
     } catch (error) {
       // Some file systems over a network cannot.
-      if (!NO_SYNC.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
+      if (!NO_SYNC.has(codeOf(error) ?? '')) throw error;
     } finally {
       await folder.close();
     }

@@ -1,7 +1,9 @@
 /** Where a recording's files are: names that are safe whatever they are made of, and folders that have one owner. */
+
 import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
+import { codeOf } from '../abi/internal.js';
 import { lockFile } from '../live/internal.js';
 import { parseStatStartTime } from '../proc/index.js';
 import { RecordingError } from './errors.js';
@@ -31,10 +33,6 @@ export function pathElement(text: string): string {
 /** `20261122T210515Z`. */
 function stamp(time: Date): string {
   return `${time.toISOString().slice(0, 19).replace(/[-:]/g, '')}Z`;
-}
-
-function codeOf(error: unknown): string | undefined {
-  return (error as NodeJS.ErrnoException).code;
 }
 
 /** UTC: `2026-11-22`. */

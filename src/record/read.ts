@@ -1,4 +1,5 @@
 /** Recordings read back: files and folders, row group by row group. */
+
 import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
@@ -9,6 +10,7 @@ import {
   parquetMetadataAsync,
   parquetScan,
 } from 'hyparquet';
+import { codeOf } from '../abi/internal.js';
 import { RecordingError } from './errors.js';
 import {
   type ColumnName,
@@ -111,7 +113,7 @@ async function openParts(path: string, recording?: string): Promise<Part[]> {
   try {
     files = await filesOf(path);
   } catch (error) {
-    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    const missing = codeOf(error) === 'ENOENT';
     const why = missing ? 'there is no such file or folder' : (error as Error).message;
     throw new RecordingError('io', `read ${path}`, why, { cause: error });
   }

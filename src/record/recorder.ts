@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, statSync } from 'node:fs';
 import { hostname, release } from 'node:os';
 import { dirname, join } from 'node:path';
-import { PAGE_SIZE } from '../abi/index.js';
+import { codeOf, PAGE_SIZE } from '../abi/internal.js';
 import { mappingKind } from '../model/index.js';
 import type { SkippedMapping } from '../track/index.js';
 import { Buckets } from './buckets.js';
@@ -436,7 +436,7 @@ const WHY: Readonly<Record<string, string>> = {
 };
 
 function ioError(error: unknown, action: string): unknown {
-  const code = (error as NodeJS.ErrnoException).code;
+  const code = codeOf(error);
   if (error instanceof RecordingError || code === undefined) return error;
   return new RecordingError('io', action, WHY[code] ?? (error as Error).message, { cause: error });
 }

@@ -406,6 +406,11 @@ export class Mm implements ScanTarget {
 
   /** Lifts userfaultfd's protection from [start, end) of a mapping, and removes its markers. */
   unprotect(vma: Vma, start: number, end: number): void {
+    this.#forEachEntry(vma, start, end, (slot) => this.#unprotectEntry(vma, slot));
+  }
+
+  /** Calls back for the entries of [start, end) of a mapping. A huge page that lies there in part only is split first. */
+  #forEachEntry(vma: Vma, start: number, end: number, visit: (slot: number) => void): void {
     const { tables } = this;
     for (let block = Math.floor(start / ENTRIES); block * ENTRIES < end; block++) {
       const pmd = tables.findPmd(block);
@@ -416,22 +421,14 @@ export class Mm implements ScanTarget {
       const base = block * ENTRIES;
       const from = Math.max(0, start - base);
       const to = Math.min(ENTRIES, end - base);
-      if (vma.hugetlb) {
-        this.#unprotectEntry(vma, pmd);
+      if (vma.hugetlb || (isHugeEntry(tables.words[pmd]!) && from === 0 && to === ENTRIES)) {
+        visit(pmd);
         continue;
       }
-      if (isHugeEntry(tables.words[pmd]!)) {
-        if (from === 0 && to === ENTRIES) {
-          this.#unprotectEntry(vma, pmd);
-          continue;
-        }
-        this.splitHuge(vma, block);
-      }
+      if (isHugeEntry(tables.words[pmd]!)) this.splitHuge(vma, block);
       const table = tables.pteTable(pmd);
       if (table < 0) continue;
-      for (let slot = table + from * 2, stop = table + to * 2; slot < stop; slot += 2) {
-        this.#unprotectEntry(vma, slot);
-      }
+      for (let slot = table + from * 2, stop = table + to * 2; slot < stop; slot += 2) visit(slot);
     }
   }
 
@@ -455,30 +452,8 @@ export class Mm implements ScanTarget {
 
   /** Gives the entries of [start, end) the mapping's present protection. */
   changeProtection(vma: Vma, start: number, end: number): void {
-    const { tables } = this;
     const flags = vma.entryFlags;
-    for (let block = Math.floor(start / ENTRIES); block * ENTRIES < end; block++) {
-      const pmd = tables.findPmd(block);
-      if (pmd < 0) {
-        block |= 511;
-        continue;
-      }
-      const base = block * ENTRIES;
-      const from = Math.max(0, start - base);
-      const to = Math.min(ENTRIES, end - base);
-      if (isHugeEntry(tables.words[pmd]!)) {
-        if (vma.hugetlb || (from === 0 && to === ENTRIES)) {
-          this.#changeEntry(vma, pmd, flags);
-          continue;
-        }
-        this.splitHuge(vma, block);
-      }
-      const table = tables.pteTable(pmd);
-      if (table < 0) continue;
-      for (let slot = table + from * 2, stop = table + to * 2; slot < stop; slot += 2) {
-        this.#changeEntry(vma, slot, flags);
-      }
-    }
+    this.#forEachEntry(vma, start, end, (slot) => this.#changeEntry(vma, slot, flags));
   }
 
   #changeEntry(vma: Vma, slot: number, flags: number): void {

@@ -2,20 +2,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { PagemapError } from '../abi/index.js';
 import { attachProblem, ProcessHandle } from '../live/internal.js';
+import type { ListedProcess } from '../model/index.js';
 import { parseStatus } from '../proc/index.js';
-
-export interface ListedProcess {
-  readonly pid: number;
-  readonly name: string;
-  readonly commandLine: string;
-  readonly user: string;
-  readonly residentBytes: number;
-  readonly swappedBytes: number;
-  /** Why its memory cannot be looked at; left out when it can. */
-  readonly hidden?: string | undefined;
-  /** Why its writes cannot be tracked; left out when they can. */
-  readonly untracked?: string | undefined;
-}
 
 const MOST_TEXT = 400;
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { arch, release } from 'node:os';
 import type { Command } from 'commander';
-import { errnoNumber, PagemapError } from '../../abi/index.js';
+import { codeOf, errnoNumber, PagemapError } from '../../abi/internal.js';
 import {
   type Answer,
   type Capability,
@@ -33,7 +33,7 @@ function setting(path: string): string {
   try {
     return readFileSync(path, 'utf8').trim();
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'not there' : 'not readable';
+    return codeOf(error) === 'ENOENT' ? 'not there' : 'not readable';
   }
 }
 

@@ -1,5 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
+import { codeOf } from '../../abi/internal.js';
 import { kernelCategories } from '../../live/index.js';
 import {
   type Answer,
@@ -43,7 +44,7 @@ function readScenarios(file: string): Scenario[] {
   try {
     text = readFileSync(file === '-' ? 0 : file, 'utf8');
   } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
+    const code = codeOf(cause);
     throw new CliError(EXIT.usage, `Cannot read ${printable(file)}: ${code ?? String(cause)}`, { cause });
   }
   try {

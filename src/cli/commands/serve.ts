@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError } from 'commander';
+import { codeOf } from '../../abi/internal.js';
 import { ProcessHandle } from '../../live/index.js';
 import type { Session } from '../../web/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
@@ -24,7 +25,7 @@ function parsePort(text: string): number {
 const LOCAL = new Set(['127.0.0.1', '::1', 'localhost']);
 
 function listenError(error: unknown, { host, port }: ServeOptions): Error {
-  const { code } = error as NodeJS.ErrnoException;
+  const code = codeOf(error);
   const hints: Readonly<Record<string, string>> = {
     EADDRINUSE: 'another program listens there; give another --port, or none for any that is free',
     EACCES: 'ports below 1024 are for root; give another --port',

@@ -1,6 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** PAGEMAP_SCAN where the kernel has none: the engine over what /proc/PID tells. */
-import { closeSync } from 'node:fs';
+
 import {
   ALL_CATEGORIES,
   errnoNumber,
@@ -41,7 +41,8 @@ import {
   type SmapsMapping,
 } from '../../proc/internal.js';
 import type { LivePagemap } from '../live-pagemap.js';
-import { endedError, hasAddressSpace, type ProcessHandle, readPagemap } from '../process.js';
+import { type ProcessHandle, readPagemap } from '../process.js';
+import { ProcessPagemap } from '../process-pagemap.js';
 import { CleanPages } from './clean.js';
 import { HugeVerdicts, isHugetlb } from './huge.js';
 import { fallbackKnowledge, type Knowledge, softDirtyMissing } from './knowledge.js';
@@ -114,10 +115,8 @@ function identity({ start, end, offset, inode, device, name }: Mapping): string 
  * A process's pages by /proc/PID/pagemap, maps and smaps, for kernels before 6.7. Answers as the ioctl does, in its own order of
  * checks, with its limits and its quirks; what the files do not tell, it refuses by name.
  */
-export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
+export class FallbackPagemap extends ProcessPagemap implements LivePagemap, BlockSource {
   readonly provider = 'fallback';
-  readonly process: ProcessHandle;
-  readonly #fd: number;
   readonly #knowledge: Knowledge;
   readonly #checked = new CheckedRequest();
   readonly #tables = new WordTables(this);
@@ -132,12 +131,12 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
   /** The facts are those of this scan. */
   #looked = false;
   #lastEnd = -1;
-  #open = true;
 
   /** Use {@link openPagemap}. Takes over `process`: disposing this disposes it. */
   constructor(process: ProcessHandle) {
-    this.process = process;
-    this.#knowledge = process.takenOver(fallbackKnowledge);
+    const knowledge = process.takenOver(fallbackKnowledge);
+    super(process);
+    this.#knowledge = knowledge;
     this.#target = {
       profile: PROFILE,
       tables: this.#tables,
@@ -151,11 +150,6 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
       readSmaps: () => this.#smaps(),
       readRaw: (words, page) => this.#readRaw(words, page),
     });
-    this.#fd = process.takenOver(() => process.openPagemap());
-  }
-
-  get pid(): number {
-    return this.process.pid;
   }
 
   /** The categories that can be told here. */
@@ -177,11 +171,11 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
    */
   trackWrites(pause: (work: () => void) => void): void {
     if (!this.#knowledge.softDirty) throw softDirtyMissing(this.pid);
-    this.#clean = new CleanPages(this.process, this.#fd, pause);
+    this.#clean = new CleanPages(this.process, this.fd, pause);
   }
 
   scan(request: ScanRequest, output: RegionBuffer | null): ScanResult {
-    if (!this.#open) throw scanError(errnoNumber('EBADF')!, request, undefined, this.pid);
+    this.checkOpen(request);
     const checked = this.#checked;
     if (!Number.isInteger(Number(request.start)) || !Number.isInteger(Number(request.end))) {
       throw scanError(errnoNumber('EINVAL')!, request, undefined, this.pid);
@@ -326,7 +320,7 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
   }
 
   #readRaw(words: Uint32Array, page: number): void {
-    const bytes = readPagemap(this.#fd, words, page * PAGE_SIZE);
+    const bytes = readPagemap(this.fd, words, page * PAGE_SIZE);
     if (bytes === words.byteLength) return;
     // Behind the end of the address space there is nothing; of one that is gone, nothing is known.
     if (bytes === 0) this.checkAlive();
@@ -508,30 +502,9 @@ export class FallbackPagemap implements LivePagemap, Disposable, BlockSource {
     });
   }
 
-  readWords(start: number, words: Uint32Array): number {
-    if (!this.#open) throw scanError(errnoNumber('EBADF')!, { start, end: start }, undefined, this.pid);
-    return readPagemap(this.#fd, words, start) / 8;
-  }
-
-  mappings(): Mapping[] {
-    return this.process.mappings();
-  }
-
-  get ended(): boolean {
-    if (!this.#open) throw scanError(errnoNumber('EBADF')!, { start: 0, end: 0 }, undefined, this.pid);
-    return !hasAddressSpace(this.#fd);
-  }
-
-  checkAlive(): void {
-    if (this.ended) throw endedError(this.process);
-  }
-
-  [Symbol.dispose](): void {
-    if (!this.#open) return;
-    this.#open = false;
-    closeSync(this.#fd);
+  override [Symbol.dispose](): void {
+    super[Symbol.dispose]();
     this.#huge[Symbol.dispose]();
-    this.process[Symbol.dispose]();
   }
 }
 

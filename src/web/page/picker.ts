@@ -1,18 +1,8 @@
 /** The list of processes to choose from. */
+import type { ListedProcess } from '../../model/index.js';
 import { el, setAttribute } from './dom.js';
 import { humanBytes, printable } from './format.js';
 import { Table } from './table.js';
-
-export interface ListedProcess {
-  readonly pid: number;
-  readonly name: string;
-  readonly commandLine: string;
-  readonly user: string;
-  readonly residentBytes: number;
-  readonly swappedBytes: number;
-  readonly hidden?: string | undefined;
-  readonly untracked?: string | undefined;
-}
 
 export interface ProcessList {
   /** Those that the command was given. */
