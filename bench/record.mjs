@@ -2,6 +2,7 @@
 // time; what reading it back takes, and opening its report in Chromium.
 //   npm run build && node bench/record.mjs [--hours 24] [--keep FILE] [--json]
 // With --recording FILE one that was kept is read, and none written.
+
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,6 +10,7 @@ import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { Recorder } from 'pagemap-scan/record';
 import { WriteWorkingSet } from 'pagemap-scan/track';
+import { CHROMIUM, CHROMIUM_LAUNCH } from '../test/support/chromium.mjs';
 import { finish, header, median, record } from './harness.mjs';
 import { MAPPINGS, Workload } from './workload.mjs';
 
@@ -141,7 +143,6 @@ record({
   detail: 'whatever was recorded',
 });
 
-const CHROMIUM = '/usr/bin/chromium';
 if (existsSync(CHROMIUM)) {
   const report = join(folder, 'report.html');
   const command = ['dist/cli/main.js', 'report', target, '-o', report];
@@ -150,16 +151,7 @@ if (existsSync(CHROMIUM)) {
   const times = [];
   for (let opening = 0; opening < OPENINGS; opening++) {
     // A browser of its own each time: nothing is compiled or read before.
-    const browser = await chromium.launch({
-      executablePath: CHROMIUM,
-      args: [
-        '--headless',
-        '--no-sandbox',
-        '--disable-gpu',
-        '--no-first-run',
-        '--disable-background-networking',
-      ],
-    });
+    const browser = await chromium.launch(CHROMIUM_LAUNCH);
     const page = await browser.newPage({ viewport: { width: 1366, height: 768 } });
     const before = performance.now();
     await page.goto(`file://${report}#view=heat`);

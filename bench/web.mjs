@@ -1,12 +1,14 @@
 // The page: how soon there is a picture, what looking costs, and how smoothly the address map moves.
 //   npm run build && node bench/web.mjs [--json] [--gib N]
 // Needs Chromium and a C compiler, and N GiB of memory (16 by default) for the first part.
+
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
+import { CHROMIUM_LAUNCH } from '../test/support/chromium.mjs';
 import { compile, finish, header, median, record, startTarget } from './harness.mjs';
 
 const MAIN = join(import.meta.dirname, '../dist/cli/main.js');
@@ -41,17 +43,7 @@ async function serve(pid) {
 }
 
 header();
-const browser = await chromium.launch({
-  executablePath: '/usr/bin/chromium',
-  args: [
-    '--headless',
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-quic',
-    '--no-first-run',
-    '--disable-background-networking',
-  ],
-});
+const browser = await chromium.launch(CHROMIUM_LAUNCH);
 
 console.log(`A process with ${GIB} GiB resident`);
 if (freemem() < (GIB + 2) * 2 ** 30) {

@@ -1,12 +1,14 @@
 // Makes the pictures of docs/images: the page over a sample process, light and dark.
 //   npm run build && node scripts/screenshots.mjs
 // Needs Chromium and a C compiler.
+
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
+import { CHROMIUM_LAUNCH } from '../test/support/chromium.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const images = join(root, 'docs', 'images');
@@ -23,17 +25,7 @@ const server = spawn(process.execPath, [join(root, 'dist/cli/main.js'), 'serve',
   stdio: ['ignore', 'pipe', 'inherit'],
 });
 const [line] = await once(server.stdout.setEncoding('utf8'), 'data');
-const browser = await chromium.launch({
-  executablePath: '/usr/bin/chromium',
-  args: [
-    '--headless',
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-quic',
-    '--no-first-run',
-    '--disable-background-networking',
-  ],
-});
+const browser = await chromium.launch(CHROMIUM_LAUNCH);
 const page = await browser.newPage({ viewport: { width: 1366, height: 768 }, colorScheme: 'light' });
 await page.goto(line.trim());
 await page.waitForTimeout(SECONDS * 1000);

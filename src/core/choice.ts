@@ -1,7 +1,7 @@
 /** Which mappings a dump holds: the kernel's filter, and what was asked for by name. */
 import type { Mapping } from '../proc/index.js';
-import { mappingMatcher } from '../proc/internal.js';
-import { hasElfHeader, isVdso, type MappingTraits, type Share, shareOf } from './filter.js';
+import { isVdso, mappingMatcher } from '../proc/internal.js';
+import { hasElfHeader, type MappingTraits, type Share, shareOf } from './filter.js';
 import { failure } from './limits.js';
 
 /** Patterns of mapping names: with `*` or `?`, the whole name; otherwise a part of it. Unnamed memory is `[anon]`. */
@@ -36,7 +36,7 @@ export class Choice {
 
   shareOf(mapping: Mapping, traits: MappingTraits): Share {
     const share = shareOf(mapping, traits, this.#filter);
-    if (share === 'none' || isVdso(mapping.name)) return share;
+    if (share === 'none' || isVdso(mapping)) return share;
     const { name } = mapping;
     if (this.#without?.(name)) return 'none';
     if (this.#zero?.(name)) return 'zeros';

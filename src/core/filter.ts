@@ -1,5 +1,13 @@
 /** Which mappings a core file holds: man core(5), "Controlling which mappings are written to the core dump". */
-import type { Mapping, SmapsMapping } from '../proc/index.js';
+import {
+  hasFile,
+  isPrivate,
+  isReadable,
+  isShared,
+  isVdso,
+  type Mapping,
+  type SmapsMapping,
+} from '../proc/internal.js';
 
 /** Bits of /proc/PID/coredump_filter. */
 export const FILTER = {
@@ -47,30 +55,24 @@ export function traitsOf({ vmFlags, sizes, name }: SmapsMapping): MappingTraits 
  */
 export type Share = 'all' | 'written' | 'written-else-header' | 'header' | 'parts' | 'zeros' | 'none';
 
-/** Code and data that the kernel gives to every process. */
-export function isVdso(name: string): boolean {
-  return name === '[vdso]' || name.startsWith('[vvar');
-}
-
 /** Whether a program or library may begin there, and `filter` asks for that page of it. */
-export function hasElfHeader({ inode, offset, perms }: Mapping, filter: number): boolean {
-  return (
-    (filter & FILTER.elfHeaders) !== 0 && inode !== 0 && offset === 0 && perms[0] === 'r' && perms[3] === 'p'
-  );
+export function hasElfHeader(mapping: Mapping, filter: number): boolean {
+  if ((filter & FILTER.elfHeaders) === 0 || mapping.offset !== 0) return false;
+  return hasFile(mapping) && isReadable(mapping) && isPrivate(mapping);
 }
 
 /** What `filter` makes of a mapping. */
 export function shareOf(mapping: Mapping, traits: MappingTraits, filter: number): Share {
-  if (isVdso(mapping.name)) return 'all';
+  if (isVdso(mapping)) return 'all';
   if (traits.io || traits.dontDump) return 'none';
-  const shared = mapping.perms[3] === 's';
+  const shared = isShared(mapping);
   const all = (bit: number): Share => (filter & bit ? 'all' : 'none');
   if (traits.dax) return all(shared ? FILTER.daxShared : FILTER.daxPrivate);
   if (traits.huge) return all(shared ? FILTER.hugeShared : FILTER.hugePrivate);
   // Files that nobody can open any more count as anonymous: shared memory is made of such.
   if (shared) return all(mapping.deleted ? FILTER.anonymousShared : FILTER.fileShared);
   const written = (filter & FILTER.anonymousPrivate) !== 0;
-  if (mapping.inode === 0) return written ? 'written' : 'none';
+  if (!hasFile(mapping)) return written ? 'written' : 'none';
   if (filter & FILTER.filePrivate) return 'all';
   if (hasElfHeader(mapping, filter)) return written ? 'written-else-header' : 'header';
   return written ? 'written' : 'none';

@@ -3,8 +3,9 @@
  * through a core file from its beginning expect that (elfutils, and what stands on it, finds no modules otherwise). What comes
  * later stands behind it.
  */
+
 import { PAGE_SIZE } from '../abi/index.js';
-import { isVdso } from './filter.js';
+import { isVdso } from '../proc/internal.js';
 import type { MappedFiles } from './mapped-files.js';
 import { isPrivateFile, isShared, type Planned } from './plan.js';
 import type { Part } from './selection.js';
@@ -26,7 +27,7 @@ export function reservation(
 ): readonly [start: number, end: number] | undefined {
   const { start, end, name } = mapping;
   if (share === 'none' || share === 'zeros' || share === 'parts') return undefined;
-  if (isVdso(name)) return [start, end];
+  if (isVdso({ name })) return [start, end];
   if (share !== 'header') {
     if (isPlacedByPages) return undefined;
     if (share === 'all' || hasOwnPages()) return [start, end];

@@ -1,9 +1,15 @@
 /** Which mappings there are, and what is to become of each. */
 import { readFileSync } from 'node:fs';
 import type { ProcessHandle } from '../live/internal.js';
-import { type Mapping, parseSmaps } from '../proc/index.js';
+import {
+  isPrivateFile as isPrivateFileMapping,
+  isShared as isSharedMapping,
+  isVdso,
+  type Mapping,
+  parseSmaps,
+} from '../proc/internal.js';
 import type { Choice } from './choice.js';
-import { isVdso, type MappingTraits, NO_TRAITS, type Share, traitsOf } from './filter.js';
+import { type MappingTraits, NO_TRAITS, type Share, traitsOf } from './filter.js';
 
 export interface Planned {
   readonly mapping: Mapping;
@@ -67,16 +73,16 @@ export function updatePlan(
 
 /** Shared memory is read from its file: the process's page tables do not tell what is in it, and need not grow. */
 export function isShared({ mapping }: Planned): boolean {
-  return mapping.perms[3] === 's';
+  return isSharedMapping(mapping);
 }
 
 /** A private mapping of a file, of which the pages that are not the process's own are the file's. */
 export function isPrivateFile({ mapping }: Planned): boolean {
-  return mapping.inode !== 0 && mapping.perms[3] === 'p' && mapping.name !== '/anon_hugepage';
+  return isPrivateFileMapping(mapping);
 }
 
 /** Whether all of its pages are dumped that there are, and not just some, or what the kernel has put there. */
 export function hasDumpedPages({ mapping, share }: Planned): boolean {
   const isDumped = share === 'all' || share === 'written' || share === 'written-else-header';
-  return isDumped && !isVdso(mapping.name);
+  return isDumped && !isVdso(mapping);
 }

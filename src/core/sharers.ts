@@ -2,7 +2,7 @@
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { codeOf } from '../abi/internal.js';
-import type { Mapping } from '../proc/index.js';
+import { isShared, type Mapping } from '../proc/internal.js';
 
 /** Names a file, as it stands in the text of /proc/PID/maps. */
 export function fileId({ device, inode }: Mapping): string {
@@ -14,8 +14,8 @@ export function fileId({ device, inode }: Mapping): string {
  * Whether a shared mapping is of memory that has no file which could be opened and written to: then only those who
  * have it mapped can write to it, and they have it from their parents.
  */
-export function hasNoDescriptor({ perms, name, deleted }: Mapping): boolean {
-  return perms[3] === 's' && deleted && name === '/dev/zero';
+export function hasNoDescriptor(mapping: Mapping): boolean {
+  return isShared(mapping) && mapping.deleted && mapping.name === '/dev/zero';
 }
 
 /**

@@ -1,8 +1,9 @@
 /** What of a process's memory backtraces are made of. */
+
 import { PAGE_SIZE } from '../abi/index.js';
 import { findMappingIndex, type Mapping } from '../proc/index.js';
+import { isVdso } from '../proc/internal.js';
 import { joinRanges } from './direct-io.js';
-import { isVdso } from './filter.js';
 import type { Planned } from './plan.js';
 import { within } from './range-set.js';
 import type { Part } from './selection.js';
@@ -69,7 +70,7 @@ export function planParts(
     const { start, end } = mapping;
     const found = within(wanted, start, end);
     const isSecret = share === 'zeros' || traits.dontDump || traits.io;
-    if (found.length === 0 || isSecret || isVdso(mapping.name)) return before;
+    if (found.length === 0 || isSecret || isVdso(mapping)) return before;
     const planned: Planned = { ...before, share: 'parts' };
     const all = hasHeader(start) ? joinRanges([start, start + PAGE_SIZE, ...found], PAGE_SIZE) : found;
     for (let index = 0; index < all.length; index += 2)

@@ -1,4 +1,5 @@
 /** What is taken of a process while it stands still: what it wrote last, its threads, and what says which mappings there are. */
+
 import {
   PAGE_IS_WRITTEN,
   PAGE_SIZE,
@@ -8,9 +9,9 @@ import {
 } from '../abi/index.js';
 import { bufferAddress, dataRanges, holesAreWritten, type StoppedProcess } from '../live/internal.js';
 import type { Mapping } from '../proc/index.js';
+import { isVdso } from '../proc/internal.js';
 import { scanLegs } from '../query/index.js';
 import { readFully } from './copier.js';
-import { isVdso } from './filter.js';
 import type { FollowingCopy } from './follow.js';
 import { checkPause, checkSpace, isWorthRetreat } from './limits.js';
 import { linkMapRanges } from './link-map.js';
@@ -242,7 +243,7 @@ export class Stop {
   #takeImages(plan: readonly Planned[]): Map<number, Uint8Array> {
     const images = new Map<number, Uint8Array>();
     for (const { mapping, share } of plan)
-      if (share !== 'none' && isVdso(mapping.name)) this.#takeImage(mapping, images);
+      if (share !== 'none' && isVdso(mapping)) this.#takeImage(mapping, images);
     return images;
   }
 

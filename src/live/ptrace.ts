@@ -73,10 +73,12 @@ const RSEQ_CONFIGURATION_BYTES = 24;
 /** In `struct rseq`: u64 rseq_cs, a pointer to a `struct rseq_cs`. */
 const RSEQ_CS_OFFSET = 8;
 
-/** Sleeps for at most `nanoseconds`; a signal may end it. */
+/** Nobody changes it: to wait for that is to sleep. */
 const SLEEP_WORD = new Int32Array(new SharedArrayBuffer(4));
-export function sleep(milliseconds: number): void {
-  Atomics.wait(SLEEP_WORD, 0, 0, milliseconds);
+
+/** Blocks this thread for `durationMs`, milliseconds. */
+export function sleep(durationMs: number): void {
+  Atomics.wait(SLEEP_WORD, 0, 0, durationMs);
 }
 
 /**
