@@ -66,6 +66,31 @@ export class PagemapError extends Error {
   }
 }
 
+/**
+ * Something that this kernel, this build of it, or this Node does not have: `needs` says what does. `code` is 'ENOSYS', 'ENOTTY' or
+ * 'EOPNOTSUPP', as of the system call that is missing.
+ *
+ * @example
+ * ```ts
+ * import { NotSupportedError, openPagemap } from 'pagemap-scan';
+ * try {
+ *   using pagemap = openPagemap('self');
+ * } catch (error) {
+ *   if (error instanceof NotSupportedError) console.log(`it takes ${error.needs}`);
+ * }
+ * ```
+ */
+export class NotSupportedError extends PagemapError {
+  override readonly name = 'NotSupportedError';
+  /** What has it: 'Linux 6.7', for instance. */
+  readonly needs: string;
+
+  constructor(action: string, details: PagemapErrorDetails & { readonly needs: string }) {
+    super(action, details);
+    this.needs = details.needs;
+  }
+}
+
 /** What the errno of a PAGEMAP_SCAN means, in one phrase; the same for every provider. */
 const SCAN_HINTS: Readonly<Record<string, string>> = {
   EPERM: 'a mapping in the range is not registered for asynchronous write protection',

@@ -2,6 +2,7 @@ export * from './categories.js';
 export { errnoName, errnoNumber } from './errno.js';
 export {
   type CategoryRefusal,
+  NotSupportedError,
   PagemapError,
   type PagemapErrorDetails,
   UnknownCategoryError,

@@ -1,5 +1,5 @@
 /** The process that a command is about: a number, or a name that matches one process. */
-import { ALL_CATEGORIES, categoryNames, errnoNumber, PagemapError } from '../abi/index.js';
+import { ALL_CATEGORIES, categoryNames, errnoNumber, NotSupportedError } from '../abi/index.js';
 import {
   chooseProvider,
   findProcesses,
@@ -65,9 +65,10 @@ export function openTarget(target: string): LivePagemap {
 /** @throws PagemapError ENOTTY when only PAGEMAP_SCAN will do, and this kernel has none */
 export function requireProvider(): void {
   if (chooseProvider() === 'fallback' || kernelCategories() !== 0) return;
-  throw new PagemapError('scan pages', {
+  throw new NotSupportedError('scan pages', {
     errno: errnoNumber('ENOTTY')!,
     syscall: 'ioctl(PAGEMAP_SCAN)',
+    needs: 'Linux 6.7',
     hint: `this kernel has no PAGEMAP_SCAN (Linux 6.7 brought it), and ${PROVIDER_VARIABLE} forbids the fallback`,
   });
 }
@@ -76,9 +77,10 @@ export function requireProvider(): void {
 export function requireIoctl(): void {
   const provider = chooseProvider();
   if (provider === 'ioctl' && kernelCategories() !== 0) return;
-  throw new PagemapError('track writes while the process runs', {
+  throw new NotSupportedError('track writes while the process runs', {
     errno: errnoNumber('ENOTTY')!,
     syscall: 'ioctl(PAGEMAP_SCAN)',
+    needs: 'Linux 6.7',
     hint:
       kernelCategories() !== 0
         ? `${PROVIDER_VARIABLE}=${process.env[PROVIDER_VARIABLE]} forbids PAGEMAP_SCAN`

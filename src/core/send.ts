@@ -4,7 +4,7 @@ import { Readable, Transform, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import * as zlib from 'node:zlib';
-import { errnoNumber, PagemapError } from '../abi/index.js';
+import { errnoNumber, NotSupportedError } from '../abi/index.js';
 import { CoreFile } from './file.js';
 
 export type Compression = 'gzip' | 'zstd';
@@ -20,9 +20,10 @@ const createZstdCompress = (zlib as { createZstdCompress?: () => Transform }).cr
 /** @throws PagemapError ENOSYS for one that this Node lacks */
 export function checkCompression(compression: Compression): void {
   if (compression !== 'zstd' || createZstdCompress !== undefined) return;
-  throw new PagemapError('compress with zstd', {
+  throw new NotSupportedError('compress with zstd', {
     errno: errnoNumber('ENOSYS')!,
     syscall: 'createZstdCompress',
+    needs: 'Node 22.15 or 23.8',
     hint: `Node ${process.version} has none; Node 22.15 and 23.8 brought it. gzip works everywhere, and so does a pipe: -o - | zstd`,
   });
 }

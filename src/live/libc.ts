@@ -6,7 +6,13 @@
  * not move: ArrayBuffer backing stores are outside V8's heap and stay where they are.
  */
 import { createRequire } from 'node:module';
-import { errnoNumber, PagemapError, SYSCALLS, type SyscallNumbers } from '../abi/internal.js';
+import {
+  errnoNumber,
+  NotSupportedError,
+  PagemapError,
+  SYSCALLS,
+  type SyscallNumbers,
+} from '../abi/internal.js';
 
 type Koffi = typeof import('koffi').default;
 
@@ -41,9 +47,10 @@ const SIG_DFL = 0;
 const IGNORED_BY_NODE = [13, 25];
 
 function unsupported(why: string, cause?: unknown): PagemapError {
-  return new PagemapError('use live processes', {
+  return new NotSupportedError('use live processes', {
     errno: errnoNumber('ENOSYS')!,
     syscall: 'load',
+    needs: 'Linux on x86-64, and koffi',
     hint: why,
     cause,
   });

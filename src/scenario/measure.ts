@@ -1,5 +1,5 @@
 /** The profile of a kernel, found by asking it. */
-import { errnoNumber, PagemapError } from '../abi/index.js';
+import { errnoNumber, NotSupportedError } from '../abi/index.js';
 import { KERNEL_PROFILES, type KernelProfile, type KernelProfileName } from '../sim/index.js';
 import type { ScenarioBackend } from './backend.js';
 import {
@@ -193,9 +193,10 @@ export async function measureProfile(options: MeasureOptions = {}): Promise<Meas
   const answers = new Map<ProfileProperty, readonly Answer[]>();
   for (const property of PROPERTIES) answers.set(property, await ask(property, fact(property).question));
   if (answers.get('knownCategories')![0]!.errno === 'ENOTTY') {
-    throw new PagemapError('measure this kernel', {
+    throw new NotSupportedError('measure this kernel', {
       errno: errnoNumber('ENOTTY')!,
       syscall: 'ioctl(PAGEMAP_SCAN)',
+      needs: 'Linux 6.7',
       hint: 'it has no PAGEMAP_SCAN, which Linux 6.7 brought',
     });
   }

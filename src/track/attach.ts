@@ -1,6 +1,6 @@
 /** How what tracks a process gets hold of its memory. */
 import { closeSync } from 'node:fs';
-import { errnoNumber, PAGE_IS_ACCESSED, PagemapError } from '../abi/index.js';
+import { errnoNumber, NotSupportedError, PAGE_IS_ACCESSED, PagemapError } from '../abi/index.js';
 import {
   type AttachOptions,
   attachUserfaultfd,
@@ -114,9 +114,10 @@ export async function attachTo<T>(
 /** Throws where the kernel cannot tell accesses: before anything is touched for nothing. */
 export function requireAccesses(action: string): void {
   if ((kernelCategories() & PAGE_IS_ACCESSED) !== 0) return;
-  throw new PagemapError(action, {
+  throw new NotSupportedError(action, {
     errno: errnoNumber('EOPNOTSUPP')!,
     syscall: 'ioctl(PAGEMAP_SCAN)',
+    needs: 'Linux 7.3',
     hint: 'which pages are accessed is told by read-write protection, which came with Linux 7.3',
   });
 }

@@ -5,6 +5,7 @@ import {
   type CategoryRefusal,
   errnoNumber,
   mman,
+  NotSupportedError,
   PAGE_IS_ACCESSED,
   PAGE_IS_GUARD,
   PAGE_IS_PFNZERO,
@@ -146,10 +147,11 @@ export function fallbackKnowledge(): Knowledge {
 
 /** The error for write tracking where the kernel notes no writes. */
 export function softDirtyMissing(pid: number): PagemapError {
-  return new PagemapError(`track the writes of process ${pid}`, {
+  return new NotSupportedError(`track the writes of process ${pid}`, {
     errno: errnoNumber('EOPNOTSUPP')!,
     syscall: 'write(clear_refs)',
     pid,
+    needs: 'Linux 6.7, or CONFIG_MEM_SOFT_DIRTY',
     hint: 'without PAGEMAP_SCAN (Linux 6.7) it takes soft-dirty bits, and this kernel keeps none: it is built without CONFIG_MEM_SOFT_DIRTY',
   });
 }

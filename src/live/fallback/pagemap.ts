@@ -5,6 +5,7 @@ import {
   ALL_CATEGORIES,
   errnoNumber,
   HUGE_PAGE_SIZE,
+  NotSupportedError,
   PAGE_IS_FILE,
   PAGE_IS_GUARD,
   PAGE_IS_HUGE,
@@ -215,7 +216,7 @@ export class FallbackPagemap extends ProcessPagemap implements LivePagemap, Bloc
       if ((asked & bit) !== 0) throw new UnknownCategoryError(this.pid, bit, refusal, request);
     }
     if (flags !== 0 && this.#clean === undefined) {
-      throw new PagemapError(
+      throw new NotSupportedError(
         (flags & PM_SCAN_WP_MATCHING) !== 0 ? 'protect pages' : 'check for write protection',
         {
           errno: errnoNumber('EOPNOTSUPP')!,
@@ -223,6 +224,7 @@ export class FallbackPagemap extends ProcessPagemap implements LivePagemap, Bloc
           pid: this.pid,
           start: request.start,
           end: request.end,
+          needs: 'Linux 6.7',
           hint: 'without PAGEMAP_SCAN, writes are tracked by trackProcess only',
         },
       );
