@@ -111,13 +111,13 @@ function reference(
     if (request.anyof !== 0 && (judged & request.anyof) === 0) continue;
     const reported = page.categories & request.returned;
     const last = regions.length - 3;
-    const extends_ = last >= 0 && regions[last + 1] === index && regions[last + 2] === reported;
-    if (found === maxPages || (!extends_ && regions.length === 3 * capacity)) {
+    const isLonger = last >= 0 && regions[last + 1] === index && regions[last + 2] === reported;
+    if (found === maxPages || (!isLonger && regions.length === 3 * capacity)) {
       walkEnd = index;
       break;
     }
     found++;
-    if (extends_) regions[last + 1] = index + 1;
+    if (isLonger) regions[last + 1] = index + 1;
     else regions.push(index, index + 1, reported);
     if (request.protect && (page.categories & PAGE_IS_WRITTEN) !== 0) {
       page.categories &= ~PAGE_IS_WRITTEN;

@@ -25,6 +25,7 @@ export const NT_PRSTATUS = 1;
 
 export const WNOHANG = 1;
 /** Waits for children of every kind, traced threads included. */
+// biome-ignore lint/style/useNamingConvention: the kernel spells it so
 export const __WALL = 0x40000000;
 
 export const SIGTRAP = 5;
