@@ -16,7 +16,7 @@ export interface CoreOptions {
   /**
    * The file to write; it gets this name when it is whole, and replaces what had it. Or a stream: what is written before the
    * process's last writes are known has to stay open to change, so that it is kept in a nameless file of the folder for
-   * temporary files (TMPDIR) until then.
+   * temporary files (TMPDIR) until then. With `stop` or `stacks`, nothing is kept: it is sent as it is read.
    */
   readonly file: string | Writable;
   /** Compress it; of zstd, Node has had the streaming kind since 22.15 and 23.8. */

@@ -6,8 +6,10 @@
 import type { Mapping } from '../proc/index.js';
 import type { ProcessState } from './state.js';
 
-/** Gives a sink the bytes of a file, by its own `write`. */
-export interface FileCopier {
+/** Gives a sink what it asks for, by its own `write`, in the order in which it asks. */
+export interface PageCopier {
+  /** Pages of the process, while it stands still: start and end in turns. */
+  copy(ranges: readonly number[]): Promise<void>;
   /** Bytes from `start` to `end` are those of the file from `fileOffset` on. Holes are not given. */
   copyFile(fd: number, start: number, end: number, fileOffset: number): Promise<void>;
   /** Waits until all that was given is written. */
@@ -23,6 +25,8 @@ export interface Stored {
 }
 
 export interface StateSink {
+  /** It takes pages once and in order only: it gets the state while the process stands still, and no page before. */
+  readonly isSequential: boolean;
   /** Bytes that there is room for; infinite where that is not known. */
   readonly freeBytes: number;
   /** Where that is, for messages. */
@@ -43,6 +47,6 @@ export interface StateSink {
   write(bytes: Uint8Array<ArrayBuffer>, ranges: readonly number[]): Promise<void> | undefined;
   /** What it was given of these pages is not part of the state: they are zero, or not to be kept. */
   discard(start: number, end: number): void;
-  /** Keeps the state; `write` is called meanwhile, when it asks for files to be copied. */
-  finish(state: ProcessState, files: FileCopier): Promise<Stored>;
+  /** Keeps the state; `write` is called meanwhile, when it asks for pages. */
+  finish(state: ProcessState, pages: PageCopier): Promise<Stored>;
 }

@@ -10,6 +10,7 @@ import { bufferAddress, dataRanges, holesAreWritten, type StoppedProcess } from 
 import type { Mapping } from '../proc/index.js';
 import { scanLegs } from '../query/index.js';
 import { readFully } from './copier.js';
+import { isRingMapping } from './direct-io.js';
 import { isVdso } from './filter.js';
 import type { FollowingCopy } from './follow.js';
 import { checkPause, checkSpace, isWorthRetreat } from './limits.js';
@@ -43,6 +44,8 @@ export interface Taken {
   readonly taken: readonly Part[];
   /** Shared memory that was read from its file. */
   readonly shared: readonly Part[];
+  /** Of it, what is no hole. */
+  readonly sharedData: readonly Part[];
   /** What was copied to memory; undefined when the sink has it already. */
   readonly kept: KeptPages | undefined;
   readonly pages: number;
@@ -51,10 +54,7 @@ export interface Taken {
 }
 
 /** What is to be copied. */
-interface StopSelection extends Pick<Taken, 'plan' | 'checked' | 'present' | 'taken' | 'shared'> {
-  /** Of `shared`, what is no hole. */
-  readonly sharedData: readonly Part[];
-}
+type StopSelection = Pick<Taken, 'plan' | 'checked' | 'present' | 'taken' | 'shared' | 'sharedData'>;
 
 export class Stop {
   readonly #tools: DumpTools;
@@ -82,7 +82,7 @@ export class Stop {
     room: Uint8Array<ArrayBuffer>,
     mayRetreat: boolean,
   ): Promise<Taken | undefined> {
-    const { arch, facts, files, options, pagemap, pid, record, sink } = this.#tools;
+    const { arch, facts, files, options, pagemap, pid, progress, record, sink } = this.#tools;
     const found = this.#tools.plan.next();
     pagemap.checkAlive();
     const threads =
@@ -102,7 +102,10 @@ export class Stop {
     }
     if (this.#follow === undefined) checkSpace(bytes, sink.freeBytes, sink.place, pid);
     let kept: KeptPages | undefined;
-    if (bytes <= room.byteLength) kept = this.#keep(taken, sharedData, room);
+    if (sink.isSequential) {
+      progress.expect(bytes);
+      kept = this.#keepRings(taken, room);
+    } else if (bytes <= room.byteLength) kept = this.#keep(taken, sharedData, room);
     else if (stopped !== undefined) await this.#copy({ plan, ...selection }, bytes);
     const images = this.#takeImages(plan);
     files.readHeaders(plan);
@@ -208,6 +211,12 @@ export class Stop {
         data.push({ start: from + delta, end: to + delta, planned });
     }
     return data;
+  }
+
+  /** What says that a device has written is read before what it has written, wherever it stands. */
+  #keepRings(taken: readonly Part[], room: Uint8Array<ArrayBuffer>): KeptPages | undefined {
+    const rings = taken.filter(({ planned }) => isRingMapping(planned.mapping.name));
+    return rings.length > 0 && bytesOf(rings) <= room.byteLength ? this.#keep(rings, [], room) : undefined;
   }
 
   /** Copies all of it to memory, to be written later. */
