@@ -1,4 +1,4 @@
-/** Whose memory a mapping's pages are: its proportional and its unique set, as the kernel counts them in smaps. */
+/** The proportional and the unique set of each mapping, as the kernel counts them in smaps. */
 import type { SmapsMapping } from '../proc/index.js';
 
 /** Bytes; undefined where they are not known. */
@@ -19,7 +19,7 @@ function proportionsOf({ sizes }: SmapsMapping): Proportions {
 }
 
 /**
- * Those of `mappings`, in their order; nothing of one that has changed since smaps was read.
+ * Finds the sets of mappings, in their order. A mapping that has changed since smaps was read has none.
  *
  * @param smaps all mappings of the process
  */
@@ -31,7 +31,7 @@ export function proportions(
   return mappings.map((mapping) => known.get(key(mapping)) ?? {});
 }
 
-/** Together; of what is known. */
+/** Adds up what is known. */
 export function sumProportions(parts: readonly Proportions[]): Proportions {
   const sum = (name: keyof Proportions) => parts.reduce((total, part) => total + (part[name] ?? 0), 0);
   return { pssBytes: sum('pssBytes'), ussBytes: sum('ussBytes') };

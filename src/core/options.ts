@@ -28,9 +28,9 @@ export interface CoreOptions {
    * name; unnamed memory is `[anon]`. Of programs and libraries, the first page is always there, so that they can be told.
    */
   readonly only?: readonly string[] | undefined;
-  /** Leaves out mappings with such names; comes before `only`. */
+  /** Leaves out mappings with such names, even if `only` names them. */
   readonly without?: readonly string[] | undefined;
-  /** Mappings with such names are in the file, and all their bytes are zero there: they are not read at all. */
+  /** Mappings with such names are in the file, with all bytes zero. The process's bytes are never read. */
   readonly zero?: readonly string[] | undefined;
   /**
    * Only what backtraces need: registers, stacks, and what tells debuggers which libraries there are. The process is stopped

@@ -36,13 +36,13 @@ export interface ProcessState {
   readonly facts: ProcessFacts;
   /** The main one first, if it lives. */
   readonly threads: readonly ThreadState[];
-  /** All there are, in the order of addresses. */
+  /** All mappings, in the order of addresses. */
   readonly mappings: readonly StateMapping[];
   /** Calls `visit` for the runs of a mapping's pages that have content, in the order of addresses. */
   visitPages(mapping: StateMapping, visit: PageVisitor): void;
 }
 
-/** What was copied at the stop: the ranges' bytes one behind the other. */
+/** The pages that were copied at the stop. The bytes of the ranges follow each other. */
 export interface KeptPages {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Start and end in turns; in any order. */
@@ -64,10 +64,10 @@ export interface StateParts {
   readonly facts: ProcessFacts;
   readonly threads: readonly ThreadState[];
   readonly plan: readonly Planned[];
-  /** Pages that were copied, at the stop or before. */
+  /** The pages that were copied, at the stop or before. */
   readonly copied: PageSet;
   readonly kept: KeptPages | undefined;
-  /** Where copied pages are that were not kept: of a part of a mapping. */
+  /** Says where the copied pages of a mapping are, from `start` on, that are not in `kept`. */
   unkept(planned: Planned, start: number): PageSource;
   /** The vDSO and its data, by the mapping's start. */
   readonly images: ReadonlyMap<number, Uint8Array>;

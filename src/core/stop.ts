@@ -1,4 +1,4 @@
-/** What is taken of a process while it stands still: what it wrote last, its threads, and what says which mappings there are. */
+/** Takes what is needed of a process while it stands still: what it wrote last, its threads, its list of mappings. */
 import {
   PAGE_IS_WRITTEN,
   PAGE_SIZE,
@@ -36,7 +36,7 @@ import type { DumpTools } from './tools.js';
 export interface Taken {
   readonly plan: readonly Planned[];
   readonly threads: readonly TakenThread[];
-  /** Private memory that was looked at; what has no page of its own in it is not what an earlier copy holds. */
+  /** Private memory that was looked at. Where it has no page of its own, an earlier copy is out of date. */
   readonly checked: readonly Part[];
   /** Of it, what has pages. */
   readonly present: readonly Part[];
@@ -114,7 +114,7 @@ export class Stop {
     return { ...selection, plan, threads, kept, images, pages: bytes / PAGE_SIZE };
   }
 
-  /** Stacks, and where debuggers look for libraries. */
+  /** Selects stacks, and where debuggers look for libraries. */
   #selectStacks(plan: readonly Planned[], threads: readonly TakenThread[]): StopSelection {
     const { arch, facts, files, presence } = this.#tools;
     const ranges = linkMapRanges(facts.auxv, (address, bytes) => this.#read(address, bytes));
@@ -127,7 +127,7 @@ export class Stop {
     return { plan: made, checked: [], present: [], taken: parts, shared: [], sharedData: [] };
   }
 
-  /** Bytes of its memory; undefined where not all can be read. */
+  /** Reads its memory; undefined where not all of it can be read. */
   #read(address: number, bytes: number): Uint8Array | undefined {
     const start = Math.floor(address / PAGE_SIZE) * PAGE_SIZE;
     const end = Math.ceil((address + bytes) / PAGE_SIZE) * PAGE_SIZE;
@@ -200,7 +200,7 @@ export class Stop {
     return runs;
   }
 
-  /** What of shared memory is no hole. */
+  /** Finds the parts of shared memory that are no holes. */
   #sharedData(shared: readonly Part[]): Part[] {
     const data: Part[] = [];
     for (const { start, end, planned } of shared) {
@@ -213,7 +213,7 @@ export class Stop {
     return data;
   }
 
-  /** What says that a device has written is read before what it has written, wherever it stands. */
+  /** Reads rings before all else: they say that a device has written, and must not be newer than what it wrote. */
   #keepRings(taken: readonly Part[], room: Uint8Array<ArrayBuffer>): KeptPages | undefined {
     const rings = taken.filter(({ planned }) => isRingMapping(planned.mapping.name));
     return rings.length > 0 && bytesOf(rings) <= room.byteLength ? this.#keep(rings, [], room) : undefined;

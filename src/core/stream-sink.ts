@@ -23,23 +23,23 @@ import { addZeros, makeSegments, noteHeader, pageAligned } from './segments.js';
 import type { PageCopier, StateSink, Stored } from './sink.js';
 import type { PageSource, ProcessState } from './state.js';
 
-/** Copied at a time, bytes: what was given may be overwritten while the stream still has it. */
+/** Bytes that are copied at a time. The stream holds them longer than the caller's buffer may be kept. */
 const CHUNK_BYTES = 1 << 20;
-/** Pages without content that are sent all the same, for fewer segments; more when there are too many of these. */
+/** Gaps up to this length, in bytes, are sent as zeros, for fewer segments. Longer ones, too, when there are too many. */
 const LEAST_GAP_BYTES = 16 * PAGE_SIZE;
 const MOST_RUNS = 32_768;
-/** Zeros have to be sent: many short segments, rather than few that show a long hole. */
+/** All empty parts show the same zeros, which have to be sent. Many short segments need fewer of them. */
 const LEAST_ZERO_BYTES = 1 << 20;
 const MOST_ZERO_SEGMENTS = 16_384;
 
-/** What is sent of memory, in the order of addresses. */
+/** A run of pages to send. */
 interface Piece {
   readonly start: number;
   readonly end: number;
   readonly source: PageSource;
 }
 
-/** Where pieces are that are nearer to each other than `gapBytes`, joined: start and end in turns. */
+/** Joins pieces with no more than `gapBytes` between them. Returns start and end in turns. */
 export function joinNear(pieces: readonly Omit<Piece, 'source'>[], gapBytes: number): number[] {
   const runs: number[] = [];
   for (const { start, end } of pieces) {
@@ -49,7 +49,7 @@ export function joinNear(pieces: readonly Omit<Piece, 'source'>[], gapBytes: num
   return runs;
 }
 
-/** The runs of each mapping, few enough to have a segment each. */
+/** Joins the runs of each mapping until they are few enough to have a segment each. */
 function chooseRuns(byMapping: readonly (readonly Piece[])[]): number[] {
   for (let gapBytes = LEAST_GAP_BYTES; ; gapBytes *= 4) {
     const runs = byMapping.flatMap((pieces) => joinNear(pieces, gapBytes));
@@ -68,7 +68,7 @@ export class StreamSink implements StateSink {
   #layout = new Layout(0);
   /** Bytes that were sent. */
   #sent = 0;
-  /** Rejects when what it is sent to fails: some writes would never end then, and the process stands still meanwhile. */
+  /** Rejects when the receiver fails. Some writes would never end then, while the process stands still. */
   #broken: Promise<never> = new Promise(() => undefined);
 
   /** @param send sends what it is given, and says how many bytes came out */
@@ -102,7 +102,7 @@ export class StreamSink implements StateSink {
     return Promise.race([this.#broken, Promise.all(sending).then(() => undefined)]);
   }
 
-  /** Sends bytes, and zeros before them up to their place. In the order of calls. */
+  /** Sends zeros up to `offset`, then the bytes. Calls are served in their order. */
   async #sendAt(offset: number, bytes: Uint8Array): Promise<void> {
     const gap = offset - this.#sent;
     if (gap < 0) throw new Error(`Cannot send byte ${offset}: ${this.#sent} were sent before`);
@@ -159,7 +159,7 @@ export class StreamSink implements StateSink {
     return { bytes: this.#layout.end + zeroBytes, storedBytes: await sending };
   }
 
-  /** Gives everything its place. All that comes before memory. */
+  /** Gives everything its place. Returns all that comes before memory. */
   #layOut(
     state: ProcessState,
     byMapping: readonly (readonly Piece[])[],
