@@ -1,4 +1,4 @@
-/** What a condition was met by, as text and as JSON. */
+/** Formats what a condition was met by, as text and as JSON. */
 import type { WhenMet, WhenValues } from '../core/index.js';
 import { humanBytes } from './text.js';
 

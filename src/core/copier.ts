@@ -3,7 +3,7 @@ import { readSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { PAGE_SIZE } from '../abi/index.js';
 import { bufferAddress, dataRanges, type ProcessMemory } from '../live/internal.js';
-import type { FileCopier, StateSink } from './sink.js';
+import type { PageCopier, StateSink } from './sink.js';
 
 /** Bytes of each buffer, of which a disk wants several at a time. Smaller ones keep it waiting; larger ones bring nothing. */
 const BUFFER_BYTES = 8 << 20;
@@ -24,7 +24,7 @@ export interface CopyHooks {
   unreadable(page: number): void;
 }
 
-export class Copier implements FileCopier {
+export class Copier implements PageCopier {
   readonly #memory: ProcessMemory;
   readonly #sink: StateSink;
   readonly #hooks: CopyHooks;
@@ -69,7 +69,6 @@ export class Copier implements FileCopier {
     if (this.#failure !== undefined) throw this.#failure;
   }
 
-  /** Copies pages of the process's memory, all of which the sink expects. Ranges: start and end in turns. */
   async copy(ranges: readonly number[]): Promise<void> {
     let batch: number[] = [];
     let bytes = 0;

@@ -13,7 +13,7 @@
  */
 import { freemem, getPriority, setPriority, tmpdir } from 'node:os';
 import { dirname } from 'node:path';
-import { codeOf, PAGE_SIZE, PagemapError } from '../abi/internal.js';
+import { PAGE_SIZE, PagemapError } from '../abi/internal.js';
 import {
   holesAreWritten,
   openPagemap,
@@ -31,13 +31,13 @@ import { FollowingCopy } from './follow.js';
 import { failure, LEAST_KEPT_BYTES, MOST_KEPT_BYTES } from './limits.js';
 import type { CoreOptions, CoreResult } from './options.js';
 import { reserveAll } from './order.js';
-import { hasDumpedPages, isPrivateFile, type Planned, readFilter, readPlan } from './plan.js';
-
+import { hasDumpedPages, isPrivateFile, isShared, type Planned, readFilter, readPlan } from './plan.js';
 import { visitRest } from './selection.js';
-import { checkCompression, sendCore } from './send.js';
+import { checkCompression, sendCore, sendTo } from './send.js';
 import type { StateSink, Stored } from './sink.js';
-import { makeState } from './state.js';
+import { makeState, type PageSource } from './state.js';
 import { Stop, type Taken } from './stop.js';
+import { StreamSink } from './stream-sink.js';
 import { coreArchitecture, describeThreads, takeFacts } from './threads.js';
 import { type Beginning, DumpTools } from './tools.js';
 
@@ -72,6 +72,14 @@ function begin(handle: ProcessHandle, options: CoreOptions): Beginning {
   return { facts: takeFacts(handle), choice, plan };
 }
 
+/** What came of a stop: nothing was taken when the process was let go again. */
+interface Paused {
+  readonly taken: Taken | undefined;
+  readonly pauseMs: number;
+  /** By a sink that takes all of it at the stop. */
+  readonly stored: Stored | undefined;
+}
+
 class Dump {
   readonly #tools: DumpTools;
   readonly #follow: FollowingCopy | undefined;
@@ -93,11 +101,11 @@ class Dump {
     options.signal?.throwIfAborted();
     if (this.#follow === undefined) plan.refresh();
     else this.#follow.checkTracked();
-    const { taken, pauseMs } = await this.#takeAll();
+    const { taken, pauseMs, stored: before } = await this.#takeAll();
     release();
     plan.keep(taken.plan);
     await copier.drain();
-    const stored = await this.#finish(taken);
+    const stored = before ?? (await this.#finish(taken));
     const { doubts } = settling;
     return {
       pid,
@@ -114,7 +122,7 @@ class Dump {
   }
 
   /** Stops the process until all was taken of it. Gives the longest of the stops. */
-  async #takeAll(): Promise<{ taken: Taken; pauseMs: number }> {
+  async #takeAll(): Promise<Paused & { taken: Taken }> {
     const { plan, progress } = this.#tools;
     let room = await this.#approach();
     let longestMs = 0;
@@ -123,16 +131,18 @@ class Dump {
       progress.begin('stop');
       const rounds = this.#follow?.rounds.length;
       const mayRetreat = rounds !== undefined && retreats < MOST_RETREATS && rounds < this.#mostRounds;
-      const { taken, pauseMs } = await this.#tryOnce(room, mayRetreat);
+      const { taken, pauseMs, stored } = await this.#tryOnce(room, mayRetreat);
       longestMs = Math.max(longestMs, pauseMs);
       if (taken === undefined) {
         retreats++;
         room = await this.#approach(room);
         continue;
       }
+      // All of it was copied at the stop, and what is sent cannot be taken back.
+      if (this.#follow === undefined) return { taken, pauseMs: longestMs, stored };
       plan.findExclusive();
       // Otherwise somebody else has got hold of memory that was only its own: once more.
-      if ([...before].every((id) => plan.exclusive.has(id))) return { taken, pauseMs: longestMs };
+      if ([...before].every((id) => plan.exclusive.has(id))) return { taken, pauseMs: longestMs, stored };
     }
   }
 
@@ -157,40 +167,36 @@ class Dump {
     return room;
   }
 
-  async #tryOnce(
-    room: Uint8Array<ArrayBuffer>,
-    mayRetreat: boolean,
-  ): Promise<{ taken: Taken | undefined; pauseMs: number }> {
+  async #tryOnce(room: Uint8Array<ArrayBuffer>, mayRetreat: boolean): Promise<Paused> {
     try {
       return await this.#pause(room, mayRetreat);
     } catch (error) {
       // A thread waits for a disk, which takes longer than others are to be kept waiting: once more, later.
       const isBusy = error instanceof ProcessError && error.reason === 'busy';
       if (!isBusy || !mayRetreat || !(await this.#tools.stopper.letGo())) throw error;
-      return { taken: undefined, pauseMs: 0 };
+      return { taken: undefined, pauseMs: 0, stored: undefined };
     }
   }
 
-  async #pause(
-    room: Uint8Array<ArrayBuffer>,
-    mayRetreat: boolean,
-  ): Promise<{ taken: Taken | undefined; pauseMs: number }> {
+  async #pause(room: Uint8Array<ArrayBuffer>, mayRetreat: boolean): Promise<Paused> {
     this.#hooks.beforeStop?.();
     const restore = prioritise();
     let since: number;
     let taken: Taken | undefined;
+    let stored: Stored | undefined;
     try {
       using stopped = this.#tools.stopper.stop();
       since = stopped.since;
       taken = await this.#stop.take(stopped, room, mayRetreat);
       if (taken !== undefined) {
+        if (this.#tools.sink.isSequential) stored = await this.#finish(taken);
         await this.#tools.copier.drain();
         this.#hooks.whileStopped?.(stopped);
       }
     } finally {
       restore();
     }
-    return { taken, pauseMs: performance.now() - since };
+    return { taken, pauseMs: performance.now() - since, stored };
   }
 
   /** Puts together what was copied before and what was taken at the stop, and has it kept. */
@@ -210,6 +216,7 @@ class Dump {
       plan,
       copied,
       kept: taken.kept,
+      unkept: (planned, start) => this.#unkept(planned, start),
       images: taken.images,
       header: (start) => files.header(start),
       file: (planned) =>
@@ -220,12 +227,22 @@ class Dump {
   }
 
   /** What was copied and is gone is not part of the state; nor is what was read from files once more. */
-  #discardGone({ checked, present, shared }: Taken): void {
+  #discardGone({ checked, present, shared, sharedData }: Taken): void {
     visitRest(checked, present, (start, end) => this.#discard(start, end));
-    for (const { start, end } of shared) {
-      this.#discard(start, end);
+    for (const { start, end } of shared) this.#discard(start, end);
+    // A sink that was given the data reads the holes between as zeros; another one is to be told where there are any.
+    for (const { start, end } of this.#tools.sink.isSequential ? sharedData : shared)
       this.#tools.record.copied.add(start, end);
-    }
+  }
+
+  #unkept(planned: Planned, start: number): PageSource {
+    const { files, sink } = this.#tools;
+    if (!sink.isSequential) return { in: 'sink' };
+    const { mapping } = planned;
+    const fd = isShared(planned) ? files.open(mapping) : undefined;
+    return fd === undefined
+      ? { in: 'process' }
+      : { in: 'file', fd, offset: mapping.offset + (start - mapping.start) };
   }
 
   #discard(start: number, end: number): void {
@@ -292,6 +309,14 @@ async function dumpTo(
   return await new Dump(tools, follow, hooks).run(() => tracker.releaseInPieces());
 }
 
+/** An error that says where there was no room, if that is what it is about. */
+function explainSpace(error: unknown, folder: string, pid: number): unknown {
+  const { code } = error as NodeJS.ErrnoException;
+  if (error instanceof PagemapError || !['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code ?? '')) return error;
+  const hint = `${folder} has no room for it any more, or a limit does not let it grow; give another place`;
+  return failure(`write the core file of process ${pid}`, code!, hint, pid);
+}
+
 /** As `dumpCore`, with hooks for tests. */
 export async function dumpWithHooks(
   pid: number,
@@ -312,6 +337,14 @@ export async function dumpWithHooks(
   const { file: output, compress, signal } = options;
   if (compress !== undefined) checkCompression(compress);
   const folder = typeof output === 'string' ? dirname(output) : tmpdir();
+  if (isStoppedThroughout(options) && (typeof output !== 'string' || compress !== undefined)) {
+    const stream = new StreamSink(arch, (source) => sendTo(source, output, compress, signal), folder);
+    try {
+      return await dumpTo(pid, stream, options, hooks, started);
+    } catch (error) {
+      throw explainSpace(error, folder, pid);
+    }
+  }
   using file = new CoreFile(
     typeof output === 'string' && compress === undefined ? output : undefined,
     folder,
@@ -326,10 +359,7 @@ export async function dumpWithHooks(
   try {
     return await dumpTo(pid, sink, options, hooks, started);
   } catch (error) {
-    const code = codeOf(error);
-    if (error instanceof PagemapError || !['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code ?? '')) throw error;
-    const hint = `${folder} has no room for it any more, or a limit does not let it grow; give another place`;
-    throw failure(`write the core file of process ${pid}`, code!, hint, pid);
+    throw explainSpace(error, folder, pid);
   } finally {
     await file.settle();
   }

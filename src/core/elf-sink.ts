@@ -4,13 +4,14 @@ import type { CoreArchitecture } from './architecture.js';
 import type { CoreFile } from './file.js';
 import { forEachPiece, Layout, PieceJoiner, placeWindows } from './layout.js';
 import { FIRST_DATA_OFFSET, writeCore } from './segments.js';
-import type { FileCopier, StateSink, Stored } from './sink.js';
+import type { PageCopier, StateSink, Stored } from './sink.js';
 import type { ProcessState } from './state.js';
 
 /** Shorter pieces are written at once: handing one to another thread costs more. */
 const LEAST_ASYNCHRONOUS = 128 << 10;
 
 export class ElfSink implements StateSink {
+  readonly isSequential = false;
   readonly #file: CoreFile;
   readonly #arch: CoreArchitecture;
   readonly #publish: (length: number) => Promise<number>;
@@ -60,14 +61,15 @@ export class ElfSink implements StateSink {
     });
   }
 
-  async finish(state: ProcessState, files: FileCopier): Promise<Stored> {
-    await this.#writePages(state, files);
+  async finish(state: ProcessState, pages: PageCopier): Promise<Stored> {
+    await this.#writePages(state, pages);
     const bytes = writeCore(this.#file, this.#layout, this.#arch, state);
     return { bytes, storedBytes: await this.#publish(bytes) };
   }
 
-  async #writePages(state: ProcessState, files: FileCopier): Promise<void> {
+  async #writePages(state: ProcessState, pages: PageCopier): Promise<void> {
     const fromFiles: { fd: number; start: number; end: number; offset: number }[] = [];
+    const fromProcess: number[] = [];
     let bytes: Uint8Array<ArrayBuffer> | undefined;
     const pieces = new PieceJoiner((from, length, offset) =>
       this.#file.writeSync(bytes!, from, length, offset),
@@ -78,6 +80,9 @@ export class ElfSink implements StateSink {
           const { fd, offset } = source;
           this.#layout.place(mapping.mapping.start, mapping.mapping.end);
           fromFiles.push({ fd, start, end, offset });
+        } else if (source.in === 'process') {
+          this.#layout.place(start, end);
+          fromProcess.push(start, end);
         } else if (source.in === 'memory') {
           if (source.bytes !== bytes) pieces.flush();
           bytes = source.bytes;
@@ -86,7 +91,8 @@ export class ElfSink implements StateSink {
       });
     }
     pieces.flush();
-    for (const { fd, start, end, offset } of fromFiles) await files.copyFile(fd, start, end, offset);
-    await files.drain();
+    await pages.copy(fromProcess);
+    for (const { fd, start, end, offset } of fromFiles) await pages.copyFile(fd, start, end, offset);
+    await pages.drain();
   }
 }

@@ -1,11 +1,11 @@
 /** How long a stop may take and how much may be copied at it, and the errors when that does not suffice. */
 import { errnoNumber, PAGE_SIZE, PagemapError } from '../abi/index.js';
 
-/** What is copied at the stop is kept in memory up to this, and written when the process runs again. */
+/** Up to this many bytes are kept in memory at the stop, and written when the process runs again. */
 export const MOST_KEPT_BYTES = 2 ** 30;
 /** There is always room for this much. */
 export const LEAST_KEPT_BYTES = 8 << 20;
-/** Memory that others track, and we therefore cannot, may be so much for a stop that is still called short. */
+/** The most bytes that others track, and we cannot, for a stop that is still called short. */
 const MOST_UNTRACKED_BYTES = 64 << 20;
 /** Measured: copying runs at some 2 GiB/s. */
 const BYTES_PER_SECOND = 2 ** 31;
@@ -18,13 +18,13 @@ export function failure(action: string, code: string, hint: string, pid: number)
   return new PagemapError(action, { errno: errnoNumber(code)!, syscall: 'check', pid, hint });
 }
 
-/** What a dump was allowed. */
+/** The pause that a dump is allowed. */
 export interface PauseLimits {
   readonly maxPauseMs?: number | undefined;
   readonly overPause?: 'fail' | 'accept' | undefined;
 }
 
-/** What the pause will come to, milliseconds, when that is longer than allowed. */
+/** Estimates the pause, milliseconds; undefined when it is allowed. */
 export function excessivePauseMs(
   { maxPauseMs }: PauseLimits,
   elapsedMs: number,
@@ -87,7 +87,7 @@ export interface StopLoad {
   readonly roomBytes: number;
 }
 
-/** Whether it is better to let the process go, and to copy once more while it runs. */
+/** Says whether it is better to let the process go, and to copy once more while it runs. */
 export function isWorthRetreat(limits: PauseLimits, load: StopLoad): boolean {
   const { elapsedMs, bytes, lateBytes, leftPages, roomBytes } = load;
   const isBurst = bytes - lateBytes > LEAST_KEPT_BYTES + leftPages * PAGE_SIZE && bytes > roomBytes;

@@ -15,13 +15,13 @@ const PT_PHDR = 6;
 const DT_DEBUG = 21;
 const PHDR_BYTES = 56;
 const LINK_MAP_BYTES = 40;
-/** The memory is the process's: what stands there may be anything. */
+/** Limits, since the memory is the process's and may hold anything. */
 const MOST_HEADERS = 1024;
 const MOST_LIBRARIES = 10_000;
 const MOST_DYNAMIC_BYTES = 65_536;
 const NAME_BYTES = 4096;
 
-/** Reads memory; undefined, or less, where that cannot be. */
+/** Reads memory. Returns undefined, or fewer bytes, where it cannot be read. */
 export type MemoryReader = (address: number, bytes: number) => Uint8Array | undefined;
 
 function words(bytes: Uint8Array): number[] {
@@ -29,7 +29,7 @@ function words(bytes: Uint8Array): number[] {
   return Array.from({ length: whole.length / 2 }, (_, index) => loadU64(whole, index * 2));
 }
 
-/** The value that a table of pairs has for a key. */
+/** Looks up the value of a key in a table of pairs. */
 function lookUp(pairs: readonly number[], key: number): number | undefined {
   for (let index = 0; index + 1 < pairs.length; index += 2) if (pairs[index] === key) return pairs[index + 1];
   return undefined;
@@ -79,7 +79,7 @@ export function linkMapRanges(auxv: Uint8Array, read: MemoryReader): number[] {
   return ranges;
 }
 
-/** A name with the 0 at its end. Where it reaches to the end of what can be read, page by page. */
+/** Finds the range of a name, with the 0 at its end. Reads page by page, since the next page may not be there. */
 function nameRange(address: number, read: MemoryReader): number[] {
   if (address === 0) return [];
   for (let bytes = NAME_BYTES - (address % NAME_BYTES); bytes <= 2 * NAME_BYTES; bytes += NAME_BYTES) {

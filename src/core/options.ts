@@ -16,7 +16,7 @@ export interface CoreOptions {
   /**
    * The file to write; it gets this name when it is whole, and replaces what had it. Or a stream: what is written before the
    * process's last writes are known has to stay open to change, so that it is kept in a nameless file of the folder for
-   * temporary files (TMPDIR) until then.
+   * temporary files (TMPDIR) until then. With `stop` or `stacks`, nothing is kept: it is sent as it is read.
    */
   readonly file: string | Writable;
   /** Compress it; of zstd, Node has had the streaming kind since 22.15 and 23.8. */
@@ -28,9 +28,9 @@ export interface CoreOptions {
    * name; unnamed memory is `[anon]`. Of programs and libraries, the first page is always there, so that they can be told.
    */
   readonly only?: readonly string[] | undefined;
-  /** Leaves out mappings with such names; comes before `only`. */
+  /** Leaves out mappings with such names, even if `only` names them. */
   readonly without?: readonly string[] | undefined;
-  /** Mappings with such names are in the file, and all their bytes are zero there: they are not read at all. */
+  /** Mappings with such names are in the file, with all bytes zero. The process's bytes are never read. */
   readonly zero?: readonly string[] | undefined;
   /**
    * Only what backtraces need: registers, stacks, and what tells debuggers which libraries there are. The process is stopped

@@ -30,14 +30,14 @@ const LEAST_ZERO_BYTES = 2 ** 30;
 /** So that there are not more segments than this because of it. */
 const MOST_ZERO_SEGMENTS = 4096;
 
-export function flagsOf(perms: string): number {
+function flagsOf(perms: string): number {
   return (perms[0] === 'r' ? PF_R : 0) | (perms[1] === 'w' ? PF_W : 0) | (perms[2] === 'x' ? PF_X : 0);
 }
 
-const pageAligned = (bytes: number) => Math.ceil(bytes / PAGE_SIZE) * PAGE_SIZE;
+export const pageAligned = (bytes: number) => Math.ceil(bytes / PAGE_SIZE) * PAGE_SIZE;
 
 /** A part of memory without content; `at` counts the segments before it. */
-interface ZeroPart {
+export interface ZeroPart {
   readonly start: number;
   readonly end: number;
   readonly flags: number;
@@ -63,30 +63,25 @@ class Tail {
   }
 }
 
-/** Segments of all mappings, and what of them has no content. Writes what the state has as images. */
-function makeSegments(
-  file: CoreFile,
+/**
+ * Segments of all mappings, and what of them has no content.
+ *
+ * @param firstOffset where memory begins in the file, bytes
+ * @param put says where an image is
+ */
+export function makeSegments(
   layout: Layout,
-  tail: Tail,
+  firstOffset: number,
   state: ProcessState,
+  put: (start: number, image: Uint8Array) => number,
 ): { headers: ProgramHeader[]; zeros: ZeroPart[] } {
   const headers: ProgramHeader[] = [];
   const zeros: ZeroPart[] = [];
   // Debuggers take a segment at offset 0 for the file's own beginning, even an empty one.
-  const running = new RunningOffset(FIRST_DATA_OFFSET, layout.end);
+  const running = new RunningOffset(firstOffset, layout.end);
   const load = (flags: number, start: number, memoryBytes: number, offset: number, fileBytes: number) => {
     headers.push({ type: PT_LOAD, flags, offset, address: start, fileBytes, memoryBytes, align: PAGE_SIZE });
     running.pass(offset, fileBytes);
-  };
-  /** In its place, or behind all if it has none. */
-  const put = (start: number, bytes: Uint8Array): number => {
-    let place = -1;
-    layout.parts(start, start + bytes.length, (from, to, offset) => {
-      if (from === start && to === start + bytes.length) place = offset;
-    });
-    if (place < 0) return tail.append(bytes);
-    file.writeSync(bytes, 0, bytes.length, place);
-    return place;
   };
 
   for (const described of state.mappings) {
@@ -119,10 +114,20 @@ function makeSegments(
   return { headers, zeros };
 }
 
-/** Adds the segments of what has no content, all of which show one hole of the file. Gives its length, bytes. */
-function addZeros(headers: ProgramHeader[], zeros: readonly ZeroPart[], holeOffset: number): number {
+/**
+ * Adds the segments of what has no content, all of which show one hole of the file. Gives its length, bytes.
+ *
+ * @param leastBytes of the hole, and `mostSegments` that it may make for: the more it is cut, the shorter it is
+ */
+export function addZeros(
+  headers: ProgramHeader[],
+  zeros: readonly ZeroPart[],
+  holeOffset: number,
+  leastBytes = LEAST_ZERO_BYTES,
+  mostSegments = MOST_ZERO_SEGMENTS,
+): number {
   const all = zeros.reduce((sum, { start, end }) => sum + (end - start), 0);
-  const size = pageAligned(Math.max(LEAST_ZERO_BYTES, all / MOST_ZERO_SEGMENTS));
+  const size = pageAligned(Math.max(leastBytes, all / mostSegments));
   let used = 0;
   for (const { start, end, flags, at } of [...zeros].reverse()) {
     const pieces: ProgramHeader[] = [];
@@ -137,6 +142,10 @@ function addZeros(headers: ProgramHeader[], zeros: readonly ZeroPart[], holeOffs
   return used;
 }
 
+export function noteHeader(offset: number, fileBytes: number): ProgramHeader {
+  return { type: PT_NOTE, flags: 0, offset, address: 0, fileBytes, memoryBytes: 0, align: 4 };
+}
+
 /** Writes all that is not memory. Returns the file's length, bytes. */
 export function writeCore(
   file: CoreFile,
@@ -145,7 +154,17 @@ export function writeCore(
   state: ProcessState,
 ): number {
   const tail = new Tail(file, layout.end);
-  const { headers, zeros } = makeSegments(file, layout, tail, state);
+  /** In its place, or behind all if it has none. */
+  const put = (start: number, bytes: Uint8Array): number => {
+    let place = -1;
+    layout.parts(start, start + bytes.length, (from, to, offset) => {
+      if (from === start && to === start + bytes.length) place = offset;
+    });
+    if (place < 0) return tail.append(bytes);
+    file.writeSync(bytes, 0, bytes.length, place);
+    return place;
+  };
+  const { headers, zeros } = makeSegments(layout, FIRST_DATA_OFFSET, state, put);
   tail.end += addZeros(headers, zeros, tail.end);
 
   const notesStart = tail.end;
@@ -155,8 +174,7 @@ export function writeCore(
     notesBytes += note.length;
   }
   tail.end = pageAligned(notesStart + notesBytes);
-  const note = { type: PT_NOTE, flags: 0, offset: notesStart, address: 0, memoryBytes: 0, align: 4 };
-  const table = encodeProgramHeaders([{ ...note, fileBytes: notesBytes }, ...headers]);
+  const table = encodeProgramHeaders([noteHeader(notesStart, notesBytes), ...headers]);
   const count = table.length / PHDR_BYTES;
   let tableOffset = EHDR_BYTES;
   if (EHDR_BYTES + table.length <= FIRST_DATA_OFFSET) file.writeSync(table, 0, table.length, tableOffset);

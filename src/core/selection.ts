@@ -1,13 +1,13 @@
-/** What is to be copied, as ranges: nothing here asks a kernel. Ranges are bytes; lists of bounds are start and end in turns. */
+/** Selects the ranges to copy. Nothing here asks a kernel. Ranges are in bytes; lists of bounds are start and end in turns. */
 import { PAGE_SIZE } from '../abi/index.js';
 import { isRingMapping } from './direct-io.js';
 import { hasDumpedPages, isPrivateFile, isShared, type Planned } from './plan.js';
 import type { RangeSet } from './range-set.js';
 import { visitUnion } from './range-set.js';
 
-/** Pages between written ones that are copied once more, for a longer piece: to write one takes as long as to copy four pages. */
+/** The most pages between two written ones that are copied once more, for one long piece. To write a piece takes as long as to copy four pages. */
 const NEAR_PAGES = 3;
-/** Parts that are so near are looked at in one call, bytes: a call costs as much as so many pages. */
+/** Parts that are so near each other, in bytes, are looked at in one call. A call costs as much as so many pages. */
 const NEAR_BYTES = 256 * PAGE_SIZE;
 
 /** A part of a mapping. */
@@ -56,7 +56,7 @@ export function joinWritten(
   if (from >= 0) visit(from, last);
 }
 
-/** All mappings that have pages to dump, in parts: those of which the tracker and earlier copies tell everything, and the others. */
+/** Cuts all mappings that have pages to dump into parts: those of which the tracker and earlier copies tell everything, and the others. */
 export function* judgeParts(
   plan: readonly Planned[],
   watched: readonly Watched[],
@@ -84,17 +84,17 @@ export function* judgeParts(
   }
 }
 
-/** What is asked about memory at the stop. */
+/** The questions about memory at the stop. */
 export interface Questions {
   /** What shows as written, as ascending bounds; undefined when not all of it is tracked. */
   written(start: number, end: number): readonly number[] | undefined;
   /** What is swapped out, or was discarded although it was protected, as ascending bounds. */
   swapped(start: number, end: number): readonly number[];
-  /** What has to be copied whatever shows, as ascending bounds. */
+  /** What has to be copied whatever the kernel reports, as ascending bounds. */
   known(start: number, end: number): readonly number[];
-  /** It has a file that it can be read from. */
+  /** Whether the memory can be read from its file. */
   hasFile(planned: Planned): boolean;
-  /** What was discarded shows as written, too, in memory of ordinary pages. */
+  /** Whether the kernel reports discarded pages of 4,096 bytes as written. */
   readonly showsDiscarded: boolean;
 }
 
@@ -106,11 +106,11 @@ export interface Candidates {
   readonly checked: Part[];
   /** Shared memory that is read from its file. */
   readonly shared: Part[];
-  /** More is checked than has changed. */
+  /** Whether more is checked than has changed. */
   readonly isChecksMore: boolean;
 }
 
-/** Pages of trusted neighbours that were written or discarded since they were copied. */
+/** Visits the pages of trusted neighbours that were written or discarded since they were copied. */
 function visitChanges(
   parts: readonly JudgedPart[],
   ask: Questions,
@@ -193,7 +193,7 @@ export function inOrder(parts: Part[]): Part[] {
   return parts;
 }
 
-/** The parts of `parts` that lie in `limits`; both ascending. */
+/** Returns the parts of `parts` that lie in `limits`. Both are ascending. */
 export function intersect(parts: readonly Part[], limits: readonly Part[]): Part[] {
   const found: Part[] = [];
   let index = 0;
@@ -293,7 +293,7 @@ export function selectTaken(
   );
 }
 
-/** The bounds of parts in the order to read them in: what says that a device has written comes before what it has written. */
+/** Orders parts for reading. Rings come first: they say that a device has written, and must not be newer than what it wrote. */
 export function readingOrder(taken: readonly Part[]): number[] {
   const isRing = ({ planned }: Part) => isRingMapping(planned.mapping.name);
   const inTurn = [...taken.filter(isRing), ...taken.filter((part) => !isRing(part))];

@@ -1,5 +1,6 @@
 /** A core file that is done, on its way to a stream or through compression. */
 import { read } from 'node:fs';
+import { dirname } from 'node:path';
 import { Readable, Transform, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
@@ -43,14 +44,23 @@ async function* piecesOf(fd: number, length: number): AsyncGenerator<Uint8Array,
  *
  * @returns how many bytes came out
  */
-export async function sendCore(
+export function sendCore(
   core: CoreFile,
   length: number,
   output: string | Writable,
   compression: Compression | undefined,
   signal: AbortSignal | undefined,
 ): Promise<number> {
-  const source = Readable.from(piecesOf(core.fd, length), { objectMode: false });
+  return sendTo(Readable.from(piecesOf(core.fd, length), { objectMode: false }), output, compression, signal);
+}
+
+/** The same of what comes from a stream. */
+export async function sendTo(
+  source: Readable,
+  output: string | Writable,
+  compression: Compression | undefined,
+  signal: AbortSignal | undefined,
+): Promise<number> {
   const steps: Transform[] = [];
   // Speed before size: it is most of the work, and most of a core is easy.
   if (compression === 'gzip') steps.push(zlib.createGzip({ level: 1, chunkSize: 1 << 18 }));
@@ -66,7 +76,7 @@ export async function sendCore(
     await pipeline([source, ...steps, count, output], { end: false, ...(signal && { signal }) });
     return bytes;
   }
-  using file = new CoreFile(output, core.folder);
+  using file = new CoreFile(output, dirname(output));
   const sink = new Writable({
     write(chunk: Uint8Array, _, done) {
       const offset = bytes;

@@ -6,9 +6,11 @@
 import type { Mapping } from '../proc/index.js';
 import type { ProcessState } from './state.js';
 
-/** Gives a sink the bytes of a file, by its own `write`. */
-export interface FileCopier {
-  /** Bytes from `start` to `end` are those of the file from `fileOffset` on. Holes are not given. */
+/** Reads what a sink asks for, and calls the sink's `write` with it, in the order of the requests. */
+export interface PageCopier {
+  /** Copies pages of the process, which stands still meanwhile. Ranges are start and end in turns. */
+  copy(ranges: readonly number[]): Promise<void>;
+  /** Copies a file, from `fileOffset` on, as the bytes from `start` to `end`. Skips holes. */
   copyFile(fd: number, start: number, end: number, fileOffset: number): Promise<void>;
   /** Waits until all that was given is written. */
   drain(): Promise<void>;
@@ -16,23 +18,25 @@ export interface FileCopier {
 
 /** What became of a dump, bytes. */
 export interface Stored {
-  /** The length of what was made, holes included, before compression. */
+  /** The length of the result, holes included, before compression. */
   readonly bytes: number;
   /** What it takes where it is kept. */
   readonly storedBytes: number;
 }
 
 export interface StateSink {
+  /** Whether it takes each page once, in order. Then it gets the state while the process stands still, and no page before. */
+  readonly isSequential: boolean;
   /** Bytes that there is room for; infinite where that is not known. */
   readonly freeBytes: number;
-  /** Where that is, for messages. */
+  /** The folder or device that has this room, for messages. */
   readonly place: string;
   /**
-   * All of this memory may be given later. Called in the order of addresses, as far as that is known, for a sink that lays it
-   * out; another one need do nothing.
+   * Announces memory, all of which may be given later. The calls come in the order of addresses, as far as that is known. A
+   * sink that lays memory out needs them; another one may ignore them.
    */
   reserve(start: number, end: number): void;
-  /** The same of a part of a mapping, more of which may follow. */
+  /** Announces a part of a mapping. More of the mapping may follow. */
   expect(mapping: Mapping, start: number, end: number): void;
   /**
    * Takes copied pages. What it was given before of the same pages counts no more.
@@ -41,8 +45,8 @@ export interface StateSink {
    * @returns undefined when the bytes may be overwritten at once, otherwise when they may
    */
   write(bytes: Uint8Array<ArrayBuffer>, ranges: readonly number[]): Promise<void> | undefined;
-  /** What it was given of these pages is not part of the state: they are zero, or not to be kept. */
+  /** Drops what it was given of these pages. In the state they are zero, or they are left out. */
   discard(start: number, end: number): void;
-  /** Keeps the state; `write` is called meanwhile, when it asks for files to be copied. */
-  finish(state: ProcessState, files: FileCopier): Promise<Stored>;
+  /** Keeps the state. The sink asks `pages` for pages, and gets them by `write`. */
+  finish(state: ProcessState, pages: PageCopier): Promise<Stored>;
 }

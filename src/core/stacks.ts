@@ -1,5 +1,4 @@
-/** What of a process's memory backtraces are made of. */
-
+/** Finds the memory that backtraces are made of. */
 import { PAGE_SIZE } from '../abi/index.js';
 import { findMappingIndex, type Mapping } from '../proc/index.js';
 import { isVdso } from '../proc/internal.js';
@@ -9,15 +8,15 @@ import { within } from './range-set.js';
 import type { Part } from './selection.js';
 import type { ThreadPointers } from './threads.js';
 
-/** As long as stacks are, unless something else was asked for (ulimit -s), bytes. */
+/** The usual length of a stack (ulimit -s), bytes. */
 const MOST_STACK_BYTES = 8 << 20;
-/** In what is no stack alone, as a heap that has the stacks of goroutines or fibers in it, bytes. */
+/** The most that is taken where a mapping is more than one stack, as a heap with goroutines or fibers, bytes. */
 const MOST_SMALL_BYTES = 256 << 10;
 
-/** What C libraries have at the beginning of a thread's stack, behind where the thread pointer points to, bytes at least. */
+/** C libraries keep at least so many bytes behind the thread pointer, at the beginning of a thread's stack. */
 const CONTROL_BLOCK_BYTES = 2048;
 
-/** Stacks grow downward: from where they are now to their beginning. */
+/** Finds a stack, from the stack pointer to its beginning. Stacks grow downward. */
 function stackRange(
   mappings: readonly Mapping[],
   { stack, thread }: ThreadPointers,
@@ -38,7 +37,7 @@ function stackRange(
 }
 
 /**
- * Where stacks are: whole pages, start and end in turns, bytes, ascending.
+ * Finds all stacks: whole pages, start and end in turns, bytes, ascending.
  *
  * @param redZoneBytes what functions may use below the stack pointer
  */

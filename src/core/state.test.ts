@@ -21,6 +21,7 @@ function stateOf(plan: readonly Planned[], more: Partial<StateParts> = {}) {
     plan,
     copied: new PageSet(),
     kept: undefined,
+    unkept: () => ({ in: 'sink' }),
     images: new Map(),
     header: () => undefined,
     file: () => undefined,

@@ -12,7 +12,9 @@ export type PageSource =
   | { readonly in: 'sink' }
   /** Copied at the stop: from `at` on. */
   | { readonly in: 'memory'; readonly bytes: Uint8Array<ArrayBuffer>; readonly at: number }
-  /** They are those of a mapped file, from `offset` on, which the process has not changed. */
+  /** In the process, which stands still as long as the sink keeps the state. */
+  | { readonly in: 'process' }
+  /** They are those of a mapped file, from `offset` on, which the process has not changed, or which is shared. */
   | { readonly in: 'file'; readonly fd: number; readonly offset: number };
 
 export interface StateMapping extends Planned {
@@ -34,13 +36,13 @@ export interface ProcessState {
   readonly facts: ProcessFacts;
   /** The main one first, if it lives. */
   readonly threads: readonly ThreadState[];
-  /** All there are, in the order of addresses. */
+  /** All mappings, in the order of addresses. */
   readonly mappings: readonly StateMapping[];
   /** Calls `visit` for the runs of a mapping's pages that have content, in the order of addresses. */
   visitPages(mapping: StateMapping, visit: PageVisitor): void;
 }
 
-/** What was copied at the stop: the ranges' bytes one behind the other. */
+/** The pages that were copied at the stop. The bytes of the ranges follow each other. */
 export interface KeptPages {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Start and end in turns; in any order. */
@@ -62,9 +64,11 @@ export interface StateParts {
   readonly facts: ProcessFacts;
   readonly threads: readonly ThreadState[];
   readonly plan: readonly Planned[];
-  /** Pages that were copied, at the stop or before. */
+  /** The pages that were copied, at the stop or before. */
   readonly copied: PageSet;
   readonly kept: KeptPages | undefined;
+  /** Says where the copied pages of a mapping are, from `start` on, that are not in `kept`. */
+  unkept(planned: Planned, start: number): PageSource;
   /** The vDSO and its data, by the mapping's start. */
   readonly images: ReadonlyMap<number, Uint8Array>;
   header(start: number): Uint8Array | undefined;
@@ -103,16 +107,16 @@ export function makeState(parts: StateParts): ProcessState {
     }
     return low * 3;
   };
-  const visitCopied = (start: number, end: number, visit: PageVisitor): void => {
+  const visitCopied = (planned: Planned, start: number, end: number, visit: PageVisitor): void => {
     let at = start;
     for (let row = find(start); row < rows.length && rows[row]! < end; row += 3) {
       const from = Math.max(at, rows[row]!);
       const to = Math.min(end, rows[row + 1]!);
-      if (from > at) visit(at, from, { in: 'sink' });
+      if (from > at) visit(at, from, parts.unkept(planned, at));
       visit(from, to, { in: 'memory', bytes: kept!.bytes, at: rows[row + 2]! + (from - rows[row]!) });
       at = to;
     }
-    if (at < end) visit(at, end, { in: 'sink' });
+    if (at < end) visit(at, end, parts.unkept(planned, at));
   };
 
   return {
@@ -129,7 +133,7 @@ export function makeState(parts: StateParts): ProcessState {
       };
       copied.runs(start, end, true, (from, to) => {
         visitFile(from);
-        visitCopied(from, to, visit);
+        visitCopied(planned, from, to, visit);
         at = to;
       });
       visitFile(end);

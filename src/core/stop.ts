@@ -1,5 +1,4 @@
-/** What is taken of a process while it stands still: what it wrote last, its threads, and what says which mappings there are. */
-
+/** Takes what is needed of a process while it stands still: what it wrote last, its threads, its list of mappings. */
 import {
   PAGE_IS_WRITTEN,
   PAGE_SIZE,
@@ -12,6 +11,7 @@ import type { Mapping } from '../proc/index.js';
 import { isVdso } from '../proc/internal.js';
 import { scanLegs } from '../query/index.js';
 import { readFully } from './copier.js';
+import { isRingMapping } from './direct-io.js';
 import type { FollowingCopy } from './follow.js';
 import { checkPause, checkSpace, isWorthRetreat } from './limits.js';
 import { linkMapRanges } from './link-map.js';
@@ -36,7 +36,7 @@ import type { DumpTools } from './tools.js';
 export interface Taken {
   readonly plan: readonly Planned[];
   readonly threads: readonly TakenThread[];
-  /** Private memory that was looked at; what has no page of its own in it is not what an earlier copy holds. */
+  /** Private memory that was looked at. Where it has no page of its own, an earlier copy is out of date. */
   readonly checked: readonly Part[];
   /** Of it, what has pages. */
   readonly present: readonly Part[];
@@ -44,6 +44,8 @@ export interface Taken {
   readonly taken: readonly Part[];
   /** Shared memory that was read from its file. */
   readonly shared: readonly Part[];
+  /** Of it, what is no hole. */
+  readonly sharedData: readonly Part[];
   /** What was copied to memory; undefined when the sink has it already. */
   readonly kept: KeptPages | undefined;
   readonly pages: number;
@@ -52,10 +54,7 @@ export interface Taken {
 }
 
 /** What is to be copied. */
-interface StopSelection extends Pick<Taken, 'plan' | 'checked' | 'present' | 'taken' | 'shared'> {
-  /** Of `shared`, what is no hole. */
-  readonly sharedData: readonly Part[];
-}
+type StopSelection = Pick<Taken, 'plan' | 'checked' | 'present' | 'taken' | 'shared' | 'sharedData'>;
 
 export class Stop {
   readonly #tools: DumpTools;
@@ -83,7 +82,7 @@ export class Stop {
     room: Uint8Array<ArrayBuffer>,
     mayRetreat: boolean,
   ): Promise<Taken | undefined> {
-    const { arch, facts, files, options, pagemap, pid, record, sink } = this.#tools;
+    const { arch, facts, files, options, pagemap, pid, progress, record, sink } = this.#tools;
     const found = this.#tools.plan.next();
     pagemap.checkAlive();
     const threads =
@@ -103,7 +102,10 @@ export class Stop {
     }
     if (this.#follow === undefined) checkSpace(bytes, sink.freeBytes, sink.place, pid);
     let kept: KeptPages | undefined;
-    if (bytes <= room.byteLength) kept = this.#keep(taken, sharedData, room);
+    if (sink.isSequential) {
+      progress.expect(bytes);
+      kept = this.#keepRings(taken, room);
+    } else if (bytes <= room.byteLength) kept = this.#keep(taken, sharedData, room);
     else if (stopped !== undefined) await this.#copy({ plan, ...selection }, bytes);
     const images = this.#takeImages(plan);
     files.readHeaders(plan);
@@ -112,7 +114,7 @@ export class Stop {
     return { ...selection, plan, threads, kept, images, pages: bytes / PAGE_SIZE };
   }
 
-  /** Stacks, and where debuggers look for libraries. */
+  /** Selects stacks, and where debuggers look for libraries. */
   #selectStacks(plan: readonly Planned[], threads: readonly TakenThread[]): StopSelection {
     const { arch, facts, files, presence } = this.#tools;
     const ranges = linkMapRanges(facts.auxv, (address, bytes) => this.#read(address, bytes));
@@ -125,7 +127,7 @@ export class Stop {
     return { plan: made, checked: [], present: [], taken: parts, shared: [], sharedData: [] };
   }
 
-  /** Bytes of its memory; undefined where not all can be read. */
+  /** Reads its memory; undefined where not all of it can be read. */
   #read(address: number, bytes: number): Uint8Array | undefined {
     const start = Math.floor(address / PAGE_SIZE) * PAGE_SIZE;
     const end = Math.ceil((address + bytes) / PAGE_SIZE) * PAGE_SIZE;
@@ -198,7 +200,7 @@ export class Stop {
     return runs;
   }
 
-  /** What of shared memory is no hole. */
+  /** Finds the parts of shared memory that are no holes. */
   #sharedData(shared: readonly Part[]): Part[] {
     const data: Part[] = [];
     for (const { start, end, planned } of shared) {
@@ -209,6 +211,12 @@ export class Stop {
         data.push({ start: from + delta, end: to + delta, planned });
     }
     return data;
+  }
+
+  /** Reads rings before all else: they say that a device has written, and must not be newer than what it wrote. */
+  #keepRings(taken: readonly Part[], room: Uint8Array<ArrayBuffer>): KeptPages | undefined {
+    const rings = taken.filter(({ planned }) => isRingMapping(planned.mapping.name));
+    return rings.length > 0 && bytesOf(rings) <= room.byteLength ? this.#keep(rings, [], room) : undefined;
   }
 
   /** Copies all of it to memory, to be written later. */

@@ -1,4 +1,4 @@
-/** What is told of a process and its threads: as data, in no file's format. */
+/** Describes a process and its threads, as data in no file's format. */
 import { readFileSync } from 'node:fs';
 import { NT_PRSTATUS } from '../elf/index.js';
 import type { ProcessHandle, StoppedProcess } from '../live/internal.js';
@@ -101,7 +101,7 @@ export function takeThreads(
   });
 }
 
-/** Where a thread's stack ends for now, and where the variables of its own are; addresses. */
+/** The addresses of a thread's stack pointer and of its own variables. */
 export interface ThreadPointers {
   readonly stack: number;
   readonly thread: number;

@@ -10,9 +10,9 @@ import { statFields, TICKS_PER_SECOND } from './threads.js';
 import type { WhenCondition, WhenValues } from './when.js';
 
 export interface WaitOptions {
-  /** For how long without a break it has to be met, milliseconds; at one look is enough by default. */
+  /** How long the condition has to be met without a break, milliseconds. By default one look is enough. */
   readonly holdMs?: number | undefined;
-  /** How often to look, milliseconds: 200 by default, and 1,000 where writes are tracked for it. */
+  /** The time between two looks, milliseconds: 200 by default, and 1,000 for a condition with `written`. */
   readonly intervalMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -27,7 +27,7 @@ export interface WhenMet {
 const INTERVAL_MS = 200;
 const TRACKED_INTERVAL_MS = 1000;
 
-/** Whether a process has ended, of which a handle was made before: another may have its number by now. */
+/** Says whether the process of a handle has ended. Another process may have its number by now. */
 export function hasEnded(handle: ProcessHandle): boolean {
   try {
     const { state } = parseStatus(handle.read(`task/${handle.thread}/status`));
@@ -76,7 +76,7 @@ class Looker implements Disposable {
     return groupMemoryOf(this.#handle.path(''));
   }
 
-  /** Of one processor, since the last look. */
+  /** Reads the share of one processor since the last look. */
   #cpu(): number | undefined {
     const field = statFields(this.#handle, 'stat');
     const now = { seconds: (field(14) + field(15)) / TICKS_PER_SECOND, atMs: performance.now() };
@@ -112,7 +112,7 @@ class SignalInbox implements Disposable {
     for (const name of this.#names) process.on(name, this.#handler);
   }
 
-  /** Waits so long, or until a signal comes. */
+  /** Waits that long, or until a signal comes. */
   async sleep(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
     const stop = signal === undefined ? this.#bell.signal : AbortSignal.any([this.#bell.signal, signal]);
     try {
@@ -141,8 +141,8 @@ function checkKnown(asked: WhenCondition['quantities'], looker: Looker, pid: num
 }
 
 /**
- * Waits until a process meets a condition. `signal` means signals to this process, since the call; they are remembered until
- * all of the condition is met. For `written`, the writes of the process are tracked meanwhile.
+ * Waits until a process meets a condition. Signals are those that this process gets after the call; each counts until the
+ * whole condition is met. For `written`, the function tracks the writes of the process.
  *
  * @throws ProcessError 'ended' when the process ends before, and what tracking may throw
  * @throws PagemapError EOPNOTSUPP for what is not to be known here

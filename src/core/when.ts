@@ -6,11 +6,11 @@
  *     not   = { "!" | "not" } ( comparison | "signal" name | "(" or ")" )
  *     comparison = quantity ( ">" | ">=" | "<" | "<=" ) value
  *
- * A quantity may not be known yet, as a rate at the first look: then what it decides is not known either, and nothing happens.
+ * A quantity may not be known yet, as a rate at the first look. A condition that depends on it is not met then.
  */
 import { excerpt, quoted } from '../query/internal.js';
 
-/** What conditions are about. Sizes are bytes, shares 1 for all, rates a second. */
+/** What a look finds. Sizes are in bytes, rates in bytes a second; a share of 1 is all of it. */
 export interface WhenValues {
   /** Resident memory of the process. */
   readonly rss?: number | undefined;
@@ -18,17 +18,17 @@ export interface WhenValues {
   /** 1 is one processor all the time. */
   readonly cpu?: number | undefined;
   readonly threads?: number | undefined;
-  /** Bytes of pages that it writes to, a second. */
+  /** Bytes of the pages that it writes to, a second. */
   readonly written?: number | undefined;
-  /** Memory of its control group. */
+  /** Memory of its control group, bytes. */
   readonly groupBytes?: number | undefined;
-  /** Of the group's limit. */
+  /** The same as a share of the group's limit. */
   readonly groupShare?: number | undefined;
   /** Signals that came, as `USR1`. */
   readonly signals?: ReadonlySet<string> | undefined;
 }
 
-/** A condition that is no expression. The message has four lines, as that of a filter. */
+/** An expression that is no condition. The message has four lines: the problem, the expression, a caret, and what is possible. */
 export class WhenError extends Error {
   override readonly name = 'WhenError';
   readonly code = 'EINVAL';
@@ -273,7 +273,7 @@ const COMPARE: Readonly<Record<Comparator, (value: number, limit: number) => boo
   '<=': (value, limit) => value <= limit,
 };
 
-/** Undefined for what is not known. */
+/** Evaluates a condition; undefined when it depends on what is not known. */
 function evaluate(node: Node, values: WhenValues): boolean | undefined {
   if (node.kind === 'signal') return values.signals?.has(node.signal) ?? false;
   if (node.kind === 'compare') {
@@ -300,11 +300,11 @@ function* leaves(node: Node): Generator<Node> {
 export interface WhenCondition {
   /** As it was written. */
   readonly text: string;
-  /** What has to be looked at. */
+  /** The quantities to look at. */
   readonly quantities: ReadonlySet<WhenQuantity>;
   /** Signals that it waits for, as `USR1`. */
   readonly signals: ReadonlySet<string>;
-  /** Whether it is met; not as long as what decides is not known. */
+  /** Whether the condition is met. As long as it depends on what is not known, it is not. */
   isMet(values: WhenValues): boolean;
 }
 

@@ -108,7 +108,7 @@ function memoryAround(
   return innermost === undefined ? undefined : { bytes: innermost, share };
 }
 
-/** The same for the process of which `folder`, a path, is the /proc folder. */
+/** Finds out the same for a process, by the path of its /proc folder. */
 export function groupMemoryOf(folder: string): GroupMemory | undefined {
   const cgroup = readText(`${folder}/cgroup`);
   const mountinfo = readText('/proc/self/mountinfo');

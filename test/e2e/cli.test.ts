@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { PAGE_SIZE } from '../../src/abi/index.js';
+import { parseSmaps } from '../../src/proc/index.js';
 import { KERNEL_PROFILES } from '../../src/sim/index.js';
 import { finish, MAIN, pmscan, startPmscan } from '../support/cli.js';
 import { hasZeroPage } from '../support/facts.js';
@@ -129,6 +130,37 @@ describe('scan', () => {
 });
 
 describe('maps', () => {
+  live('--pss tells what is shared with others, as smaps does', async () => {
+    const { code, stdout, stderr } = await pmscan(['maps', target.pid, '--json', '--pss']);
+    expect([code, stderr]).toEqual([0, '']);
+    const { mappings, totals } = JSON.parse(stdout);
+    const smaps = parseSmaps(readFileSync(`/proc/${target.pid}/smaps`));
+    type Row = { start: string; name: string; present: number; pssBytes: number; ussBytes: number };
+    let compared = 0;
+    for (const { start, name, present, pssBytes, ussBytes } of mappings as Row[]) {
+      const { sizes, inode } = smaps.find((one) => `0x${one.start.toString(16)}` === start)!;
+      // Who else has a file's pages changes with each process that begins or ends.
+      if (inode === 0)
+        expect([name, pssBytes, ussBytes]).toEqual([
+          ...[name, sizes.Pss, sizes.Private_Clean! + sizes.Private_Dirty!],
+        ]);
+      expect(ussBytes).toBeLessThanOrEqual(pssBytes);
+      // Of the C library, which this process has, too.
+      if (name.includes('/libc.so') && present > 100) {
+        expect(pssBytes).toBeLessThan(present * 4096);
+        compared++;
+      }
+    }
+    expect(compared).toBeGreaterThan(0);
+    const sum = (key: 'pssBytes' | 'ussBytes') =>
+      (mappings as Row[]).reduce((total, row) => total + row[key], 0);
+    expect([totals.pssBytes, totals.ussBytes]).toEqual([sum('pssBytes'), sum('ussBytes')]);
+    const table = (await pmscan(['maps', target.pid, '--sort', 'pss'])).stdout.split('\n');
+    expect(table[1]).toMatch(/PRESENT +PSS +USS/);
+    expect((await pmscan(['maps', target.pid])).stdout).not.toContain('PSS');
+    expect(JSON.parse((await pmscan(['maps', target.pid, '--json'])).stdout).totals.pssBytes).toBeUndefined();
+  });
+
   live('--json is what the contract says', async () => {
     const { code, stdout, stderr } = await pmscan(['maps', target.pid, '--json']);
     expect([code, stderr]).toEqual([0, '']);

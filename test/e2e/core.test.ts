@@ -271,7 +271,8 @@ describe('exact', () => {
   const KINDS = ['anon', 'thp', 'shared', 'memfd', 'file', 'sharedfile', HUGE, 'none'];
 
   /** Dumps a process with mappings of all kinds, which it changes meanwhile; compares with its memory while it is stopped. */
-  async function compareAll(options: Partial<CoreOptions>): Promise<void> {
+  async function compareAll(options: Partial<CoreOptions>, asStream = false): Promise<void> {
+    const stream = asStream ? createWriteStream(file) : undefined;
     await using writes = await startWrites();
     const slots: string[] = [];
     for (const [index, kind] of [...KINDS, 'anon', 'shared', 'anon', 'anon'].entries()) {
@@ -317,7 +318,7 @@ describe('exact', () => {
     const memory = new Map<number, Buffer | undefined>();
     const names = new Map<number, string>();
     const { unreadablePages } = await dumpCore(writes.pid, {
-      file,
+      file: stream ?? file,
       filter: 0x7f,
       ...options,
       onProgress: ({ round, copiedBytes, totalBytes }) => {
@@ -337,6 +338,10 @@ describe('exact', () => {
         }
       },
     });
+    if (stream !== undefined) {
+      stream.end();
+      await once(stream, 'close');
+    }
     expect(changed).toBe(options.stop !== true);
     expect(unreadablePages).toBe(0);
     const core = new CoreReader(file);
@@ -370,6 +375,8 @@ describe('exact', () => {
   });
 
   asRoot('and if all is copied while it is stopped', () => compareAll({ stop: true }));
+
+  asRoot('and if all is sent at once', () => compareAll({ stop: true }, true));
 });
 
 describe('a process whose main thread has ended, while another works on', () => {

@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander';
 import { categoryNames, PAGE_SIZE, type Pagemap, RegionBuffer } from '../../abi/index.js';
 import { kernelCategories } from '../../live/index.js';
+import { parseSmaps, type SmapsMapping } from '../../proc/index.js';
 import {
   type AddressRange,
   legRanges,
@@ -19,17 +20,19 @@ import { EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
 import { parseCount } from '../options.js';
 import { Output } from '../output.js';
+import { type Proportions, proportions, sumProportions } from '../proportions.js';
 import { openTarget, tellProvider } from '../target.js';
 import { hex, humanBytes, outputStyle, plural, printable, type Style } from '../text.js';
 
 export const MAPS_SCHEMA = 'pagemap-scan/maps@1';
 
-const SORT_KEYS = ['size', 'present', 'swapped', 'address', 'name'] as const;
+const SORT_KEYS = ['size', 'present', 'swapped', 'pss', 'uss', 'address', 'name'] as const;
 type SortKey = (typeof SORT_KEYS)[number];
 
 export interface MapsOptions {
   readonly sort?: SortKey | undefined;
   readonly top?: number | undefined;
+  readonly pss?: boolean | undefined;
   readonly json?: boolean | undefined;
   readonly color?: boolean | undefined;
 }
@@ -42,14 +45,14 @@ export type RowSource = AddressRange & {
 };
 
 /** A mapping with its pages: by category for the numbers, by kind for the bar. */
-export interface MapsRow extends MappingSummary<RowSource> {
+export interface MapsRow extends MappingSummary<RowSource>, Proportions {
   readonly kinds: number[];
 }
 
 /** All rows, and what they add up to. */
 export interface MapsRows {
   readonly rows: MapsRow[];
-  readonly totals: PageCounts;
+  readonly totals: PageCounts & Proportions;
   readonly kinds: number[];
   /** The categories with a count that could not be told. */
   readonly unknown: readonly string[];
@@ -118,6 +121,10 @@ function compare(key: SortKey): (a: MapsRow, b: MapsRow) => number {
           : a.mapping.name > b.mapping.name
             ? 1
             : a.mapping.start - b.mapping.start;
+    case 'pss':
+      return (a, b) => (b.pssBytes ?? 0) - (a.pssBytes ?? 0) || a.mapping.start - b.mapping.start;
+    case 'uss':
+      return (a, b) => (b.ussBytes ?? 0) - (a.ussBytes ?? 0) || a.mapping.start - b.mapping.start;
     default:
       return (a, b) => b[key] - a[key] || b.pages - a.pages || a.mapping.start - b.mapping.start;
   }
@@ -132,12 +139,22 @@ function size(pages: number): string {
   return pages === 0 ? '' : humanBytes(pages * PAGE_SIZE);
 }
 
-const COUNTED = ['present', 'swapped', 'file', 'pfnzero', 'huge', 'guard'] as const;
+const COUNTED = ['swapped', 'file', 'pfnzero', 'huge', 'guard'] as const;
 
-function sizes(counts: PageCounts, unknown: readonly string[]): string[] {
+function sizes(counts: PageCounts & Proportions, all: MapsRows): string[] {
+  const counted = (name: Exclude<keyof PageCounts, 'pages'>) =>
+    all.unknown.includes(name) ? '?' : size(counts[name]);
+  const proportion = (name: keyof Proportions) => {
+    if (all.totals[name] === undefined) return '';
+    const bytes = counts[name];
+    return bytes === undefined ? '?' : bytes === 0 ? '' : humanBytes(bytes);
+  };
   return [
     humanBytes(counts.pages * PAGE_SIZE),
-    ...COUNTED.map((name) => (unknown.includes(name) ? '?' : size(counts[name]))),
+    counted('present'),
+    proportion('pssBytes'),
+    proportion('ussBytes'),
+    ...COUNTED.map(counted),
   ];
 }
 
@@ -148,6 +165,8 @@ const COLUMNS = [
   left('PROT'),
   right('SIZE'),
   right('PRESENT'),
+  right('PSS'),
+  right('USS'),
   right('SWAPPED'),
   right('FILE'),
   right('ZERO'),
@@ -164,10 +183,9 @@ export function mappingLabel({ name, deleted }: { name: string; deleted?: boolea
 
 /** The table of `shown`, some of the rows of `all`, as lines; the last is that of the totals. */
 export function mapsTable(shown: readonly MapsRow[], all: MapsRows, style: Style): string[] {
-  const unknown = all.unknown;
   const numbers = [
-    ...shown.map((row) => [hex(row.mapping.start), row.mapping.perms, ...sizes(row, unknown)]),
-    ['total', '', ...sizes(all.totals, unknown)],
+    ...shown.map((row) => [hex(row.mapping.start), row.mapping.perms, ...sizes(row, all)]),
+    ['total', '', ...sizes(all.totals, all)],
   ];
   // Names take what room is left; where that is too little, the bar shrinks first, then columns go.
   const widths = COLUMNS.map(({ title }, index) => {
@@ -198,11 +216,22 @@ export function mapsTable(shown: readonly MapsRow[], all: MapsRows, style: Style
   return lines.map((line, index) => (index === 0 || index === lines.length - 1 ? colors.bold(line) : line));
 }
 
+/** The same with proportional and unique sets. */
+function withProportions(counted: MapsRows, smaps: readonly SmapsMapping[]): MapsRows {
+  const found = proportions(
+    counted.rows.map(({ mapping }) => mapping),
+    smaps,
+  );
+  const rows = counted.rows.map((row, index) => ({ ...row, ...found[index] }));
+  return { ...counted, rows, totals: { ...counted.totals, ...sumProportions(found) } };
+}
+
 /** The work of `pmscan maps`. */
 export async function mapsCommand(target: string, options: MapsOptions): Promise<ExitCode> {
   using pagemap = openTarget(target);
   using interrupt = new Interrupt();
-  const counted = await countRows(pagemap, pagemap.mappings(), {
+  const isProportional = options.pss === true || options.sort === 'pss' || options.sort === 'uss';
+  let counted = await countRows(pagemap, pagemap.mappings(), {
     step: async () => !(await interrupt.check()),
     categories: pagemap.categories,
     partial: pagemap.provider === 'fallback',
@@ -212,6 +241,7 @@ export async function mapsCommand(target: string, options: MapsOptions): Promise
     process.stderr.write('pmscan: interrupted before all mappings were counted\n');
     return EXIT.interrupted;
   }
+  if (isProportional) counted = withProportions(counted, parseSmaps(pagemap.process.read('smaps')));
   pagemap.checkAlive();
 
   const { rows, totals } = counted;
@@ -233,6 +263,7 @@ export async function mapsCommand(target: string, options: MapsOptions): Promise
         name: mapping.name,
         ...counts,
         ...nulls,
+        ...(isProportional && { pssBytes: counts.pssBytes ?? null, ussBytes: counts.ussBytes ?? null }),
         ...(mapping.deleted ? { deleted: true } : {}),
       })),
       totals: { mappings: rows.length, ...totals, ...nulls },
@@ -268,17 +299,20 @@ export function addMapsCommand(
     .argument('<pid>', 'process number, or the name of one process')
     .addOption(new Option('--sort <key>', 'order of the mappings').choices(SORT_KEYS).default('size'))
     .option('--top <n>', 'show the first n mappings only', parseCount)
+    .option('--pss', 'how much of it is shared: two more columns, from smaps')
     .option('--json', 'one JSON document, counts in pages')
     .addHelpText(
       'after',
       `
 Columns: SIZE is address space; PRESENT is in memory now; SWAPPED is swapped out or marked; FILE, ZERO, HUGE and GUARD
 are pages of files and shared memory, of the shared zero page, mapped as huge pages, and guard pages. A page may count
-in several columns. PAGES shows each mapping's pages in proportion.
+in several columns. PAGES shows each mapping's pages in proportion. With --pss, PSS has each page divided by how many
+have it mapped, and USS the pages that nobody else has.
 
 Examples:
   pmscan maps 1234
   pmscan maps redis-server --sort present --top 20
+  pmscan maps postgres --sort pss               what of it would be free without this process
   pmscan maps postgres --json | jq '.totals.swapped * 4096'`,
     )
     .action((target: string, _options: MapsOptions, command: Command) =>
