@@ -39,16 +39,16 @@ const live = {
 function simulate(lengthBytes) {
   const space = new AddressSpace();
   const start = space.mmap({ lengthBytes, address: 0x100000000000 });
-  const stride = length / (GIB / (2 * MIB));
-  for (let at = 0; at < length; at += stride) space.write(start + at, 2 * MIB);
+  const stride = lengthBytes / (GIB / (2 * MIB));
+  for (let at = 0; at < lengthBytes; at += stride) space.write(start + at, 2 * MIB);
   const uffd = space.userfaultfd();
-  uffd.register(start, length);
+  uffd.register(start, lengthBytes);
   return {
     space,
     pagemap: space.pagemap,
     start,
-    end: start + length,
-    protect: (wp) => uffd.writeProtect(start, length, wp),
+    end: start + lengthBytes,
+    protect: (wp) => uffd.writeProtect(start, lengthBytes, wp),
   };
 }
 
