@@ -15,8 +15,8 @@ import {
   KernelBackend,
   measureProfile,
   SimulatorBackend,
-  scenarioKinds,
 } from '../dist/scenario/index.js';
+import { scenarioKinds } from '../dist/scenario/internal.js';
 import { KERNEL_PROFILES } from '../dist/sim/index.js';
 
 const { values } = parseArgs({

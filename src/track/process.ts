@@ -621,12 +621,12 @@ function* joined(pieces: readonly Piece[], join: boolean): Generator<Piece[], vo
  */
 export async function trackProcess(
   pid: number | 'self',
-  options: TrackOptions & { readonly accesses: true },
-): Promise<AccessTracker>;
-export async function trackProcess(
-  pid: number | 'self',
   options?: TrackOptions & { readonly accesses?: false | undefined },
 ): Promise<ProcessTracker>;
+export async function trackProcess(
+  pid: number | 'self',
+  options: TrackOptions & { readonly accesses: true },
+): Promise<AccessTracker>;
 export async function trackProcess(
   pid: number | 'self',
   { accesses, ...options }: TrackOptions & { readonly accesses?: boolean | undefined } = {},
