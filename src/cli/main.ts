@@ -80,7 +80,9 @@ const commandLine =
 const own = commandLine === undefined ? process.argv : process.argv.slice(0, dashes);
 
 // Loading all of them would take a quarter of a second; help and errors list all.
-const wanted = Object.hasOwn(COMMANDS, name) ? [COMMANDS[name]!] : Object.values(COMMANDS);
+const asksVersion =
+  name === '' && process.argv.slice(2).some((each) => each === '-V' || each === '--version');
+const wanted = Object.hasOwn(COMMANDS, name) ? [COMMANDS[name]!] : asksVersion ? [] : Object.values(COMMANDS);
 for (const add of await Promise.all(wanted.map((load) => load()))) add(program, run, commandLine);
 
 try {
