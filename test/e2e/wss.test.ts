@@ -107,6 +107,15 @@ describe('working sets', () => {
     expect(stderr).toMatch(/ended|there is no such process/);
   });
 
+  live('doctor says what can be told here, and what it costs others', async () => {
+    const { stdout } = await pmscan(['doctor', '--json']);
+    const conclusions = JSON.parse(stdout).conclusions as { what: string; answer: string }[];
+    const of = (part: string) => conclusions.find(({ what }) => what.includes(part))!;
+    expect(of('(pmscan watch --accesses)').answer).toBe(canTell ? 'yes' : 'no');
+    expect(of('(pmscan wss)').answer).toBe('yes');
+    expect(of('(pmscan wss)').what.includes('by mapping only, and it resets')).toBe(!canTell);
+  });
+
   test.each([
     [
       ['wss', '1', '--duration', '1s', '--interval', '2s'],

@@ -117,6 +117,7 @@ function verdicts(capabilities: readonly Capability[]): { what: string; answer: 
   const without = (...ids: string[]): Answer => (provider === 'fallback' ? answer(...ids) : 'no');
   const how = provider === 'ioctl' ? '' : '; without PAGEMAP_SCAN, so not all categories';
   const stops = provider === 'ioctl' ? '' : '; by soft-dirty bits: it is stopped at each look';
+  const accesses = byIoctl('category-accessed', 'userfaultfd', 'ptrace', 'ptrace-others', 'pidfd-getfd');
   return [
     {
       what: `scan and maps of processes (pmscan scan, pmscan maps)${how}`,
@@ -136,6 +137,17 @@ function verdicts(capabilities: readonly Capability[]): { what: string; answer: 
         byIoctl('userfaultfd', 'wp-async', 'ptrace', 'ptrace-others', 'pidfd-getfd'),
         without('soft-dirty', 'ptrace', 'ptrace-others'),
       ),
+    },
+    {
+      what: 'telling what other processes read, too (pmscan watch --accesses)',
+      answer: accesses,
+    },
+    {
+      what:
+        accesses === 'yes'
+          ? 'working sets of other processes (pmscan wss)'
+          : "working sets of other processes (pmscan wss); by mapping only, and it resets what the kernel's reclaim knows of them",
+      answer: either(accesses, answer('ptrace-others')),
     },
   ];
 }
