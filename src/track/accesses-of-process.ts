@@ -6,7 +6,8 @@ import { MappingList } from './mapping-list.js';
 
 export { AccessTracker } from './accesses.js';
 
-function spaceOf({ pagemap, own }: Attached): AccessedSpace {
+/** The memory of a process that was attached to. */
+export function spaceOf({ pagemap, own }: Pick<Attached, 'pagemap' | 'own'>): AccessedSpace {
   const list = new MappingList();
   return {
     pid: pagemap.pid,

@@ -1,4 +1,5 @@
 /** What the other layers use besides what is public. */
+export { spaceOf } from './accesses-of-process.js';
 export * from './index.js';
 export {
   type TrackedKind,

@@ -5,4 +5,5 @@ export function attachCycles(
   threads: number,
   cycles: number,
   pauseMs?: number,
+  accesses?: boolean,
 ): Promise<{ said: string; code: number | null; stops: number[] }>;

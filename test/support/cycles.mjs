@@ -2,8 +2,14 @@
 // package, so that the tests and the soak programs share it.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { Attacher, openPagemap, ProcessHandle, Userfaultfd } from '../../dist/live/internal.js';
-import { WriteProtectTracker } from '../../dist/track/internal.js';
+import {
+  ASYNC_RWP_FEATURES,
+  Attacher,
+  openPagemap,
+  ProcessHandle,
+  Userfaultfd,
+} from '../../dist/live/internal.js';
+import { AccessTracker, spaceOf, WriteProtectTracker } from '../../dist/track/internal.js';
 import { firstOutput } from './output.mjs';
 
 export const MODES = [
@@ -25,13 +31,14 @@ export const MODES = [
 /**
  * Starts `program MODE THREADS`, attaches to it `cycles` times with a whole tracker each time, and gives what the target
  * says in the end, with the longest stop.
+ *
+ * @param accesses whether what it accesses is tracked, instead of what it writes
  */
-export async function attachCycles(program, mode, threads, cycles, pauseMs = 12) {
+export async function attachCycles(program, mode, threads, cycles, pauseMs = 12, accesses = false) {
   // Two hundred threads that compute would get all of the processor: they have a low priority.
-  const priority = threads > 1 ? '10' : '0';
-  const child = spawn('nice', ['-n', priority, program, mode, String(threads)], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
+  const command = threads > 1 ? ['nice', '-n', '10', program] : [program];
+  const [first, ...args] = [...command, mode, String(threads)];
+  const child = spawn(first, args, { stdio: ['pipe', 'pipe', 'inherit'] });
   let text = '';
   child.stdout.setEncoding('utf8').on('data', (chunk) => {
     text += chunk;
@@ -46,7 +53,10 @@ export async function attachCycles(program, mode, threads, cycles, pauseMs = 12)
     for (let cycle = 0; cycle < cycles; cycle++) {
       const { fd, stopMs } = await attacher.attach();
       stops.push(stopMs);
-      const tracker = new WriteProtectTracker(openPagemap(child.pid), Userfaultfd.adopt(fd), stopMs);
+      const pagemap = openPagemap(child.pid);
+      const tracker = accesses
+        ? new AccessTracker(spaceOf({ pagemap }), Userfaultfd.adopt(fd, ASYNC_RWP_FEATURES), stopMs)
+        : new WriteProtectTracker(pagemap, Userfaultfd.adopt(fd), stopMs);
       if (cycle % 3 === 0) tracker.collect();
       await new Promise((resolve) => setTimeout(resolve, Math.random() * pauseMs));
       if (cycle % 3 === 1) tracker.collect();

@@ -131,3 +131,47 @@ export async function lostInOwnMemory(writes) {
   tracker[Symbol.dispose]();
   return { lost, invented: reported - before, writes: total, collects, reported };
 }
+
+/**
+ * Four threads touch each of their pages once a round, while accesses are collected every few milliseconds. Of each round, every page
+ * has to be reported: in the interval in which it was first touched, or in the next one.
+ *
+ * @param program that of test/native/toucher.c
+ */
+export async function missedAccesses(program, rounds, pagesEach = 4096) {
+  const child = spawn(program, [4, pagesEach].map(String), { stdio: ['pipe', 'pipe', 'inherit'] });
+  const line = await firstOutput(child);
+  const start = Number.parseInt(line, 16);
+  const pages = 4 * pagesEach;
+  const tracker = await trackProcess(child.pid, { accesses: true });
+  let seen = new Uint8Array(pages);
+  let reported = 0;
+  const note = (from, to) => {
+    for (let at = Math.max(from, start); at < Math.min(to, start + pages * PAGE); at += PAGE) {
+      seen[(at - start) / PAGE] = 1;
+      reported++;
+    }
+  };
+  let missed = 0;
+  let collects = 0;
+  for (let round = 0; round < rounds; round++) {
+    seen = new Uint8Array(pages);
+    let done = false;
+    child.stdout.once('data', () => {
+      done = true;
+    });
+    child.stdin.write('g');
+    for (; !done; collects++) {
+      tracker.collect(note);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    tracker.collect(note);
+    missed += seen.reduce((sum, page) => sum + (page === 0 ? 1 : 0), 0);
+  }
+  const before = reported;
+  tracker.collect(note);
+  tracker[Symbol.dispose]();
+  child.stdin.end();
+  await once(child, 'exit');
+  return { missed, invented: reported - before, accesses: rounds * pages, collects, reported };
+}

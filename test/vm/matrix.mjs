@@ -55,6 +55,7 @@ export const MACHINES = [
         'test/track/own.test.ts',
         'test/track/exact.test.ts',
         'test/track/accesses.test.ts',
+        'test/track/accesses-missed.test.ts',
         'test/e2e/watch-accesses.test.ts',
         'test/e2e/wss.test.ts',
         'test/track/protected-scan.test.ts',
