@@ -468,7 +468,7 @@ describe('doctor', () => {
     const { schema, system, conclusions, capabilities, profile } = JSON.parse(stdout);
     expect(schema).toBe('pagemap-scan/doctor@1');
     expect(system.node).toContain(process.version);
-    expect(conclusions).toHaveLength(4);
+    expect(conclusions).toHaveLength(6);
     expect(Object.keys(KERNEL_PROFILES)).toContain(profile.nearest);
     expect(profile.unexplained).toEqual([]);
     const ids = capabilities.map(({ id }: { id: string }) => id);

@@ -84,7 +84,7 @@ byPage('a command, and a sample', async () => {
     '1s',
     '--',
     'sleep',
-    '10',
+    '600',
   ];
   const { code, stdout, stderr } = await pmscan(['watch', ...args]);
   expect([code, stderr]).toEqual([0, expect.stringContaining('accessed ')]);
