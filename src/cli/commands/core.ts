@@ -21,6 +21,7 @@ import { CliError, EXIT, type ExitCode, exitCodeOf } from '../exit.js';
 import { Ending } from '../interrupt.js';
 import { parseCount, parseDuration } from '../options.js';
 import { Output } from '../output.js';
+import { StatusLine } from '../status-line.js';
 import { requireIoctl, requireProvider, resolveTarget } from '../target.js';
 import { humanBytes, outputStyle, plural, printable } from '../text.js';
 import { asJson, describeValues } from '../when.js';
@@ -82,13 +83,13 @@ const BAR_COLUMNS = 24;
 /** A line of progress on a terminal. */
 class ProgressLine implements Disposable {
   readonly #style = outputStyle(true, process.stderr);
-  readonly #active = process.stderr.isTTY === true && process.env['TERM'] !== 'dumb';
+  readonly #line = new StatusLine();
   #shown = 0;
   #round: CoreProgress['round'] = 0;
   #begin = 0;
 
   show({ round, copiedBytes, totalBytes, elapsedMs }: CoreProgress): void {
-    if (!this.#active) return;
+    if (!this.#line.isOn) return;
     if (round !== this.#round) [this.#round, this.#begin] = [round, elapsedMs];
     else if (elapsedMs - this.#shown < PROGRESS_MS) return;
     this.#shown = elapsedMs;
@@ -104,11 +105,11 @@ class ProgressLine implements Disposable {
       `${humanBytes(rate * 1000)}/s`,
       `${rest} s left`,
     ];
-    process.stderr.write(`\r${parts.join('  ').slice(0, this.#style.columns - 1)}\x1b[K`);
+    this.#line.show(parts.join('  '));
   }
 
   [Symbol.dispose](): void {
-    if (this.#active && this.#shown > 0) process.stderr.write('\r\x1b[K');
+    this.#line[Symbol.dispose]();
   }
 }
 

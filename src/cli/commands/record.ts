@@ -9,6 +9,7 @@ import { Alarm, Ending } from '../interrupt.js';
 import { addMetricsOption, type MetricsTarget, metricsOption, startMetrics } from '../metrics.js';
 import { optionOr, parseDuration, parseSize } from '../options.js';
 import { Output } from '../output.js';
+import { StatusLine } from '../status-line.js';
 import { requireProvider, resolveTarget, tellBusy } from '../target.js';
 import { humanBytes, humanCount, plural, printable } from '../text.js';
 import { version } from '../version.js';
@@ -151,7 +152,7 @@ class RecordSink implements WatchSink {
 
 /** On a terminal, a line on standard error that says how it goes. */
 class Progress implements Disposable {
-  readonly #on = process.stderr.isTTY === true && process.env['TERM'] !== 'dumb';
+  readonly #line = new StatusLine();
   readonly #what: string;
 
   constructor(what: string) {
@@ -159,14 +160,14 @@ class Progress implements Disposable {
   }
 
   show({ elapsedMs, intervalMs, writtenPages }: Collected, fileBytes: number): void {
-    if (!this.#on) return;
     const rate = humanBytes((writtenPages * PAGE_SIZE * 1000) / Math.max(intervalMs, 1));
-    const text = `recording ${this.#what}: ${(elapsedMs / 1000).toFixed(0)} s, written ${rate}/s, recorded ${humanBytes(fileBytes)}`;
-    process.stderr.write(`\r\x1b[K${text.slice(0, Math.max(process.stderr.columns - 1, 1))}`);
+    this.#line.show(
+      `recording ${this.#what}: ${(elapsedMs / 1000).toFixed(0)} s, written ${rate}/s, recorded ${humanBytes(fileBytes)}`,
+    );
   }
 
   [Symbol.dispose](): void {
-    if (this.#on) process.stderr.write('\r\x1b[K');
+    this.#line[Symbol.dispose]();
   }
 }
 

@@ -15,6 +15,7 @@ import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Alarm, Ending } from '../interrupt.js';
 import { optionOr, parseDuration, parseShare } from '../options.js';
 import { Output } from '../output.js';
+import { StatusLine } from '../status-line.js';
 import { resolveTarget } from '../target.js';
 import { humanBytes, outputStyle } from '../text.js';
 import { humanDuration, type WorkingSetReport, wssJson, wssLines } from '../wss/report.js';
@@ -41,21 +42,11 @@ function windowsOf(intervalMs: number, durationMs: number): number[] {
   return [intervalMs, ...longer];
 }
 
-/** Tells how far it is, on a terminal: a minute without a word is long. */
-class Progress implements Disposable {
-  readonly #isShown = process.stderr.isTTY === true && process.env['TERM'] !== 'dumb';
-  #length = 0;
-
-  tell(elapsedMs: number, durationMs: number, what: string): void {
-    if (!this.#isShown) return;
-    const text = `${Math.round(elapsedMs / 1000)} s of ${humanDuration(durationMs)}: ${what}; Ctrl-C ends it with what there is`;
-    process.stderr.write(`\r${text.padEnd(this.#length)}`);
-    this.#length = text.length;
-  }
-
-  [Symbol.dispose](): void {
-    if (this.#length > 0) process.stderr.write(`\r${' '.repeat(this.#length)}\r`);
-  }
+/** Says how far it is: a minute without a word is long. */
+function tell(line: StatusLine, elapsedMs: number, durationMs: number, what: string): void {
+  line.show(
+    `${Math.round(elapsedMs / 1000)} s of ${humanDuration(durationMs)}: ${what}; Ctrl-C ends it with what there is`,
+  );
 }
 
 /** By the ioctl's ACCESSED. */
@@ -72,7 +63,7 @@ async function measureAccesses(
     windowsMs: windowsOf(intervalMs, durationMs),
     sample,
   });
-  using progress = new Progress();
+  using line = new StatusLine();
   const began = performance.now();
   const most = Math.max(1, Math.floor(durationMs / intervalMs));
   let mappings: readonly { start: number; end: number; name: string }[] = [];
@@ -82,7 +73,8 @@ async function measureAccesses(
     const interval = tracker.collect((start, end) => statistics.add(start, end));
     statistics.endInterval();
     ({ elapsedMs, mappings } = interval);
-    progress.tell(
+    tell(
+      line,
       elapsedMs,
       durationMs,
       `${humanBytes(interval.accessedPages * PAGE_SIZE)} touched in the last interval`,
@@ -104,7 +96,7 @@ async function measureReferenced(
 ): Promise<WorkingSetReport> {
   const { interval: intervalMs, duration: durationMs } = options;
   using handle = new ProcessHandle(pid);
-  using progress = new Progress();
+  using line = new StatusLine();
   clearReferenced(handle);
   const began = performance.now();
   const windows: AccessWindow[] = [];
@@ -115,7 +107,7 @@ async function measureReferenced(
   let idle: IdlePages[] = [];
   const looks = [...new Set([...windowsOf(intervalMs, durationMs), durationMs])].sort((a, b) => a - b);
   for (const ms of looks) {
-    progress.tell(performance.now() - began, durationMs, 'referenced bits are gathered');
+    tell(line, performance.now() - began, durationMs, 'referenced bits are gathered');
     await alarm.until(began + ms, {});
     const found = readReferenced(handle);
     const elapsedMs = alarm.isRequested ? Math.max(1, Math.round(performance.now() - began)) : ms;
