@@ -1,15 +1,7 @@
 /** Parsers of option values. Each throws commander's InvalidArgumentError, so that the option is named. */
 import { InvalidArgumentError, Option } from 'commander';
 import { CATEGORIES, categoryBit, PAGE_SIZE, USER_SPACE_END } from '../abi/index.js';
-import type { AddressRange } from '../query/index.js';
-
-const SIZE_UNITS: Readonly<Record<string, number>> = {
-  '': 1,
-  K: 2 ** 10,
-  M: 2 ** 20,
-  G: 2 ** 30,
-  T: 2 ** 40,
-};
+import { type AddressRange, SIZE_UNITS } from '../query/internal.js';
 
 /** `64M`, `1.5GiB`, `4096`: bytes. Units are binary, as everywhere where pages are counted. */
 export function parseSize(text: string): number {

@@ -1,7 +1,7 @@
 /** Text for people: sizes, counts, colours, and names that come from outside. */
 import picocolors from 'picocolors';
 
-export { hex, humanBytes, humanCount, plural, printable } from '../query/internal.js';
+export { hex, humanBytes, humanCount, mappingLabel, plural, printable } from '../query/internal.js';
 
 /** What the terminal at the other end can show. */
 export interface Style {

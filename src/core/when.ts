@@ -8,7 +8,7 @@
  *
  * A quantity may not be known yet, as a rate at the first look. A condition that depends on it is not met then.
  */
-import { excerpt, quoted } from '../query/internal.js';
+import { excerpt, quoted, SIZE_UNITS } from '../query/internal.js';
 
 /** What a look finds. Sizes are in bytes, rates in bytes a second; a share of 1 is all of it. */
 export interface WhenValues {
@@ -72,14 +72,6 @@ const QUANTITIES: Readonly<Record<string, Partial<Record<Unit, WhenQuantity>>>> 
 
 /** Signals that mean nothing else to a command. */
 const SIGNALS: readonly string[] = ['USR1', 'USR2'];
-
-const SIZE_UNITS: Readonly<Record<string, number>> = {
-  '': 1,
-  K: 2 ** 10,
-  M: 2 ** 20,
-  G: 2 ** 30,
-  T: 2 ** 40,
-};
 
 /** `2G`, `90%`, `500`, `200M/s`; undefined for what is none of these. */
 function parseValue(text: string, unit: Unit): number | undefined {

@@ -17,6 +17,20 @@ export function printable(text: string): string {
   });
 }
 
+/** The name of a mapping as people see it. */
+export function mappingLabel({ name, deleted }: { name: string; deleted?: boolean | undefined }): string {
+  return `${printable(name) || '[anon]'}${deleted ? ' (deleted)' : ''}`;
+}
+
+/** What the letters behind a number of bytes stand for. Units are binary, as everywhere where pages are counted. */
+export const SIZE_UNITS: Readonly<Record<string, number>> = {
+  '': 1,
+  K: 2 ** 10,
+  M: 2 ** 20,
+  G: 2 ** 30,
+  T: 2 ** 40,
+};
+
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 
 /** Bytes with a binary unit and three significant digits: `4 KiB`, `1.25 GiB`, `128 TiB`. */

@@ -22,7 +22,7 @@ import { parseCount } from '../options.js';
 import { Output } from '../output.js';
 import { type Proportions, proportions, sumProportions } from '../proportions.js';
 import { openTarget, tellProvider } from '../target.js';
-import { hex, humanBytes, outputStyle, plural, printable, type Style } from '../text.js';
+import { hex, humanBytes, mappingLabel, outputStyle, plural, printable, type Style } from '../text.js';
 
 export const MAPS_SCHEMA = 'pagemap-scan/maps@1';
 
@@ -175,11 +175,6 @@ const COLUMNS = [
 ];
 /** What a narrow terminal does without, first to last; the bar tells of most of it. */
 const DISPENSABLE = ['PROT', 'GUARD', 'ZERO', 'HUGE', 'FILE', 'SWAPPED'];
-
-/** The name of a mapping as people see it. */
-export function mappingLabel({ name, deleted }: { name: string; deleted?: boolean | undefined }): string {
-  return `${printable(name) || '[anon]'}${deleted ? ' (deleted)' : ''}`;
-}
 
 /** The table of `shown`, some of the rows of `all`, as lines; the last is that of the totals. */
 export function mapsTable(shown: readonly MapsRow[], all: MapsRows, style: Style): string[] {

@@ -25,8 +25,16 @@ import { Interrupt } from '../interrupt.js';
 import { intersectRanges, mergeRanges, parseCategories, parseCount, parseRange } from '../options.js';
 import { Output } from '../output.js';
 import { openTarget, tellProvider } from '../target.js';
-import { hex, humanBytes, humanCount, outputStyle, plural, printable, type Style } from '../text.js';
-import { mappingLabel } from './maps.js';
+import {
+  hex,
+  humanBytes,
+  humanCount,
+  mappingLabel,
+  outputStyle,
+  plural,
+  printable,
+  type Style,
+} from '../text.js';
 
 export const SCAN_SCHEMA = 'pagemap-scan/scan@1';
 

@@ -11,7 +11,7 @@ import { Ending } from '../interrupt.js';
 import { optionOr, parseDuration, parseShare } from '../options.js';
 import { Output } from '../output.js';
 import { requireProvider, resolveTarget, tellBusy } from '../target.js';
-import { outputStyle, plural, printable } from '../text.js';
+import { mappingLabel, outputStyle, plural, printable } from '../text.js';
 import {
   exitCodeOf,
   JsonSink,
@@ -165,7 +165,7 @@ export function conclude(end: WatchEnd, summary: WatchSummary, tracker: LiveTrac
   }
   const { skipped } = tracker;
   if (skipped.length > 0) {
-    const some = skipped.slice(0, 3).map(({ name, reason }) => `${printable(name) || '[anon]'} (${reason})`);
+    const some = skipped.slice(0, 3).map((mapping) => `${mappingLabel(mapping)} (${mapping.reason})`);
     lines.push(
       `not tracked: ${plural(skipped.length, 'mapping')}: ${some.join(', ')}${skipped.length > 3 ? ', ...' : ''}`,
     );

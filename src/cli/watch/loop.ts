@@ -4,7 +4,7 @@ import { isEnded, type ProcessError } from '../../live/internal.js';
 import { EXIT, type ExitCode } from '../exit.js';
 import { Alarm } from '../interrupt.js';
 import type { Output } from '../output.js';
-import { hex, humanBytes, humanCount, plural, printable, type Style } from '../text.js';
+import { hex, humanBytes, humanCount, mappingLabel, plural, type Style } from '../text.js';
 import { HeatModel } from './heat.js';
 import { Screen } from './screen.js';
 import { WatchSummary } from './summary.js';
@@ -191,7 +191,7 @@ export class LineSink implements WatchSink {
       .filter((mapping) => mapping.writtenPages > 0)
       .sort((a, b) => b.writtenPages - a.writtenPages)
       .slice(0, 3)
-      .map(({ name, writtenPages }) => `${printable(name) || '[anon]'} ${bytes(writtenPages)}`);
+      .map((mapping) => `${mappingLabel(mapping)} ${bytes(mapping.writtenPages)}`);
     const rate = intervalMs > 0 ? bytes((writtenPages / intervalMs) * 1000) : '0 B';
     this.#output.line(
       `${(elapsedMs / 1000).toFixed(1).padStart(7)} s  ${rate.padStart(9)}/s  ` +

@@ -1,7 +1,7 @@
 /** The live view as cells: pure, so that it can be tested without a terminal. */
 import { PAGE_SIZE } from '../../abi/index.js';
 import { shorten } from '../columns.js';
-import { hex, humanBytes, humanCount, printable } from '../text.js';
+import { hex, humanBytes, humanCount, mappingLabel, printable } from '../text.js';
 import { type HeatModel, LEVELS, LogScale, type MappingHeat } from './heat.js';
 import type { CellGrid, CellStyle } from './screen.js';
 import { type Subject, WORDS } from './tracker.js';
@@ -194,7 +194,7 @@ export function drawView(
       const history = mapping.history.slice(-timeCells);
       drawLevels(grid, timeColumn + timeCells - history.length, row, history, timeScale, color);
     }
-    grid.put(nameColumn, row, shorten(printable(mapping.name) || '[anon]', grid.columns - nameColumn));
+    grid.put(nameColumn, row, shorten(mappingLabel(mapping), grid.columns - nameColumn));
   });
 
   drawFoot(grid, model, state, scale, timeCells ? timeScale : undefined, rows.length, room, color);

@@ -1,8 +1,8 @@
 /** What `pmscan wss` says in the end: as JSON, and as tables for people. */
 import { PAGE_SIZE } from '../../abi/index.js';
-import type { AccessReport, IdlePages, MappingIdleness } from '../../track/index.js';
+import type { AccessReport, IdlePages } from '../../track/index.js';
 import { type Column, shorten, tableLines } from '../columns.js';
-import { hex, humanBytes, printable, type Style } from '../text.js';
+import { hex, humanBytes, mappingLabel, type Style } from '../text.js';
 
 export const WSS_SCHEMA = 'pagemap-scan/wss@1';
 
@@ -120,8 +120,6 @@ const MAPPING_COLUMNS: readonly Column[] = [
   { title: 'NAME', align: 'left' },
 ];
 
-const nameOf = ({ name }: MappingIdleness) => (name === '' ? '[anon]' : printable(name));
-
 function mappingLines({ mappings }: WorkingSetReport, style: Style): string[] {
   const coldest = [...mappings].sort((a, b) => b.idlePages - a.idlePages);
   const rows = coldest
@@ -131,7 +129,7 @@ function mappingLines({ mappings }: WorkingSetReport, style: Style): string[] {
       bytes(mapping.residentPages),
       bytes(mapping.accessedPages),
       bytes(mapping.idlePages),
-      shorten(nameOf(mapping), Math.max(20, style.columns - 60), style),
+      shorten(mappingLabel(mapping), Math.max(20, style.columns - 60), style),
     ]);
   const more =
     mappings.length > MOST_MAPPINGS ? [`… and ${mappings.length - MOST_MAPPINGS} more mappings`] : [];
@@ -145,7 +143,7 @@ export function conclusion({ idle, residentPages, mappings }: WorkingSetReport):
   const needed = residentPages - last.pages;
   const byName = new Map<string, number>();
   for (const mapping of mappings)
-    byName.set(nameOf(mapping), (byName.get(nameOf(mapping)) ?? 0) + mapping.idlePages);
+    byName.set(mappingLabel(mapping), (byName.get(mappingLabel(mapping)) ?? 0) + mapping.idlePages);
   const [most] = [...byName].sort(([, a], [, b]) => b - a);
   const where = most === undefined || most[1] === 0 ? '' : `, ${bytes(most[1])} of it in ${most[0]}`;
   return (

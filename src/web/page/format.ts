@@ -1,7 +1,7 @@
 import { CATEGORIES, PAGE_SIZE } from '../../abi/index.js';
 import type { MappingKind } from '../../model/index.js';
 import type { PAGE_KINDS } from '../../query/internal.js';
-import { humanBytes, printable } from '../../query/internal.js';
+import { humanBytes, mappingLabel } from '../../query/internal.js';
 
 export { hex, humanBytes, humanCount, plural, printable } from '../../query/internal.js';
 
@@ -31,7 +31,7 @@ export function percent(share: number): string {
 
 /** A mapping's name; what has none is anonymous. */
 export function label(name: string): string {
-  return printable(name) || '[anon]';
+  return mappingLabel({ name });
 }
 
 /** The last part of a path says the most where there is little room. */
