@@ -68,6 +68,8 @@ function percentile95(values: readonly number[]): number {
 export class AccessStatistics {
   readonly #intervalMs: number;
   readonly #windowsMs: readonly number[];
+  /** The same in intervals. */
+  readonly #windows: readonly number[];
   readonly #sample: PageSample | undefined;
   readonly #set: WriteWorkingSet;
   /** By window: its size at each interval that completed one. */
@@ -82,9 +84,8 @@ export class AccessStatistics {
     this.#intervalMs = options.intervalMs;
     this.#windowsMs = options.windowsMs;
     this.#sample = options.sample;
-    this.#set = new WriteWorkingSet(
-      options.windowsMs.map((ms) => Math.max(1, Math.round(ms / options.intervalMs))),
-    );
+    this.#windows = options.windowsMs.map((ms) => Math.max(1, Math.round(ms / options.intervalMs)));
+    this.#set = new WriteWorkingSet(this.#windows);
     this.#sizes = options.windowsMs.map(() => []);
   }
 
@@ -102,8 +103,7 @@ export class AccessStatistics {
   endInterval(): void {
     this.#set.endInterval();
     this.#set.latest.forEach((pages, window) => {
-      const intervals = Math.max(1, Math.round(this.#windowsMs[window]! / this.#intervalMs));
-      if (this.#set.intervals >= intervals) this.#sizes[window]!.push(pages);
+      if (this.#set.intervals >= this.#windows[window]!) this.#sizes[window]!.push(pages);
     });
   }
 

@@ -1,6 +1,5 @@
 /** Which pages of a process are accessed (read, written or executed), interval by interval, by read-write protection: Linux 7.3. */
 import {
-  errnoNumber,
   HUGE_PAGE_SIZE,
   PAGE_IS_ACCESSED,
   PAGE_IS_HUGE,
@@ -13,8 +12,10 @@ import {
 } from '../abi/index.js';
 import { isDevice, isKernelMade, type Mapping } from '../proc/internal.js';
 import { forEachRegion, RegionDealer, type RegionVisitor, scanLegs } from '../query/internal.js';
+import { disposedError } from './disposed.js';
 import { type PageSample, SampledCount } from './sample.js';
 import type { SkipReason } from './tracker.js';
+import { tryUnregister } from './unregister.js';
 
 /** Protecting locks the process's address space: so much at a time. */
 const PIECE_BYTES = 64 << 20;
@@ -91,7 +92,7 @@ interface Run {
   readonly end: number;
 }
 
-/** A mapping as it was at the last collect, or undefined where there was none. */
+/** Whether a mapping, or a part of it, was not there at the last collect; and where in that list to look for the next one. */
 function isNewTo(before: readonly Mapping[], mapping: Mapping, from: number): [isNew: boolean, next: number] {
   let index = from;
   while (index < before.length && before[index]!.end <= mapping.start) index++;
@@ -165,14 +166,7 @@ export class AccessTracker implements Disposable {
    * @throws PagemapError EBADF when this is disposed
    */
   collect(visit?: RegionVisitor): AccessInterval {
-    if (!this.#open) {
-      const details = {
-        errno: errnoNumber('EBADF')!,
-        syscall: 'ioctl(PAGEMAP_SCAN)',
-        hint: 'it is disposed',
-      };
-      throw new PagemapError(`collect accesses of process ${this.pid}`, details);
-    }
+    if (!this.#open) throw disposedError(`collect accesses of process ${this.pid}`);
     const begin = performance.now();
     const before = this.#mappings;
     const mappings = this.#space.mappings();
@@ -183,18 +177,13 @@ export class AccessTracker implements Disposable {
     const share = this.sample?.share ?? 1;
     const total = new SampledCount(share);
     const counts = mappings.map(() => new SampledCount(share));
+    // What is looked at lies in mappings of the list: runs are made of them.
     const dealer = new RegionDealer(mappings, (index, start, end) => {
-      // Memory that came since the list was taken counts from the next interval on.
-      if (index < 0) return;
+      total.add((end - start) / PAGE_SIZE);
       counts[index]!.add((end - start) / PAGE_SIZE);
       visit?.(start, end, PAGE_IS_ACCESSED);
     });
-    for (const run of runs) {
-      this.#look(run, (start, end) => {
-        total.add((end - start) / PAGE_SIZE);
-        dealer.add(start, end, PAGE_IS_ACCESSED);
-      });
-    }
+    for (const run of runs) this.#look(run, (start, end) => dealer.add(start, end, PAGE_IS_ACCESSED));
     this.#space.checkAlive();
     this.#mappings = mappings;
     const now = performance.now();
@@ -274,14 +263,7 @@ export class AccessTracker implements Disposable {
   /** Lets go of all memory: the process may want to register it with a userfaultfd of its own, which ours would forbid. */
   #leave(): void {
     this.#isLeft = true;
-    for (const { start, end } of this.#mappings) {
-      try {
-        this.#faults.unregister(start, end - start);
-      } catch (error) {
-        // Gone since, or never registered: the end of it all will do.
-        if (!(error instanceof PagemapError)) throw error;
-      }
-    }
+    for (const { start, end } of this.#mappings) tryUnregister(this.#faults, start, end);
   }
 
   #tryRegister(start: number, end: number): SkipReason | undefined {

@@ -18,6 +18,7 @@ import {
   Userfaultfd,
 } from '../live/internal.js';
 import { requireAccesses } from './attach.js';
+import { disposedError } from './disposed.js';
 import { ALL_WRITTEN } from './protected-scan.js';
 
 /** What is used of a WebAssembly.Memory, whose own type is not known to every TypeScript configuration. */
@@ -158,14 +159,7 @@ export class MemoryTracker implements Disposable {
 
   /** @throws PagemapError EBADF when disposed, EFAULT when the memory is gone */
   #check(): void {
-    if (!this.#open) {
-      const details = {
-        errno: errnoNumber('EBADF')!,
-        syscall: 'ioctl(PAGEMAP_SCAN)',
-        hint: 'it is disposed',
-      };
-      throw new PagemapError(ACTION, details);
-    }
+    if (!this.#open) throw disposedError(ACTION);
     // The memory cannot go away during a call: only this thread can detach its buffer.
     if (this.#memory !== undefined && this.#memory.buffer !== this.#buffer) {
       throw gone(

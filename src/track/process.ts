@@ -24,6 +24,7 @@ import { hasFile, isDevice, isKernelMade, isPrivate, type Mapping, mayBeWritten 
 import { forEachRegion, RegionDealer, type RegionVisitor, scanLegs } from '../query/internal.js';
 import { type AccessTracker, trackAccesses } from './accesses-of-process.js';
 import { attachTo, hasOwn, MOST_LOOKS, openBy, type TrackOptions } from './attach.js';
+import { disposedError } from './disposed.js';
 import { MappingList } from './mapping-list.js';
 import { newNeighbours } from './neighbours.js';
 import {
@@ -41,6 +42,7 @@ import {
 } from './protected-scan.js';
 import { SoftDirtyTracker } from './soft-dirty.js';
 import type { Interval, MappingWrites, ProcessTracker, SkippedMapping, SkipReason } from './tracker.js';
+import { tryUnregister } from './unregister.js';
 
 /** How a mapping is tracked. */
 export type TrackedKind =
@@ -188,14 +190,7 @@ export class WriteProtectTracker implements ProcessTracker {
   }
 
   collect(visit?: RegionVisitor): Interval {
-    if (!this.#open) {
-      const details = {
-        errno: errnoNumber('EBADF')!,
-        syscall: 'ioctl(PAGEMAP_SCAN)',
-        hint: 'it is disposed',
-      };
-      throw new PagemapError(`collect writes of process ${this.pid}`, details);
-    }
+    if (!this.#open) throw disposedError(`collect writes of process ${this.pid}`);
     const before = performance.now();
     if (!this.#isLeft && this.#own !== undefined && hasOwn(this.#own, MOST_LOOKS)) this.#leave();
     const { rows, writtenPages } = this.#round(visit);
@@ -231,18 +226,9 @@ export class WriteProtectTracker implements ProcessTracker {
   /** Lets go of all memory: the process may want to register it with a userfaultfd of its own, which ours would forbid. */
   #leave(): void {
     this.#isLeft = true;
-    for (const { start, end } of this.#covered) this.#unregister(start, end);
+    for (const { start, end } of this.#covered) tryUnregister(this.#faults, start, end);
     this.#covered = [];
     this.#steady = undefined;
-  }
-
-  #unregister(start: number, end: number): void {
-    try {
-      this.#faults.unregister(start, end - start);
-    } catch (error) {
-      // Gone since, or no room for one more border between mappings: the end of it all will do.
-      if (!(error instanceof PagemapError)) throw error;
-    }
   }
 
   /** Goes over all mappings in address order, again from where it was whenever they change underway. */
@@ -503,7 +489,8 @@ export class WriteProtectTracker implements ProcessTracker {
   releaseInPieces(pieceBytes = 16 << 20): void {
     for (const { start, end, kind } of this.#covered) {
       if (kind === 'hugetlb') continue;
-      for (const [from, to] of this.#filledPieces(start, end, pieceBytes)) this.#unregister(from, to);
+      for (const [from, to] of this.#filledPieces(start, end, pieceBytes))
+        tryUnregister(this.#faults, from, to);
     }
     this.#covered = [];
     this.#steady = undefined;

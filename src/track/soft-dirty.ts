@@ -5,7 +5,7 @@
  * process stands still meanwhile.
  */
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
-import { errnoNumber, PAGE_IS_WRITTEN, PAGE_SIZE, PagemapError } from '../abi/index.js';
+import { PAGE_IS_WRITTEN, PAGE_SIZE } from '../abi/index.js';
 import {
   type AttachOptions,
   type FallbackPagemap,
@@ -17,6 +17,7 @@ import {
 } from '../live/internal.js';
 import { isDevice, isKernelMade, isPrivate, type Mapping, mayBeWritten } from '../proc/internal.js';
 import type { RegionVisitor } from '../query/index.js';
+import { disposedError } from './disposed.js';
 import type { Interval, MappingWrites, ProcessTracker, SkippedMapping } from './tracker.js';
 
 /** Pages whose words are read at once: 512 KiB of words. */
@@ -140,13 +141,7 @@ export class SoftDirtyTracker implements ProcessTracker {
   }
 
   collect(visit?: RegionVisitor): Interval {
-    if (!this.#open) {
-      throw new PagemapError(`collect writes of process ${this.pid}`, {
-        errno: errnoNumber('EBADF')!,
-        syscall: 'read(pagemap)',
-        hint: 'it is disposed',
-      });
-    }
+    if (!this.#open) throw disposedError(`collect writes of process ${this.pid}`, 'read(pagemap)');
     const before = performance.now();
     const { rows, writtenPages, stopMs } = this.#round(visit);
     const now = performance.now();
