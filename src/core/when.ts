@@ -8,7 +8,16 @@
  *
  * A quantity may not be known yet, as a rate at the first look. A condition that depends on it is not met then.
  */
-import { excerpt, quoted, SIZE_UNITS } from '../query/internal.js';
+import {
+  type Token as ExpressionToken,
+  excerpt,
+  MOST_CHARACTERS,
+  MOST_DEPTH,
+  OPERATORS,
+  quoted,
+  SIZE_UNITS,
+  tokenize,
+} from '../query/internal.js';
 
 /** What a look finds. Sizes are in bytes, rates in bytes a second; a share of 1 is all of it. */
 export interface WhenValues {
@@ -44,8 +53,6 @@ export class WhenError extends Error {
   }
 }
 
-const MAX_LENGTH = 1024;
-const MAX_DEPTH = 100;
 const GRAMMAR =
   'A condition is made of comparisons and signals, ! (not), & (and), | (or) and parentheses: rss > 2G & (cpu > 90% | signal USR1)';
 
@@ -103,49 +110,19 @@ type Node =
   | { readonly kind: 'not'; readonly part: Node }
   | { readonly kind: 'and' | 'or'; readonly parts: readonly Node[] };
 
-interface Token {
-  readonly kind: 'word' | 'compare' | 'not' | 'and' | 'or' | '(' | ')' | 'end';
-  readonly text: string;
-  readonly index: number;
-}
+type Token = ExpressionToken<'word' | 'compare'>;
 
-const KINDS: Readonly<Record<string, Token['kind']>> = {
-  '!': 'not',
-  not: 'not',
-  '&': 'and',
-  '&&': 'and',
-  and: 'and',
-  '|': 'or',
-  '||': 'or',
-  or: 'or',
-  '(': '(',
-  ')': ')',
-  '>': 'compare',
-  '>=': 'compare',
-  '<': 'compare',
-  '<=': 'compare',
-};
+const KINDS = { ...OPERATORS, '>': 'compare', '>=': 'compare', '<': 'compare', '<=': 'compare' } as const;
 
-function tokenize(text: string): Token[] {
-  const tokens: Token[] = [];
+function tokensOf(text: string): Token[] {
   const pattern = /\s*(?:(&&|\|\||>=|<=|[!&|()<>]|[A-Za-z0-9_.%/]+)|$)/uy;
-  for (;;) {
-    const before = pattern.lastIndex;
-    const match = pattern.exec(text);
-    if (match === null) {
-      const index = before + /^\s*/.exec(text.slice(before))![0].length;
-      const character = String.fromCodePoint(text.codePointAt(index)!);
-      throw new WhenError(text, index, character.length, `unexpected ${quoted(character)}`, GRAMMAR);
-    }
-    const word = match[1];
-    if (word === undefined) {
-      tokens.push({ kind: 'end', text: '', index: text.length });
-      return tokens;
-    }
-    const lower = word.toLowerCase();
-    const kind = Object.hasOwn(KINDS, lower) ? KINDS[lower]! : 'word';
-    tokens.push({ kind, text: word, index: pattern.lastIndex - word.length });
-  }
+  return tokenize<'word' | 'compare'>(
+    text,
+    pattern,
+    KINDS,
+    'word',
+    (index, length, problem) => new WhenError(text, index, length, problem, GRAMMAR),
+  );
 }
 
 class Parser {
@@ -156,7 +133,7 @@ class Parser {
 
   constructor(text: string) {
     this.#text = text;
-    this.#tokens = tokenize(text);
+    this.#tokens = tokensOf(text);
   }
 
   get #token(): Token {
@@ -198,7 +175,7 @@ class Parser {
 
   #group(): Node {
     const open = this.#token;
-    if (++this.#depth > MAX_DEPTH) throw this.#fail(open, 'too many parentheses inside each other');
+    if (++this.#depth > MOST_DEPTH) throw this.#fail(open, 'too many parentheses inside each other');
     this.#position++;
     const node = this.#joined('or');
     if (this.#token.kind !== ')') throw this.#fail(open, "'(' without a ')' behind it");
@@ -313,13 +290,13 @@ export interface WhenCondition {
  * ```
  */
 export function compileWhen(text: string): WhenCondition {
-  if (text.length > MAX_LENGTH)
+  if (text.length > MOST_CHARACTERS)
     throw new WhenError(
       text,
-      MAX_LENGTH,
+      MOST_CHARACTERS,
       1,
       'the expression is too long',
-      `${MAX_LENGTH} characters at most`,
+      `${MOST_CHARACTERS} characters at most`,
     );
   const node = new Parser(text).parse();
   const quantities = new Set<WhenQuantity>();

@@ -1,6 +1,7 @@
 /** What the other layers use besides what is public. */
 
 export * from './excerpt.js';
+export * from './expression.js';
 export * from './human.js';
 export * from './index.js';
 export * from './kinds.js';

@@ -13,6 +13,13 @@
  */
 import { ALL_CATEGORIES, CATEGORIES, categoryBit } from '../abi/index.js';
 import { excerpt, quoted } from './excerpt.js';
+import {
+  type Token as ExpressionToken,
+  MOST_CHARACTERS,
+  MOST_DEPTH,
+  OPERATORS,
+  tokenize,
+} from './expression.js';
 
 /** The three masks of a filter: a part of a `ScanRequest`. */
 export interface WhereMasks {
@@ -53,11 +60,6 @@ export class WhereError extends Error {
     this.length = length;
   }
 }
-
-/** Long enough for anything written by hand; keeps the parser's work and the messages small. */
-const MAX_LENGTH = 1024;
-/** Parentheses inside each other. The parser's recursion is as deep. */
-const MAX_DEPTH = 100;
 
 const FORM =
   'One filter can require categories (a & !b) and one group of alternatives (c | !d): a & !b & (c | !d)';
@@ -128,48 +130,19 @@ function editDistance(a: string, b: string): number {
 
 // --- Parsing ----------------------------------------------------------------------------------------------------
 
-type TokenKind = 'name' | 'not' | 'and' | 'or' | '(' | ')' | 'end';
+type Token = ExpressionToken<'name'>;
 
-interface Token {
-  readonly kind: TokenKind;
-  readonly index: number;
-  readonly length: number;
-}
+const KINDS = { ...OPERATORS, '~': 'not' } as const;
 
-const OPERATORS: Readonly<Record<string, TokenKind>> = {
-  '!': 'not',
-  '~': 'not',
-  not: 'not',
-  '&': 'and',
-  '&&': 'and',
-  and: 'and',
-  '|': 'or',
-  '||': 'or',
-  or: 'or',
-  '(': '(',
-  ')': ')',
-};
-
-function tokenize(text: string): Token[] {
-  const tokens: Token[] = [];
-  const pattern = /\s*(?:(&&|\|\||[!~&|()])|([A-Za-z0-9_][A-Za-z0-9_-]*)|$)/uy;
-  for (;;) {
-    const before = pattern.lastIndex;
-    const match = pattern.exec(text);
-    if (match === null) {
-      const index = before + /^\s*/.exec(text.slice(before))![0].length;
-      const character = String.fromCodePoint(text.codePointAt(index)!);
-      throw new WhereError(text, index, character.length, `unexpected ${quoted(character)}`, GRAMMAR);
-    }
-    const word = match[1] ?? match[2];
-    if (word === undefined) {
-      tokens.push({ kind: 'end', index: text.length, length: 0 });
-      return tokens;
-    }
-    const lower = word.toLowerCase();
-    const kind = Object.hasOwn(OPERATORS, lower) ? OPERATORS[lower]! : 'name';
-    tokens.push({ kind, index: pattern.lastIndex - word.length, length: word.length });
-  }
+function tokensOf(text: string): Token[] {
+  const pattern = /\s*(?:(&&|\|\||[!~&|()]|[A-Za-z0-9_][A-Za-z0-9_-]*)|$)/uy;
+  return tokenize<'name'>(
+    text,
+    pattern,
+    KINDS,
+    'name',
+    (index, length, problem) => new WhereError(text, index, length, problem, GRAMMAR),
+  );
 }
 
 /** A part of the expression; its span includes its parentheses. `negated` applies to the whole of it. */
@@ -190,19 +163,15 @@ class Parser {
 
   constructor(text: string) {
     this.#text = text;
-    this.#tokens = tokenize(text);
+    this.#tokens = tokensOf(text);
   }
 
   get #token(): Token {
     return this.#tokens[this.#position]!;
   }
 
-  #source(token: Token): string {
-    return this.#text.slice(token.index, token.index + token.length);
-  }
-
   #fail(token: Token, problem: string, remedy: string = GRAMMAR): WhereError {
-    return new WhereError(this.#text, token.index, token.length, problem, remedy);
+    return new WhereError(this.#text, token.index, token.text.length, problem, remedy);
   }
 
   parse(): Node {
@@ -244,12 +213,12 @@ class Parser {
     const token = this.#token;
     if (token.kind === 'name') {
       this.#position++;
-      const name = this.#source(token);
+      const name = token.text;
       const bit = categoryBit(name);
       if (bit === undefined) {
         throw this.#fail(token, `there is no category ${quoted(name)}`, unknownNameRemedy(name));
       }
-      const end = token.index + token.length;
+      const end = token.index + token.text.length;
       return { kind: 'category', bit, parts: [], negated: false, index: token.index, end };
     }
     if (token.kind === '(') return this.#parentheses(token);
@@ -257,8 +226,8 @@ class Parser {
   }
 
   #parentheses(open: Token): Node {
-    if (++this.#depth > MAX_DEPTH) {
-      throw this.#fail(open, `more than ${MAX_DEPTH} parentheses inside each other`);
+    if (++this.#depth > MOST_DEPTH) {
+      throw this.#fail(open, `more than ${MOST_DEPTH} parentheses inside each other`);
     }
     this.#position++;
     if (this.#token.kind === ')') {
@@ -276,7 +245,7 @@ class Parser {
 
   #noOperator(token: Token): WhereError {
     const previous = this.#tokens[this.#position - 1]!;
-    const problem = `no operator between ${quoted(this.#source(previous))} and ${quoted(this.#source(token))}`;
+    const problem = `no operator between ${quoted(previous.text)} and ${quoted(token.text)}`;
     return this.#fail(token, problem, 'Write & for pages that are both, | for pages that are either');
   }
 
@@ -284,10 +253,10 @@ class Parser {
   #missing(token: Token): WhereError {
     const previous = this.#tokens[this.#position - 1];
     if (token.kind === 'and' || token.kind === 'or') {
-      return this.#fail(token, `no category before ${quoted(this.#source(token))}`);
+      return this.#fail(token, `no category before ${quoted(token.text)}`);
     }
     if (previous === undefined) return this.#fail(token, "')' without a '(' before it");
-    return this.#fail(previous, `no category after ${quoted(this.#source(previous))}`);
+    return this.#fail(previous, `no category after ${quoted(previous.text)}`);
   }
 }
 
@@ -547,9 +516,9 @@ class Diagnosis {
  * ```
  */
 export function compileWhere(text: string): WhereMasks {
-  if (text.length > MAX_LENGTH) {
-    const length = text.length - MAX_LENGTH;
-    throw new WhereError(text, MAX_LENGTH, length, `longer than ${MAX_LENGTH} characters`, FORM);
+  if (text.length > MOST_CHARACTERS) {
+    const length = text.length - MOST_CHARACTERS;
+    throw new WhereError(text, MOST_CHARACTERS, length, `longer than ${MOST_CHARACTERS} characters`, FORM);
   }
   const root = new Parser(text).parse();
   const used = usedCategories(root);
