@@ -1,5 +1,5 @@
 /** Whether a process stands still because a control group is frozen (docker pause, a Kubernetes checkpoint, systemctl freeze). */
-import { findMount, groupsAround } from './groups.js';
+import { groupsAround, groupsWith } from './groups.js';
 import { readText } from './permission.js';
 
 export interface Freezer {
@@ -23,31 +23,21 @@ export function findFreezer(
   mountinfo: string,
   read: (path: string) => string | undefined,
 ): Freezer | undefined {
-  for (const line of cgroup.split('\n')) {
-    const [, hierarchy, controllers, path] = /^(\d+):([^:]*):(.*)$/.exec(line) ?? [];
-    if (path === undefined) continue;
-    if (hierarchy === '0') {
-      const mount = findMount(mountinfo, (kind) => kind === 'cgroup2');
-      if (mount === undefined) continue;
-      const around = [...groupsAround(mount, path)];
+  for (const { version, mount, path } of groupsWith('freezer', cgroup, mountinfo)) {
+    const around = [...groupsAround(mount, path)];
+    const innermost = around[0]!;
+    if (version === 2) {
       // What is asked for, not what has come about: that takes until the last of its threads stands still.
       const found = around.find(({ folder }) => read(`${folder}/cgroup.freeze`) === '1');
-      if (found !== undefined) return { version: 2, ...found };
+      if (found !== undefined) return { version, ...found };
       // Frozen from outside of what can be seen here.
-      const innermost = around[0]!;
       if (/^frozen 1$/m.test(read(`${innermost.folder}/cgroup.events`) ?? ''))
-        return { version: 2, ...innermost };
-    } else if (controllers!.split(',').includes('freezer')) {
-      const mount = findMount(
-        mountinfo,
-        (kind, options) => kind === 'cgroup' && options.split(',').includes('freezer'),
-      );
-      if (mount === undefined) continue;
-      const around = [...groupsAround(mount, path)];
-      const state = read(`${around[0]!.folder}/freezer.state`);
+        return { version, ...innermost };
+    } else {
+      const state = read(`${innermost.folder}/freezer.state`);
       if (state === undefined || state === 'THAWED') continue;
       const found = around.find(({ folder }) => read(`${folder}/freezer.self_freezing`) === '1');
-      return { version: 1, ...(found ?? around[0]!) };
+      return { version, ...(found ?? innermost) };
     }
   }
   return undefined;

@@ -6,7 +6,7 @@ export interface Mount {
   readonly folder: string;
 }
 
-export function findMount(
+function findMount(
   mountinfo: string,
   isWanted: (kind: string, options: string) => boolean,
 ): Mount | undefined {
@@ -17,6 +17,23 @@ export function findMount(
     return { root: fields[3]!, folder: fields[4]! };
   }
   return undefined;
+}
+
+/** The groups of a process that a controller counts for, where they can be seen: of version 2 all, of version 1 those with it. */
+export function* groupsWith(
+  controller: string,
+  cgroup: string,
+  mountinfo: string,
+): Generator<{ version: 1 | 2; mount: Mount; path: string }> {
+  for (const line of cgroup.split('\n')) {
+    const [, hierarchy, controllers, path] = /^(\d+):([^:]*):(.*)$/.exec(line) ?? [];
+    const version = hierarchy === '0' ? 2 : 1;
+    if (path === undefined || !(version === 2 || controllers!.split(',').includes(controller))) continue;
+    const mount = findMount(mountinfo, (kind, options) =>
+      version === 2 ? kind === 'cgroup2' : kind === 'cgroup' && options.split(',').includes(controller),
+    );
+    if (mount !== undefined) yield { version, mount, path };
+  }
 }
 
 /** A group and those around it, from the inside outward, and their folders. */
@@ -73,15 +90,8 @@ export function findGroupMemory(
   mountinfo: string,
   read: (path: string) => string | undefined,
 ): GroupMemory | undefined {
-  for (const line of cgroup.split('\n')) {
-    const [, hierarchy, controllers, path] = /^(\d+):([^:]*):(.*)$/.exec(line) ?? [];
-    const isUnified = hierarchy === '0';
-    if (path === undefined || !(isUnified || controllers!.split(',').includes('memory'))) continue;
-    const mount = findMount(mountinfo, (kind, options) =>
-      isUnified ? kind === 'cgroup2' : kind === 'cgroup' && options.split(',').includes('memory'),
-    );
-    const found =
-      mount === undefined ? undefined : memoryAround(mount, path, isUnified ? VERSION_2 : VERSION_1, read);
+  for (const { version, mount, path } of groupsWith('memory', cgroup, mountinfo)) {
+    const found = memoryAround(mount, path, version === 2 ? VERSION_2 : VERSION_1, read);
     if (found !== undefined) return found;
   }
   return undefined;

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { randomBelow } from '../../test/support/random.mjs';
 import { PAGE_SIZE } from '../abi/index.js';
 import { AddressSpace } from '../sim/index.js';
 import { AccessStatistics } from './access-statistics.js';
@@ -21,11 +22,7 @@ describe('access statistics', () => {
   test('windows and idleness agree with sets of pages', () => {
     const windowsMs = [1000, 3000, 10_000];
     const { space, mappings, statistics } = begin(600, windowsMs);
-    let seed = 42;
-    const next = (limit: number) => {
-      seed = (Math.imul(seed, 1103515245) + 12345) & 0x7fffffff;
-      return (seed >>> 8) % limit;
-    };
+    const next = randomBelow(42);
     const history: Set<number>[] = [];
     for (let interval = 0; interval < 40; interval++) {
       const touched = new Set<number>();

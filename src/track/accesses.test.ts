@@ -1,5 +1,6 @@
 /** The tracker over a simulated address space: the same code as on a live process. */
 import { describe, expect, test } from 'vitest';
+import { randomBelow } from '../../test/support/random.mjs';
 import { mman, PAGE_SIZE } from '../abi/index.js';
 import type { Mapping } from '../proc/index.js';
 import { AddressSpace, type SimulatedUserfaultfd } from '../sim/index.js';
@@ -86,11 +87,7 @@ describe('accesses of a simulated process', () => {
 
   test('agrees with what was done, at random, over mappings that come, go and are replaced', () => {
     const space = new AddressSpace({ profile: '7.3' });
-    let seed = 20261129;
-    const next = (limit: number) => {
-      seed = (Math.imul(seed, 1103515245) + 12345) & 0x7fffffff;
-      return (seed >>> 8) % limit;
-    };
+    const next = randomBelow(20261129);
     const arena = space.mmap({ lengthBytes: 64 * PAGE_SIZE });
     let mapped = new Set(Array.from({ length: 64 }, (_, page) => page));
     for (let page = 0; page < 64; page += 3) space.write(arena + page * PAGE_SIZE, PAGE_SIZE);

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { randomBelow } from '../../test/support/random.mjs';
 import { PAGE_SIZE } from '../abi/index.js';
 import { WriteWorkingSet } from './working-set.js';
 
@@ -6,11 +7,7 @@ describe('WriteWorkingSet', () => {
   test('agrees with sets of pages, window by window', () => {
     const windows = [1, 2, 5, 20];
     const set = new WriteWorkingSet(windows);
-    let seed = 1234567;
-    const next = (limit: number) => {
-      seed = (Math.imul(seed, 1103515245) + 12345) & 0x7fffffff;
-      return (seed >>> 8) % limit;
-    };
+    const next = randomBelow(1234567);
     const history: Set<number>[] = [];
     for (let interval = 0; interval < 60; interval++) {
       const written = new Set<number>();

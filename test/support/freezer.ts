@@ -2,6 +2,7 @@
 import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { removeGroup } from './groups.js';
 
 /** Where the groups of version 2 are; undefined where there are none. */
 function findGroups(): string | undefined {
@@ -39,15 +40,7 @@ export class FreezableGroup implements AsyncDisposable {
   /** Of what has ended; thaws it before. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.freeze(false);
-    for (let tries = 1; ; tries++) {
-      try {
-        rmdirSync(this.folder);
-        return;
-      } catch (error) {
-        if (tries === 1000) throw error;
-        await sleep(5);
-      }
-    }
+    await removeGroup(this.folder);
   }
 
   static missing(): string | undefined {

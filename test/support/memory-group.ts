@@ -1,7 +1,7 @@
 /** A control group of memory with a limit, of whichever version there is: the OOM killer ends what grows past it. */
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { removeGroup } from './groups.js';
 
 /** Where groups of memory are, and their version. */
 function findGroups(): { folder: string; version: 1 | 2 } | undefined {
@@ -43,15 +43,7 @@ export class MemoryGroup implements AsyncDisposable {
 
   /** Of what has ended. */
   async [Symbol.asyncDispose](): Promise<void> {
-    for (let tries = 1; ; tries++) {
-      try {
-        rmdirSync(this.#folder);
-        return;
-      } catch (error) {
-        if (tries === 1000) throw error;
-        await sleep(5);
-      }
-    }
+    await removeGroup(this.#folder);
   }
 
   static missing(): string | undefined {

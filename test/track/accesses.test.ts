@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { PAGE_IS_ACCESSED, PAGE_SIZE, RegionBuffer } from '../../src/abi/index.js';
 import { type AccessTracker, allocateTracked, PageSample, trackProcess } from '../../src/track/index.js';
 import { available, testWhere } from '../support/needs.js';
+import { addPages, every, type Range } from '../support/pages.js';
 import { startWrites, type Writes } from '../support/writes.js';
 
 /** Read-write protection came with Linux 7.3; test/vm has one. */
@@ -13,11 +14,6 @@ const where = (...needs: string[]) =>
 /** On a busy machine targets may get no time on a processor for long. */
 const PATIENT = { stopTimeoutMs: 60_000, accesses: true } as const;
 
-interface Range {
-  readonly start: number;
-  readonly end: number;
-}
-
 /** The pages of `range` that were accessed in the interval that ends here, by their numbers in it. */
 function accessed(tracker: AccessTracker, range: Range): number[] {
   const pages: number[] = [];
@@ -27,8 +23,7 @@ function accessed(tracker: AccessTracker, range: Range): number[] {
     expect([start >= last, categories]).toEqual([true, PAGE_IS_ACCESSED]);
     last = end;
     all += (end - start) / PAGE_SIZE;
-    for (let at = Math.max(start, range.start); at < Math.min(end, range.end); at += PAGE_SIZE)
-      pages.push((at - range.start) / PAGE_SIZE);
+    addPages(pages, range, start, end);
   });
   expect([interval.accessedPages, interval.errorPages]).toEqual([all, 0]);
   expect(interval.mappings.reduce((sum, { accessedPages }) => sum + accessedPages, 0)).toBe(all);
@@ -36,9 +31,6 @@ function accessed(tracker: AccessTracker, range: Range): number[] {
   expect(all - pages.length).toBeLessThan(120);
   return pages;
 }
-
-const every = (count: number, first = 0, step = 1) =>
-  Array.from({ length: count }, (_, index) => first + index * step);
 
 async function begin(kind: string, pages: number): Promise<{ target: Writes; range: Range }> {
   const target = await startWrites();

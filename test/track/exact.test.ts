@@ -4,6 +4,7 @@ import { PAGE_SIZE } from '../../src/abi/index.js';
 import { type ProcessTracker, trackProcess } from '../../src/track/index.js';
 import { hasZeroPage } from '../support/facts.js';
 import { testWhere } from '../support/needs.js';
+import { addPages, every, type Range } from '../support/pages.js';
 import { startWrites, type Writes } from '../support/writes.js';
 
 const live = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler');
@@ -15,11 +16,6 @@ const zeroPage = hasZeroPage();
 /** On a busy machine targets may get no time on a processor for long. */
 const PATIENT = { stopTimeoutMs: 60_000 };
 
-interface Range {
-  readonly start: number;
-  readonly end: number;
-}
-
 /** The pages of `range` that were written in the interval that ends here, by their numbers in it. */
 function written(tracker: ProcessTracker, range: Range): number[] {
   const pages: number[] = [];
@@ -29,9 +25,7 @@ function written(tracker: ProcessTracker, range: Range): number[] {
     expect(start).toBeGreaterThanOrEqual(last);
     last = end;
     all += (end - start) / PAGE_SIZE;
-    for (let at = Math.max(start, range.start); at < Math.min(end, range.end); at += PAGE_SIZE) {
-      pages.push((at - range.start) / PAGE_SIZE);
-    }
+    addPages(pages, range, start, end);
   });
   expect(interval.writtenPages).toBe(all);
   expect(interval.mappings.reduce((sum, { writtenPages }) => sum + writtenPages, 0)).toBe(all);
@@ -39,9 +33,6 @@ function written(tracker: ProcessTracker, range: Range): number[] {
   expect(all - pages.length).toBeLessThan(40);
   return pages;
 }
-
-const every = (count: number, first = 0, step = 1) =>
-  Array.from({ length: count }, (_, index) => first + index * step);
 
 async function begin(kind: string, pages: number): Promise<{ target: Writes; range: Range }> {
   const target = await startWrites();

@@ -10,6 +10,7 @@ import { type ProcessTracker, trackBySoftDirty, trackProcess } from '../../src/t
 import { lostInProcess } from '../support/lost.mjs';
 import { nativeProgram } from '../support/native.js';
 import { available, testWhere } from '../support/needs.js';
+import { addPages, every, type Range } from '../support/pages.js';
 import { startWrites } from '../support/writes.js';
 
 const kept = available('soft-dirty');
@@ -18,24 +19,14 @@ const here = testWhere('fallback', 'ptrace', 'compiler');
 const tracking = kept ? here : (test.skip as unknown as typeof test);
 const refusing = kept ? (test.skip as unknown as typeof test) : here;
 
-interface Range {
-  readonly start: number;
-  readonly end: number;
-}
-
 /** The pages of `range` that were written since the last time. */
 function written(tracker: ProcessTracker, range: Range): number[] {
   const pages: number[] = [];
   tracker.collect((start, end) => {
-    for (let at = Math.max(start, range.start); at < Math.min(end, range.end); at += PAGE_SIZE) {
-      pages.push((at - range.start) / PAGE_SIZE);
-    }
+    addPages(pages, range, start, end);
   });
   return pages;
 }
-
-const every = (count: number, first = 0, step = 1) =>
-  Array.from({ length: count }, (_, index) => first + index * step);
 
 refusing('is refused, with the reason, where the kernel keeps no such bits', async () => {
   await using target = await startWrites();

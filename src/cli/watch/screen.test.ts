@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { randomBelow } from '../../../test/support/random.mjs';
 import { CellGrid, difference } from './screen.js';
 
 /** A terminal as far as `difference` uses one: cursor placement, styles, erasing, text. */
@@ -42,11 +43,7 @@ class Terminal {
 
 describe('difference', () => {
   test('brings any terminal from any frame to any other', () => {
-    let seed = 42;
-    const next = (limit: number) => {
-      seed = (Math.imul(seed, 1103515245) + 12345) & 0x7fffffff;
-      return (seed >>> 8) % limit;
-    };
+    const next = randomBelow(42);
     const [columns, rows] = [23, 7];
     const terminal = new Terminal(columns, rows);
     let before: CellGrid | null = null;
