@@ -13,7 +13,7 @@
  */
 import { freemem, getPriority, setPriority, tmpdir } from 'node:os';
 import { dirname } from 'node:path';
-import { PAGE_SIZE, PagemapError } from '../abi/internal.js';
+import { codeOf, PAGE_SIZE, PagemapError } from '../abi/internal.js';
 import {
   holesAreWritten,
   openPagemap,
@@ -311,7 +311,7 @@ async function dumpTo(
 
 /** An error that says where there was no room, if that is what it is about. */
 function explainSpace(error: unknown, folder: string, pid: number): unknown {
-  const { code } = error as NodeJS.ErrnoException;
+  const code = codeOf(error);
   if (error instanceof PagemapError || !['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code ?? '')) return error;
   const hint = `${folder} has no room for it any more, or a limit does not let it grow; give another place`;
   return failure(`write the core file of process ${pid}`, code!, hint, pid);

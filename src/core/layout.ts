@@ -1,4 +1,5 @@
 /** Where in the core file memory goes: ranges of addresses, each with a place in the file that it keeps. */
+import { firstIndex } from '../abi/internal.js';
 
 export interface Extent {
   readonly start: number;
@@ -9,14 +10,7 @@ export interface Extent {
 
 /** The index of the first extent that ends behind `address`. */
 function indexOf(extents: readonly Extent[], address: number): number {
-  let low = 0;
-  let high = extents.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (extents[middle]!.end <= address) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+  return firstIndex(extents.length, (index) => extents[index]!.end > address);
 }
 
 export class Layout {

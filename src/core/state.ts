@@ -2,6 +2,7 @@
  * The state of a process at one moment: its threads, its mappings, and for each page where its bytes are. It does not change
  * any more, and lasts until the dump ends. What keeps it is a `StateSink`.
  */
+import { firstIndex } from '../abi/internal.js';
 import type { PageSet } from './page-set.js';
 import type { Planned } from './plan.js';
 import type { ProcessFacts, ThreadState } from './threads.js';
@@ -97,16 +98,8 @@ export function makeState(parts: StateParts): ProcessState {
   const mappings = parts.plan.map((planned) => describe(planned, parts));
 
   /** Index of the first row that ends behind `address`. */
-  const find = (address: number): number => {
-    let low = 0;
-    let high = rows.length / 3;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (rows[middle * 3 + 1]! <= address) low = middle + 1;
-      else high = middle;
-    }
-    return low * 3;
-  };
+  const find = (address: number): number =>
+    firstIndex(rows.length / 3, (row) => rows[row * 3 + 1]! > address) * 3;
   const visitCopied = (planned: Planned, start: number, end: number, visit: PageVisitor): void => {
     let at = start;
     for (let row = find(start); row < rows.length && rows[row]! < end; row += 3) {

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { PagemapError } from '../../abi/index.js';
 import {
-  type Compression,
+  type CoreOptions,
   type CoreProgress,
   type CoreResult,
   checkCompression,
@@ -26,19 +26,23 @@ import { requireIoctl, requireProvider, resolveTarget } from '../target.js';
 import { humanBytes, outputStyle, plural, printable } from '../text.js';
 import { asJson, describeValues } from '../when.js';
 
-export interface CoreCommandOptions {
+/** Those of the library, under the names that commander gives them, and the command's own. */
+export interface CoreCommandOptions
+  extends Pick<
+    CoreOptions,
+    | 'filter'
+    | 'only'
+    | 'without'
+    | 'zero'
+    | 'stacks'
+    | 'maxRounds'
+    | 'overPause'
+    | 'shared'
+    | 'compress'
+    | 'stop'
+  > {
   readonly output?: string | undefined;
-  readonly filter?: number | undefined;
-  readonly only?: readonly string[] | undefined;
-  readonly without?: readonly string[] | undefined;
-  readonly zero?: readonly string[] | undefined;
-  readonly stacks?: boolean | undefined;
-  readonly maxRounds?: number | undefined;
   readonly maxPause?: number | undefined;
-  readonly overPause?: 'fail' | 'accept' | undefined;
-  readonly shared?: 'stop' | 'running' | undefined;
-  readonly compress?: Compression | undefined;
-  readonly stop?: boolean | undefined;
   readonly when?: string | undefined;
   readonly hold?: number | undefined;
   readonly count?: number | undefined;
