@@ -4,8 +4,6 @@ import { type AccessedSpace, AccessTracker } from './accesses.js';
 import { type Attached, attachTo, hasOwn, MOST_LOOKS, requireAccesses, type TrackOptions } from './attach.js';
 import { MappingList } from './mapping-list.js';
 
-export { AccessTracker } from './accesses.js';
-
 /** The memory of a process that was attached to. */
 export function spaceOf({ pagemap, own }: Pick<Attached, 'pagemap' | 'own'>): AccessedSpace {
   const list = new MappingList();

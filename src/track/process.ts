@@ -22,7 +22,8 @@ import {
 } from '../live/internal.js';
 import { hasFile, isDevice, isKernelMade, isPrivate, type Mapping, mayBeWritten } from '../proc/internal.js';
 import { forEachRegion, RegionDealer, type RegionVisitor, scanLegs } from '../query/internal.js';
-import { type AccessTracker, trackAccesses } from './accesses-of-process.js';
+import type { AccessTracker } from './accesses.js';
+import { trackAccesses } from './accesses-of-process.js';
 import { attachTo, hasOwn, MOST_LOOKS, openBy, type TrackOptions } from './attach.js';
 import { disposedError } from './disposed.js';
 import { MappingList } from './mapping-list.js';
