@@ -4,7 +4,6 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { PAGE_SIZE } from '../../src/abi/index.js';
 import { ProcessHandle, stopProcess } from '../../src/live/index.js';
 import { type ProcessTracker, trackBySoftDirty, trackProcess } from '../../src/track/internal.js';
 import { lostInProcess } from '../support/lost.mjs';
