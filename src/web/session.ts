@@ -9,7 +9,14 @@ import {
   type StreamMessage,
   type TrackingModel,
 } from '../model/index.js';
-import { AccessAges, type ProcessTracker, type Subject, trackActivity } from '../track/internal.js';
+import {
+  AccessAges,
+  type Interval,
+  measureFaultCost,
+  type ProcessTracker,
+  type Subject,
+  trackActivity,
+} from '../track/internal.js';
 import { type HeatLimits, HeatStore } from './heat.js';
 import { ProcessLayout } from './layout.js';
 import type { Meter } from './meter.js';
@@ -38,6 +45,11 @@ export interface SessionOptions {
 /** An interval that ends later than that share of it after its time is late. */
 const LATE_SHARE = 0.1;
 const LATE_LEAST_MS = 10;
+
+/** A share to a tenth of a percent. */
+function rounded(share: number): number {
+  return Math.round(share * 1000) / 1000;
+}
 
 function reasonOf(error: unknown): string {
   if (error instanceof PagemapError) return error.hint ?? error.message;
@@ -317,8 +329,14 @@ export class Session {
     this.#ages?.endInterval(endMs - this.#trackedAtMs);
     const update = this.#heat.endInterval(interval.mappings, startMs, endMs, this.#layout.permsOf);
     const late = !last && lateMs > Math.max(LATE_LEAST_MS, this.#options.intervalMs * LATE_SHARE);
-    this.#meter?.interval(interval, { startMs, endMs, late }, tracker.skipped.length);
-    this.#tell({ type: 'column', ...update, ownShare: this.#ownShare() });
+    const targetCostMs = this.#targetCostMs(interval);
+    this.#meter?.interval(interval, { startMs, endMs, late }, tracker.skipped.length, targetCostMs);
+    this.#tell({
+      type: 'column',
+      ...update,
+      ownShare: this.#ownShare(),
+      targetShare: targetCostMs && rounded(Math.min(1, targetCostMs / Math.max(1, interval.intervalMs))),
+    });
     const skipped = tracker.skipped.slice(0, MOST_SKIPPED);
     if (JSON.stringify(skipped) !== JSON.stringify(this.#tracking.skipped ?? [])) {
       this.#setTracking(this.#on(skipped));
@@ -330,13 +348,20 @@ export class Session {
     this.#nextColumn = Math.max(this.#nextColumn + least, this.#now() + least / 2);
   }
 
+  /** What an interval cost the process, milliseconds. */
+  #targetCostMs({ faultCount, stopMs = 0 }: Interval): number | undefined {
+    const faultUs = measureFaultCost(this.#subject);
+    if (faultCount === undefined || faultUs === undefined) return undefined;
+    return (faultCount * faultUs) / 1000 + stopMs;
+  }
+
   /** The share of a core that this program took since it was asked last. */
   #ownShare(): number {
     const { user, system } = process.cpuUsage(this.#cpu);
     const elapsedMs = performance.now() - this.#cpuAt;
     this.#cpu = process.cpuUsage();
     this.#cpuAt = performance.now();
-    return Math.round(((user + system) / 1000 / elapsedMs) * 1000) / 1000;
+    return rounded((user + system) / 1000 / elapsedMs);
   }
 
   /** Ends it; nothing is left in the process. */

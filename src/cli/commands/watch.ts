@@ -12,6 +12,7 @@ import { optionOr, parseDuration, parseShare } from '../options.js';
 import { Output } from '../output.js';
 import { requireProvider, resolveTarget, tellBusy } from '../target.js';
 import { mappingLabel, outputStyle, plural, printable } from '../text.js';
+import { CostMeter } from '../watch/cost.js';
 import {
   exitCodeOf,
   JsonSink,
@@ -130,7 +131,11 @@ function chooseSink(
   const untracked = () => tracker.skipped.length;
   const subject = subjectOf(options);
   if (options.json) return new JsonSink(output, options.regions === true, untracked, subject);
-  if (!live) return new LineSink(output, options.regions === true);
+  if (!live) {
+    return new LineSink(output, options.regions === true, (text) =>
+      process.stderr.write(`pmscan: ${text}\n`),
+    );
+  }
   const about = {
     pid: tracker.pid,
     name: nameOf(tracker.pid),
@@ -208,6 +213,8 @@ export async function watchCommand(
   const { anyway } = options;
   const sample = sampleOf(options.sample);
   const subject = subjectOf(options);
+  using handle = new ProcessHandle(pid);
+  const cost = CostMeter.of(handle, subject);
   using tracker = await trackActivity(pid, subject, { anyway, sample }).catch((error: unknown) => {
     throw watched === undefined ? error : asTooSoon(error, options.interval);
   });
@@ -218,7 +225,7 @@ export async function watchCommand(
   {
     using sink = chooseSink(options, tracker, output, live);
     const { interval: intervalMs, duration: durationMs, regions } = options;
-    const what = { intervalMs, durationMs, regions, subject, sampled: sample?.share } as const;
+    const what = { intervalMs, durationMs, regions, subject, sampled: sample?.share, cost } as const;
     result = await watchLoop(tracker, sink, what, ending.requested);
   }
   const { end, summary, error } = result;

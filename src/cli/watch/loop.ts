@@ -6,11 +6,12 @@ import { EXIT, type ExitCode } from '../exit.js';
 import { Alarm } from '../interrupt.js';
 import type { Output } from '../output.js';
 import { hex, humanBytes, humanCount, mappingLabel, plural, type Style } from '../text.js';
+import type { CostMeter } from './cost.js';
 import { HeatModel } from './heat.js';
 import { Screen } from './screen.js';
 import { WatchSummary } from './summary.js';
 import { type Collected, type WatchTracker, WORDS } from './tracker.js';
-import { applyKey, drawView, initialState, parseKeys } from './view.js';
+import { applyKey, drawView, initialState, parseKeys, type RunInfo } from './view.js';
 
 export const WATCH_SCHEMA = 'pagemap-scan/watch@1';
 
@@ -24,6 +25,8 @@ export interface WatchOptions {
   readonly subject?: Subject | undefined;
   /** Only so much of all pages is looked at, from 0 to 1: distinct pages are estimates for all. */
   readonly sampled?: number | undefined;
+  /** Measures what the watch costs the process. */
+  readonly cost?: CostMeter | undefined;
 }
 
 /** Where intervals go. */
@@ -68,7 +71,7 @@ export async function watchLoop(
   options: WatchOptions,
   interrupted: Promise<unknown> = never,
 ): Promise<{ end: WatchEnd; summary: WatchSummary; error?: ProcessError }> {
-  const summary = new WatchSummary(options.windows, options.subject, options.sampled);
+  const summary = new WatchSummary(options.windows, options.subject, options.sampled, options.cost);
   const began = performance.now();
   const visit = (start: number, end: number) => {
     summary.workingSet.add(start, end);
@@ -149,6 +152,9 @@ export class JsonSink implements WatchSink {
       scanMs: round(scanMs),
       ...(summary.isLate ? { late: true } : {}),
       ...(stopMs === undefined ? {} : { stopMs: round(stopMs) }),
+      ...(summary.latestTargetCostMs === undefined
+        ? {}
+        : { targetCostMs: round(summary.latestTargetCostMs) }),
       [this.#words.pages]: writtenPages,
       [this.#words.bytes]: writtenPages * PAGE_SIZE,
       ...(errorPages === undefined ? {} : { sampled: summary.sampled, errorPages }),
@@ -177,9 +183,12 @@ export class LineSink implements WatchSink {
   readonly region: ((start: number, end: number) => void) | undefined;
   readonly #output: Output;
   readonly #regions: string[] = [];
+  readonly #warn: (text: string) => void;
 
-  constructor(output: Output, withRegions: boolean) {
+  /** @param warn gets what the user should know at once */
+  constructor(output: Output, withRegions: boolean, warn: (text: string) => void = () => undefined) {
     this.#output = output;
+    this.#warn = warn;
     if (withRegions) {
       this.region = (start, end) =>
         this.#regions.push(
@@ -188,7 +197,9 @@ export class LineSink implements WatchSink {
     }
   }
 
-  async interval(collected: Collected): Promise<void> {
+  async interval(collected: Collected, summary: WatchSummary): Promise<void> {
+    const warning = summary.costWarning();
+    if (warning !== undefined) this.#warn(warning);
     const { elapsedMs, intervalMs, scanMs, writtenPages, errorPages, mappings } = collected;
     const bytes = (pages: number) => humanBytes(pages * PAGE_SIZE);
     const most = mappings
@@ -228,7 +239,11 @@ export class ViewSink implements WatchSink {
   readonly #style: Style;
   readonly #about: ViewAbout;
   readonly #written: [number, number][] = [];
-  #info = { elapsedMs: 0, ownShare: 0, lateIntervals: 0 };
+  #info: Pick<RunInfo, 'elapsedMs' | 'ownShare' | 'lateIntervals' | 'targetShare'> = {
+    elapsedMs: 0,
+    ownShare: 0,
+    lateIntervals: 0,
+  };
   #end: (how: 'quit' | 'interrupt') => void = () => undefined;
 
   readonly region = (start: number, end: number) => {
@@ -275,7 +290,8 @@ export class ViewSink implements WatchSink {
     for (const [start, end] of this.#written) this.#heat.add(start, end);
     this.#written.length = 0;
     this.#heat.end(collected.mappings, seconds);
-    this.#info = { elapsedMs: collected.elapsedMs, ownShare, lateIntervals: summary.lateIntervals };
+    const { lateIntervals, targetShare } = summary;
+    this.#info = { elapsedMs: collected.elapsedMs, ownShare, lateIntervals, targetShare };
     if (!this.#state.paused) this.#draw();
   }
 

@@ -3,6 +3,7 @@ import { PAGE_SIZE } from '../../abi/index.js';
 import type { AccessReport, IdlePages } from '../../track/index.js';
 import { type Column, shorten, tableLines } from '../columns.js';
 import { hex, humanBytes, mappingLabel, type Style } from '../text.js';
+import { shortTime } from '../watch/cost.js';
 
 export const WSS_SCHEMA = 'pagemap-scan/wss@1';
 
@@ -18,6 +19,8 @@ export interface WorkingSetReport extends AccessReport {
   readonly sampled?: number | undefined;
   readonly intervalMs: number;
   readonly elapsedMs: number;
+  /** What the measurement cost the process, at most about, milliseconds; undefined where that is not known. */
+  readonly targetCostMs?: number | undefined;
 }
 
 const bytes = (pages: number) => humanBytes(pages * PAGE_SIZE);
@@ -39,7 +42,8 @@ export function humanDuration(ms: number): string {
 
 /** One JSON document. */
 export function wssJson(report: WorkingSetReport): string {
-  const { pid, provider, sampled, intervalMs, elapsedMs, residentPages, windows, idle, mappings } = report;
+  const { pid, provider, sampled, intervalMs, elapsedMs, targetCostMs } = report;
+  const { residentPages, windows, idle, mappings } = report;
   return JSON.stringify({
     schema: WSS_SCHEMA,
     pid,
@@ -49,6 +53,7 @@ export function wssJson(report: WorkingSetReport): string {
     intervalMs,
     elapsedMs: Math.round(elapsedMs),
     residentPages,
+    ...(targetCostMs === undefined ? {} : { targetCostMs: Math.round(targetCostMs * 10) / 10 }),
     windows,
     idle,
     mappings,
@@ -161,5 +166,10 @@ export function wssLines(report: WorkingSetReport, style: Style): string[] {
     ...rest.map((line) => `  ${line}`),
     '',
   ]);
-  return [...lines, conclusion(report)];
+  const { targetCostMs } = report;
+  const cost =
+    targetCostMs === undefined
+      ? []
+      : [`Measuring cost the process at most about ${shortTime(targetCostMs)}.`];
+  return [...lines, conclusion(report), ...cost];
 }
