@@ -24,6 +24,8 @@ import type { Meter } from './meter.js';
 /** The share of a core that collecting writes, and looking at the pages, may take each: intervals get longer instead. */
 const COLLECT_SHARE = 0.04;
 const LOOK_SHARE = 0.02;
+/** The share of a core that tracking may cost the process that is looked at. */
+const TARGET_SHARE = 0.02;
 /** How often pages are looked at where that costs little, milliseconds. */
 const LOOK_MS = 2000;
 /** How many skipped mappings are told. */
@@ -36,6 +38,8 @@ export interface SessionOptions {
   readonly durationMs?: number | undefined;
   /** How many processes are looked at: they share the budget. */
   readonly sharers?: (() => number) | undefined;
+  /** The share of a core that tracking may cost the process, 2 % by default: intervals get longer for it. */
+  readonly budget?: number | undefined;
   /** What is tracked to begin with; writes by default. */
   readonly subject?: Subject | undefined;
   /** Asked once, when the process has been opened: who makes metrics of it. What is tracked stays the same then. */
@@ -343,7 +347,9 @@ export class Session {
     }
     const costMs = performance.now() - before;
     const { intervalMs } = this.#options;
-    const least = Math.max(intervalMs, costMs / (COLLECT_SHARE / this.#sharers()));
+    const { budget = TARGET_SHARE } = this.#options;
+    const paidMs = (targetCostMs ?? 0) / budget;
+    const least = Math.max(intervalMs, costMs / (COLLECT_SHARE / this.#sharers()), paidMs);
     // On time, unless it is late already.
     this.#nextColumn = Math.max(this.#nextColumn + least, this.#now() + least / 2);
   }

@@ -27,6 +27,8 @@ export interface WatchOptions {
   readonly sampled?: number | undefined;
   /** Measures what the watch costs the process. */
   readonly cost?: CostMeter | undefined;
+  /** The share of the time that the watch may cost the process, above 0: intervals get longer for it. Needs `cost`. */
+  readonly budget?: number | undefined;
 }
 
 /** Where intervals go. */
@@ -64,6 +66,15 @@ async function waitUntil(time: number, alarm: Alarm, tracker: WatchTracker): Pro
   }
 }
 
+/**
+ * After so long, milliseconds from the beginning, the watch has cost the process no more than its budget, with the interval that comes
+ * next, which is taken to cost as much as the last one. The time to wait grows until it does: a page costs once an interval at most.
+ */
+function paidAfterMs({ cost, budget }: WatchOptions): number {
+  if (cost === undefined || budget === undefined) return 0;
+  return (cost.totalMs + cost.latestMs) / budget;
+}
+
 /** Collects until something ends it. Ends with the summary of what was seen. */
 export async function watchLoop(
   tracker: WatchTracker,
@@ -79,6 +90,7 @@ export async function watchLoop(
   };
   let due = began + options.intervalMs;
   const last = options.durationMs === undefined ? Number.POSITIVE_INFINITY : began + options.durationMs;
+  let plannedMs = options.intervalMs;
   let end: WatchEnd | undefined;
   interrupted.then(() => {
     end ??= 'interrupt';
@@ -102,15 +114,17 @@ export async function watchLoop(
       return { end: 'process ended', summary, error };
     }
     // Those are figures of more time than was asked for, whether it was the machine that kept us, or the collecting itself.
-    const excess = Math.max(beganLate, collected.intervalMs - options.intervalMs);
-    const late = excess > Math.max(options.intervalMs * LATE_SHARE, LATE_LEAST_MS);
+    const excess = Math.max(beganLate, collected.intervalMs - plannedMs);
+    const late = excess > Math.max(plannedMs * LATE_SHARE, LATE_LEAST_MS);
     summary.add(collected, late);
     const collecting = performance.now() - before;
     await sink.interval(collected, summary, Math.min(1, collecting / Math.max(collected.intervalMs, 1)));
     summary.ownMs += performance.now() - before;
     if (performance.now() >= last) end ??= 'duration';
     // On the grid of intervals, those that were missed left out.
-    while (due <= performance.now()) due += options.intervalMs;
+    const paid = began + paidAfterMs(options);
+    while (due <= performance.now() || due < paid) due += options.intervalMs;
+    plannedMs = due - before;
   }
   return { end, summary };
 }
