@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
+import { madeOf } from '../parts/index.js';
 import { EXIT, type ExitCode, report } from './exit.js';
 import { handleWriteErrors } from './output.js';
 import { printable } from './text.js';
@@ -19,7 +20,7 @@ const program = new Command('pmscan')
   .description(
     'The state of every page of a process, and the pages that were written since you last asked (PAGEMAP_SCAN)',
   )
-  .version(version, '-V, --version', 'print the version')
+  .version([version, madeOf()].filter(Boolean).join(' '), '-V, --version', 'print the version')
   .helpOption('-h, --help', 'show help')
   .option('--no-color', 'no colours (so does NO_COLOR in the environment)')
   .showHelpAfterError('(`pmscan --help`, or `pmscan COMMAND --help`, says how it is used)')
@@ -83,11 +84,16 @@ const own = commandLine === undefined ? process.argv : process.argv.slice(0, das
 const asksVersion =
   name === '' && process.argv.slice(2).some((each) => each === '-V' || each === '--version');
 const wanted = Object.hasOwn(COMMANDS, name) ? [COMMANDS[name]!] : asksVersion ? [] : Object.values(COMMANDS);
-for (const add of await Promise.all(wanted.map((load) => load()))) add(program, run, commandLine);
 
-try {
-  await program.parseAsync(own);
-} catch (error) {
-  if (!(error instanceof CommanderError)) throw error;
-  process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
+// A function, since the single executable's code is CommonJS, which has no await outside of one.
+async function main(): Promise<void> {
+  for (const add of await Promise.all(wanted.map((load) => load()))) add(program, run, commandLine);
+  try {
+    await program.parseAsync(own);
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
+  }
 }
+
+void main();
