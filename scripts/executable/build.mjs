@@ -27,7 +27,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 const root = join(here, '../..');
 const work = join(root, '.build', 'executable');
 const modules = join(root, 'node_modules');
-const ASSETS = ['page.html', 'page.js', 'page.css'].map((name) => `dist/web/assets/${name}`);
+const ASSETS = ['dist/web/assets', 'dist/man'];
 
 const versionOf = (folder) => JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')).version;
 
@@ -116,7 +116,12 @@ writeFileSync(
       'made-of': made,
       licences,
       'koffi.node': join(modules, '@koromix/koffi-linux-x64/linux_x64/koffi.node'),
-      ...Object.fromEntries(['package.json', ...ASSETS].map((path) => [path, join(root, path)])),
+      ...Object.fromEntries(
+        [
+          'package.json',
+          ...ASSETS.flatMap((folder) => readdirSync(join(root, folder)).map((name) => `${folder}/${name}`)),
+        ].map((path) => [path, join(root, path)]),
+      ),
     },
   }),
 );

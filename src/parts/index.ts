@@ -28,7 +28,7 @@ export function programArgument(name: ProgramName): string {
  *
  * @throws Error when the package was not built
  */
-export function readPart(path: 'package.json' | `dist/web/assets/${string}`): string {
+export function readPart(path: 'package.json' | `dist/${'web/assets' | 'man'}/${string}`): string {
   return readFileSync(ROOT + path, 'utf8');
 }
 
