@@ -1,4 +1,4 @@
-// Compiles src/ to dist/, bundles the page, writes the manual pages, and makes the command executable. dist/ is emptied first, so that a
+// Compiles src/ to dist/, bundles the page and the playground, writes the manual pages, and makes the command executable. dist/ is emptied first, so that a
 // file that was renamed or deleted in src/ cannot live on in the package.
 import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { manualPages } from './man.mjs';
+import { playgroundPage } from './playground.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const require = createRequire(import.meta.url);
@@ -28,6 +29,7 @@ try {
     legalComments: 'none',
     logLevel: 'warning',
   });
+  writeFileSync(join(root, 'dist', 'playground.html'), await playgroundPage(root));
 } catch {
   process.exit(1);
 }

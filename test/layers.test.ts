@@ -38,6 +38,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   web: ['model', 'record', 'metrics', 'track', 'live', 'query', 'proc', 'parts', 'abi', 'node'],
   // Runs in browsers.
   'web/page': ['model', 'query', 'abi'],
+  // Runs in browsers, too.
+  playground: ['web/page', 'scenario', 'sim', 'query', 'abi'],
   cli: ['*'],
   // The package's root: gathers what the layers export.
   '': ['*'],
