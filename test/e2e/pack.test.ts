@@ -159,6 +159,26 @@ describe('the tarball', () => {
     expect(packed.size).toBeLessThan(MOST_PACKED_BYTES);
     expect(packed.unpackedSize).toBeLessThan(MOST_UNPACKED_BYTES);
   });
+
+  test('is what package.json says, to publint and to "are the types wrong"', async () => {
+    const tarball = join(folder, packed.filename);
+    const modules = join(ROOT, 'node_modules');
+    const publint = join(modules, 'publint/src/cli.js');
+    // It looks at a tarball's files where they are unpacked.
+    await run(folder, 'tar', '-xzf', tarball);
+    await run(
+      folder,
+      process.execPath,
+      publint,
+      'run',
+      join(folder, 'package'),
+      '--strict',
+      '--pack',
+      'false',
+    );
+    const attw = join(modules, '@arethetypeswrong/cli/dist/index.js');
+    await run(folder, process.execPath, attw, tarball, '--profile', 'esm-only');
+  });
 });
 
 describe('installed', () => {
