@@ -74,6 +74,14 @@ export class PageTable {
     else this.#chunks.get(number)?.fill(ABSENT, Math.max(0, first - base), Math.min(CHUNK_PAGES, end - base));
   }
 
+  /** How many pages are not absent. */
+  count(): number {
+    let pages = 0;
+    for (const chunk of this.#chunks.values())
+      for (let index = 0; index < CHUNK_PAGES; index++) if (chunk[index] !== ABSENT) pages++;
+    return pages;
+  }
+
   /** The runs of pages that are not absent, in order. Their references count up by one, or are `ZERO`. */
   runs(first: number, end: number, visit: TableVisitor): void {
     let start = -1;

@@ -31,6 +31,9 @@ const { BLOCK_PAGES, BLOCK_SLOTS, CLEAN, FRAME_KINDS, GUARD, HUGE, KIND_SHIFT, P
 
 const Scanner = defineScanner(pageWords.WORD_FORMAT);
 
+/** Of a page that is not there: an empty entry would be WRITTEN. */
+const NOT_THERE = VOID | CLEAN;
+
 const PROFILE = {
   knownCategories: ALL_CATEGORIES,
   reportsSoftDirty: true,
@@ -156,10 +159,12 @@ export class SnapshotPagemap implements Pagemap, BlockSource {
   }
 
   load(words: Uint32Array, slot: number, block: number, count: number): void {
+    const { categories, written } = this.#pages;
     words.fill(0, slot, slot + count * BLOCK_SLOTS);
+    if (written !== undefined)
+      for (let at = slot; at < slot + count * BLOCK_SLOTS; at += 2) words[at] = NOT_THERE;
     const first = block * BLOCK_PAGES;
     const end = first + count * BLOCK_PAGES;
-    const { categories, written } = this.#pages;
     forEachWithin(categories, first, end, (from, to, index) => {
       const entry = this.#entries[index]! | (written === undefined ? 0 : CLEAN);
       for (let page = from; page < to; page++) words[slot + (page - first) * 2] = entry;
@@ -171,7 +176,8 @@ export class SnapshotPagemap implements Pagemap, BlockSource {
   }
 
   isEmpty(words: Uint32Array, slot: number): boolean {
-    for (let at = slot; at < slot + BLOCK_SLOTS; at += 2) if (words[at] !== 0) return false;
+    for (let at = slot; at < slot + BLOCK_SLOTS; at += 2)
+      if (words[at] !== 0 && words[at] !== NOT_THERE) return false;
     return true;
   }
 

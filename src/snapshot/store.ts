@@ -294,16 +294,12 @@ export class StoreWriter implements Disposable {
 
   /** Notes which pages the snapshot needs, and counts them. */
   #compare(table: PageTable, number: number): { pages: number; changedPages: number } {
-    let pages = 0;
     let changedPages = 0;
-    table.runs(0, Number.MAX_SAFE_INTEGER, (_, count) => {
-      pages += count;
-    });
     table.differences(this.#table, (_, now, before) => {
       changedPages++;
       this.#change(before, now, number - 1);
     });
-    return { pages, changedPages };
+    return { pages: table.count(), changedPages };
   }
 
   /** The oldest snapshot that stays when this one is there, too. */

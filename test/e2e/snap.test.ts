@@ -127,6 +127,27 @@ describe('pmscan snap', () => {
       /^1 to 4: \d+ bytes? changed in \d+ pages?; \d+ pages? written and as before$/m,
     );
 
+    // What its pages were, as for a process.
+    const where = ['scan', `${folder}@2`, '--where', 'written', '--mapping', '[anon]', '--json'];
+    const written = JSON.parse((await pmscan(where)).stdout);
+    expect(written).toMatchObject({
+      schema: 'pagemap-scan/scan@1',
+      pid: target.pid,
+      provider: 'snapshot',
+      snapshot: 2,
+    });
+    const page = `0x${(target.start + 3 * PAGE).toString(16)}`;
+    expect(written.regions).toContainEqual(
+      expect.objectContaining({ start: page, pages: 1, categories: ['wpallowed', 'written', 'present'] }),
+    );
+    expect((await pmscan(['scan', `${folder}@1`, '--where', 'written'])).code).toBe(5);
+    const maps = async (of: string) =>
+      JSON.parse((await pmscan(['maps', of, '--json'])).stdout).mappings.map(
+        (row: { start: string; present: number; name: string }) => [row.start, row.present, row.name],
+      );
+    expect(await maps(`${folder}@latest`)).toEqual(await maps(String(target.pid)));
+    expect((await pmscan(['maps', `${folder}@2`, '--pss'])).code).toBe(2);
+
     const bytes = join(base, 'bytes');
     await pmscan([
       'snap',

@@ -49,13 +49,16 @@ export function parseByteRange(text: string): ByteRange {
 
 const USAGE: ReadonlySet<string> = new Set(['other-process', 'not-empty']);
 
+export function asCliError(cause: SnapshotError): CliError {
+  return new CliError(USAGE.has(cause.reason) ? EXIT.usage : EXIT.failed, cause.message, { cause });
+}
+
 /** What the library says of a store, as the command does. */
 export async function reporting(work: () => Promise<ExitCode>): Promise<ExitCode> {
   try {
     return await work();
   } catch (cause) {
-    if (!(cause instanceof SnapshotError)) throw cause;
-    throw new CliError(USAGE.has(cause.reason) ? EXIT.usage : EXIT.failed, cause.message, { cause });
+    throw cause instanceof SnapshotError ? asCliError(cause) : cause;
   }
 }
 
