@@ -264,12 +264,16 @@ export class Dump {
 
   /** What is not mapped any more may be something else the next time. */
   #forgetUnmapped(plan: readonly Planned[]): void {
+    const forget = (start: number, end: number) => {
+      this.#discard(start, end);
+      this.#tools.record.baseline.delete(start, end);
+    };
     let at = 0;
     for (const { mapping } of plan) {
-      if (mapping.start > at) this.#discard(at, mapping.start);
+      if (mapping.start > at) forget(at, mapping.start);
       at = mapping.end;
     }
-    this.#discard(at, USER_SPACE_END);
+    forget(at, USER_SPACE_END);
   }
 
   #discard(start: number, end: number): void {

@@ -4,6 +4,7 @@ import { PAGE_SIZE } from '../abi/index.js';
 import {
   BLOCK_PAGES,
   CHECK_BYTES,
+  checkPage,
   checkValue,
   compressionKind,
   decodeHead,
@@ -28,7 +29,9 @@ function makePages(count: number, isRandom: boolean): { pages: Uint8Array; check
 
 function decode(block: Uint8Array): Uint8Array {
   const head = decodeHead(block);
-  return decodePages(head, block.subarray(head.at, head.at + head.storedBytes));
+  const pages = decodePages(head, block.subarray(head.at, head.at + head.storedBytes));
+  for (let index = 0; index < head.pages; index++) checkPage(head, pages, index);
+  return pages;
 }
 
 const KINDS = [...new Set([compressionKind('auto'), 'deflate', 'none'] as const)];

@@ -106,16 +106,24 @@ export function decodeHead(bytes: Uint8Array): BlockHead {
   return { pages, kind, at, storedBytes, checks };
 }
 
-/** @throws Error, as a part of a sentence, when they are not what was written */
-export function decodePages({ pages, kind, checks }: BlockHead, stored: Uint8Array): Uint8Array {
+/**
+ * Decompresses a block's pages. `checkPage` looks at each before it is used.
+ *
+ * @throws Error, as a part of a sentence, when that fails
+ */
+export function decodePages({ pages, kind }: BlockHead, stored: Uint8Array): Uint8Array {
   const bytes = decompress(kind, stored, pages * PAGE_SIZE);
   if (bytes.length !== pages * PAGE_SIZE) throw new Error('a block has another length than it had');
-  for (let page = 0; page < pages; page++) {
-    const own = checkValue(bytes.subarray(page * PAGE_SIZE, (page + 1) * PAGE_SIZE));
-    if (Buffer.compare(own, checks.subarray(page * CHECK_BYTES, (page + 1) * CHECK_BYTES)) !== 0)
-      throw new Error('a page is not what was written');
-  }
   return bytes;
+}
+
+/** @throws Error, as a part of a sentence, when a page of the block is not what was written */
+export function checkPage({ checks }: BlockHead, bytes: Uint8Array, index: number): Uint8Array {
+  const page = bytes.subarray(index * PAGE_SIZE, (index + 1) * PAGE_SIZE);
+  const check = checks.subarray(index * CHECK_BYTES, (index + 1) * CHECK_BYTES);
+  if (page.length < PAGE_SIZE) throw new Error('a block has fewer pages than that');
+  if (Buffer.compare(checkValue(page), check) !== 0) throw new Error('a page is not what was written');
+  return page;
 }
 
 function decompress(kind: Kind, stored: Uint8Array, maxOutputLength: number): Uint8Array {

@@ -58,6 +58,20 @@ interface Row {
   readonly ranges: { start: number; end: number }[];
 }
 
+/** Pages are compared in pieces of this length, before each of their bytes is. */
+const PIECE_BYTES = 256;
+
+/** Goes over pieces that are the same in both. */
+function skipEqual(from: number, one: Uint8Array, other: Uint8Array): number {
+  let at = from;
+  while (
+    at < PAGE_SIZE &&
+    Buffer.compare(one.subarray(at, at + PIECE_BYTES), other.subarray(at, at + PIECE_BYTES)) === 0
+  )
+    at += PIECE_BYTES;
+  return at;
+}
+
 /** Appends the bytes that differ between two pages. */
 function comparePages(
   row: Row,
@@ -68,7 +82,9 @@ function comparePages(
 ): void {
   const { ranges } = row;
   for (let at = 0; at < PAGE_SIZE; at++) {
-    if (one[at] === other[at]) continue;
+    // Most of a page is as it was.
+    if (at % PIECE_BYTES === 0) at = skipEqual(at, one, other);
+    if (at >= PAGE_SIZE || one[at] === other[at]) continue;
     row.changedBytes++;
     if (!withRanges) continue;
     const last = ranges.at(-1);
@@ -154,8 +170,7 @@ export function compareSnapshots(
     changed.set(page, 1);
     const bytes = row.changedBytes;
     // What is not there reads as zeros: only what is not zero differs.
-    const one = pages.read(then).slice();
-    comparePages(row, address, one, pages.read(now), ranges);
+    comparePages(row, address, pages.read(then), pages.read(now), ranges);
     if (row.changedBytes > bytes) row.changedPages++;
   });
   const rewritten = new PageTable();

@@ -48,7 +48,7 @@ export function readHistory(
         (bytes === undefined) !== (last.bytes === undefined) ||
         (bytes !== undefined && Buffer.compare(bytes, last.bytes!) !== 0);
       if (isOther) {
-        entries.push({ number, time: new Date(manifest.head.timeMs), bytes, writtenSame: 0 });
+        entries.push({ number, time: new Date(manifest.timeMs), bytes, writtenSame: 0 });
         continue;
       }
     }

@@ -19,7 +19,7 @@ export function readManifest(folder: string, number: number): Manifest {
   let manifest: Manifest;
   try {
     manifest = decodeManifest(bytes);
-    if (manifest.head.number !== number) throw new Error('it is that of another snapshot');
+    if (manifest.number !== number) throw new Error('it is that of another snapshot');
   } catch (cause) {
     const why = (cause as Error).message;
     throw new SnapshotError(
@@ -61,11 +61,11 @@ export class Replay {
    */
   to(number: number, visit?: (page: number, before: number, now: number) => void): Point {
     const chain: Manifest[] = [];
-    for (let at = number; at !== this.#point?.manifest.head.number; ) {
+    for (let at = number; at !== this.#point?.manifest.number; ) {
       const manifest = readManifest(this.#folder, at);
-      const { base } = manifest.head;
+      const { base } = manifest;
       chain.push(manifest);
-      if (base === 0 && !(this.#point?.manifest.head.number === at - 1)) this.#point = undefined;
+      if (base === 0 && !(this.#point?.manifest.number === at - 1)) this.#point = undefined;
       if (base === 0) break;
       if (base >= at)
         throw new SnapshotError('damaged', `Cannot read snapshot ${at}: it is based on ${base}`);
@@ -76,14 +76,14 @@ export class Replay {
   }
 
   #apply(manifest: Manifest, visit?: (page: number, before: number, now: number) => void): Point {
-    const { head, sections } = manifest;
+    const { number, base, sections } = manifest;
     const before = this.#point;
-    const isFull = head.base === 0;
+    const isFull = base === 0;
     const table = isFull ? new PageTable() : before!.table;
     try {
       table.apply(sections.pages, isFull ? undefined : visit);
     } catch (cause) {
-      throw new SnapshotError('damaged', `Cannot read snapshot ${head.number}: ${(cause as Error).message}`, {
+      throw new SnapshotError('damaged', `Cannot read snapshot ${number}: ${(cause as Error).message}`, {
         cause,
       });
     }
@@ -92,7 +92,7 @@ export class Replay {
     return {
       manifest,
       table,
-      mappings: head.mappings ?? before?.mappings ?? [],
+      mappings: (manifest.hasMappings ? manifest.head.mappings : before?.mappings) ?? [],
       categories: sections.categories ?? before?.categories ?? new Uint8Array(),
     };
   }

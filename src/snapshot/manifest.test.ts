@@ -3,7 +3,7 @@ import { decodeManifest, encodeManifest, type Manifest } from './manifest.js';
 
 const bytes = (text: string) => new Uint8Array(Buffer.from(text));
 
-const MANIFEST: Manifest = {
+const MANIFEST: Pick<Manifest, 'head' | 'sections'> = {
   head: {
     number: 7,
     base: 6,
@@ -73,7 +73,10 @@ const MANIFEST: Manifest = {
 };
 
 test('a manifest comes back as it was', () => {
-  const { head, sections } = decodeManifest(encodeManifest(MANIFEST));
+  const decoded = decodeManifest(encodeManifest(MANIFEST));
+  const { head, sections } = decoded;
+  const { number, base, first, timeMs } = MANIFEST.head;
+  expect(decoded).toMatchObject({ number, base, first, timeMs, hasMappings: true });
   expect(head).toEqual(MANIFEST.head);
   expect(Object.entries(sections).map(([name, each]) => [name, Buffer.from(each!).toString()])).toEqual([
     ['pages', 'pages'],
@@ -90,6 +93,7 @@ test('what is as in the one before it is left out', () => {
   });
   const { head, sections } = decodeManifest(encoded);
   expect(head.mappings).toBeUndefined();
+  expect(decodeManifest(encoded).hasMappings).toBe(false);
   expect(sections.categories).toBeUndefined();
 });
 
@@ -100,7 +104,7 @@ test('a manifest is refused when any byte of it is another one, and when it is c
     expect(() => decodeManifest(encoded), `byte ${at}`).toThrow();
     encoded[at]! ^= 0x10;
   }
-  for (const length of [0, 10, 40, encoded.length - 1])
+  for (const length of [0, 10, 40, 90, encoded.length - 1])
     expect(() => decodeManifest(encoded.subarray(0, length))).toThrow();
 });
 

@@ -2,18 +2,24 @@
  * A manifest: what a snapshot is besides the bytes of its pages.
  *
  *      0  "PMSNAP1\n"
- *      8  u32 how long the rest is before compression, bytes   u32 0
- *     16  check value of bytes 0 to 15 and of the rest: the first 16 bytes of SHA-256
- *     32  the rest, compressed with raw deflate: u32 bytes of the head, the head as JSON, the sections that it names
+ *      8  check value of bytes 0 to 7 and of all from byte 24 on: the first 16 bytes of SHA-256
+ *     24  u64 number   u64 base   u64 first   u64 milliseconds since 1970
+ *     56  u32 lengths of the sections pages, written, categories: of the last, 2^32 - 1 when it is that of the base
+ *     68  u32 length of the head   u32 1 when the head has mappings, 0 when they are those of the base
+ *     76  u32 length of the sections as they are stored
+ *     80  the sections one behind the other, compressed with raw deflate; then the head, as JSON, compressed by itself
+ *
+ * Those who go over many manifests need no heads.
  */
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import type { ProcessFacts, StateMapping, ThreadState } from '../core/internal.js';
 import { CHECK_BYTES, checkValue } from './block.js';
 
 const MAGIC = 'PMSNAP1\n';
-const HEAD_BYTES = 16 + CHECK_BYTES;
-/** Above what any manifest needs: what says that it has more is damaged. */
-const MOST_BYTES = 2 ** 31 - 1;
+const CHECKED_AT = MAGIC.length + CHECK_BYTES;
+const HEAD_AT = 80;
+/** In place of a length: it is as in the base. */
+const AS_IN_BASE = 0xffffffff;
 
 /** A mapping as it is kept: its pages are in the page table. */
 export type StoredMapping = Omit<StateMapping, 'image'> & {
@@ -67,7 +73,10 @@ export interface Sections {
   readonly categories: Uint8Array | undefined;
 }
 
-export interface Manifest {
+/** What is asked of all manifests is at hand; the rest is decoded when it is asked for. */
+export interface Manifest extends Pick<ManifestHead, 'number' | 'base' | 'first' | 'timeMs'> {
+  /** Whether `head` has mappings: otherwise they are those of `base`. */
+  readonly hasMappings: boolean;
   readonly head: ManifestHead;
   readonly sections: Sections;
 }
@@ -95,61 +104,90 @@ function plainBytes<Value>(value: Value): Value {
   return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, plainBytes(each)])) as Value;
 }
 
-export function encodeManifest({ head, sections }: Manifest): Buffer {
-  const lengths: Record<string, number> = {};
-  const parts: Uint8Array[] = [];
-  for (const [name, bytes] of Object.entries(sections) as [string, Uint8Array | undefined][]) {
-    if (bytes === undefined) continue;
-    lengths[name] = bytes.length;
-    parts.push(bytes);
-  }
+export function encodeManifest({ head, sections }: Pick<Manifest, 'head' | 'sections'>): Buffer {
   const { facts, threads, ...rest } = head;
   const json = Buffer.from(
-    JSON.stringify(
-      { ...rest, sections: lengths, facts: plainBytes(facts), threads: plainBytes(threads) },
-      toJson,
-    ),
+    JSON.stringify({ ...rest, facts: plainBytes(facts), threads: plainBytes(threads) }, toJson),
   );
-  const length = Buffer.alloc(4);
-  length.writeUInt32LE(json.length);
-  const content = Buffer.concat([length, json, ...parts]);
-  const packed = deflateRawSync(content, { level: 1 });
-  const bytes = Buffer.alloc(HEAD_BYTES + packed.length);
+  const { pages, written, categories } = sections;
+  const packed = deflateRawSync(Buffer.concat([pages, written, categories ?? new Uint8Array()]), {
+    level: 1,
+  });
+  const bytes = Buffer.concat([Buffer.alloc(HEAD_AT), packed, deflateRawSync(json, { level: 1 })]);
   bytes.write(MAGIC, 'latin1');
-  bytes.writeUInt32LE(content.length, 8);
-  bytes.set(checkValue(bytes.subarray(0, 16), packed), 16);
-  bytes.set(packed, HEAD_BYTES);
+  [head.number, head.base, head.first, head.timeMs].forEach((value, index) => {
+    bytes.writeBigUInt64LE(BigInt(value), CHECKED_AT + index * 8);
+  });
+  bytes.writeUInt32LE(pages.length, 56);
+  bytes.writeUInt32LE(written.length, 60);
+  bytes.writeUInt32LE(categories?.length ?? AS_IN_BASE, 64);
+  bytes.writeUInt32LE(json.length, 68);
+  bytes.writeUInt32LE(head.mappings === undefined ? 0 : 1, 72);
+  bytes.writeUInt32LE(packed.length, 76);
+  bytes.set(checkOf(bytes), MAGIC.length);
   return bytes;
+}
+
+const checkOf = (bytes: Uint8Array) =>
+  checkValue(bytes.subarray(0, MAGIC.length), bytes.subarray(CHECKED_AT));
+
+class DecodedManifest implements Manifest {
+  readonly number: number;
+  readonly base: number;
+  readonly first: number;
+  readonly timeMs: number;
+  readonly hasMappings: boolean;
+  readonly #bytes: Buffer;
+  #head: ManifestHead | undefined;
+  #sections: Sections | undefined;
+
+  constructor(bytes: Buffer) {
+    const u64 = (at: number) => Number(bytes.readBigUInt64LE(at));
+    this.#bytes = bytes;
+    this.number = u64(24);
+    this.base = u64(32);
+    this.first = u64(40);
+    this.timeMs = u64(48);
+    this.hasMappings = bytes.readUInt32LE(72) === 1;
+  }
+
+  get head(): ManifestHead {
+    const bytes = this.#bytes;
+    const packed = bytes.subarray(HEAD_AT + bytes.readUInt32LE(76));
+    this.#head ??= JSON.parse(inflate(packed, bytes.readUInt32LE(68)).toString(), fromJson) as ManifestHead;
+    return this.#head;
+  }
+
+  get sections(): Sections {
+    if (this.#sections !== undefined) return this.#sections;
+    const bytes = this.#bytes;
+    const [pages, written, categories, packed] = [56, 60, 64, 76].map((at) => bytes.readUInt32LE(at)) as [
+      number,
+      number,
+      number,
+      number,
+    ];
+    const own = categories === AS_IN_BASE ? 0 : categories;
+    const content = inflate(bytes.subarray(HEAD_AT, HEAD_AT + packed), pages + written + own);
+    this.#sections = {
+      pages: content.subarray(0, pages),
+      written: content.subarray(pages, pages + written),
+      categories: categories === AS_IN_BASE ? undefined : content.subarray(pages + written),
+    };
+    return this.#sections;
+  }
+}
+
+function inflate(bytes: Uint8Array, length: number): Buffer {
+  return inflateRawSync(bytes, { maxOutputLength: Math.max(1, length) });
 }
 
 /** @throws Error, as a part of a sentence, for what is no manifest */
 export function decodeManifest(bytes: Buffer): Manifest {
   const magic = bytes.toString('latin1', 0, MAGIC.length);
   if (/^PMSNAP[2-9]\n$/.test(magic)) throw new Error('a newer version has written it');
-  if (bytes.length < HEAD_BYTES || magic !== MAGIC) throw new Error('it is no manifest');
-  const packed = bytes.subarray(HEAD_BYTES);
-  if (Buffer.compare(checkValue(bytes.subarray(0, 16), packed), bytes.subarray(16, HEAD_BYTES)) !== 0)
+  if (bytes.length < HEAD_AT || magic !== MAGIC) throw new Error('it is no manifest');
+  if (Buffer.compare(checkOf(bytes), bytes.subarray(MAGIC.length, CHECKED_AT)) !== 0)
     throw new Error('it is not what was written');
-  const length = bytes.readUInt32LE(8);
-  if (length > MOST_BYTES) throw new Error('it is too large');
-  const content = inflateRawSync(packed, { maxOutputLength: Math.max(1, length) });
-  const jsonBytes = content.readUInt32LE(0);
-  const { sections: lengths, ...head } = JSON.parse(
-    content.toString('utf8', 4, 4 + jsonBytes),
-    fromJson,
-  ) as ManifestHead & { sections: Record<string, number> };
-  let at = 4 + jsonBytes;
-  const sections: Record<string, Uint8Array> = {};
-  for (const [name, bytesOfIt] of Object.entries(lengths)) {
-    sections[name] = content.subarray(at, at + bytesOfIt);
-    at += bytesOfIt;
-  }
-  return {
-    head: { ...head, mappings: head.mappings ?? undefined },
-    sections: {
-      pages: sections['pages'] ?? new Uint8Array(),
-      written: sections['written'] ?? new Uint8Array(),
-      categories: sections['categories'],
-    },
-  };
+  return new DecodedManifest(bytes);
 }

@@ -3,7 +3,15 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { PAGE_SIZE } from '../abi/index.js';
 import { codeOf } from '../abi/internal.js';
-import { type BlockHead, blockOf, decodeHead, decodePages, MOST_HEAD_BYTES, placeOf } from './block.js';
+import {
+  type BlockHead,
+  blockOf,
+  checkPage,
+  decodeHead,
+  decodePages,
+  MOST_HEAD_BYTES,
+  placeOf,
+} from './block.js';
 import { SnapshotError } from './errors.js';
 import { dataFile } from './files.js';
 import { ZERO } from './page-table.js';
@@ -16,12 +24,19 @@ const READ_BYTES = 24 << 10;
 
 const ZEROS = new Uint8Array(PAGE_SIZE);
 
+interface CachedBlock {
+  readonly head: BlockHead;
+  readonly bytes: Uint8Array;
+  /** Which pages were found to be what was written, one bit each. */
+  checked: number;
+}
+
 export class PageReader implements Disposable {
   readonly #folder: string;
   /** Descriptors by the files' numbers; those that were used last are at the end. */
   readonly #files = new Map<number, number>();
-  /** Pages of blocks by the blocks' references, likewise. */
-  readonly #blocks = new Map<number, Uint8Array>();
+  /** Blocks by the references of their first pages, likewise. */
+  readonly #blocks = new Map<number, CachedBlock>();
   readonly #buffer = new Uint8Array(READ_BYTES);
 
   constructor(folder: string) {
@@ -36,16 +51,21 @@ export class PageReader implements Disposable {
   read(reference: number): Uint8Array {
     if (reference <= ZERO) return ZEROS;
     const block = blockOf(reference);
-    let pages = this.#blocks.get(block);
-    if (pages === undefined) {
+    let cached = this.#blocks.get(block);
+    if (cached === undefined) {
       const { head, stored } = this.#readBlock(reference);
-      pages = this.#check(reference, () => decodePages(head, stored));
+      const bytes = this.#check(reference, () => decodePages(head, stored));
+      cached = { head, bytes, checked: 0 };
       if (this.#blocks.size >= MOST_BLOCKS) this.#blocks.delete(this.#blocks.keys().next().value!);
     } else this.#blocks.delete(block);
-    this.#blocks.set(block, pages);
-    const at = (reference - block) * PAGE_SIZE;
-    if (at + PAGE_SIZE > pages.length) throw this.#damaged(reference, 'a block has fewer pages than that');
-    return pages.subarray(at, at + PAGE_SIZE);
+    this.#blocks.set(block, cached);
+    const { head, bytes, checked } = cached;
+    const index = reference - block;
+    if ((checked & (1 << index)) === 0) {
+      this.#check(reference, () => checkPage(head, bytes, index));
+      cached.checked |= 1 << index;
+    }
+    return bytes.subarray(index * PAGE_SIZE, (index + 1) * PAGE_SIZE);
   }
 
   /** The head of the block that a page is in, and the length of the whole block, bytes. */

@@ -131,7 +131,7 @@ export class Snapshots implements Disposable {
       const newest = manifests.at(-1);
       if (newest === undefined) return [];
       try {
-        const { first } = readManifest(this.folder, newest).head;
+        const { first } = readManifest(this.folder, newest);
         return manifests.filter((number) => number >= first);
       } catch (error) {
         // A writer has dropped it since, and there are newer ones.

@@ -182,7 +182,7 @@ export class StoreWriter implements Disposable {
       this.#run = head.run + 1;
       for (const number of manifests) {
         this.#manifestBytes.set(number, manifestBytes(this.folder, number));
-        if (readManifest(this.folder, number).head.base === 0) this.#groups.push([number]);
+        if (readManifest(this.folder, number).base === 0) this.#groups.push([number]);
         else this.#groups.at(-1)?.push(number);
       }
       this.#count();

@@ -1,7 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Looks whether all bytes of a store are what was written. */
 
-import { blockOf } from './block.js';
 import { checkFileHead } from './data-files.js';
 import { SnapshotError } from './errors.js';
 import { listStore, manifestFile } from './files.js';
@@ -32,11 +31,10 @@ class Verifier {
   readonly #folder: string;
   readonly #pages: PageReader;
   readonly #step: () => Promise<void>;
-  /** Blocks that were read, and whether they are as they were. */
-  readonly #blocks = new Map<number, boolean>();
   readonly #problems: string[] = [];
   readonly #damaged: number[] = [];
-  readonly #references = new Set<number>();
+  /** Pages that were read, and whether they are as they were. */
+  readonly #checked = new Map<number, boolean>();
   #since = 0;
 
   constructor(folder: string, pages: PageReader, step: () => Promise<void>) {
@@ -78,7 +76,7 @@ class Verifier {
     }
     return {
       snapshots: kept.length,
-      pages: this.#references.size,
+      pages: this.#checked.size,
       problems: [...new Set(this.#problems)],
       damaged: this.#damaged,
     };
@@ -87,10 +85,10 @@ class Verifier {
   /** The snapshots that count, as far as that can be known. */
   #kept(manifests: readonly number[]): readonly number[] {
     for (const newest of [...manifests].reverse()) {
-      const head = this.#note(() => readManifest(this.#folder, newest).head);
-      if (head === undefined) continue;
-      const numbers = manifests.filter((number) => number >= head.first);
-      for (let number = head.first; number <= newest; number++)
+      const manifest = this.#note(() => readManifest(this.#folder, newest));
+      if (manifest === undefined) continue;
+      const numbers = manifests.filter((number) => number >= manifest.first);
+      for (let number = manifest.first; number <= newest; number++)
         if (!manifests.includes(number)) {
           this.#damaged.push(number);
           this.#problems.push(`Cannot read ${manifestFile(this.#folder, number)}: it is gone`);
@@ -101,14 +99,11 @@ class Verifier {
   }
 
   async #check(reference: number): Promise<boolean> {
-    if (!this.#references.has(reference) && this.#since++ % PAGES_A_STEP === 0) await this.#step();
-    this.#references.add(reference);
-    const block = blockOf(reference);
-    let isRight = this.#blocks.get(block);
-    if (isRight === undefined) {
-      isRight = this.#note(() => this.#pages.read(reference)) !== undefined;
-      this.#blocks.set(block, isRight);
-    }
+    const known = this.#checked.get(reference);
+    if (known !== undefined) return known;
+    if (this.#since++ % PAGES_A_STEP === 0) await this.#step();
+    const isRight = this.#note(() => this.#pages.read(reference)) !== undefined;
+    this.#checked.set(reference, isRight);
     return isRight;
   }
 

@@ -237,6 +237,8 @@ export class WriteProtectTracker implements ProcessTracker {
     let index = 0;
     for (const { start, end, kind } of this.#covered) {
       while (index < ranges.length && ranges[index + 1]! <= start) index += 2;
+      // Parts of huge pages cannot be protected: the next collect tells of them once more.
+      if (kind === 'hugetlb') continue;
       for (let next = index; next < ranges.length && ranges[next]! < end; ) {
         const from = Math.max(start, ranges[next]!);
         // Together with what is near: a call costs as much as so many pages.
