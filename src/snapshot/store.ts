@@ -304,14 +304,16 @@ export class StoreWriter implements Disposable {
 
   /** The oldest snapshot that stays when this one is there, too. */
   #chooseFirst(number: number): number {
-    const { keep, keepBytes } = this.#options;
+    const { keepBytes } = this.#options;
+    // The newest one stays in any case.
+    const keep = Math.max(1, this.#options.keep ?? Number.POSITIVE_INFINITY);
     let first = this.#first;
     const drop = () => {
       const bytes = this.#index.bytesOf(first);
       first++;
       return bytes;
     };
-    while (keep !== undefined && number - first >= keep) drop();
+    while (number - first >= keep) drop();
     if (keepBytes === undefined) return first;
     let bytes = this.storedBytes;
     for (let dropped = this.#first; dropped < first; dropped++) bytes -= this.#index.bytesOf(dropped);

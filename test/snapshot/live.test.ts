@@ -11,6 +11,7 @@ import { countPages } from '../../src/query/index.js';
 import { startSnapshots } from '../../src/snapshot/hooks.js';
 import { openSnapshots, type Snapshot } from '../../src/snapshot/index.js';
 import { finish, MAIN, pmscan } from '../support/cli.js';
+import { DirectRead } from '../support/direct-read.js';
 import { leftovers } from '../support/kills.mjs';
 import { nativeProgram } from '../support/native.js';
 import { testWhere } from '../support/needs.js';
@@ -96,6 +97,33 @@ describe('a process that writes all the time', () => {
     }
     expect(expectWhole(folder, target)).toBe(4);
   });
+});
+
+describe('a process that reads past the page cache', () => {
+  live.each(['sync', 'uring'] as const)(
+    'has in each snapshot what devices wrote to its memory: %s',
+    async (way) => {
+      // Not in the folder for temporary files, which may be memory.
+      const disk = mkdtempSync(join('/var/tmp', 'pagemap-scan-direct-'));
+      const folder = newFolder();
+      try {
+        await using target = await DirectRead.start(disk, way);
+        {
+          using snapshotter = await startSnapshots(target.pid, folder, { compression: 'none' }, {});
+          for (let turn = 0; turn < 3; turn++) await snapshotter.take();
+        }
+        using snapshots = openSnapshots(folder);
+        for (const { number, doubts } of snapshots.list()) {
+          const { whole, torn: chunks } = target.check(asCore(snapshots.open(number)));
+          expect(whole).toBeGreaterThan(10);
+          if (way === 'sync') expect(doubts).toEqual([]);
+          if (doubts.length === 0) expect(chunks, `snapshot ${number}`).toEqual([]);
+        }
+      } finally {
+        rmSync(disk, { recursive: true });
+      }
+    },
+  );
 });
 
 describe('a snapshot', () => {

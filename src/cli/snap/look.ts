@@ -16,6 +16,9 @@ export const HISTORY_SCHEMA = 'pagemap-scan/snap-history@1';
 export const VERIFY_SCHEMA = 'pagemap-scan/snap-verify@1';
 export const SNAP_CORE_SCHEMA = 'pagemap-scan/snap-core@1';
 
+/** Of a command line, more is not shown. */
+const MOST_CHARACTERS = 200;
+
 export interface LookOptions {
   readonly json?: boolean | undefined;
 }
@@ -29,7 +32,8 @@ export function listCommand(folder: string, { json }: LookOptions): Promise<Exit
       const about = { schema: LIST_SCHEMA, pid, name, commandLine };
       output.line(JSON.stringify({ ...about, snapshots: infos.map(asJson) }));
     } else {
-      output.line(`${plural(infos.length, 'snapshot')} of process ${pid}, ${printable(commandLine)}`);
+      const command = printable(commandLine.slice(0, MOST_CHARACTERS));
+      output.line(`${plural(infos.length, 'snapshot')} of process ${pid}, ${command}`);
       if (infos.length > 0) output.line(LIST_HEADER);
       for (const info of infos) output.line(describeLine(info));
     }
