@@ -39,7 +39,7 @@ describe('page table', () => {
     const table = new PageTable();
     const model = new Map<number, number>();
     let replayed = new PageTable();
-    for (let turn = 0; turn < 30; turn++) {
+    for (let turn = 0; turn < 15; turn++) {
       const before = table.clone();
       const earlier = new Map(model);
       change(table, model, below);

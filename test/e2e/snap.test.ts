@@ -171,7 +171,7 @@ describe('pmscan snap', () => {
     await using target = await startPoked();
     const folder = newFolder();
     const [first, second] = [join(base, 'first'), join(base, 'second')];
-    const filter = ['--filter', '7f'];
+    const filter = ['--filter', '7f', '--zero', '[stack]'];
     let compared = '';
     await take(
       target,
@@ -196,6 +196,18 @@ describe('pmscan snap', () => {
       });
       compared += Buffer.compare(withoutTimes(first), withoutTimes(second)) === 0 ? 'same ' : 'other ';
     }
+    // What is never read is not there, and zero in the core file.
+    const stack = JSON.parse((await pmscan(['maps', `${folder}@3`, '--json'])).stdout).mappings.find(
+      ({ name }: { name: string }) => name === '[stack]',
+    );
+    const address = stack.start.slice(2);
+    expect(
+      await pmscan(['snap', 'export', `${folder}@3`, `${address}+8`, '-o', join(base, 'none')]),
+    ).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('its content is not kept'),
+    });
+    expect(readdirSync(base)).not.toContain('none');
     // It ran to answer the poke, and once more to no purpose.
     expect(compared).toBe('same same ');
     expect(statSync(second).mode & 0o777).toBe(0o600);

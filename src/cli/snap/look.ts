@@ -1,5 +1,5 @@
 /** The parts of `pmscan snap` that look at what was taken. */
-import { open } from 'node:fs/promises';
+import { open, unlink } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { MappingDifference, SnapshotDifference } from '../../snapshot/index.js';
 import { type Column, tableLines } from '../columns.js';
@@ -220,6 +220,10 @@ export function exportCommand(
     const file = await open(output, 'w', 0o600);
     try {
       for (const piece of pieces()) await file.writeFile(piece);
+    } catch (error) {
+      // A part would be taken for all of it.
+      await unlink(output);
+      throw error;
     } finally {
       await file.close();
     }
