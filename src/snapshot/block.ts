@@ -11,7 +11,7 @@
  *
  * A check value is the first 16 bytes of SHA-256. The next block begins at the next multiple of 64.
  */
-import { createHash } from 'node:crypto';
+import * as crypto from 'node:crypto';
 import * as zlib from 'node:zlib';
 import { PAGE_SIZE } from '../abi/index.js';
 import { SnapshotError } from './errors.js';
@@ -50,8 +50,15 @@ export function compressionKind(wanted: SnapshotCompression): Kind {
   return wanted;
 }
 
+/** In one call, since Node 20.12: that makes less garbage. */
+const { hash: hashOnce } = crypto as {
+  hash?: (algorithm: string, bytes: Uint8Array, encoding: 'buffer') => Uint8Array;
+};
+
 export function checkValue(...parts: readonly Uint8Array[]): Uint8Array {
-  const hash = createHash('sha256');
+  if (hashOnce !== undefined && parts.length === 1)
+    return hashOnce('sha256', parts[0]!, 'buffer').subarray(0, CHECK_BYTES);
+  const hash = crypto.createHash('sha256');
   for (const part of parts) hash.update(part);
   return hash.digest().subarray(0, CHECK_BYTES);
 }

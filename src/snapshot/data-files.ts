@@ -103,6 +103,8 @@ export class DataFiles implements Disposable {
   findPending(check: Uint8Array): number | undefined {
     for (let index = 0; index < this.#count; index++) {
       const at = index * CHECK_BYTES;
+      // Nearly always it ends here.
+      if (check[0] !== this.#checks[at]) continue;
       if (Buffer.compare(check, this.#checks.subarray(at, at + CHECK_BYTES)) === 0)
         return referenceOf(this.#open!.number, this.#open!.end) + index;
     }
