@@ -30,6 +30,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   track: ['query', 'live', 'proc', 'abi', 'node'],
   elf: [],
   core: ['track', 'live', 'query', 'proc', 'elf', 'abi', 'node'],
+  snapshot: ['core', 'live', 'query', 'engine', 'proc', 'abi', 'node'],
   scenario: ['sim', 'live', 'parts', 'abi', 'node'],
   // What pictures show, as data.
   model: ['query', 'proc'],

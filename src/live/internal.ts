@@ -2,6 +2,8 @@
 export { Attacher, type Attachment, attachProblem, attachUserfaultfd } from './attach.js';
 export { DescriptorSearch, mountKinds, type OpenDescriptor, openDescriptors } from './descriptors.js';
 export { fallbackKnowledge, type Knowledge, softDirtyMissing } from './fallback/knowledge.js';
+export * as pageWords from './fallback/words.js';
+export { type BlockSource, WordTables } from './fallback/words.js';
 export { linkDescriptor, punchHole } from './files.js';
 export { type Freezer, freezerOf } from './frozen.js';
 export { type GroupMemory, groupMemoryOf } from './groups.js';

@@ -117,6 +117,9 @@ const MOST_MARKED_BYTES = 64 * 2 ** 30;
 /** How often one collect begins anew with neighbours scanned together; after that it takes mappings one by one. */
 const MOST_JOINED_PASSES = 64;
 
+/** Ranges that are so near each other, in bytes, are protected again in one call. */
+const NEAR_BYTES = 64 * PAGE_SIZE;
+
 /** With more parts than that, to read the list of mappings takes more than a few milliseconds. */
 const MOST_NEIGHBOURS = 2000;
 
@@ -227,6 +230,37 @@ export class WriteProtectTracker implements ProcessTracker {
     if (mappings === before) return;
     for (const { mapping, start, end } of newNeighbours(mappings, this.#covered))
       this.#register(mapping, start, end);
+  }
+
+  /**
+   * Protects again what was written of these ranges since the last collect, which does not tell of it any more. For while the
+   * process stands still, after those pages were copied.
+   *
+   * @param ranges start and end in turns, ascending
+   */
+  protectAgain(ranges: readonly number[], visit: RegionVisitor): void {
+    let index = 0;
+    for (const { start, end, kind } of this.#covered) {
+      while (index < ranges.length && ranges[index + 1]! <= start) index += 2;
+      // Parts of huge pages cannot be protected: the next collect tells of them once more.
+      if (kind === 'hugetlb') continue;
+      for (let next = index; next < ranges.length && ranges[next]! < end; ) {
+        const from = Math.max(start, ranges[next]!);
+        // Together with what is near: a call costs as much as so many pages.
+        do next += 2;
+        while (
+          next < ranges.length &&
+          ranges[next]! < end &&
+          ranges[next]! - ranges[next - 1]! <= NEAR_BYTES
+        );
+        try {
+          this.#scan({ start: from, kind, isNew: false }, Math.min(end, ranges[next - 1]!), visit);
+        } catch (error) {
+          // Another mapping than the one that was tracked: the next collect finds it new.
+          if (!(error instanceof Unregistered)) throw error;
+        }
+      }
+    }
   }
 
   /** Lets go of all memory: the process may want to register it with a userfaultfd of its own, which ours would forbid. */
@@ -437,7 +471,7 @@ export class WriteProtectTracker implements ProcessTracker {
     return { kind: end - start > MOST_MARKED_BYTES ? 'anonymous' : 'shared' };
   }
 
-  #scan(first: Piece, end: number, visit: RegionVisitor): void {
+  #scan(first: Pick<Piece, 'start' | 'kind' | 'isNew'>, end: number, visit: RegionVisitor): void {
     const { start, kind, isNew } = first;
     if (kind === 'hugetlb') {
       this.#lookAndProtect(start, end, isNew, isNew ? EXISTING : EXISTING_WRITTEN, visit);

@@ -16,12 +16,13 @@ import {
 } from '../../query/internal.js';
 import { bar, legend } from '../bar.js';
 import { shorten, tableLines } from '../columns.js';
-import { EXIT, type ExitCode } from '../exit.js';
+import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
 import { parseCount } from '../options.js';
 import { Output } from '../output.js';
+import { openPages } from '../pages.js';
 import { type Proportions, proportions, sumProportions } from '../proportions.js';
-import { openTarget, tellProvider } from '../target.js';
+import { tellProvider } from '../target.js';
 import { hex, humanBytes, mappingLabel, outputStyle, plural, printable, type Style } from '../text.js';
 
 export const MAPS_SCHEMA = 'pagemap-scan/maps@1';
@@ -223,9 +224,14 @@ function withProportions(counted: MapsRows, smaps: readonly SmapsMapping[]): Map
 
 /** The work of `pmscan maps`. */
 export async function mapsCommand(target: string, options: MapsOptions): Promise<ExitCode> {
-  using pagemap = openTarget(target);
+  using pagemap = await openPages(target);
   using interrupt = new Interrupt();
   const isProportional = options.pss === true || options.sort === 'pss' || options.sort === 'uss';
+  if (isProportional && pagemap.read === undefined)
+    throw new CliError(
+      EXIT.usage,
+      'Cannot tell PSS and USS of a snapshot: they were not noted; leave out --pss',
+    );
   let counted = await countRows(pagemap, pagemap.mappings(), {
     step: async () => !(await interrupt.check()),
     categories: pagemap.categories,
@@ -236,7 +242,7 @@ export async function mapsCommand(target: string, options: MapsOptions): Promise
     process.stderr.write('pmscan: interrupted before all mappings were counted\n');
     return EXIT.interrupted;
   }
-  if (isProportional) counted = withProportions(counted, parseSmaps(pagemap.process.read('smaps')));
+  if (isProportional) counted = withProportions(counted, parseSmaps(pagemap.read!('smaps')));
   pagemap.checkAlive();
 
   const { rows, totals } = counted;
@@ -249,7 +255,7 @@ export async function mapsCommand(target: string, options: MapsOptions): Promise
     const document = {
       schema: MAPS_SCHEMA,
       pid: pagemap.pid,
-      ...(pagemap.provider === 'ioctl' ? {} : { provider: pagemap.provider }),
+      ...pagemap.origin,
       pageSize: PAGE_SIZE,
       mappings: shown.map(({ kinds: _kinds, mapping, ...counts }) => ({
         start: hex(mapping.start),
@@ -267,7 +273,7 @@ export async function mapsCommand(target: string, options: MapsOptions): Promise
   } else {
     const style = outputStyle(options.color !== false);
     if (pagemap.provider === 'fallback') tellProvider(pagemap.categories);
-    const title = `Process ${pagemap.pid}, ${printable(pagemap.process.name())}`;
+    const title = printable(pagemap.title);
     output.line(
       `${style.colors.bold(title)}: ${plural(rows.length, 'mapping')} by ${options.sort ?? 'size'}`,
     );
@@ -291,7 +297,7 @@ export function addMapsCommand(
   program
     .command('maps')
     .description("show a process's mappings and what their pages are")
-    .argument('<pid>', 'process number, or the name of one process')
+    .argument('<pid>', 'process number, or the name of one process; or a snapshot, DIR@N')
     .addOption(new Option('--sort <key>', 'order of the mappings').choices(SORT_KEYS).default('size'))
     .option('--top <n>', 'show the first n mappings only', parseCount)
     .option('--pss', 'how much of it is shared: two more columns, from smaps')

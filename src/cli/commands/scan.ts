@@ -7,7 +7,7 @@ import {
   RegionBuffer,
   UnknownCategoryError,
 } from '../../abi/index.js';
-import { isEnded, type LivePagemap, type ProcessError } from '../../live/internal.js';
+import { isEnded, type ProcessError } from '../../live/internal.js';
 import type { Mapping } from '../../proc/index.js';
 import { mappingMatcher } from '../../proc/internal.js';
 import {
@@ -24,7 +24,8 @@ import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
 import { intersectRanges, mergeRanges, parseCategories, parseCount, parseRange } from '../options.js';
 import { Output } from '../output.js';
-import { openTarget, tellProvider } from '../target.js';
+import { openPages, type Pages } from '../pages.js';
+import { tellProvider } from '../target.js';
 import {
   hex,
   humanBytes,
@@ -59,10 +60,9 @@ export interface RegionSink {
   end(totals: { regions: number; pages: number }, incomplete: string | undefined): void;
 }
 
-function jsonSink(output: Output, { pid, provider }: LivePagemap): RegionSink {
+function jsonSink(output: Output, { pid, origin }: Pages): RegionSink {
   let separator = '';
-  const by = provider === 'ioctl' ? {} : { provider };
-  const begin = JSON.stringify({ schema: SCAN_SCHEMA, pid, ...by, pageSize: PAGE_SIZE }).slice(0, -1);
+  const begin = JSON.stringify({ schema: SCAN_SCHEMA, pid, ...origin, pageSize: PAGE_SIZE }).slice(0, -1);
   const open = () => {
     if (separator === '') output.write(`${begin},"regions":[`);
   };
@@ -128,10 +128,10 @@ export function textSink(output: Output, style: Style): RegionSink {
   };
 }
 
-/** The fallback says by itself what it cannot tell, and why. */
-function checkKernelKnows({ provider, categories: known }: LivePagemap, categories: number): void {
+/** The fallback and snapshots say by themselves what they cannot tell, and why. */
+function checkKernelKnows({ provider, categories: known }: Pages, categories: number): void {
   const missing = categories & ~known;
-  if (missing === 0 || provider === 'fallback') return;
+  if (missing === 0 || provider !== 'ioctl') return;
   throw new CliError(
     EXIT.unsupported,
     `Cannot use the category ${categoryNames(missing).join(', ')}: this kernel does not know it\n` +
@@ -144,7 +144,7 @@ function checkKernelKnows({ provider, categories: known }: LivePagemap, categori
  * says so.
  */
 function* legs(
-  pagemap: LivePagemap,
+  pagemap: Pages,
   query: Query & { returnMask: number },
   buffer: RegionBuffer,
   mayLeaveOut: boolean,
@@ -195,7 +195,7 @@ function* chooseRanges(mappings: readonly Mapping[], options: ScanOptions): Gene
 /** The work of `pmscan scan`. */
 export async function scanCommand(target: string, options: ScanOptions): Promise<ExitCode> {
   const filter = options.where === undefined ? {} : compileWhere(options.where);
-  using pagemap: LivePagemap = openTarget(target);
+  using pagemap = await openPages(target);
   const { categoryInverted = 0, categoryMask = 0, categoryAnyofMask = 0 } = filter as Partial<Query>;
   const returnMask = options.return ?? pagemap.categories;
   checkKernelKnows(pagemap, categoryInverted | categoryMask | categoryAnyofMask | returnMask);
@@ -265,7 +265,7 @@ export function addScanCommand(
   program
     .command('scan')
     .description('list the pages of a process that match a filter')
-    .argument('<pid>', 'process number, or the name of one process')
+    .argument('<pid>', 'process number, or the name of one process; or a snapshot, DIR@N')
     .option(
       '--where <expr>',
       'which pages, e.g. "written & !file & (present | swapped)"; all mapped ones by default',
