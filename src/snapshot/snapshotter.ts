@@ -12,7 +12,7 @@ import {
   USER_SPACE_END,
 } from '../abi/index.js';
 import { type CoreOptions, type DumpHooks, Follower } from '../core/internal.js';
-import { kernelCategories, type LivePagemap, ProcessHandle } from '../live/internal.js';
+import { isEnded, kernelCategories, type LivePagemap, ProcessHandle } from '../live/internal.js';
 import { parseStatStartTime } from '../proc/index.js';
 import { forEachRegion } from '../query/index.js';
 import type { SnapshotCompression } from './block.js';
@@ -182,6 +182,9 @@ export class ProcessSnapshotter implements Snapshotter {
   [Symbol.dispose](): void {
     try {
       if (!this.#follower.pagemap.ended) this.#follower.release();
+    } catch (error) {
+      // Then the kernel has let go of it.
+      if (!isEnded(error)) throw error;
     } finally {
       this.#follower[Symbol.dispose]();
       this.#store[Symbol.dispose]();

@@ -111,10 +111,12 @@ async function kill() {
     const child = spawn(
       process.execPath,
       [MAIN, 'snap', String(target.pid), '-o', store, '--every', '1ms', '--keep', '10'],
-      { stdio: 'ignore' },
+      { stdio: ['ignore', 'pipe', 'inherit'] },
     );
     const exited = once(child, 'exit');
-    await sleep(50 + Math.random() * 1500);
+    // Some while the first snapshot is taken, some at those behind it.
+    if (turn % 3 > 0) await once(child.stdout, 'data');
+    await sleep(turn % 3 > 0 ? Math.random() * 500 : 50 + Math.random() * 1500);
     child.kill('SIGKILL');
     await exited;
     let left;
@@ -135,7 +137,7 @@ async function kill() {
     const { problems } = await snapshots.verify();
     whole = snapshots.numbers().at(-1);
     snapshots[Symbol.dispose]();
-    if (problems.length > 0) throw new Error(`After kill ${turn}: ${problems.join('; ')}`);
+    if (problems.length > 0 || !(whole > 0)) throw new Error(`After kill ${turn}: ${problems.join('; ')}`);
   }
   await target.gap();
   await sleep(50);
@@ -151,7 +153,7 @@ try {
     [8, 0, 'd', 100],
     [256, 5000, 't', 1000],
   ])
-    await take(Math.ceil(count / 4), mebibytes, rate, kinds, pauseMs);
+    await take(Math.max(3, Math.ceil(count / 4)), mebibytes, rate, kinds, pauseMs);
   await kill();
 } finally {
   rmSync(folder, { recursive: true, force: true });

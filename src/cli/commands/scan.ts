@@ -22,9 +22,10 @@ import {
 import { shorten } from '../columns.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
+import type { Pages } from '../looked-at.js';
 import { intersectRanges, mergeRanges, parseCategories, parseCount, parseRange } from '../options.js';
 import { Output } from '../output.js';
-import { openPages, type Pages } from '../pages.js';
+import { openPages } from '../pages.js';
 import { tellProvider } from '../target.js';
 import {
   hex,

@@ -1,5 +1,5 @@
 /** `pmscan snap PID`: takes snapshots, one after the other. */
-import { ProcessError } from '../../live/index.js';
+import { isEnded } from '../../live/internal.js';
 import {
   type SnapshotCompression,
   type SnapshotInfo,
@@ -29,16 +29,14 @@ export interface SnapCommandOptions
   readonly json?: boolean | undefined;
 }
 
-/** How often to look for new neighbours of memory that is tracked, milliseconds: see `trackProcess`. */
+/** How often to look for new neighbours of memory that is tracked, and for a signal, milliseconds. */
 const NEIGHBOURS_MS = 100;
 
 /** SIGUSR1 asks for one more snapshot. Node would start its debugger. */
 class MoreSignal implements Disposable {
   #asked = false;
-  #wake: () => void = () => undefined;
   readonly #handler = () => {
     this.#asked = true;
-    this.#wake();
   };
 
   constructor() {
@@ -54,11 +52,6 @@ class MoreSignal implements Disposable {
 
   get isAsked(): boolean {
     return this.#asked;
-  }
-
-  /** Ends a wait early: `wake` is called with the signal. */
-  onAsked(wake: () => void): void {
-    this.#wake = wake;
   }
 
   [Symbol.dispose](): void {
@@ -94,7 +87,7 @@ async function takeAll(
       await tell(info);
     } catch (error) {
       if (ending.signal.aborted) return taken('interrupt');
-      if (!(error instanceof ProcessError && error.reason === 'ended') || snapshots === 0) throw error;
+      if (!isEnded(error) || snapshots === 0) throw error;
       return taken('process ended');
     }
     if (snapshots >= count) return taken('count');
@@ -105,10 +98,21 @@ async function takeAll(
       if (ending.signal.aborted) return taken('interrupt');
       if (pagemap.ended) return taken('process ended');
       await alarm.until(Math.min(until, performance.now() + NEIGHBOURS_MS), pagemap);
-      if (!pagemap.ended && !ending.signal.aborted) snapshotter.lookForNeighbours();
+      if (!ending.signal.aborted && !lookForNeighbours(snapshotter)) return taken('process ended');
     }
     if (!more.take() && performance.now() >= began + durationMs) return taken('duration');
     if (ending.signal.aborted) return taken('interrupt');
+  }
+}
+
+/** False when the process has ended. */
+function lookForNeighbours(snapshotter: Snapshotter): boolean {
+  try {
+    snapshotter.lookForNeighbours();
+    return true;
+  } catch (error) {
+    if (isEnded(error)) return false;
+    throw error;
   }
 }
 
@@ -163,7 +167,7 @@ async function snap(target: string | undefined, options: SnapCommandOptions): Pr
   process.stderr.write(
     `pmscan: took ${plural(snapshots, 'snapshot')}; ${printable(folder)}${range}: ${humanBytes(storedBytes)}; stopped for ${longestStopMs.toFixed(1)} ms at the longest\n`,
   );
-  if (end === 'interrupt' && ending.received === 'SIGINT') return EXIT.interrupted;
+  if (end === 'interrupt' && (ending.received === 'SIGINT' || snapshots === 0)) return EXIT.interrupted;
   return EXIT.done;
 }
 
