@@ -27,6 +27,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   live: ['engine', 'proc', 'abi', 'node', 'koffi'],
   query: ['proc', 'abi'],
   track: ['query', 'live', 'proc', 'abi', 'node'],
+  owners: ['live', 'query', 'proc', 'abi', 'node'],
   elf: [],
   core: ['track', 'live', 'query', 'proc', 'elf', 'abi', 'node'],
   scenario: ['sim', 'live', 'abi', 'node'],

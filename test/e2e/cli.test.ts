@@ -56,6 +56,7 @@ describe('scan', () => {
       pages: 1,
       categories: ['written', 'present'],
       mapping: '',
+      owner: null,
     });
   });
 
@@ -176,6 +177,8 @@ describe('maps', () => {
       'end',
       'prot',
       'name',
+      'owner',
+      'ownerKind',
       'pages',
       'present',
       'swapped',
@@ -198,7 +201,7 @@ describe('maps', () => {
   live('as a table with a bar, totals and what the bar means', async () => {
     const { stdout } = await pmscan(['maps', target.pid]);
     const lines = stdout.trimEnd().split('\n');
-    expect(lines[0]).toMatch(/^Process \d+, target: \d+ mappings by size$/);
+    expect(lines[0]).toMatch(/^Process \d+, target: \d+ mappings by present$/);
     expect(lines[1]).toMatch(/^ADDRESS +PROT +SIZE +PRESENT +FILE +PAGES +NAME$/);
     expect(lines.find((line) => line.includes('▓▓▓▓▓▓▓▓········'))).toMatch(/\[anon\]$/);
     expect(lines.at(-2)).toMatch(/^total .* \d+ mappings$/);
