@@ -102,6 +102,35 @@ function programOf(handle: ProcessHandle): string | undefined {
   }
 }
 
+/** Evidence of a live process, as of now. */
+export class LiveEvidence implements Evidence, Disposable {
+  readonly pid: number;
+  readonly mappings: readonly Mapping[];
+  readonly threads: readonly ThreadEvidence[];
+  readonly program: string | undefined;
+  readonly #memory: MemoryWords | undefined;
+
+  /**
+   * @param mappings all of the process
+   * @throws ProcessError 'ended'
+   */
+  constructor(handle: ProcessHandle, mappings: readonly Mapping[]) {
+    this.pid = handle.pid;
+    this.mappings = mappings;
+    this.threads = threadsOf(handle);
+    this.program = programOf(handle);
+    this.#memory = MemoryWords.open(handle);
+  }
+
+  read(address: number, count: number): Words | undefined {
+    return this.#memory?.read(address, count);
+  }
+
+  [Symbol.dispose](): void {
+    this.#memory?.[Symbol.dispose]();
+  }
+}
+
 /**
  * The owner of each of a process's mappings, in their order; undefined where nothing is known. What needs the process's memory is left
  * out where that may not be read.
@@ -113,14 +142,7 @@ export function findOwners(
   handle: ProcessHandle,
   mappings: readonly Mapping[],
 ): readonly (Owner | undefined)[] {
-  using memory = MemoryWords.open(handle);
-  const evidence: Evidence = {
-    pid: handle.pid,
-    mappings,
-    threads: threadsOf(handle),
-    program: programOf(handle),
-    read: (address, count) => memory?.read(address, count),
-  };
+  using evidence = new LiveEvidence(handle, mappings);
   return recogniseOwners(evidence);
 }
 

@@ -35,6 +35,7 @@ const EXTRA: Readonly<Record<string, () => string | undefined>> = {
   compiler: () => (hasCompiler() ? undefined : 'there is no C compiler (cc)'),
   chromium: () => (hasChromium() ? undefined : 'there is no Chromium'),
   prometheus: () => (existsSync(PROMETHEUS) ? undefined : `there is no ${PROMETHEUS}`),
+  python: () => program('python3'),
   gdb: () => program('gdb'),
   lldb: () => program('lldb'),
   drgn: () => program('drgn'),
