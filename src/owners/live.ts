@@ -151,11 +151,15 @@ const MOST_SHARE = 0.02;
 /** V8 moves whole chunks from one space to another, so that what was found is looked at again, milliseconds. */
 const LOOK_AGAIN_MS = 5000;
 
-/** The owners of a process's mappings over time, found anew when mappings have changed, but not too often. */
+interface Range {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** The owners of a process's mappings over time: found anew when mappings have changed, but not too often. */
 export class OwnerNames {
   readonly #handle: ProcessHandle;
-  #mappings: readonly Mapping[] | undefined;
-  #owners = new Map<number, { readonly end: number; readonly owner: Owner | undefined }>();
+  readonly #owners = new Map<number, { readonly end: number; readonly owner: Owner | undefined }>();
   #lookedAt = Number.NEGATIVE_INFINITY;
   #notBefore = Number.NEGATIVE_INFINITY;
 
@@ -164,25 +168,30 @@ export class OwnerNames {
     this.#handle = handle;
   }
 
-  /** Takes the mappings as they are now. Failing to find owners is no failure: there are none then. */
-  refresh(mappings: readonly Mapping[]): void {
+  /** Looks again when one of these mappings is new, or a while has passed. Without the process, or the right, there are no owners. */
+  look(mappings: readonly Range[]): void {
     const now = performance.now();
-    const isDue = mappings !== this.#mappings || now - this.#lookedAt > LOOK_AGAIN_MS;
-    if (!isDue || now < this.#notBefore) return;
+    if (now < this.#notBefore) return;
+    if (now - this.#lookedAt < LOOK_AGAIN_MS && mappings.every((mapping) => this.#isKnown(mapping))) return;
+    this.#owners.clear();
     try {
-      const owners = findOwners(this.#handle, mappings);
-      this.#owners = new Map(mappings.map(({ start, end }, index) => [start, { end, owner: owners[index] }]));
+      const listed = this.#handle.mappings();
+      const owners = findOwners(this.#handle, listed);
+      for (const [index, { start, end }] of listed.entries())
+        this.#owners.set(start, { end, owner: owners[index] });
     } catch {
-      this.#owners.clear();
+      // Nobody is told of it: the one who tracks the process finds out by himself.
     }
-    this.#mappings = mappings;
     this.#lookedAt = performance.now();
     this.#notBefore = this.#lookedAt + (this.#lookedAt - now) / MOST_SHARE;
   }
 
+  #isKnown({ start, end }: Range): boolean {
+    return this.#owners.get(start)?.end === end;
+  }
+
   /** The owner of a mapping; undefined where none is known, and for a mapping that has changed since. */
-  of({ start, end }: { readonly start: number; readonly end: number }): Owner | undefined {
-    const found = this.#owners.get(start);
-    return found?.end === end ? found.owner : undefined;
+  of(mapping: Range): Owner | undefined {
+    return this.#isKnown(mapping) ? this.#owners.get(mapping.start)!.owner : undefined;
   }
 }

@@ -21,6 +21,7 @@ import {
   type WatchSink,
   watchLoop,
 } from '../watch/loop.js';
+import { withOwners } from '../watch/owned.js';
 import type { WatchSummary } from '../watch/summary.js';
 import { asWatchTracker, type LiveTracker, type WatchTracker } from '../watch/tracker.js';
 
@@ -203,9 +204,11 @@ export async function watchCommand(
   const pid = watched === undefined ? resolveTarget(target!) : await watched.started();
 
   requireProvider();
-  using tracker = await track(pid, options).catch((error: unknown) => {
-    throw watched === undefined ? error : asTooSoon(error, options.interval);
-  });
+  using tracker = withOwners(
+    await track(pid, options).catch((error: unknown) => {
+      throw watched === undefined ? error : asTooSoon(error, options.interval);
+    }),
+  );
   if (tracker.provider === 'fallback' && !live) process.stderr.write(`pmscan: ${SOFT_DIRTY_NOTE}\n`);
   if (!live) tellBusy(tracker.skipped);
   const output = new Output();

@@ -1,5 +1,6 @@
 /** What the watch needs of a tracker; that of a process has it, and tests make their own. */
 import type { Provider } from '../../live/index.js';
+import type { Owner } from '../../owners/index.js';
 import { isKernelMade } from '../../proc/internal.js';
 import type { AccessTracker, UntoldMapping } from '../../track/index.js';
 import type { WrittenMapping } from './heat.js';
@@ -17,6 +18,8 @@ export interface Collected {
   readonly writtenPages: number;
   /** All tracked mappings, in address order. */
   readonly mappings: readonly WrittenMapping[];
+  /** Whose memory a mapping is; undefined where nothing is known. */
+  readonly ownerOf?: ((mapping: WrittenMapping) => Owner | undefined) | undefined;
 }
 
 export interface WatchTracker {
