@@ -24,6 +24,8 @@ export interface MappingModel {
    * Left out where the pages were not looked at.
    */
   readonly pages?: readonly (number | null)[] | undefined;
+  /** Where accesses are tracked: the pages in memory by how long they were left alone, in classes of `AGE_LIMITS_MS`. */
+  readonly ages?: readonly number[] | undefined;
   /** For files only: what the pages are, in equal cells. The live page asks for cells as it needs them. */
   readonly grid?: GridModel | undefined;
 }
@@ -34,6 +36,8 @@ export interface GridModel {
   readonly cellBytes: number;
   /** Base64 of 16-bit little-endian words, one a cell, as `packCell` makes them. */
   readonly cells: string;
+  /** Where accesses were tracked: the same cells by `AGE_LIMITS_MS`, in place of kinds. */
+  readonly ages?: string | undefined;
 }
 
 export interface LayoutModel {
@@ -112,6 +116,12 @@ export interface AboutModel {
   readonly beganAt: number;
   /** How often was looked, milliseconds. */
   readonly intervalMs: number;
+  /** What is tracked: "written" stands for "accessed" in all numbers where it is accesses. Writes where it is left out. */
+  readonly subject?: 'accesses' | undefined;
+  /** The share of all pages that is looked at, from 0 to 1. All where it is left out. */
+  readonly sampled?: number | undefined;
+  /** What can be tracked here instead; left out where there is no choice. */
+  readonly canChoose?: boolean | undefined;
 }
 
 /** All that one page can show. A report holds one; a live stream begins with one. */
@@ -163,6 +173,16 @@ export const REPORT_LIMITS = {
   gridCells: 1 << 18,
 } as const;
 
+/**
+ * Ages of pages, milliseconds: how long they were left alone. A page is in class n when its age is below the n-th of these and no earlier
+ * one, and in the last class, of `AGE_CLASSES`, when it is older.
+ */
+export const AGE_LIMITS_MS = [1000, 10_000, 60_000, 600_000, 3_600_000] as const;
+export const AGE_CLASSES: number = AGE_LIMITS_MS.length + 1;
+
+/** Pages that were left alone for at least so long are counted as idle, milliseconds; each of these is one of `AGE_LIMITS_MS`. */
+export const IDLE_LIMITS_MS = [60_000, 600_000, 3_600_000] as const;
+
 /** The untouched kind: a cell of which nothing is there. */
 export const UNTOUCHED: number = PAGE_KINDS.indexOf('untouched');
 
@@ -192,6 +212,8 @@ export function kindsText(kinds: ReadonlySet<number>): string {
  *
  * `categories` are those of all its pages together, file to guard (bits 2 to 8 of the ioctl's); `kind` that which most of
  * its touched pages are, an index into `PAGE_KINDS`; `share` how much of the cell is touched, 1 to 15, and 0 for nothing.
+ *
+ * Cells by age have the same form, with the class of age in place of the kind.
  *
  * @param pages by `PAGE_KINDS`, touched ones; the untouched are what is missing of `total`
  */

@@ -1,3 +1,4 @@
+export { AccessAges } from './access-ages.js';
 export {
   type AccessReport,
   AccessStatistics,
@@ -14,6 +15,7 @@ export {
   type MappingAccesses,
   type UntoldMapping,
 } from './accesses.js';
+export type { Subject } from './activity.js';
 export type { TrackOptions } from './attach.js';
 export {
   allocateTracked,

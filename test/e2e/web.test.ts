@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Recorder } from '../../src/record/index.js';
 import { startChromium } from '../support/browser.js';
 import { MAIN, pmscan, startPmscan } from '../support/cli.js';
 import { hasZeroPage, scenePages } from '../support/facts.js';
@@ -393,6 +394,59 @@ describe('the report', () => {
       requests.filter((address) => !address.startsWith('file:') && !address.startsWith('data:')),
     ).toEqual([]);
     expect(readFileSync(file, 'utf8')).not.toMatch(/\b(?:src|href)="(?!data:)/);
+    await page.close();
+  });
+
+  testPage('of a recording of accesses: how long memory was left alone, as colours and as text', async () => {
+    const recording = join(folder, 'accesses.parquet');
+    const file = join(folder, 'accesses.html');
+    const mapping = { start: 0x10000000, end: 0x10000000 + 64 * PAGE, name: '[heap]', perms: 'rw-p' };
+    const recorder = await Recorder.create(
+      recording,
+      { pid: 1, name: 'one', commandLine: 'one' },
+      { intervalMs: 1000, toolVersion: 'test', subject: 'accesses', sampled: 0.5 },
+    );
+    recorder.region(mapping.start, mapping.start + 4 * PAGE);
+    await recorder.interval(
+      { elapsedMs: 1000, intervalMs: 1000, scanMs: 1, writtenPages: 8, errorPages: 2, mappings: [mapping] },
+      { late: false, distinctPages: 8, workingSet: [8, 8, 8] },
+    );
+    // A quarter touched just now, a quarter a minute ago, the rest not in memory.
+    const cells = Uint16Array.from({ length: 64 }, (_, page) => (page < 32 ? 0x1f : 0x60));
+    const ages = Uint16Array.from({ length: 64 }, (_, page) => (page < 16 ? 0x0f : page < 32 ? 0x3f : 0x60));
+    const counts = { pages: 64, present: 32, swapped: 0, file: 0, pfnzero: 0, huge: 0, guard: 0 };
+    await recorder.layout(
+      [
+        {
+          mapping: { ...mapping, inode: 0, offset: 0, device: { major: 0, minor: 0 }, deleted: false },
+          ...counts,
+          kinds: [0, 32, 0, 0, 0, 0, 32],
+          idle: [16, null, null],
+          grid: { cellBytes: PAGE, cells, ages },
+        },
+      ],
+      1000,
+    );
+    await recorder.close('duration');
+    const { code } = await pmscan(['report', recording, '-o', file]);
+    expect(code).toBe(0);
+    const { page, problems } = await open(`file://${file}`);
+    await until(
+      'the figures',
+      async () => (await page.textContent('.figures'))?.includes('Touched') === true,
+    );
+    await page.click('#tab-map');
+    await page.click('#view-map button:has-text("As table")');
+    const shown = async () => (await rows(page, 'What is on screen')).map(([, , text]) => text);
+    expect(await shown()).toEqual(['touched < 1 s ago × 16, touched < 10 min ago × 16, untouched × 32']);
+    expect(await page.locator('#view-map .legend.ages').isVisible()).toBe(true);
+    await page.click('#view-map button:has-text("By age")');
+    expect(await shown()).toEqual(['anonymous × 32, untouched × 32']);
+    expect(await page.locator('#view-map .legend.ages').isVisible()).toBe(false);
+    await page.click('#tab-heat');
+    expect(await page.textContent('#view-heat h2')).toBe('Touched per cell');
+    expect((await rows(page, 'Hottest')).map(([, , touched]) => touched)).toEqual(['32 KiB']);
+    expect(problems).toEqual([]);
     await page.close();
   });
 

@@ -4,7 +4,7 @@ import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { onlyAncestorsTrace, ProcessError, ProcessHandle } from '../../live/internal.js';
-import { PageSample, trackProcess } from '../../track/index.js';
+import { PageSample, type ProcessTracker, type Subject, trackActivity } from '../../track/internal.js';
 import { isThere } from '../command-path.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Ending } from '../interrupt.js';
@@ -23,7 +23,7 @@ import {
 } from '../watch/loop.js';
 import { withOwners } from '../watch/owned.js';
 import type { WatchSummary } from '../watch/summary.js';
-import { asWatchTracker, type LiveTracker, type WatchTracker } from '../watch/tracker.js';
+import type { WatchTracker } from '../watch/tracker.js';
 
 export interface WatchCommandOptions {
   readonly interval: number;
@@ -129,7 +129,7 @@ function chooseSink(
   live: boolean,
 ): WatchSink {
   const untracked = () => tracker.skipped.length;
-  const subject = options.accesses ? 'accesses' : 'writes';
+  const subject = subjectOf(options);
   if (options.json) return new JsonSink(output, options.regions === true, untracked, subject);
   if (!live) return new LineSink(output, options.regions === true);
   const about = {
@@ -156,7 +156,7 @@ export function asTooSoon(error: unknown, intervalMs: number): unknown {
 }
 
 /** Tells on standard error how it ended, and what was seen. */
-export function conclude(end: WatchEnd, summary: WatchSummary, tracker: LiveTracker): void {
+export function conclude(end: WatchEnd, summary: WatchSummary, tracker: ProcessTracker): void {
   const lines = summary.intervals === 0 ? [] : summary.lines();
   if (end === 'process ended') lines.unshift(`process ${tracker.pid} has ended, or replaced its program`);
   if (tracker.provider === 'fallback' && summary.intervals > 0) {
@@ -174,11 +174,13 @@ export function conclude(end: WatchEnd, summary: WatchSummary, tracker: LiveTrac
   process.stderr.write(lines.map((line) => `pmscan: ${line}\n`).join(''));
 }
 
-async function track(pid: number, { anyway, accesses, sample }: WatchCommandOptions): Promise<LiveTracker> {
-  if (!accesses) return await trackProcess(pid, { anyway });
-  const some = sample === undefined || sample === 1 ? undefined : new PageSample(sample);
-  return asWatchTracker(await trackProcess(pid, { anyway, accesses, sample: some }));
+/** A sample of a share of the pages; undefined for all of them. */
+export function sampleOf(share: number | undefined): PageSample | undefined {
+  return share === undefined || share === 1 ? undefined : new PageSample(share);
 }
+
+const subjectOf = ({ accesses }: { readonly accesses?: boolean | undefined }): Subject =>
+  accesses ? 'accesses' : 'writes';
 
 /** The work of `pmscan watch`. */
 export async function watchCommand(
@@ -204,8 +206,11 @@ export async function watchCommand(
   const pid = watched === undefined ? resolveTarget(target!) : await watched.started();
 
   requireProvider();
+  const { anyway } = options;
+  const sample = sampleOf(options.sample);
+  const subject = subjectOf(options);
   using tracker = withOwners(
-    await track(pid, options).catch((error: unknown) => {
+    await trackActivity(pid, subject, { anyway, sample }).catch((error: unknown) => {
       throw watched === undefined ? error : asTooSoon(error, options.interval);
     }),
   );
@@ -216,8 +221,7 @@ export async function watchCommand(
   {
     using sink = chooseSink(options, tracker, output, live);
     const { interval: intervalMs, duration: durationMs, regions } = options;
-    const subject = options.accesses ? 'accesses' : 'writes';
-    const what = { intervalMs, durationMs, regions, subject } as const;
+    const what = { intervalMs, durationMs, regions, subject, sampled: sample?.share } as const;
     result = await watchLoop(tracker, sink, what, ending.requested);
   }
   const { end, summary, error } = result;

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import picocolors from 'picocolors';
 import { PAGE_IS_ACCESSED, PAGE_SIZE } from '../../abi/index.js';
 import { isEnded, kernelCategories, openPagemap, ProcessHandle } from '../../live/internal.js';
 import {
@@ -15,7 +16,7 @@ import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Alarm, Ending } from '../interrupt.js';
 import { optionOr, parseDuration, parseShare } from '../options.js';
 import { Output } from '../output.js';
-import { StatusLine } from '../status-line.js';
+import { StatusLine, StatusLines } from '../status-line.js';
 import { resolveTarget } from '../target.js';
 import { humanBytes, outputStyle } from '../text.js';
 import { humanDuration, type WorkingSetReport, wssJson, wssLines } from '../wss/report.js';
@@ -42,11 +43,32 @@ function windowsOf(intervalMs: number, durationMs: number): number[] {
   return [intervalMs, ...longer];
 }
 
-/** Says how far it is: a minute without a word is long. */
-function tell(line: StatusLine, elapsedMs: number, durationMs: number, what: string): void {
-  line.show(
-    `${Math.round(elapsedMs / 1000)} s of ${humanDuration(durationMs)}: ${what}; Ctrl-C ends it with what there is`,
-  );
+/** How far it is: a minute without a word is long. */
+function progressText(elapsedMs: number, durationMs: number, what: string): string {
+  return `${Math.round(elapsedMs / 1000)} s of ${humanDuration(durationMs)}: ${what}; Ctrl-C ends it with what there is`;
+}
+
+/** To look at all pages for the live view may take this share of the time. */
+const VIEW_SHARE = 0.05;
+
+/** On a terminal, what is known so far, in its place. */
+class LiveView implements Disposable {
+  readonly #lines = new StatusLines();
+  readonly #style = { ...outputStyle(false, process.stderr), colors: picocolors.createColors(false) };
+  #due = 0;
+
+  /** @param report is asked when it is time again */
+  show(head: string, report: () => WorkingSetReport): void {
+    const begun = performance.now();
+    if (!this.#lines.isOn || begun < this.#due) return;
+    this.#lines.show([head, '', ...wssLines(report(), this.#style)]);
+    const now = performance.now();
+    this.#due = now + (now - begun) / VIEW_SHARE;
+  }
+
+  [Symbol.dispose](): void {
+    this.#lines[Symbol.dispose]();
+  }
 }
 
 /** By the ioctl's ACCESSED. */
@@ -63,29 +85,29 @@ async function measureAccesses(
     windowsMs: windowsOf(intervalMs, durationMs),
     sample,
   });
-  using line = new StatusLine();
+  // It reads no memory of the process: that would be an access.
+  using pagemap = openPagemap(pid);
+  using view = new LiveView();
   const began = performance.now();
   const most = Math.max(1, Math.floor(durationMs / intervalMs));
   let mappings: readonly { start: number; end: number; name: string }[] = [];
   let elapsedMs = 0;
+  const report = (): WorkingSetReport => {
+    const found = statistics.report(pagemap, mappings);
+    return { ...found, pid, provider: 'ioctl', sampled: sample?.share, intervalMs, elapsedMs };
+  };
   for (let count = 1; count <= most; count++) {
     await alarm.until(began + count * intervalMs, tracker);
     const interval = tracker.collect((start, end) => statistics.add(start, end));
     statistics.endInterval();
     ({ elapsedMs, mappings } = interval);
-    tell(
-      line,
-      elapsedMs,
-      durationMs,
-      `${humanBytes(interval.accessedPages * PAGE_SIZE)} touched in the last interval`,
-    );
     if (alarm.isRequested) break;
+    const touched = `${humanBytes(interval.accessedPages * PAGE_SIZE)} touched in the last interval`;
+    view.show(progressText(elapsedMs, durationMs, touched), report);
   }
-  // It reads no memory of the process: that would be an access.
-  using pagemap = openPagemap(pid);
-  const report = statistics.report(pagemap, mappings);
+  const result = report();
   pagemap.checkAlive();
-  return { ...report, pid, provider: 'ioctl', sampled: sample?.share, intervalMs, elapsedMs };
+  return result;
 }
 
 /** By the referenced bits: cleared once, then counted when each window's time has passed. */
@@ -107,7 +129,7 @@ async function measureReferenced(
   let idle: IdlePages[] = [];
   const looks = [...new Set([...windowsOf(intervalMs, durationMs), durationMs])].sort((a, b) => a - b);
   for (const ms of looks) {
-    tell(line, performance.now() - began, durationMs, 'referenced bits are gathered');
+    line.show(progressText(performance.now() - began, durationMs, 'referenced bits are gathered'));
     await alarm.until(began + ms, {});
     const found = readReferenced(handle);
     const elapsedMs = alarm.isRequested ? Math.max(1, Math.round(performance.now() - began)) : ms;
@@ -166,6 +188,8 @@ export function addWssCommand(program: Command, run: (work: () => Promise<ExitCo
     .addHelpText(
       'after',
       `
+On a terminal, it shows what is known so far while it measures.
+
 The working set is what a process touches (reads, writes or executes) within a window of time. For each window it tells the mean,
 what 95 of 100 windows do not exceed, and the most; then how long the resident pages were left alone, by mapping.
 

@@ -2,6 +2,7 @@
 import { PAGE_SIZE } from '../../abi/index.js';
 import { isEnded, type ProcessError } from '../../live/internal.js';
 import { ownerText } from '../../owners/internal.js';
+import type { Subject } from '../../track/internal.js';
 import { EXIT, type ExitCode } from '../exit.js';
 import { Alarm } from '../interrupt.js';
 import type { Output } from '../output.js';
@@ -10,7 +11,7 @@ import { HeatModel } from './heat.js';
 import { totalsByOwner } from './owned.js';
 import { Screen } from './screen.js';
 import { WatchSummary } from './summary.js';
-import { type Collected, type Subject, type WatchTracker, WORDS } from './tracker.js';
+import { type Collected, type WatchTracker, WORDS } from './tracker.js';
 import { applyKey, drawView, initialState, parseKeys } from './view.js';
 
 export const WATCH_SCHEMA = 'pagemap-scan/watch@1';
@@ -23,6 +24,8 @@ export interface WatchOptions {
   /** Of the working set in the summary, in intervals. */
   readonly windows?: readonly number[] | undefined;
   readonly subject?: Subject | undefined;
+  /** Only so much of all pages is looked at, from 0 to 1: distinct pages are estimates for all. */
+  readonly sampled?: number | undefined;
 }
 
 /** Where intervals go. */
@@ -67,7 +70,7 @@ export async function watchLoop(
   options: WatchOptions,
   interrupted: Promise<unknown> = never,
 ): Promise<{ end: WatchEnd; summary: WatchSummary; error?: ProcessError }> {
-  const summary = new WatchSummary(options.windows, options.subject);
+  const summary = new WatchSummary(options.windows, options.subject, options.sampled);
   const began = performance.now();
   const visit = (start: number, end: number) => {
     summary.workingSet.add(start, end);
@@ -138,7 +141,7 @@ export class JsonSink implements WatchSink {
   }
 
   async interval(collected: Collected, summary: WatchSummary): Promise<void> {
-    const { elapsedMs, intervalMs, scanMs, stopMs, writtenPages, mappings } = collected;
+    const { elapsedMs, intervalMs, scanMs, stopMs, writtenPages, errorPages, mappings } = collected;
     // Clocks here tell microseconds; more digits would only look exact.
     const round = (milliseconds: number) => Math.round(milliseconds * 1000) / 1000;
     const line = {
@@ -150,6 +153,7 @@ export class JsonSink implements WatchSink {
       ...(stopMs === undefined ? {} : { stopMs: round(stopMs) }),
       [this.#words.pages]: writtenPages,
       [this.#words.bytes]: writtenPages * PAGE_SIZE,
+      ...(errorPages === undefined ? {} : { sampled: summary.sampled, errorPages }),
       untrackedMappings: this.#untracked(),
       mappings: mappings
         .filter((mapping) => mapping.writtenPages > 0)
@@ -191,7 +195,7 @@ export class LineSink implements WatchSink {
   }
 
   async interval(collected: Collected): Promise<void> {
-    const { elapsedMs, intervalMs, scanMs, writtenPages, mappings } = collected;
+    const { elapsedMs, intervalMs, scanMs, writtenPages, errorPages, mappings } = collected;
     const bytes = (pages: number) => humanBytes(pages * PAGE_SIZE);
     const written = mappings
       .filter((mapping) => mapping.writtenPages > 0)
@@ -202,7 +206,7 @@ export class LineSink implements WatchSink {
     const rate = intervalMs > 0 ? bytes((writtenPages / intervalMs) * 1000) : '0 B';
     this.#output.line(
       `${(elapsedMs / 1000).toFixed(1).padStart(7)} s  ${rate.padStart(9)}/s  ` +
-        `${humanCount(writtenPages).padStart(9)} pages  scan ${scanMs.toFixed(1)} ms` +
+        `${humanCount(writtenPages).padStart(9)} pages${errorPages === undefined ? '' : ` ±${humanCount(errorPages)}`}  scan ${scanMs.toFixed(1)} ms` +
         `${most.length > 0 ? `  ${most.join(', ')}` : ''}`,
     );
     for (const line of this.#regions) this.#output.line(line);

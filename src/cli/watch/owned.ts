@@ -3,16 +3,24 @@
 import { ProcessHandle } from '../../live/index.js';
 import type { Owner } from '../../owners/index.js';
 import { OwnerNames, ownedLabel } from '../../owners/internal.js';
+import type { RegionVisitor } from '../../query/index.js';
+import type { Interval, ProcessTracker } from '../../track/index.js';
 import { hex } from '../text.js';
-import type { LiveTracker } from './tracker.js';
+import type { Collected } from './tracker.js';
+
+/** A tracker that tells whose memory mappings are. */
+export interface OwnedTracker extends ProcessTracker {
+  collect(visit?: RegionVisitor): Interval & Pick<Collected, 'ownerOf'>;
+}
 
 /** The same tracker, which tells the owners of mappings, too. */
-export function withOwners(tracker: LiveTracker): LiveTracker {
+export function withOwners(tracker: ProcessTracker): OwnedTracker {
   const handle = handleOf(tracker.pid);
   const names = handle && new OwnerNames(handle);
   return {
     provider: tracker.provider,
     pid: tracker.pid,
+    stopMs: tracker.stopMs,
     get ended() {
       return tracker.ended;
     },

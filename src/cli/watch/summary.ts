@@ -1,10 +1,10 @@
 /** What a watch has seen from its beginning to its end. */
 import { PAGE_SIZE } from '../../abi/index.js';
 import type { Owner } from '../../owners/index.js';
-import { WriteWorkingSet } from '../../track/index.js';
+import { type Subject, WriteWorkingSet } from '../../track/internal.js';
 import { hex, humanBytes, humanCount, plural } from '../text.js';
 import { totalsByOwner } from './owned.js';
-import { type Collected, type Subject, WORDS } from './tracker.js';
+import { type Collected, WORDS } from './tracker.js';
 
 const MOST_OWNERS = 5;
 /** Of so many mappings at most is kept account; a process that maps and unmaps all the time would fill our memory. */
@@ -30,9 +30,13 @@ export class WatchSummary {
     { start: number; name: string; owner: Owner | undefined; pages: number }
   >();
 
+  /** The share of all pages that is looked at. */
+  readonly sampled: number;
+
   /** @param windows of the working set, in intervals */
-  constructor(windows: readonly number[] = [1, 10, 100], subject: Subject = 'writes') {
+  constructor(windows: readonly number[] = [1, 10, 100], subject: Subject = 'writes', sampled = 1) {
     this.#words = WORDS[subject];
+    this.sampled = sampled;
     this.workingSet = new WriteWorkingSet(windows);
   }
 
@@ -72,6 +76,16 @@ export class WatchSummary {
     return this.intervals === 0 ? 0 : this.#stopMs / this.intervals;
   }
 
+  /** Distinct pages since the beginning; of a sample, the estimate for all. */
+  get distinctPages(): number {
+    return Math.round(this.workingSet.distinctPages / this.sampled);
+  }
+
+  /** Distinct pages in the windows that end now; of a sample, the estimate for all. */
+  get latestWorkingSets(): readonly number[] {
+    return this.workingSet.latest.map((pages) => Math.round(pages / this.sampled));
+  }
+
   /** As lines for people. */
   lines(): string[] {
     const bytes = (pages: number) => humanBytes(pages * PAGE_SIZE);
@@ -82,12 +96,12 @@ export class WatchSummary {
       `${plural(this.intervals, 'interval')} in ${seconds.toFixed(1)} s, ${late} late; ` +
         `the tool itself took ${((this.ownMs / Math.max(this.elapsedMs, 1)) * 100).toFixed(1)} % of the time`,
       `${this.#words.done} ${bytes(this.writtenPages)}: ${bytes(mean)}/s on average, ${bytes(this.peakRate)}/s at most`,
-      `distinct pages ${humanCount(this.workingSet.distinctPages)} (${bytes(this.workingSet.distinctPages)})`,
+      `distinct pages ${humanCount(this.distinctPages)} (${bytes(this.distinctPages)})`,
     ];
     for (const { intervals, meanPages, peakPages } of this.workingSet.sizes()) {
       if (intervals > 1 && intervals > this.intervals) continue;
       lines.push(
-        `${this.#words.workingSet} of ${plural(intervals, 'interval')}: ${bytes(meanPages)} on average, ${bytes(peakPages)} at most`,
+        `${this.#words.workingSet} of ${plural(intervals, 'interval')}: ${bytes(meanPages / this.sampled)} on average, ${bytes(peakPages / this.sampled)} at most`,
       );
     }
     const most = totalsByOwner(this.#mappings.values()).slice(0, MOST_OWNERS);

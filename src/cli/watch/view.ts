@@ -1,11 +1,12 @@
 /** The live view as cells: pure, so that it can be tested without a terminal. */
 import { PAGE_SIZE } from '../../abi/index.js';
 import { ownedLabel } from '../../owners/internal.js';
+import type { Subject } from '../../track/internal.js';
 import { shorten } from '../columns.js';
 import { hex, humanBytes, humanCount, printable } from '../text.js';
 import { type HeatModel, LEVELS, LogScale, type MappingHeat } from './heat.js';
 import type { CellGrid, CellStyle } from './screen.js';
-import { type Subject, WORDS } from './tracker.js';
+import { WORDS } from './tracker.js';
 
 export const SORT_KEYS = ['rate', 'total', 'size', 'address', 'name'] as const;
 export type SortKey = (typeof SORT_KEYS)[number];

@@ -1,5 +1,5 @@
 import { CATEGORIES, PAGE_SIZE } from '../../abi/index.js';
-import type { MappingKind } from '../../model/index.js';
+import type { AboutModel, MappingKind } from '../../model/index.js';
 import type { PAGE_KINDS } from '../../query/internal.js';
 import { humanBytes, mappingLabel } from '../../query/internal.js';
 
@@ -32,6 +32,35 @@ export function percent(share: number): string {
 /** A mapping's name; what has none is anonymous. */
 export function label(name: string): string {
   return mappingLabel({ name });
+}
+
+/** What is tracked, in words. */
+export interface Words {
+  readonly done: string;
+  readonly title: string;
+  readonly tracked: string;
+  readonly set: string;
+  /** For a sentence: "Memory that was …". */
+  readonly help: string;
+}
+
+const WRITES: Words = {
+  done: 'written',
+  title: 'Written',
+  tracked: 'Writes',
+  set: 'Write working set',
+  help: 'written',
+};
+const ACCESSES: Words = {
+  done: 'touched',
+  title: 'Touched',
+  tracked: 'Accesses',
+  set: 'Working set',
+  help: 'read, written or executed',
+};
+
+export function wordsOf(about: AboutModel | undefined): Words {
+  return about?.subject === 'accesses' ? ACCESSES : WRITES;
 }
 
 /** The last part of a path says the most where there is little room. */

@@ -1,7 +1,17 @@
 /** Heat over time: what was written, by address from top to bottom of each band and by time from left to right. */
 import { PAGE_SIZE } from '../../abi/index.js';
 import { el, onFrame, pixelRatio, setText } from './dom.js';
-import { clock, hex, humanBytes, label, pagesText, percent, rateText, shortLabel } from './format.js';
+import {
+  clock,
+  hex,
+  humanBytes,
+  label,
+  pagesText,
+  percent,
+  rateText,
+  shortLabel,
+  wordsOf,
+} from './format.js';
 import { cut, FONT, MONO } from './map.js';
 import {
   type Band,
@@ -122,6 +132,7 @@ export class HeatView implements View {
     title: 'Forget the chosen time (Esc)',
   });
   readonly #hotTitle = el('h2');
+  readonly #cellTitle = el('h2');
   readonly #table: Table<HotRange>;
   readonly #axis = new TimeAxis();
   #spanMs: number = SPANS_MS[0];
@@ -202,7 +213,7 @@ export class HeatView implements View {
         },
         { title: 'Mapping', wide: true, text: ({ band }) => label(band.model.name) },
       ],
-      { sortBy: 2, empty: 'Nothing was written' },
+      { sortBy: 2, empty: 'Nothing there' },
     );
   }
 
@@ -230,7 +241,7 @@ export class HeatView implements View {
       el(
         'div',
         { className: 'card-head' },
-        el('h2', { textContent: 'Written per cell' }),
+        this.#cellTitle,
         el('span', { className: 'scale-line' }, this.#least, this.#legend, this.#most),
         this.#cellText,
         el('span', { className: 'spring' }),
@@ -271,6 +282,9 @@ export class HeatView implements View {
   draw(): void {
     if (this.element.hidden) return;
     this.#drawMessage();
+    const { title } = wordsOf(this.#store.about);
+    setText(this.#cellTitle, `${title} per cell`);
+    this.#table.retitle(2, title);
     const { timeRange } = this.#store;
     const live = this.#store.about?.source === 'live';
     this.#axis.range = shownTime(timeRange, this.#spanMs, live);
@@ -290,7 +304,8 @@ export class HeatView implements View {
     const { tracking, columns } = this.#store;
     let text = '';
     if (columns.length === 0) {
-      if (tracking.state === 'off') text = `Writes are not tracked: ${tracking.why}`;
+      if (tracking.state === 'off')
+        text = `${wordsOf(this.#store.about).tracked} are not tracked: ${tracking.why}`;
       else if (tracking.state === 'ended') text = tracking.why ?? 'It has ended';
       else text = tracking.state === 'starting' ? 'Attaching …' : 'Waiting for the first interval …';
     }
@@ -552,11 +567,12 @@ export class HeatView implements View {
     }
     const from = Math.max(start, origin + bucket * bucketBytes);
     const to = Math.min(end, origin + (bucket + 1) * bucketBytes);
+    const { done } = wordsOf(this.#store.about);
     const lines = [
       `${hex(from)} – ${hex(to)}, ${humanBytes(to - from)}`,
       column === undefined
         ? 'not looked at then'
-        : `${clock(column.startMs, true)} to ${clock(column.endMs, true)}: ${pages === 0 ? 'not written' : `${pagesText(pages)} written, ${rateText(bytesPerSecond(pages, [column]))}`}`,
+        : `${clock(column.startMs, true)} to ${clock(column.endMs, true)}: ${pages === 0 ? `not ${done}` : `${pagesText(pages)} ${done}, ${rateText(bytesPerSecond(pages, [column]))}`}`,
       label(name),
     ];
     setText(this.#state, lines.join('. '));

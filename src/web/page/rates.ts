@@ -2,7 +2,7 @@
 import { PAGE_SIZE } from '../../abi/index.js';
 import { PAGE_KINDS, type PageKind } from '../../query/internal.js';
 import { el, onFrame, pixelRatio, setAttribute, setText } from './dom.js';
-import { clock, hex, humanBytes, label, pagesText, rateText, shortLabel } from './format.js';
+import { clock, hex, humanBytes, label, pagesText, rateText, shortLabel, wordsOf } from './format.js';
 import { shownTime, TimeAxis } from './heat.js';
 import { FONT } from './map.js';
 import {
@@ -239,6 +239,7 @@ export class RatesView implements View {
   readonly #set: Chart;
   readonly #keys = el('span', { className: 'line-keys' });
   readonly #setKeys = el('span', { className: 'line-keys' });
+  readonly #rateTitle = el('h2');
   readonly #setTitle = el('h2', {
     title: 'How much distinct memory was written within that time: what a copy made that often has to take',
   });
@@ -309,7 +310,7 @@ export class RatesView implements View {
         el(
           'section',
           { className: 'card', attributes: { 'aria-label': 'Written a second' } },
-          el('div', { className: 'card-head' }, el('h2', { textContent: 'Written a second' }), this.#keys),
+          el('div', { className: 'card-head' }, this.#rateTitle, this.#keys),
           this.#rate.frame,
         ),
         el(
@@ -355,13 +356,13 @@ export class RatesView implements View {
     this.#window = this.#hasSets && first >= 0 ? first : undefined;
     const sets = this.#hasSets ? windows : [];
     this.#table = new Table<RateRow>(
-      'Written by mapping',
+      `${wordsOf(this.#store.about).title} by mapping`,
       [
         { title: 'Now', align: 'right', text: ({ now }) => rateText(now), order: ({ now }) => now },
         { title: 'Mean', align: 'right', text: ({ mean }) => rateText(mean), order: ({ mean }) => mean },
         { title: 'Peak', align: 'right', text: ({ peak }) => rateText(peak), order: ({ peak }) => peak },
         {
-          title: 'Written',
+          title: wordsOf(this.#store.about).title,
           align: 'right',
           text: ({ pages }) => pagesText(pages),
           order: ({ pages }) => pages,
@@ -392,7 +393,7 @@ export class RatesView implements View {
           draw: ({ band, line }, cell) => drawName(label(band.model.name), line, cell),
         },
       ],
-      { sortBy: 1, empty: 'Nothing was written' },
+      { sortBy: 1, empty: 'Nothing yet' },
     );
     this.#tables.replaceChildren(this.#table.element);
     const choices = [...sets.keys(), undefined].map((index) => {
@@ -401,7 +402,7 @@ export class RatesView implements View {
       button.title =
         index === undefined
           ? 'All windows, of all mappings together'
-          : `Distinct memory written in ${windowText(windows[index]!)}, by mapping`;
+          : `Distinct memory ${wordsOf(this.#store.about).done} in ${windowText(windows[index]!)}, by mapping`;
       button.addEventListener('click', () => {
         this.#window = index;
         this.draw();
@@ -435,10 +436,12 @@ export class RatesView implements View {
   draw(): void {
     if (this.element.hidden) return;
     const { columns, timeRange, tracking, windows, about, filter } = this.#store;
-    const why = tracking.state === 'off' ? `Writes are not tracked: ${tracking.why}` : '';
+    const words = wordsOf(about);
+    setText(this.#rateTitle, `${words.title} a second`);
+    const why = tracking.state === 'off' ? `${words.tracked} are not tracked: ${tracking.why}` : '';
     this.#message.hidden = why === '';
     setText(this.#message, why);
-    const begun = `${windows} ${about?.source}`;
+    const begun = `${windows} ${about?.source} ${words.title}`;
     if (this.#begun !== begun || this.#table === undefined) {
       this.#begun = begun;
       this.#begin(windows);
@@ -482,8 +485,8 @@ export class RatesView implements View {
 
   #drawChoice(window: number | undefined): void {
     const names = this.#windows.map(windowText).join(', ');
-    const title =
-      window === undefined ? 'Write working set' : `Write working set, ${windowText(this.#windows[window]!)}`;
+    const { set } = wordsOf(this.#store.about);
+    const title = window === undefined ? set : `${set}, ${windowText(this.#windows[window]!)}`;
     setText(this.#setTitle, title);
     const of = window === undefined ? `of all mappings, in ${names}` : 'of all and by mapping';
     this.#set.describe(`${title} over time, ${of}; the same as numbers in the tables`);
