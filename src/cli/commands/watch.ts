@@ -21,7 +21,7 @@ import {
   type WatchSink,
   watchLoop,
 } from '../watch/loop.js';
-import { withOwners } from '../watch/owned.js';
+import { WatchedOwners } from '../watch/owned.js';
 import type { WatchSummary } from '../watch/summary.js';
 import type { WatchTracker } from '../watch/tracker.js';
 
@@ -209,7 +209,8 @@ export async function watchCommand(
   const { anyway } = options;
   const sample = sampleOf(options.sample);
   const subject = subjectOf(options);
-  using tracker = withOwners(
+  using owners = new WatchedOwners(pid, subject);
+  using tracker = owners.of(
     await trackActivity(pid, subject, { anyway, sample }).catch((error: unknown) => {
       throw watched === undefined ? error : asTooSoon(error, options.interval);
     }),
