@@ -106,6 +106,44 @@ const KNOWN_PAGES = KNOWN.map(([kind, count]) => `${count} ${kind}`).join(', ');
 const KNOWN_CELLS = KNOWN.map(([kind, count]) => `${kind} × ${count}`).join(', ');
 
 describe('the live page', () => {
+  testPage.each([360, 420, 768, 1920])('is whole at a width of %i', async (width) => {
+    const { page, problems } = await open(url, { width, height: 800 });
+    await until('figures', async () => (await page.textContent('.figure dd'))?.includes('B'));
+    // What has no other of these in it: two such boxes have nothing in common, and all of them are in the window.
+    const parts = page.locator(
+      'header > *:not(.buttons):not(.spring), .buttons > *, [role="tab"], .figure dd, .chip, nav input',
+    );
+    for (const view of ['where', 'map', 'heat', 'rates']) {
+      await page.click(`#tab-${view}`);
+      const all = await Promise.all((await parts.all()).map((part) => part.boundingBox()));
+      const boxes = all.filter((box) => box !== null && box.width > 0 && box.height > 0).map((box) => box!);
+      expect(boxes.length).toBeGreaterThan(12);
+      const outside = boxes.filter(({ x, width: own }) => x < 0 || x + own > width + 1);
+      const overlapping = boxes.flatMap((one, index) =>
+        boxes
+          .slice(index + 1)
+          .filter(
+            (other) =>
+              Math.min(one.x + one.width, other.x + other.width) - Math.max(one.x, other.x) > 1 &&
+              Math.min(one.y + one.height, other.y + other.height) - Math.max(one.y, other.y) > 1,
+          )
+          .map((other) => [one, other]),
+      );
+      const tooWide = await page.evaluate(`[
+        document.documentElement.scrollWidth - innerWidth,
+        ...[...document.querySelectorAll('.figure')].map((figure) => figure.scrollWidth - figure.clientWidth),
+      ].filter((pixels) => pixels > 0)`);
+      expect({ view, outside, overlapping, tooWide }).toEqual({
+        view,
+        outside: [],
+        overlapping: [],
+        tooWide: [],
+      });
+    }
+    expect(problems).toEqual([]);
+    await page.close();
+  });
+
   testPage('shows what is where, and filters it', async () => {
     const { page, problems } = await open();
     const known = await until('the known mapping', async () =>
