@@ -48,6 +48,8 @@ export interface MeasuredDetails {
   readonly workingSet?: readonly { readonly windowMs: number; readonly pages: number }[] | undefined;
   /** Writable mappings that cannot be tracked. */
   readonly untracked?: number | undefined;
+  /** What the interval cost the process, at most about, milliseconds. */
+  readonly targetCostMs?: number | undefined;
 }
 
 /** A mapping with its pages by `PAGE_KINDS`; null where they cannot be told. */
@@ -165,6 +167,10 @@ function makeInstruments(
     late: meter.createCounter('pmscan.intervals.late', {
       unit: '{interval}',
       description: 'Intervals that were collected late; nothing is lost by that',
+    }),
+    cost: meter.createCounter('pmscan.target.cost', {
+      unit: 's',
+      description: 'Time that the tracking cost the process, at most about: page faults and stops',
     }),
     collecting: meter.createHistogram('pmscan.collect.duration', {
       unit: 's',
@@ -399,7 +405,7 @@ export class Metrics implements AsyncDisposable {
 
   /** Takes what was written in an interval. */
   interval(interval: MeasuredInterval, details: MeasuredDetails = {}): void {
-    const { written, workingSet, distinct, untracked, intervals, late, collecting } = this.#instruments;
+    const { written, workingSet, distinct, untracked, intervals, late, cost, collecting } = this.#instruments;
     for (const { start, name, writtenPages } of interval.mappings) {
       if (writtenPages === 0) continue;
       written.add(writtenPages * PAGE_SIZE, {
@@ -411,6 +417,7 @@ export class Metrics implements AsyncDisposable {
     late.add(details.late === true ? 1 : 0);
     collecting.record(interval.scanMs / 1000);
     if (details.distinctPages !== undefined) distinct.record(details.distinctPages * PAGE_SIZE);
+    if (details.targetCostMs !== undefined) cost.add(details.targetCostMs / 1000);
     if (details.untracked !== undefined) untracked.record(details.untracked);
     for (const { windowMs, pages } of details.workingSet ?? []) {
       workingSet.record(pages * PAGE_SIZE, { 'pmscan.window': windowLabel(windowMs) });

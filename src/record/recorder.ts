@@ -77,6 +77,8 @@ export interface IntervalDetails {
   /** Distinct pages in the windows of `WORKING_SET_WINDOWS_MS` that end here. */
   readonly workingSet: readonly number[];
   readonly skipped?: readonly SkippedMapping[] | undefined;
+  /** What the interval cost the process, at most about, milliseconds: page faults, and stops. */
+  readonly targetCostMs?: number | undefined;
 }
 
 /** Flushing may take this share of the time: a large file is flushed less often. */
@@ -238,6 +240,7 @@ export class Recorder {
     const [tenSeconds, minute, tenMinutes] = details.workingSet;
     table.add('interval', common, {
       scan_ms: rounded(scanMs),
+      target_cost_ms: details.targetCostMs === undefined ? null : rounded(details.targetCostMs),
       late: details.late,
       [column]: writtenPages,
       ...(subject === 'writes' ? {} : { accessed_error_pages: errorPages ?? 0 }),

@@ -40,6 +40,7 @@ export const COLUMNS = [
   { name: 'accessed_pages', type: 'int32', of: ['interval', 'access'] },
   { name: 'accessed_error_pages', type: 'int32', of: ['interval'] },
   { name: 'scan_ms', type: 'double', of: ['interval'] },
+  { name: 'target_cost_ms', type: 'double', of: ['interval'] },
   { name: 'late', type: 'boolean', of: ['interval'] },
   { name: 'distinct_pages', type: 'int64', of: ['interval'] },
   { name: 'working_set_10s_pages', type: 'int64', of: ['interval'] },

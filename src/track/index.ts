@@ -17,6 +17,7 @@ export {
 } from './accesses.js';
 export type { Subject } from './activity.js';
 export type { TrackOptions } from './attach.js';
+export { measureFaultCost } from './fault-cost.js';
 export {
   allocateTracked,
   type Collected,

@@ -1,6 +1,8 @@
 /** Which pages of another process are written, interval by interval, while it runs. */
 import {
   errnoNumber,
+  HUGE_PAGE_SIZE,
+  PAGE_IS_HUGE,
   PAGE_IS_PRESENT,
   PAGE_IS_SWAPPED,
   PAGE_IS_WRITTEN,
@@ -95,6 +97,8 @@ interface Round {
   /** What was registered before, as far as it still is. */
   covered: readonly Covered[];
   writtenPages: number;
+  /** See `Interval`. */
+  faultCount: number;
 }
 
 /** How a collect went over mappings that were all known, to be done again as long as they stay as they are. */
@@ -194,13 +198,14 @@ export class WriteProtectTracker implements ProcessTracker {
     if (!this.#open) throw disposedError(`collect writes of process ${this.pid}`);
     const before = performance.now();
     if (!this.#isLeft && this.#own !== undefined && hasOwn(this.#own, MOST_LOOKS)) this.#leave();
-    const { rows, writtenPages } = this.#round(visit);
+    const { rows, writtenPages, faultCount } = this.#round(visit);
     const now = performance.now();
     const interval: Interval = {
       elapsedMs: now - this.#started,
       intervalMs: now - this.#last,
       scanMs: now - before,
       writtenPages,
+      faultCount,
       mappings: rows,
     };
     this.#last = now;
@@ -233,7 +238,9 @@ export class WriteProtectTracker implements ProcessTracker {
   }
 
   /** Goes over all mappings in address order, again from where it was whenever they change underway. */
-  #round(visit: RegionVisitor | undefined): { rows: MappingWrites[]; writtenPages: number } {
+  #round(visit: RegionVisitor | undefined): Pick<Interval, 'writtenPages' | 'faultCount'> & {
+    rows: MappingWrites[];
+  } {
     const round: Round = {
       visit,
       rows: new Map(),
@@ -241,6 +248,7 @@ export class WriteProtectTracker implements ProcessTracker {
       done: [],
       covered: this.#covered,
       writtenPages: 0,
+      faultCount: 0,
     };
     let cursor = 0;
     for (let surprises = 0; ; surprises++) {
@@ -266,7 +274,8 @@ export class WriteProtectTracker implements ProcessTracker {
     this.#covered = round.done;
     this.#skipped = [...round.skipped.values()];
     const rows = [...round.rows.values()].sort((a, b) => a.start - b.start);
-    return { rows, writtenPages: round.writtenPages };
+    const { writtenPages, faultCount } = round;
+    return { rows, writtenPages, faultCount };
   }
 
   /** Scans groups of pieces one after the other, up to one that turns out not to be registered as a whole any more. */
@@ -299,6 +308,7 @@ export class WriteProtectTracker implements ProcessTracker {
       const pages = (end - start) / PAGE_SIZE;
       piece.row.writtenPages += pages;
       round.writtenPages += pages;
+      if (!piece.isNew) round.faultCount += faultsOf(pages, piece.kind, categories);
       round.visit?.(start, end, PAGE_IS_WRITTEN);
     });
     const { end } = group[group.length - 1]!;
@@ -528,6 +538,12 @@ export class WriteProtectTracker implements ProcessTracker {
     this.#faults[Symbol.dispose]();
     this.#pagemap[Symbol.dispose]();
   }
+}
+
+/** How many faults the first writes to so many pages were. A part of a huge page that was protected alone has small pages by now. */
+function faultsOf(pages: number, kind: TrackedKind, categories: number): number {
+  const isHuge = kind === 'hugetlb' || (categories & PAGE_IS_HUGE) !== 0;
+  return isHuge ? Math.ceil((pages * PAGE_SIZE) / HUGE_PAGE_SIZE) : pages;
 }
 
 function coverage({ start, end, kind, mapping }: Piece, cut: number): Covered {

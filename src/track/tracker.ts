@@ -53,6 +53,11 @@ export interface Interval {
    * looked at.
    */
   readonly errorPages?: number | undefined;
+  /**
+   * Page faults that the tracking cost the process in this interval, at most: the first write (or access) to each page that was
+   * protected. A huge page counts once. See `measureFaultCost` for what one costs.
+   */
+  readonly faultCount?: number | undefined;
   /** All tracked mappings, in address order, those without writes included. */
   readonly mappings: readonly MappingWrites[];
 }

@@ -32,6 +32,7 @@ export class Meter {
     interval: Interval,
     times: { startMs: number; endMs: number; late: boolean },
     untracked: number,
+    targetCostMs: number | undefined,
   ): void {
     this.#elapsedMs = interval.elapsedMs;
     const pages = this.#recent.endColumn(times.startMs, times.endMs);
@@ -40,6 +41,7 @@ export class Meter {
       distinctPages: this.#recent.distinctPages,
       workingSet: WORKING_SET_WINDOWS_MS.map((windowMs, index) => ({ windowMs, pages: pages[index]! })),
       untracked,
+      targetCostMs,
     });
   }
 

@@ -25,6 +25,8 @@ export interface ServerOptions {
   readonly intervalMs: number;
   /** What is tracked to begin with; writes by default. */
   readonly subject?: Subject | undefined;
+  /** As `SessionOptions` has it. */
+  readonly budget?: number | undefined;
   /** Processes that are offered first. */
   readonly pids: readonly number[];
   /** For how long a process is still looked at after the last page has gone, milliseconds. */
@@ -138,7 +140,7 @@ export class PageServer {
     this.token = options.token ?? randomBytes(18).toString('base64url');
     this.#tokenDigest = digest(this.token);
     this.#pool = new SessionPool(
-      { intervalMs: options.intervalMs, heat: HISTORY, subject: options.subject },
+      { intervalMs: options.intervalMs, heat: HISTORY, subject: options.subject, budget: options.budget },
       options.graceMs ?? GRACE_MS,
     );
     this.#server = createServer(

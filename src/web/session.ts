@@ -9,7 +9,14 @@ import {
   type StreamMessage,
   type TrackingModel,
 } from '../model/index.js';
-import { AccessAges, type ProcessTracker, type Subject, trackActivity } from '../track/internal.js';
+import {
+  AccessAges,
+  type Interval,
+  measureFaultCost,
+  type ProcessTracker,
+  type Subject,
+  trackActivity,
+} from '../track/internal.js';
 import { type HeatLimits, HeatStore } from './heat.js';
 import { ProcessLayout } from './layout.js';
 import type { Meter } from './meter.js';
@@ -17,6 +24,8 @@ import type { Meter } from './meter.js';
 /** The share of a core that collecting writes, and looking at the pages, may take each: intervals get longer instead. */
 const COLLECT_SHARE = 0.04;
 const LOOK_SHARE = 0.02;
+/** The share of a core that tracking may cost the process that is looked at. */
+const TARGET_SHARE = 0.02;
 /** How often pages are looked at where that costs little, milliseconds. */
 const LOOK_MS = 2000;
 /** How many skipped mappings are told. */
@@ -29,6 +38,8 @@ export interface SessionOptions {
   readonly durationMs?: number | undefined;
   /** How many processes are looked at: they share the budget. */
   readonly sharers?: (() => number) | undefined;
+  /** The share of a core that tracking may cost the process, 2 % by default: intervals get longer for it. */
+  readonly budget?: number | undefined;
   /** What is tracked to begin with; writes by default. */
   readonly subject?: Subject | undefined;
   /** Asked once, when the process has been opened: who makes metrics of it. What is tracked stays the same then. */
@@ -38,6 +49,11 @@ export interface SessionOptions {
 /** An interval that ends later than that share of it after its time is late. */
 const LATE_SHARE = 0.1;
 const LATE_LEAST_MS = 10;
+
+/** A share to a tenth of a percent. */
+function rounded(share: number): number {
+  return Math.round(share * 1000) / 1000;
+}
 
 function reasonOf(error: unknown): string {
   if (error instanceof PagemapError) return error.hint ?? error.message;
@@ -317,17 +333,32 @@ export class Session {
     this.#ages?.endInterval(endMs - this.#trackedAtMs);
     const update = this.#heat.endInterval(interval.mappings, startMs, endMs, this.#layout.permsOf);
     const late = !last && lateMs > Math.max(LATE_LEAST_MS, this.#options.intervalMs * LATE_SHARE);
-    this.#meter?.interval(interval, { startMs, endMs, late }, tracker.skipped.length);
-    this.#tell({ type: 'column', ...update, ownShare: this.#ownShare() });
+    const targetCostMs = this.#targetCostMs(interval);
+    this.#meter?.interval(interval, { startMs, endMs, late }, tracker.skipped.length, targetCostMs);
+    this.#tell({
+      type: 'column',
+      ...update,
+      ownShare: this.#ownShare(),
+      targetShare: targetCostMs && rounded(Math.min(1, targetCostMs / Math.max(1, interval.intervalMs))),
+    });
     const skipped = tracker.skipped.slice(0, MOST_SKIPPED);
     if (JSON.stringify(skipped) !== JSON.stringify(this.#tracking.skipped ?? [])) {
       this.#setTracking(this.#on(skipped));
     }
     const costMs = performance.now() - before;
     const { intervalMs } = this.#options;
-    const least = Math.max(intervalMs, costMs / (COLLECT_SHARE / this.#sharers()));
+    const { budget = TARGET_SHARE } = this.#options;
+    const paidMs = (targetCostMs ?? 0) / budget;
+    const least = Math.max(intervalMs, costMs / (COLLECT_SHARE / this.#sharers()), paidMs);
     // On time, unless it is late already.
     this.#nextColumn = Math.max(this.#nextColumn + least, this.#now() + least / 2);
+  }
+
+  /** What an interval cost the process, milliseconds. */
+  #targetCostMs({ faultCount, stopMs = 0 }: Interval): number | undefined {
+    const faultUs = measureFaultCost(this.#subject);
+    if (faultCount === undefined || faultUs === undefined) return undefined;
+    return (faultCount * faultUs) / 1000 + stopMs;
   }
 
   /** The share of a core that this program took since it was asked last. */
@@ -336,7 +367,7 @@ export class Session {
     const elapsedMs = performance.now() - this.#cpuAt;
     this.#cpu = process.cpuUsage();
     this.#cpuAt = performance.now();
-    return Math.round(((user + system) / 1000 / elapsedMs) * 1000) / 1000;
+    return rounded((user + system) / 1000 / elapsedMs);
   }
 
   /** Ends it; nothing is left in the process. */

@@ -20,6 +20,7 @@ import { StatusLine } from '../status-line.js';
 import { requireProvider, resolveTarget, tellBusy } from '../target.js';
 import { humanBytes, humanCount, plural, printable } from '../text.js';
 import { version } from '../version.js';
+import { CostMeter } from '../watch/cost.js';
 import { exitCodeOf, type WatchEnd, type WatchSink, watchLoop } from '../watch/loop.js';
 import type { WatchSummary } from '../watch/summary.js';
 import { type Collected, WORDS } from '../watch/tracker.js';
@@ -175,8 +176,10 @@ class RecordSink implements WatchSink {
       distinctPages,
       workingSet: WORKING_SET_WINDOWS_MS.map((windowMs, index) => ({ windowMs, pages: latest[index]! })),
       untracked: skipped.length,
+      targetCostMs: summary.latestTargetCostMs,
     });
-    await recorder?.interval(collected, { late, distinctPages, workingSet: latest, skipped });
+    const targetCostMs = summary.latestTargetCostMs;
+    await recorder?.interval(collected, { late, distinctPages, workingSet: latest, skipped, targetCostMs });
     await this.#layouts.take(collected.elapsedMs);
     this.#progress.show(collected, recorder?.totals.bytes ?? 0);
   }
@@ -299,6 +302,7 @@ export async function recordCommand(
   requireProvider();
   using pagemap = openPagemap(pid);
   const about = describe(pagemap);
+  const cost = options.layoutOnly ? undefined : CostMeter.of(pagemap.process, subject);
   let metrics: Metrics | undefined;
   let recorder: Recorder | undefined;
   try {
@@ -332,7 +336,7 @@ export async function recordCommand(
       return end === 'interrupt' && ending.received === 'SIGINT' ? EXIT.interrupted : EXIT.done;
     }
     const windows = WORKING_SET_WINDOWS_MS.map((window) => Math.max(1, Math.round(window / intervalMs)));
-    const what = { intervalMs, durationMs, windows, subject, sampled: sample?.share };
+    const what = { intervalMs, durationMs, windows, subject, sampled: sample?.share, cost };
     let result: Awaited<ReturnType<typeof watchLoop>>;
     {
       using progress = new Progress(`process ${pid}`, subject);

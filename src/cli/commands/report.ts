@@ -27,6 +27,8 @@ async function sample(pid: number, options: ReportOptions): Promise<PageModel> {
     intervalMs: options.interval,
     heat: HEAT,
     durationMs: options.duration,
+    // It is short, and meant.
+    budget: 1,
     subject: options.accesses ? 'accesses' : 'writes',
   });
   try {

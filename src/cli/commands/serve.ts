@@ -5,7 +5,7 @@ import type { Session } from '../../web/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Ending } from '../interrupt.js';
 import { addMetricsOption, type MetricsTarget, metricsOption, startMetrics } from '../metrics.js';
-import { optionOr, parseDuration } from '../options.js';
+import { optionOr, parseDuration, parseShare } from '../options.js';
 import { resolveTarget, tellBusy } from '../target.js';
 import { printable } from '../text.js';
 
@@ -14,6 +14,7 @@ export interface ServeOptions {
   readonly port: number;
   readonly interval: number;
   readonly accesses?: boolean | undefined;
+  readonly budget: number;
   readonly metrics?: MetricsTarget | true | undefined;
 }
 
@@ -80,6 +81,7 @@ export async function serveCommand(targets: readonly string[], options: ServeOpt
     intervalMs,
     pids,
     subject,
+    budget: options.budget,
   });
   try {
     if (hub !== undefined) {
@@ -116,6 +118,14 @@ export function addServeCommand(
     .option('--port <port>', 'port to listen on; 0 is any that is free', parsePort, 0)
     .option('--host <address>', 'address to listen on', '127.0.0.1')
     .addOption(optionOr('--interval <time>', 'how often to look', parseDuration, '1s'))
+    .addOption(
+      optionOr(
+        '--budget <share>',
+        'the share of a processor that looking may cost each process: intervals get longer for it',
+        parseShare,
+        '2%',
+      ),
+    )
     .option('--accesses', 'begin with what is read, written or executed in place of writes (Linux 7.3)');
   addMetricsOption(command)
     .addHelpText(

@@ -12,6 +12,7 @@ import { optionOr, parseDuration, parseShare } from '../options.js';
 import { Output } from '../output.js';
 import { requireProvider, resolveTarget, tellBusy } from '../target.js';
 import { mappingLabel, outputStyle, plural, printable } from '../text.js';
+import { CostMeter } from '../watch/cost.js';
 import {
   exitCodeOf,
   JsonSink,
@@ -34,6 +35,7 @@ export interface WatchCommandOptions {
   readonly color?: boolean | undefined;
   readonly accesses?: boolean | undefined;
   readonly sample?: number | undefined;
+  readonly budget?: number | undefined;
 }
 
 const SOFT_DIRTY_NOTE =
@@ -131,7 +133,11 @@ function chooseSink(
   const untracked = () => tracker.skipped.length;
   const subject = subjectOf(options);
   if (options.json) return new JsonSink(output, options.regions === true, untracked, subject);
-  if (!live) return new LineSink(output, options.regions === true);
+  if (!live) {
+    return new LineSink(output, options.regions === true, (text) =>
+      process.stderr.write(`pmscan: ${text}\n`),
+    );
+  }
   const about = {
     pid: tracker.pid,
     name: nameOf(tracker.pid),
@@ -209,6 +215,14 @@ export async function watchCommand(
   const { anyway } = options;
   const sample = sampleOf(options.sample);
   const subject = subjectOf(options);
+  using handle = new ProcessHandle(pid);
+  const cost = CostMeter.of(handle, subject);
+  if (options.budget !== undefined && cost === undefined) {
+    throw new CliError(
+      EXIT.unsupported,
+      'Cannot keep within --budget: what a page fault costs cannot be measured here, as `pmscan doctor` tells',
+    );
+  }
   using owners = new WatchedOwners(pid, subject);
   using tracker = owners.of(
     await trackActivity(pid, subject, { anyway, sample }).catch((error: unknown) => {
@@ -221,8 +235,8 @@ export async function watchCommand(
   let result: Awaited<ReturnType<typeof watchLoop>>;
   {
     using sink = chooseSink(options, tracker, output, live);
-    const { interval: intervalMs, duration: durationMs, regions } = options;
-    const what = { intervalMs, durationMs, regions, subject, sampled: sample?.share } as const;
+    const { interval: intervalMs, duration: durationMs, regions, budget } = options;
+    const what = { intervalMs, durationMs, regions, subject, sampled: sample?.share, cost, budget } as const;
     result = await watchLoop(tracker, sink, what, ending.requested);
   }
   const { end, summary, error } = result;
@@ -246,6 +260,11 @@ export function addWatchCommand(
     .option('--duration <time>', 'end after this long', parseDuration)
     .option('--accesses', 'show which pages it reads, writes or executes, not only writes (Linux 7.3)')
     .option('--sample <share>', 'with --accesses: of a random share of the pages', parseShare)
+    .option(
+      '--budget <share>',
+      'the share of a processor that the watch may cost the process: intervals get longer for it',
+      parseShare,
+    )
     .option('--anyway', 'track a process that uses userfaultfd itself: what it registers meanwhile fails')
     .option('--regions', 'tell the address ranges that were written, too')
     .option('--json', 'one JSON object a line')
@@ -263,6 +282,7 @@ Examples:
   pmscan watch 1234 --interval 100ms --duration 10s
   pmscan watch 1234 --json | jq '.writtenBytes / .intervalMs'
   pmscan watch 1234 --accesses --sample 2%
+  pmscan watch redis-server --budget 2%
   pmscan watch -- node server.js`,
     )
     .action((target: string | undefined, _options: WatchCommandOptions, command: Command) =>

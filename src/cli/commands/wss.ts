@@ -8,6 +8,7 @@ import {
   clearReferenced,
   type IdlePages,
   type MappingIdleness,
+  measureFaultCost,
   PageSample,
   readReferenced,
   trackProcess,
@@ -80,6 +81,7 @@ async function measureAccesses(
 ): Promise<WorkingSetReport> {
   const { interval: intervalMs, duration: durationMs } = options;
   const sample = options.exact || options.sample === 1 ? undefined : new PageSample(options.sample);
+  const faultUs = measureFaultCost('accesses');
   using tracker = await trackProcess(pid, { accesses: true, anyway: options.anyway, sample });
   const statistics = new AccessStatistics({
     intervalMs,
@@ -93,15 +95,19 @@ async function measureAccesses(
   const most = Math.max(1, Math.floor(durationMs / intervalMs));
   let mappings: readonly { start: number; end: number; name: string }[] = [];
   let elapsedMs = 0;
+  let faultCount = 0;
   const report = (): WorkingSetReport => {
     const found = statistics.report(pagemap, mappings);
-    return { ...found, pid, provider: 'ioctl', sampled: sample?.share, intervalMs, elapsedMs };
+    const targetCostMs = faultUs && (faultCount * faultUs) / 1000;
+    const how = { provider: 'ioctl', sampled: sample?.share, intervalMs, elapsedMs, targetCostMs } as const;
+    return { ...found, pid, ...how };
   };
   for (let count = 1; count <= most; count++) {
     await alarm.until(began + count * intervalMs, tracker);
     const interval = tracker.collect((start, end) => statistics.add(start, end));
     statistics.endInterval();
     ({ elapsedMs, mappings } = interval);
+    faultCount += interval.faultCount;
     if (alarm.isRequested) break;
     const touched = `${humanBytes(interval.accessedPages * PAGE_SIZE)} touched in the last interval`;
     view.show(progressText(elapsedMs, durationMs, touched), report);

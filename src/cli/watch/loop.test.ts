@@ -3,6 +3,7 @@ import { PAGE_SIZE } from '../../abi/index.js';
 import { ProcessError } from '../../live/index.js';
 import type { Owner } from '../../owners/index.js';
 import { Output } from '../output.js';
+import { CostMeter } from './cost.js';
 import { exitCodeOf, JsonSink, LineSink, type WatchSink, watchLoop } from './loop.js';
 import type { Collected, WatchTracker } from './tracker.js';
 
@@ -59,6 +60,29 @@ describe('the loop', () => {
     ]);
     const none = await watchLoop(new FakeTracker(1, 0), nothing, { intervalMs: 1 });
     expect([none.error?.reason, exitCodeOf(none.end, none.summary)]).toEqual(['ended', 3]);
+  });
+
+  test('a budget makes intervals longer: at no time the process has paid more', async () => {
+    const tracker = new FakeTracker(1, 6);
+    const collect = tracker.collect.bind(tracker);
+    // Dear at first, then cheap.
+    tracker.collect = (visit) => ({ ...collect(visit), faultCount: tracker.collects <= 3 ? 4 : 0 });
+    const cost = new CostMeter(1000, () => undefined);
+    const began = performance.now();
+    const shares: number[] = [];
+    const lates: boolean[] = [];
+    const sink: WatchSink = {
+      ...nothing,
+      interval(_, summary) {
+        shares.push(cost.totalMs / (performance.now() - began));
+        lates.push(summary.isLate);
+      },
+    };
+    await watchLoop(tracker, sink, { intervalMs: 2, cost, budget: 0.1 });
+    // Nothing was known of the first one. Timers may be a millisecond early.
+    expect(shares).toHaveLength(6);
+    for (const share of shares.slice(1)) expect(share).toBeLessThanOrEqual(0.105);
+    expect(cost.totalMs).toBe(12);
   });
 
   test('an interrupt ends it at once, after a last collect', async () => {

@@ -16,6 +16,8 @@ export interface Collected {
   readonly writtenPages: number;
   /** Of a sample: how far the true number may be from that, pages. */
   readonly errorPages?: number | undefined;
+  /** Page faults that the tracking cost the process, at most. */
+  readonly faultCount?: number | undefined;
   /** All tracked mappings, in address order. */
   readonly mappings: readonly WrittenMapping[];
   /** Whose memory a mapping is; undefined where nothing is known. */

@@ -4,6 +4,7 @@ import { ownedLabel } from '../../owners/internal.js';
 import type { Subject } from '../../track/internal.js';
 import { shorten } from '../columns.js';
 import { hex, humanBytes, humanCount, printable } from '../text.js';
+import { shareText } from './cost.js';
 import { type HeatModel, LEVELS, LogScale, type MappingHeat } from './heat.js';
 import type { CellGrid, CellStyle } from './screen.js';
 import { WORDS } from './tracker.js';
@@ -46,6 +47,8 @@ export interface RunInfo {
   readonly elapsedMs: number;
   /** Share of time that the tool itself took in the last interval, 0 to 1. */
   readonly ownShare: number;
+  /** What the watch costs the process, as a share of the time that it runs, 0 to 1; undefined where that is not known. */
+  readonly targetShare?: number | undefined;
   readonly lateIntervals: number;
   /** What could not be tracked, if anything. */
   readonly untracked: number;
@@ -151,12 +154,13 @@ export function drawView(
   if (state.paused) grid.put(column, 0, '   PAUSED (p goes on)', '7');
 
   const own = `${(run.ownShare * 100).toFixed(1)} % of the time`;
+  const cost = run.targetShare === undefined ? '' : `   costs it ${shareText(run.targetShare)}`;
   const late = run.lateIntervals === 0 ? 'none late' : `${humanCount(run.lateIntervals)} late`;
   grid.put(
     0,
     1,
     `${WORDS[run.subject ?? 'writes'].done} ${humanBytes(rate * PAGE_SIZE)}/s   in all ${humanBytes(model.totalPages * PAGE_SIZE)} in ` +
-      `${humanCount(model.intervals)} intervals, ${late}   the tool itself: ${own}` +
+      `${humanCount(model.intervals)} intervals, ${late}   the tool itself: ${own}${cost}` +
       `${run.untracked > 0 ? `   ${run.untracked} mappings cannot be tracked` : ''}`,
   );
 

@@ -5,6 +5,7 @@ import type { AddressRange } from '../../query/index.js';
 import type { AccessReport, IdlePages } from '../../track/index.js';
 import { type Column, shorten, tableLines } from '../columns.js';
 import { hex, humanBytes, type Style } from '../text.js';
+import { shortTime } from '../watch/cost.js';
 
 export const WSS_SCHEMA = 'pagemap-scan/wss@1';
 
@@ -22,6 +23,8 @@ export interface WorkingSetReport extends AccessReport {
   readonly elapsedMs: number;
   /** Whose memory a mapping is; undefined where nothing is known. */
   readonly ownerOf?: ((mapping: AddressRange) => Owner | undefined) | undefined;
+  /** What the measurement cost the process, at most about, milliseconds; undefined where that is not known. */
+  readonly targetCostMs?: number | undefined;
 }
 
 type Named = AddressRange & { readonly name: string };
@@ -47,7 +50,8 @@ export function humanDuration(ms: number): string {
 
 /** One JSON document. */
 export function wssJson(report: WorkingSetReport): string {
-  const { pid, provider, sampled, intervalMs, elapsedMs, residentPages, windows, idle, mappings } = report;
+  const { pid, provider, sampled, intervalMs, elapsedMs, targetCostMs } = report;
+  const { residentPages, windows, idle, mappings } = report;
   return JSON.stringify({
     schema: WSS_SCHEMA,
     pid,
@@ -57,6 +61,7 @@ export function wssJson(report: WorkingSetReport): string {
     intervalMs,
     elapsedMs: Math.round(elapsedMs),
     residentPages,
+    ...(targetCostMs === undefined ? {} : { targetCostMs: Math.round(targetCostMs * 10) / 10 }),
     windows,
     idle,
     mappings: mappings.map((mapping) => {
@@ -176,5 +181,10 @@ export function wssLines(report: WorkingSetReport, style: Style): string[] {
     ...rest.map((line) => `  ${line}`),
     '',
   ]);
-  return [...lines, conclusion(report)];
+  const { targetCostMs } = report;
+  const cost =
+    targetCostMs === undefined
+      ? []
+      : [`Measuring cost the process at most about ${shortTime(targetCostMs)}.`];
+  return [...lines, conclusion(report), ...cost];
 }

@@ -95,6 +95,10 @@ class Page {
     swapped: new Figure('Swapped', 'Pages that were swapped out, or are marked so'),
     written: new Figure('Written', 'Written in the last interval, a second'),
     set: new Figure('Working set, 10 s', 'Distinct memory written in the last 10 seconds'),
+    cost: new Figure(
+      'Cost to the process',
+      'What tracking cost the process in the last interval, at most about, as a share of one core: page faults that it would not have otherwise, and stops',
+    ),
     own: new Figure('Cost of pmscan', 'The share of one core that pmscan itself took in the last interval'),
   };
   readonly #picker = new Picker((pid) => {
@@ -423,6 +427,8 @@ class Page {
     const workingSet = newest?.workingSet?.[ten];
     this.#figures.set.set(workingSet === undefined ? none : humanBytes(workingSet * PAGE_SIZE));
     this.#figures.own.element.hidden = recorded;
+    this.#figures.cost.element.hidden = recorded;
+    this.#figures.cost.set(store.targetShare === undefined ? none : percent(store.targetShare));
     this.#figures.own.set(store.ownShare === undefined ? none : percent(store.ownShare));
     this.#notes.hidden = store.notes.length === 0;
     setText(this.#notes, store.notes.join(' '));

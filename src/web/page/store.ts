@@ -66,6 +66,7 @@ export class Store {
   windows: readonly number[] = [];
   generation = 0;
   ownShare: number | undefined;
+  targetShare: number | undefined;
   filter: Filter = NO_FILTER;
   /** The brushed time; undefined for all that is shown. */
   selection: TimeRange | undefined;
@@ -135,6 +136,7 @@ export class Store {
         this.#addColumn(message.column, cells);
         while (this.columns.length > MOST_COLUMNS) this.#dropColumn();
         this.ownShare = message.ownShare;
+        this.targetShare = message.targetShare;
         this.#tell('heat');
         break;
       }
