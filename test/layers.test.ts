@@ -35,7 +35,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   model: ['query', 'proc'],
   record: ['model', 'track', 'live', 'query', 'proc', 'abi', 'node', 'hyparquet', 'hyparquet-writer'],
   metrics: ['model', 'query', 'abi', 'node', ...OPEN_TELEMETRY],
-  web: ['model', 'record', 'metrics', 'track', 'live', 'query', 'proc', 'abi', 'node'],
+  web: ['model', 'record', 'metrics', 'owners', 'track', 'live', 'query', 'proc', 'abi', 'node'],
   // Runs in browsers.
   'web/page': ['model', 'query', 'abi'],
   cli: ['*'],
