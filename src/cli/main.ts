@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
+import { madeOf } from '../parts/index.js';
 import { EXIT, type ExitCode, report } from './exit.js';
 import { handleWriteErrors } from './output.js';
 import { printable } from './text.js';
@@ -19,7 +20,7 @@ const program = new Command('pmscan')
   .description(
     'The state of every page of a process, and the pages that were written since you last asked (PAGEMAP_SCAN)',
   )
-  .version(version, '-V, --version', 'print the version')
+  .version([version, madeOf()].filter(Boolean).join(' '), '-V, --version', 'print the version')
   .helpOption('-h, --help', 'show help')
   .option('--no-color', 'no colours (so does NO_COLOR in the environment)')
   .showHelpAfterError('(`pmscan --help`, or `pmscan COMMAND --help`, says how it is used)')
@@ -51,7 +52,8 @@ Examples:
   pmscan report rec.parquet -o rec.html   its pictures, in one HTML file
   pmscan core 1234                        a core file, nearly without a stop
   pmscan run test.jsonl --check           a scenario, on the simulator
-  pmscan doctor                           what this kernel and this user can do`,
+  pmscan doctor                           what this kernel and this user can do
+  pmscan help watch                       a command's manual page`,
   );
 
 type Run = typeof run;
@@ -70,6 +72,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<Add>>> = {
   run: async () => (await import('./commands/run.js')).addRunCommand,
   doctor: async () => (await import('./commands/doctor.js')).addDoctorCommand,
   demo: async () => (await import('./commands/demo.js')).addDemoCommand,
+  completion: async () => (await import('./commands/completion.js')).addCompletionCommand,
+  help: async () => (await import('./commands/help.js')).addHelpCommand,
 };
 
 const name = process.argv.slice(2).find((argument) => !argument.startsWith('-')) ?? '';
@@ -79,15 +83,31 @@ const commandLine =
   (name === 'watch' || name === 'record') && dashes >= 0 ? process.argv.slice(dashes + 1) : undefined;
 const own = commandLine === undefined ? process.argv : process.argv.slice(0, dashes);
 
+/** The commands to load. A completion is about the one that is named in its words, `help` may be about any. */
+function commandsFor(name: string): string[] {
+  const all = Object.keys(COMMANDS);
+  if (name === 'completion' && process.argv.includes('--')) {
+    const words = process.argv.slice(3).join(' ').split(/\s+/);
+    const named = all.filter((each) => words.includes(each));
+    return named.length > 0 ? [name, ...named] : all;
+  }
+  return all.includes(name) && name !== 'help' ? [name] : all;
+}
+
 // Loading all of them would take a quarter of a second; help and errors list all.
 const asksVersion =
   name === '' && process.argv.slice(2).some((each) => each === '-V' || each === '--version');
-const wanted = Object.hasOwn(COMMANDS, name) ? [COMMANDS[name]!] : asksVersion ? [] : Object.values(COMMANDS);
-for (const add of await Promise.all(wanted.map((load) => load()))) add(program, run, commandLine);
+const wanted = asksVersion ? [] : commandsFor(name).map((each) => COMMANDS[each]!);
 
-try {
-  await program.parseAsync(own);
-} catch (error) {
-  if (!(error instanceof CommanderError)) throw error;
-  process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
+// A function, since the single executable's code is CommonJS, which has no await outside of one.
+async function main(): Promise<void> {
+  for (const add of await Promise.all(wanted.map((load) => load()))) add(program, run, commandLine);
+  try {
+    await program.parseAsync(own);
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
+  }
 }
+
+void main();

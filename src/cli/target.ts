@@ -6,8 +6,10 @@ import {
   hiddenHint,
   kernelCategories,
   type LivePagemap,
+  namedProcesses,
   openPagemap,
   PROVIDER_VARIABLE,
+  type ProcessMatch,
 } from '../live/internal.js';
 import { CliError, EXIT } from './exit.js';
 import { plural, printable } from './text.js';
@@ -33,20 +35,36 @@ export function resolveTarget(target: string): number {
   if (/^\d{1,15}$/.test(target)) return Number(target);
   const found = findProcesses(target);
   if (found.length === 1) return found[0]!.pid;
-  if (found.length === 0) {
-    const hidden = hiddenHint();
-    throw new CliError(
-      EXIT.noProcess,
-      `Cannot find a process named ${printable(target)}; give its number, or its exact name${hidden === undefined ? '' : `\n${hidden}`}`,
-    );
-  }
-  const lines = found
-    .slice(0, MOST_LISTED)
-    .map(({ pid, commandLine }) => `  ${String(pid).padStart(8)}  ${cut(printable(commandLine))}`);
-  if (found.length > MOST_LISTED) lines.push(`  … and ${found.length - MOST_LISTED} more`);
+  if (found.length === 0) throw noSuchProcess(target);
   throw new CliError(
     EXIT.usage,
-    `Cannot choose among ${found.length} processes named ${printable(target)}; give the number of one:\n${lines.join('\n')}`,
+    `Cannot choose among ${found.length} processes named ${printable(target)}; give the number of one:\n${list(found)}`,
+  );
+}
+
+function list(processes: readonly ProcessMatch[]): string {
+  const lines = processes
+    .slice(0, MOST_LISTED)
+    .map(({ pid, commandLine }) => `  ${String(pid).padStart(8)}  ${cut(printable(commandLine))}`);
+  if (processes.length > MOST_LISTED) lines.push(`  … and ${processes.length - MOST_LISTED} more`);
+  return lines.join('\n');
+}
+
+/** The error for a name that no process has, with the processes that have it in part. */
+function noSuchProcess(target: string): CliError {
+  const part = target.toLowerCase();
+  const similar = namedProcesses().filter(({ names }) =>
+    names.some((name) => name.toLowerCase().includes(part)),
+  );
+  const hints = [
+    ...(similar.length > 0 ? [`These have it as a part of their names:\n${list(similar)}`] : []),
+    hiddenHint() ?? [],
+  ].flat();
+  return new CliError(
+    EXIT.noProcess,
+    [`Cannot find a process named ${printable(target)}; give its number, or its exact name`, ...hints].join(
+      '\n',
+    ),
   );
 }
 

@@ -1,10 +1,10 @@
 /** Getting a userfaultfd that is for another process's memory: checks, then the attacher does it. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, constants, existsSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { errnoName, errnoNumber, PagemapError } from '../abi/index.js';
+import { programArgument } from '../parts/index.js';
 import { parseStatus } from '../proc/index.js';
 import type { TracedArchitecture } from './architecture.js';
 import type { AttachReply } from './attacher.js';
@@ -93,12 +93,6 @@ export function attachProblem(handle: ProcessHandle): Error | undefined {
   } catch {
     return problem(handle, { ok: false, failure: 'not-permitted', detail: 'its memory may not be opened' });
   }
-}
-
-/** Run from the sources (as tests do), the built program does it. */
-function attacherProgram(): string {
-  const beside = fileURLToPath(new URL('./attacher.js', import.meta.url));
-  return existsSync(beside) ? beside : fileURLToPath(new URL('../../dist/live/attacher.js', import.meta.url));
 }
 
 /** The error for a process that the kernel does not let us trace. */
@@ -237,7 +231,7 @@ export class Attacher implements AsyncDisposable {
       const child = spawn(
         process.execPath,
         [
-          attacherProgram(),
+          programArgument('live/attacher'),
           handle.pid,
           options.stopTimeoutMs ?? DEFAULT_STOP_TIMEOUT_MS,
           process.pid,

@@ -30,6 +30,7 @@ import {
   RegionBuffer,
   uffd,
 } from '../abi/internal.js';
+import { programArgument } from '../parts/index.js';
 import { fallbackKnowledge } from './fallback/knowledge.js';
 import { libc } from './libc.js';
 import { createMemoryFile, type MappedMemory, mapMemory, SafeAccess } from './memory.js';
@@ -353,7 +354,7 @@ function probeGetfd(pid: number): Finding {
 
 /** The system calls that reach into another process, tried on a child that lives for just that long. */
 async function probeChild(): Promise<{ ptrace: Finding; processVmReadv: Finding; pidfdGetfd: Finding }> {
-  const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1e9)'], { stdio: 'ignore' });
+  const child = spawn(process.execPath, [programArgument('live/idle')], { stdio: 'ignore' });
   // An error at spawn rejects both waits; the one that is awaited reports it.
   const exited = once(child, 'exit').catch(() => undefined);
   try {

@@ -1,11 +1,10 @@
 /**
- * The C library, by koffi: the only native code of the project, and this file is its only importer.
+ * The C library, by koffi: the only native code of the project, and this file is its only user.
  *
  * Pointers are passed as numbers: user addresses are far below 2^53, and a number costs less to marshal than a
  * bigint or a view. Memory that is handed to the kernel must therefore be kept reachable by the caller and must
  * not move: ArrayBuffer backing stores are outside V8's heap and stay where they are.
  */
-import { createRequire } from 'node:module';
 import {
   errnoNumber,
   NotSupportedError,
@@ -13,8 +12,7 @@ import {
   SYSCALLS,
   type SyscallNumbers,
 } from '../abi/internal.js';
-
-type Koffi = typeof import('koffi').default;
+import { loadKoffi } from '../parts/index.js';
 
 /** System calls and library functions. Those that fail return -1 and leave the reason in `errno()`. */
 export interface Libc {
@@ -63,10 +61,10 @@ function load(): Libc {
   const numbers = SYSCALLS[process.arch];
   if (numbers === undefined) throw unsupported(`${process.arch} is not supported yet; x64 is`);
 
-  let koffi: Koffi;
+  let koffi: ReturnType<typeof loadKoffi>;
   try {
     // Lazily, so that everything that needs no kernel works where koffi has no binary.
-    koffi = createRequire(import.meta.url)('koffi') as Koffi;
+    koffi = loadKoffi();
   } catch (cause) {
     throw unsupported(
       'the native module koffi cannot be loaded; reinstall with optional dependencies',

@@ -355,6 +355,48 @@ function baseName(path: string): string {
   return path.slice(path.lastIndexOf('/') + 1);
 }
 
+/** A process with the names that it goes by. */
+export interface NamedProcess extends ProcessMatch {
+  /** Its name as `ps` shows it, the file name of its program, and the one that it was started by; equal ones may be repeated. */
+  readonly names: readonly string[];
+}
+
+/** A process that is not the caller, no kernel thread and no zombie; undefined for any other. Throws when it ends meanwhile. */
+function namedProcess(pid: number): NamedProcess | undefined {
+  let folder = `/proc/${pid}`;
+  let commandLine = readFileSync(`${folder}/cmdline`, 'utf8').split('\0');
+  if (commandLine.length < 2) {
+    // Kernel threads and zombies have no command line; with other threads at work, those have it.
+    using handle = new ProcessHandle(pid);
+    if (handle.thread === pid) return undefined;
+    folder = `${folder}/task/${handle.thread}`;
+    commandLine = readFileSync(`${folder}/cmdline`, 'utf8').split('\0');
+  }
+  const name = readFileSync(`/proc/${pid}/comm`, 'utf8').replace(/\n$/, '');
+  const names = [name, baseName(commandLine[0]!)];
+  try {
+    names.push(baseName(readlinkSync(`${folder}/exe`).replace(/ \(deleted\)$/, '')));
+  } catch {
+    // Another user's process: its program file is not ours to see, its name is.
+  }
+  return { pid, name, names, commandLine: commandLine.slice(0, -1).join(' ') };
+}
+
+/** All processes that `findProcesses` can find, in order of their numbers. */
+export function namedProcesses(): NamedProcess[] {
+  const found: NamedProcess[] = [];
+  for (const entry of readdirSync('/proc')) {
+    if (!/^\d+$/.test(entry) || Number(entry) === process.pid) continue;
+    try {
+      const named = namedProcess(Number(entry));
+      if (named !== undefined) found.push(named);
+    } catch {
+      // Ended between readdir and here, or hidden from us.
+    }
+  }
+  return found.sort((a, b) => a.pid - b.pid);
+}
+
 /**
  * The processes whose name, program file, or file name that they were started by is `name`; not the caller, no kernel
  * threads, no zombies. In order of their numbers.
@@ -366,34 +408,7 @@ function baseName(path: string): string {
  * ```
  */
 export function findProcesses(name: string): ProcessMatch[] {
-  const found: ProcessMatch[] = [];
-  if (name === '') return found;
-  for (const entry of readdirSync('/proc')) {
-    if (!/^\d+$/.test(entry)) continue;
-    const pid = Number(entry);
-    if (pid === process.pid) continue;
-    try {
-      let folder = `/proc/${pid}`;
-      let commandLine = readFileSync(`${folder}/cmdline`, 'utf8').split('\0');
-      if (commandLine.length < 2) {
-        // Kernel threads and zombies have no command line; with other threads at work, those have it.
-        using handle = new ProcessHandle(pid);
-        if (handle.thread === pid) continue;
-        folder = `${folder}/task/${handle.thread}`;
-        commandLine = readFileSync(`${folder}/cmdline`, 'utf8').split('\0');
-      }
-      const comm = readFileSync(`/proc/${pid}/comm`, 'utf8').replace(/\n$/, '');
-      let program: string | undefined;
-      try {
-        program = baseName(readlinkSync(`${folder}/exe`).replace(/ \(deleted\)$/, ''));
-      } catch {
-        // Another user's process: its program file is not ours to see, its name is.
-      }
-      if (comm !== name && program !== name && baseName(commandLine[0]!) !== name) continue;
-      found.push({ pid, name: comm, commandLine: commandLine.slice(0, -1).join(' ') });
-    } catch {
-      // Ended between readdir and here, or hidden from us.
-    }
-  }
-  return found.sort((a, b) => a.pid - b.pid);
+  return namedProcesses()
+    .filter(({ names }) => name !== '' && names.includes(name))
+    .map(({ pid, name, commandLine }) => ({ pid, name, commandLine }));
 }

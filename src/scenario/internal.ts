@@ -4,3 +4,4 @@ export { ADVICE_NAMES, FEATURE_NAMES, REGISTER_MODES } from './format.js';
 export { scenarioKinds } from './generate.js';
 export * from './index.js';
 export { sameAnswer } from './run.js';
+export { SimulatedProcess } from './simulator.js';

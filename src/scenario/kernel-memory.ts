@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { errnoName, mman, PAGE_SIZE, PagemapError, RegionBuffer } from '../abi/index.js';
 import { createMemoryFile, IoctlPagemap, libc, ProcessHandle, Userfaultfd } from '../live/internal.js';
+import { programArgument } from '../parts/index.js';
 import { ADVICE, featureBits, hex, modeBits, protectionBits, RecordedErrno, u64 } from './backend.js';
 import type { AccessOp, Answer, Op, ScanOp, Scenario } from './format.js';
 
@@ -74,7 +75,7 @@ const pagemap = new IoctlPagemap(new ProcessHandle(process.pid));
 
 /** The pagemap of a process that has ended since it was opened. */
 function endedPagemap(): IoctlPagemap {
-  const child = spawn('/proc/self/exe', ['-e', 'setInterval(() => {}, 1e9)'], { stdio: 'ignore' });
+  const child = spawn('/proc/self/exe', [programArgument('live/idle')], { stdio: 'ignore' });
   const gone = new IoctlPagemap(new ProcessHandle(child.pid!));
   child.kill('SIGKILL');
   // Node takes note of the end only when this function has returned: until then the process is a zombie.

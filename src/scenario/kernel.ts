@@ -1,6 +1,5 @@
 import { type ChildProcess, fork } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { programArgument } from '../parts/index.js';
 import type { ScenarioBackend } from './backend.js';
 import type { Answer, Scenario } from './format.js';
 
@@ -23,14 +22,6 @@ export class KernelHangError extends Error {
     super(`Cannot finish ${scenario}: operation ${step} ${how}`);
     this.step = step;
   }
-}
-
-/** This module runs from dist/, or from src/ under a test runner; the child is plain JavaScript in dist/. */
-function childPath(): string {
-  const beside = fileURLToPath(new URL('kernel-process.js', import.meta.url));
-  return existsSync(beside)
-    ? beside
-    : fileURLToPath(new URL('../../dist/scenario/kernel-process.js', import.meta.url));
 }
 
 /**
@@ -85,7 +76,10 @@ export class KernelBackend implements ScenarioBackend, Disposable {
 
   #start(): void {
     this.#stop();
-    this.#child = fork(childPath(), { execArgv: [], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    this.#child = fork(programArgument('scenario/kernel-process'), {
+      execArgv: [],
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
     this.#runs = 0;
   }
 

@@ -1,7 +1,7 @@
 /** `--metrics` of `pmscan record` and `pmscan serve`: scraped by Prometheus itself, pushed to a collector, clear where it cannot be. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -183,7 +183,17 @@ describe('scraped', () => {
           return Number(result[0]?.value[1]) >= 512 * PAGE_SIZE ? result : undefined;
         });
         expect(answer!.metric).toEqual({ process_pid: String(target.pid) });
-        expect(await ask('topk(1, rate(pmscan_memory_written_total[1m]))')).toBeDefined();
+        // Every query of the dashboard has an answer, once there are two scrapes to tell a rate by.
+        for (const { title, query } of command === 'record' ? dashboardQueries() : []) {
+          const found = await until(title, async () => {
+            const result = await ask(query);
+            return result.length > 0 && result;
+          });
+          expect(
+            found.every(({ value }) => Number(value[1]) >= 0),
+            `${title}: ${query}`,
+          ).toBe(true);
+        }
       } finally {
         const gone = once(server, 'exit');
         server.kill('SIGTERM');
@@ -194,6 +204,20 @@ describe('scraped', () => {
     },
   );
 });
+
+/** The queries of the dashboard's panels, as Grafana asks them when nothing is chosen. */
+function dashboardQueries(): { title: string; query: string }[] {
+  const { panels } = JSON.parse(readFileSync(join(ROOT, 'docs/dashboards/pmscan.json'), 'utf8')) as {
+    panels: { title: string; targets: { expr: string }[] }[];
+  };
+  expect(panels.length).toBeGreaterThan(5);
+  return panels.flatMap(({ title, targets }) =>
+    targets.map(({ expr }) => ({
+      title,
+      query: expr.replaceAll('$__rate_interval', '30s').replaceAll(/\$(host|process|pid)\b/g, '.*'),
+    })),
+  );
+}
 
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');

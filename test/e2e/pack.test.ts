@@ -14,6 +14,7 @@ const execute = promisify(execFile);
 const ROOT = join(import.meta.dirname, '../..');
 const TIMEOUT_MS = 600_000;
 const MOST_UNPACKED_BYTES = 2_200_000;
+const MOST_PACKED_BYTES = 1_000_000;
 
 interface Manifest {
   readonly name: string;
@@ -26,6 +27,7 @@ interface Manifest {
 /** What `npm pack --json` says of a package. */
 interface Packed {
   readonly filename: string;
+  readonly size: number;
   readonly unpackedSize: number;
   readonly files: readonly { readonly path: string; readonly size: number; readonly mode: number }[];
 }
@@ -151,8 +153,31 @@ describe('the tarball', () => {
   });
 
   test('is small', () => {
-    console.log(`${packed.filename}: unpacked ${packed.unpackedSize} bytes in ${packed.files.length} files`);
+    console.log(
+      `${packed.filename}: ${packed.size} bytes, unpacked ${packed.unpackedSize} bytes in ${packed.files.length} files`,
+    );
+    expect(packed.size).toBeLessThan(MOST_PACKED_BYTES);
     expect(packed.unpackedSize).toBeLessThan(MOST_UNPACKED_BYTES);
+  });
+
+  test('is what package.json says, to publint and to "are the types wrong"', async () => {
+    const tarball = join(folder, packed.filename);
+    const modules = join(ROOT, 'node_modules');
+    const publint = join(modules, 'publint/src/cli.js');
+    // It looks at a tarball's files where they are unpacked.
+    await run(folder, 'tar', '-xzf', tarball);
+    await run(
+      folder,
+      process.execPath,
+      publint,
+      'run',
+      join(folder, 'package'),
+      '--strict',
+      '--pack',
+      'false',
+    );
+    const attw = join(modules, '@arethetypeswrong/cli/dist/index.js');
+    await run(folder, process.execPath, attw, tarball, '--profile', 'esm-only');
   });
 });
 

@@ -1,7 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { release } from 'node:os';
-import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import {
   mman,
@@ -14,6 +13,7 @@ import {
   uffd,
 } from '../../abi/index.js';
 import { chooseProvider, kernelCategories, openPagemap } from '../../live/index.js';
+import { programArgument } from '../../parts/index.js';
 import { compileWhere, forEachRegion, RegionDealer } from '../../query/internal.js';
 import { AddressSpace } from '../../sim/index.js';
 import { type ProcessTracker, trackProcess } from '../../track/index.js';
@@ -55,7 +55,7 @@ interface Stage extends AsyncDisposable {
 
 /** The sample as a process, by the kernel. */
 async function processStage(): Promise<Stage> {
-  const child = fork(fileURLToPath(new URL('../sample.js', import.meta.url)), {
+  const child = fork(programArgument('cli/sample'), {
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     execArgv: [],
   });

@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Readable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { onlyAncestorsTrace, ProcessError, ProcessHandle } from '../../live/internal.js';
+import { programArgument } from '../../parts/index.js';
 import { PageSample, type ProcessTracker, type Subject, trackActivity } from '../../track/internal.js';
 import { isThere } from '../command-path.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
@@ -47,8 +47,6 @@ const MOST_KEPT = 1 << 16;
 /** A command that we end has so long to end by itself. */
 const PATIENCE_MS = 5000;
 
-const TRACEABLE = fileURLToPath(new URL('../traceable.js', import.meta.url));
-
 /** A command that is run to be watched. */
 export class Watched implements AsyncDisposable {
   readonly child: ChildProcess;
@@ -59,10 +57,9 @@ export class Watched implements AsyncDisposable {
   constructor(commandLine: readonly string[], keep: boolean) {
     this.#command = commandLine[0]!;
     const wrapped = onlyAncestorsTrace();
-    const [program, ...args] = (wrapped ? [process.execPath, TRACEABLE, ...commandLine] : commandLine) as [
-      string,
-      ...string[],
-    ];
+    const [program, ...args] = (
+      wrapped ? [process.execPath, programArgument('cli/traceable'), ...commandLine] : commandLine
+    ) as [string, ...string[]];
     // Standard output belongs to our own report: what the command writes goes where messages go.
     const output = keep ? 'pipe' : 2;
     this.child = spawn(program, args, {
