@@ -4,7 +4,7 @@ export { SnapshotError, type SnapshotProblem } from './errors.js';
 export type { HistoryEntry } from './history.js';
 export type { SnapshotInfo } from './info.js';
 export type { SnapshotCounts } from './manifest.js';
-export { openSnapshots, type Snapshot, type Snapshots } from './snapshots.js';
+export { openSnapshots, type Snapshot, type Snapshots, type SnapshotThread } from './snapshots.js';
 export { type Snapshotter, type SnapshotterOptions, startSnapshots } from './snapshotter.js';
 export type { StoreProcess } from './store.js';
 export type { Verification, VerifyOptions } from './verify.js';

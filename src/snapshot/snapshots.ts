@@ -2,6 +2,7 @@
 /** Reading a store: its snapshots, one by one. */
 import type { Pagemap, RegionBuffer, ScanRequest, ScanResult } from '../abi/index.js';
 import { PAGE_SIZE } from '../abi/index.js';
+import { coreArchitecture, pointersOf } from '../core/internal.js';
 import type { Mapping } from '../proc/index.js';
 import { mappingAt, readsAsZeros } from './content.js';
 import { writeCoreFile } from './core-file.js';
@@ -17,6 +18,13 @@ import { PageReader } from './pages.js';
 import { readStoreProcess, type StoreProcess } from './store.js';
 import { type Verification, type VerifyOptions, verifyStore } from './verify.js';
 
+/** A thread as it stood at the snapshot's moment. */
+export interface SnapshotThread {
+  readonly tid: number;
+  /** An address; undefined on a machine that does not know the registers of that one. */
+  readonly stackPointer: number | undefined;
+}
+
 /**
  * A process as it was at one moment. It is a `Pagemap`: scans tell what its pages were, and WRITTEN of those that were written
  * or changed since the snapshot before. What scans protect is refused, and so is what was not noted, for instance WRITTEN of the first
@@ -24,6 +32,8 @@ import { type Verification, type VerifyOptions, verifyStore } from './verify.js'
  */
 export interface Snapshot extends Pagemap {
   readonly info: SnapshotInfo;
+  /** The main one first. */
+  readonly threads: readonly SnapshotThread[];
   /** The process's mappings, in the order of addresses. */
   readonly mappings: readonly Mapping[];
   /** The categories that scans can tell, as a bit set. */
@@ -59,6 +69,14 @@ class StoredSnapshot implements Snapshot {
     this.#point = point;
     this.#pages = pages;
     this.#changed = changed;
+  }
+
+  get threads(): readonly SnapshotThread[] {
+    const arch = coreArchitecture();
+    return this.#point.manifest.head.threads.map(({ tid, registers }) => ({
+      tid,
+      stackPointer: arch && pointersOf(arch, registers).stack,
+    }));
   }
 
   get categories(): number {

@@ -2,6 +2,7 @@
 /** The pages of a snapshot, for the commands that look at those of processes. */
 import { openSnapshots, SnapshotError, type Snapshots } from '../../snapshot/index.js';
 import type { Pages } from '../looked-at.js';
+import { ownersOfSnapshot } from './owners.js';
 import { asCliError, parseSnapshotName } from './where.js';
 
 /** @throws CliError when there is no such snapshot, or it is damaged */
@@ -22,7 +23,10 @@ export function openSnapshotPages(target: string): Pages {
       categories: snapshot.categories,
       scan: (request, output) => snapshot.scan(request, output),
       mappings: () => snapshot.mappings,
-      owners: (mappings) => mappings.map(() => undefined),
+      owners(mappings) {
+        const owners = ownersOfSnapshot(pid, snapshot);
+        return mappings.map(({ start }) => owners.get(start));
+      },
       checkAlive: () => undefined,
       read: undefined,
       [Symbol.dispose]: () => opened[Symbol.dispose](),
