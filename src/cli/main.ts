@@ -51,6 +51,7 @@ Examples:
   pmscan record postgres -o rec.parquet   the same, kept for later
   pmscan report rec.parquet -o rec.html   its pictures, in one HTML file
   pmscan core 1234                        a core file, nearly without a stop
+  pmscan snap 1234 -o snapshots           its memory through time
   pmscan run test.jsonl --check           a scenario, on the simulator
   pmscan doctor                           what this kernel and this user can do
   pmscan help watch                       a command's manual page`,
@@ -65,6 +66,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Add>>> = {
   maps: async () => (await import('./commands/maps.js')).addMapsCommand,
   watch: async () => (await import('./commands/watch.js')).addWatchCommand,
   wss: async () => (await import('./commands/wss.js')).addWssCommand,
+  snap: async () => (await import('./commands/snap.js')).addSnapCommand,
   core: async () => (await import('./commands/core.js')).addCoreCommand,
   serve: async () => (await import('./commands/serve.js')).addServeCommand,
   record: async () => (await import('./commands/record.js')).addRecordCommand,

@@ -11,6 +11,8 @@ export class CopyRecord {
   readonly dirty = new PageSet();
   /** Where all pages were copied once, or are in `dirty`, while the tracker watched. */
   readonly baseline = new RangeSet();
+  /** Pages that the tracker reported since the last state. */
+  readonly written = new PageSet();
   readonly #unreadable = new PageSet();
   #failures = 0;
 

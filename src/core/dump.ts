@@ -13,7 +13,7 @@
  */
 import { freemem, getPriority, setPriority, tmpdir } from 'node:os';
 import { dirname } from 'node:path';
-import { codeOf, PAGE_SIZE, PagemapError } from '../abi/internal.js';
+import { codeOf, PAGE_SIZE, PagemapError, USER_SPACE_END } from '../abi/internal.js';
 import {
   holesAreWritten,
   openPagemap,
@@ -22,14 +22,14 @@ import {
   type StoppedProcess,
 } from '../live/internal.js';
 import { parseSmaps } from '../proc/index.js';
-import { trackByProtection } from '../track/internal.js';
+import { trackByProtection, type WriteProtectTracker } from '../track/internal.js';
 import { Choice, checkPatterns } from './choice.js';
 import { ElfSink } from './elf-sink.js';
 import { CoreFile } from './file.js';
 import { traitsOf } from './filter.js';
 import { FollowingCopy } from './follow.js';
 import { failure, LEAST_KEPT_BYTES, MOST_KEPT_BYTES } from './limits.js';
-import type { CoreOptions, CoreResult } from './options.js';
+import type { CoreOptions, CoreResult, StateOptions, StateResult } from './options.js';
 import { reserveAll } from './order.js';
 import { hasDumpedPages, isPrivateFile, isShared, type Planned, readFilter, readPlan } from './plan.js';
 import { visitRest } from './selection.js';
@@ -58,11 +58,11 @@ export interface DumpHooks {
 }
 
 /** Whether it stands still while all is copied, so that its writes need not be tracked. */
-function isStoppedThroughout({ stop, stacks }: CoreOptions): boolean {
+function isStoppedThroughout({ stop, stacks }: StateOptions): boolean {
   return stop === true || stacks === true;
 }
 
-function begin(handle: ProcessHandle, options: CoreOptions): Beginning {
+function begin(handle: ProcessHandle, options: StateOptions): Beginning {
   const choice = new Choice(options.filter ?? readFilter(handle), options, options.stacks);
   // So that it is known when it is asked for.
   if (!isStoppedThroughout(options)) holesAreWritten();
@@ -80,36 +80,47 @@ interface Paused {
   readonly stored: Stored | undefined;
 }
 
-class Dump {
+/** Takes the state of a process, or, following it, one state after the other. */
+export class Dump {
   readonly #tools: DumpTools;
   readonly #follow: FollowingCopy | undefined;
   readonly #stop: Stop;
   readonly #hooks: DumpHooks;
   readonly #mostRounds: number;
+  readonly #stays: boolean;
+  #isFirst = true;
+  #room: Uint8Array<ArrayBuffer> | undefined;
 
-  constructor(tools: DumpTools, follow: FollowingCopy | undefined, hooks: DumpHooks) {
+  /** @param stays more states are going to be taken: what is written from a stop on counts for the next one */
+  constructor(tools: DumpTools, follow: FollowingCopy | undefined, hooks: DumpHooks, stays = false) {
     this.#tools = tools;
     this.#follow = follow;
     this.#stop = new Stop(tools, follow);
     this.#hooks = hooks;
+    this.#stays = stays;
     this.#mostRounds = tools.options.maxRounds ?? DEFAULT_ROUNDS;
   }
 
   /** @param release called when the process has been stopped for the last time: its writes are of no interest any more */
-  async run(release: () => void): Promise<CoreResult> {
+  async run(release: () => void = () => undefined): Promise<StateResult> {
     const { copier, options, pid, plan, progress, record, settling } = this.#tools;
     options.signal?.throwIfAborted();
-    if (this.#follow === undefined) plan.refresh();
+    if (!this.#isFirst) {
+      this.#tools.renew();
+      this.#follow?.beginAgain();
+    } else if (this.#follow === undefined) plan.refresh();
     else this.#follow.checkTracked();
     const { taken, pauseMs, stored: before } = await this.#takeAll();
     release();
     plan.keep(taken.plan);
     await copier.drain();
     const stored = before ?? (await this.#finish(taken));
+    this.#isFirst = false;
+    record.written.clear();
+    if (this.#stays) this.#forgetUnmapped(taken.plan);
     const { doubts } = settling;
     return {
       pid,
-      file: typeof options.file === 'string' ? options.file : undefined,
       ...stored,
       pauseMs: Math.max(pauseMs, settling.stopMs),
       totalMs: progress.elapsedMs,
@@ -124,7 +135,7 @@ class Dump {
   /** Stops the process until all was taken of it. Gives the longest of the stops. */
   async #takeAll(): Promise<Paused & { taken: Taken }> {
     const { plan, progress } = this.#tools;
-    let room = await this.#approach();
+    let room = await this.#approach(this.#room);
     let longestMs = 0;
     for (let retreats = 0; ; ) {
       const before = plan.exclusive;
@@ -140,9 +151,11 @@ class Dump {
       }
       // All of it was copied at the stop, and what is sent cannot be taken back.
       if (this.#follow === undefined) return { taken, pauseMs: longestMs, stored };
+      this.#room = room;
       plan.findExclusive();
       // Otherwise somebody else has got hold of memory that was only its own: once more.
       if ([...before].every((id) => plan.exclusive.has(id))) return { taken, pauseMs: longestMs, stored };
+      if (this.#stays) this.#follow.takeBack(taken);
     }
   }
 
@@ -157,7 +170,8 @@ class Dump {
       before !== undefined && before.byteLength >= bytes
         ? before
         : new Uint8Array(new ArrayBuffer(bytes)).fill(1);
-    if (this.#follow === undefined) return room;
+    // What has run before is compiled, and the plan was looked at anew after the last stop.
+    if (this.#follow === undefined || !this.#isFirst) return room;
     // It takes as long as many writes do, so that it has to come before the last round.
     this.#tools.plan.refresh(true);
     for (let times = 0; times < DRY_RUNS && this.#stop.lateBytes < LEAST_KEPT_BYTES; times++)
@@ -191,6 +205,7 @@ class Dump {
       if (taken !== undefined) {
         if (this.#tools.sink.isSequential) stored = await this.#finish(taken);
         await this.#tools.copier.drain();
+        if (this.#stays) this.#follow?.settle(taken);
         this.#hooks.whileStopped?.(stopped);
       }
     } finally {
@@ -211,6 +226,7 @@ class Dump {
     for (const { mapping, share } of plan)
       if (share === 'none' || share === 'zeros') this.#discard(mapping.start, mapping.end);
     const state = makeState({
+      written: this.#isFirst ? undefined : record.written,
       facts,
       threads: describeThreads(pagemap.process, taken.threads),
       plan,
@@ -227,9 +243,10 @@ class Dump {
   }
 
   /** What was copied and is gone is not part of the state; nor is what was read from files once more. */
-  #discardGone({ checked, present, shared, sharedData }: Taken): void {
+  #discardGone({ checked, present, shared, sharedData, kept }: Taken): void {
     visitRest(checked, present, (start, end) => this.#discard(start, end));
-    for (const { start, end } of shared) this.#discard(start, end);
+    // Without room in memory, the sink was given it at the stop.
+    if (kept !== undefined) for (const { start, end } of shared) this.#discard(start, end);
     // A sink that was given the data reads the holes between as zeros; another one is to be told where there are any.
     for (const { start, end } of this.#tools.sink.isSequential ? sharedData : shared)
       this.#tools.record.copied.add(start, end);
@@ -243,6 +260,20 @@ class Dump {
     return fd === undefined
       ? { in: 'process' }
       : { in: 'file', fd, offset: mapping.offset + (start - mapping.start) };
+  }
+
+  /** What is not mapped any more may be something else the next time. */
+  #forgetUnmapped(plan: readonly Planned[]): void {
+    const forget = (start: number, end: number) => {
+      this.#discard(start, end);
+      this.#tools.record.baseline.delete(start, end);
+    };
+    let at = 0;
+    for (const { mapping } of plan) {
+      if (mapping.start > at) forget(at, mapping.start);
+      at = mapping.end;
+    }
+    forget(at, USER_SPACE_END);
   }
 
   #discard(start: number, end: number): void {
@@ -287,26 +318,36 @@ function prioritise(): () => void {
 async function dumpTo(
   pid: number,
   sink: StateSink,
-  options: CoreOptions,
+  options: StateOptions,
   hooks: DumpHooks,
   started: number,
-): Promise<CoreResult> {
+): Promise<StateResult> {
   if (isStoppedThroughout(options)) {
     using pagemap = openPagemap(pid);
     using tools = new DumpTools(pagemap, sink, begin(pagemap.process, options), options, started);
-    return await new Dump(tools, undefined, hooks).run(() => undefined);
+    return await new Dump(tools, undefined, hooks).run();
   }
+  const { tracker, beginning } = await attach(pid, options);
+  using _ = tracker;
+  using tools = new DumpTools(tracker.pagemap, sink, beginning, options, started);
+  const follow = new FollowingCopy(tools, tracker);
+  return await new Dump(tools, follow, hooks).run(() => tracker.releaseInPieces());
+}
+
+/** Begins to track a process whose state is going to be taken. The caller disposes the tracker. */
+export async function attach(
+  pid: number,
+  options: StateOptions,
+): Promise<{ tracker: WriteProtectTracker; beginning: Beginning }> {
   let beginning: Beginning;
-  using tracker = await trackByProtection(pid, {
+  const tracker = await trackByProtection(pid, {
     // All its threads are going to be stopped, in whatever they do then.
     quietWaitMs: 0,
     onStarting: (handle) => {
       beginning = begin(handle, options);
     },
   });
-  using tools = new DumpTools(tracker.pagemap, sink, beginning!, options, started);
-  const follow = new FollowingCopy(tools, tracker);
-  return await new Dump(tools, follow, hooks).run(() => tracker.releaseInPieces());
+  return { tracker, beginning: beginning! };
 }
 
 /** An error that says where there was no room, if that is what it is about. */
@@ -340,7 +381,7 @@ export async function dumpWithHooks(
   if (isStoppedThroughout(options) && (typeof output !== 'string' || compress !== undefined)) {
     const stream = new StreamSink(arch, (source) => sendTo(source, output, compress, signal), folder);
     try {
-      return await dumpTo(pid, stream, options, hooks, started);
+      return inFile(await dumpTo(pid, stream, options, hooks, started), output);
     } catch (error) {
       throw explainSpace(error, folder, pid);
     }
@@ -357,12 +398,16 @@ export async function dumpWithHooks(
     return file.storedBytes;
   });
   try {
-    return await dumpTo(pid, sink, options, hooks, started);
+    return inFile(await dumpTo(pid, sink, options, hooks, started), output);
   } catch (error) {
     throw explainSpace(error, folder, pid);
   } finally {
     await file.settle();
   }
+}
+
+function inFile({ pid, ...rest }: StateResult, output: CoreOptions['file']): CoreResult {
+  return { pid, file: typeof output === 'string' ? output : undefined, ...rest };
 }
 
 /**

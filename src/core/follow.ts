@@ -8,8 +8,8 @@ import type { TrackedPart, WriteProtectTracker } from '../track/internal.js';
 import { checkSpace, checkUntracked } from './limits.js';
 import { reserve } from './order.js';
 import { isShared, type Planned } from './plan.js';
-import { RangeSet } from './range-set.js';
-import { bytesOf, joinWritten, type Part } from './selection.js';
+import { RangeSet, union } from './range-set.js';
+import { boundsOf, bytesOf, joinWritten, type Part } from './selection.js';
 import type { DumpTools } from './tools.js';
 
 /** So little is left that another round would not shorten the pause, pages. */
@@ -26,13 +26,23 @@ interface RoundLoad {
   bytes: number;
 }
 
+/** What was copied at a stop, and where pages were looked for. */
+interface TakenParts {
+  readonly checked: readonly Part[];
+  readonly taken: readonly Part[];
+}
+
 export class FollowingCopy {
   readonly #tools: DumpTools;
   readonly #tracker: WriteProtectTracker;
-  readonly #rounds: { readonly pages: number; readonly ms: number }[] = [];
+  #rounds: { readonly pages: number; readonly ms: number }[] = [];
+  /** The sink was told of all mappings. */
+  #isAnnounced = false;
   /** What the last round left to copy: start and end in turns. */
   #written: readonly number[] = [];
   #leftPages = 0;
+  /** Taken for the last state, and to be copied once more for the next. */
+  #kept: readonly number[] = [];
 
   constructor(tools: DumpTools, tracker: WriteProtectTracker) {
     this.#tools = tools;
@@ -64,6 +74,30 @@ export class FollowingCopy {
     }
   }
 
+  /** What was taken of the process, which stands still yet, is up to date: its writes are tracked from here on. */
+  settle({ checked, taken }: TakenParts): void {
+    const { record, settling } = this.#tools;
+    this.#tracker.protectAgain(boundsOf(taken), (start, end) => record.written.add(start, end));
+    for (const { start, end } of [...checked, ...taken]) record.dirty.delete(start, end);
+    // A device that had begun may not have ended: what it writes shows no more.
+    this.#kept = settling.isDirect ? union(this.#written, union(boundsOf(taken), this.#kept)) : [];
+    this.#written = [];
+  }
+
+  /** What was taken is not going to be kept: it has to be taken once more. */
+  takeBack({ checked, taken }: TakenParts): void {
+    const { dirty } = this.#tools.record;
+    for (const { start, end } of [...checked, ...taken]) dirty.add(start, end);
+  }
+
+  /** Begins the copy for the next state, with what was written since the last one. */
+  beginAgain(): void {
+    this.#rounds = [];
+    this.#collect();
+    this.#written = union(this.#written, this.#kept);
+    this.#kept = [];
+  }
+
   /** Copies what the last round left, or all there is. */
   async #copyRound(): Promise<void> {
     const { copier, plan, progress, record, settling, sink, pid } = this.#tools;
@@ -93,8 +127,11 @@ export class FollowingCopy {
       left += (end - start) / PAGE_SIZE;
     });
     // Until they are copied, in whichever way: from here on the kernel tells of them no more.
-    const { dirty } = this.#tools.record;
-    for (let index = 0; index < written.length; index += 2) dirty.add(written[index]!, written[index + 1]!);
+    const { dirty, written: sinceState } = this.#tools.record;
+    for (let index = 0; index < written.length; index += 2) {
+      dirty.add(written[index]!, written[index + 1]!);
+      sinceState.add(written[index]!, written[index + 1]!);
+    }
     this.#written = written;
     this.#leftPages = left;
   }
@@ -140,7 +177,8 @@ export class FollowingCopy {
   /** The first time, the sink is told of all mappings in the order of addresses: of those up to one, by what is given back. */
   #reserver(): (address: number) => void {
     const { files, plan, presence, sink } = this.#tools;
-    if (this.#rounds.length > 0) return () => undefined;
+    if (this.#isAnnounced) return () => undefined;
+    this.#isAnnounced = true;
     let next = 0;
     return (address) => {
       for (; plan.entries[next] !== undefined && plan.entries[next]!.mapping.start <= address; next++) {

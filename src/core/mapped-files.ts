@@ -14,8 +14,8 @@ export class MappedFiles implements Disposable {
   readonly #memory: ProcessMemory;
   /** By `fileId`; -1 for those that cannot be opened. */
   readonly #files = new Map<string, number>();
-  /** By the mapping's start; undefined where no ELF file begins. */
-  readonly #headers = new Map<number, Uint8Array | undefined>();
+  /** By the mapping's start; without a page where no ELF file begins. */
+  readonly #headers = new Map<number, { readonly id: string; readonly page: Uint8Array | undefined }>();
 
   constructor(handle: ProcessHandle, memory: ProcessMemory) {
     this.#handle = handle;
@@ -37,20 +37,33 @@ export class MappedFiles implements Disposable {
   readHeaders(plan: readonly Planned[]): void {
     for (const { mapping, share } of plan) {
       if (share !== 'header' && share !== 'written-else-header') continue;
-      if (this.#headers.has(mapping.start)) continue;
-      this.#headers.set(mapping.start, this.#readHeader(mapping));
+      const id = fileId(mapping);
+      if (this.#headers.get(mapping.start)?.id === id) continue;
+      this.#headers.set(mapping.start, { id, page: this.#readHeader(mapping) });
     }
   }
 
   /** The first page of a mapping that begins at `start`, if it is an ELF file's and `readHeaders` has read it. */
   header(start: number): Uint8Array | undefined {
-    return this.#headers.get(start);
+    return this.#headers.get(start)?.page;
   }
 
   #readHeader({ start }: Mapping): Uint8Array | undefined {
     const page = new Uint8Array(new ArrayBuffer(PAGE_SIZE));
     this.#memory.read([start, start + PAGE_SIZE], page, bufferAddress(page.buffer), () => undefined);
     return ELF_MAGIC.every((byte, index) => page[index] === byte) ? page : undefined;
+  }
+
+  /** Closes the files of all other mappings. */
+  keepOnly(mappings: readonly Mapping[]): void {
+    const kept = new Set(mappings.map(fileId));
+    for (const [id, fd] of this.#files) {
+      // One that could not be opened may be another one under the same number by now.
+      if (kept.has(id) && fd >= 0) continue;
+      if (fd >= 0) closeSync(fd);
+      this.#files.delete(id);
+    }
+    for (const [start, { id }] of this.#headers) if (!kept.has(id)) this.#headers.delete(start);
   }
 
   [Symbol.dispose](): void {

@@ -57,11 +57,18 @@ export interface CoreOptions {
   readonly onProgress?: ((progress: CoreProgress) => void) | undefined;
 }
 
+/** The same without what a core file alone needs. */
+export type StateOptions = Omit<CoreOptions, 'file' | 'compress'>;
+
 /** What was dumped. */
-export interface CoreResult {
-  readonly pid: number;
+export interface CoreResult extends StateResult {
   /** Undefined for a stream. */
   readonly file: string | undefined;
+}
+
+/** What became of the state of a process. */
+export interface StateResult {
+  readonly pid: number;
   /** The core's length, holes included; before compression. */
   readonly bytes: number;
   /** What the file takes on the disk; of a stream, what was written to it. */

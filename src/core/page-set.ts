@@ -23,6 +23,11 @@ export class PageSet {
     return Math.min(numbers[index] ?? last + 1, last + 1);
   }
 
+  clear(): void {
+    this.#chunks.clear();
+    this.#numbers = undefined;
+  }
+
   /** Bytes, page-aligned. */
   add(start: number, end: number): void {
     this.#change(start, end, true);

@@ -3,7 +3,7 @@ import type { CoreProgress } from './options.js';
 
 export class Progress {
   readonly #tell: ((progress: CoreProgress) => void) | undefined;
-  readonly #started: number;
+  #started: number;
   #round: CoreProgress['round'] = 1;
   #copiedBytes = 0;
   #totalBytes = 0;
@@ -12,6 +12,11 @@ export class Progress {
   constructor(tell: ((progress: CoreProgress) => void) | undefined, started: number) {
     this.#tell = tell;
     this.#started = started;
+  }
+
+  /** The next dump begins. */
+  restart(): void {
+    this.#started = performance.now();
   }
 
   get elapsedMs(): number {

@@ -21,6 +21,18 @@ export class RangeSet {
     this.#bounds.splice(from, to - from, first, last);
   }
 
+  delete(start: number, end: number): void {
+    const from = this.#find(start);
+    let to = this.#find(end);
+    // Odd: inside a range, or at its end.
+    const kept = from % 2 === 1 ? [start] : [];
+    if (to % 2 === 1) {
+      if (this.#bounds[to] === end) to++;
+      else kept.push(end);
+    }
+    if (to > from || kept.length > 0) this.#bounds.splice(from, to - from, ...kept);
+  }
+
   /** The parts of a range, in order, and whether they are in the set. */
   parts(start: number, end: number, visit: (start: number, end: number, inside: boolean) => void): void {
     let index = this.#find(start);

@@ -297,7 +297,12 @@ export function selectTaken(
 export function readingOrder(taken: readonly Part[]): number[] {
   const isRing = ({ planned }: Part) => isRingMapping(planned.mapping.name);
   const inTurn = [...taken.filter(isRing), ...taken.filter((part) => !isRing(part))];
-  return inTurn.flatMap(({ start, end }) => [start, end]);
+  return boundsOf(inTurn);
+}
+
+/** Ascending parts as a list of bounds. */
+export function boundsOf(parts: readonly Part[]): number[] {
+  return parts.flatMap(({ start, end }) => [start, end]);
 }
 
 export function bytesOf(parts: readonly { readonly start: number; readonly end: number }[]): number {

@@ -111,6 +111,11 @@ describe('sets of pages, against one bit per page', () => {
         const to = Math.min(PAGES, from + random(40));
         bits.fill(1, from, to);
         set.add(from, to);
+        if (step % 3 === 2) {
+          const [start, end] = randomRange(random);
+          bits.fill(0, start, Math.max(start, end));
+          set.delete(start, Math.max(start, end));
+        }
         const [first, last] = randomRange(random);
         const seen = new Uint8Array(PAGES).fill(9);
         let at = first;

@@ -85,6 +85,11 @@ export class Settling {
     return [...this.#doubts];
   }
 
+  /** Whether devices may write to its memory unseen, now or earlier. */
+  get isDirect(): boolean {
+    return this.#direct;
+  }
+
   /** What has to be copied at the stop, whatever was reported, between two addresses: start and end in turns. */
   lateWithin(start: number, end: number): readonly number[] {
     return this.#late.length === 0 ? [] : within(this.#late, start, end);

@@ -47,6 +47,9 @@ export interface StateSink {
   write(bytes: Uint8Array<ArrayBuffer>, ranges: readonly number[]): Promise<void> | undefined;
   /** Drops what it was given of these pages. In the state they are zero, or they are left out. */
   discard(start: number, end: number): void;
-  /** Keeps the state. The sink asks `pages` for pages, and gets them by `write`. */
+  /**
+   * Keeps the state. The sink asks `pages` for pages, and gets them by `write`. When more states follow, what one of them
+   * has in memory counts as given in those behind it.
+   */
   finish(state: ProcessState, pages: PageCopier): Promise<Stored>;
 }

@@ -34,6 +34,8 @@ export interface StateMapping extends Planned {
 export type PageVisitor = (start: number, end: number, source: PageSource) => void;
 
 export interface ProcessState {
+  /** Pages that were written since the state before it, as far as they were tracked; undefined for the first. */
+  readonly written?: PageSet | undefined;
   readonly facts: ProcessFacts;
   /** The main one first, if it lives. */
   readonly threads: readonly ThreadState[];
@@ -62,6 +64,7 @@ function sortKept({ ranges }: KeptPages): number[] {
 }
 
 export interface StateParts {
+  readonly written?: PageSet | undefined;
   readonly facts: ProcessFacts;
   readonly threads: readonly ThreadState[];
   readonly plan: readonly Planned[];
@@ -93,7 +96,7 @@ function describe(planned: Planned, parts: StateParts): StateMapping {
 }
 
 export function makeState(parts: StateParts): ProcessState {
-  const { facts, threads, copied, kept } = parts;
+  const { facts, threads, copied, kept, written } = parts;
   const rows = kept === undefined ? [] : sortKept(kept);
   const mappings = parts.plan.map((planned) => describe(planned, parts));
 
@@ -116,6 +119,7 @@ export function makeState(parts: StateParts): ProcessState {
     facts,
     threads,
     mappings,
+    written,
     visitPages(planned, visit) {
       if (planned.holds !== 'pages' && planned.holds !== 'parts') return;
       const { start, end, offset } = planned.mapping;

@@ -240,6 +240,8 @@ export class Stop {
     progress.expect(bytes);
     reserveAll(sink, files, selection.plan, selection, (start, end) => record.copied.some(start, end));
     await copier.copy(readingOrder(selection.taken));
+    for (const { start, end } of selection.shared)
+      record.copied.runs(start, end, true, (from, to) => sink.discard(from, to));
     for (const { start, end, planned } of selection.sharedData) {
       const { mapping } = planned;
       sink.reserve(mapping.start, mapping.end);

@@ -7,13 +7,13 @@ import { Copier } from './copier.js';
 import { CopyRecord } from './copy-record.js';
 import { CurrentPlan } from './current-plan.js';
 import { MappedFiles } from './mapped-files.js';
-import type { CoreOptions } from './options.js';
+import type { StateOptions } from './options.js';
 import type { Planned } from './plan.js';
 import { Presence } from './presence.js';
 import { Progress } from './progress.js';
 import { Settling } from './settle.js';
 import type { StateSink } from './sink.js';
-import { coreArchitecture, type ProcessFacts } from './threads.js';
+import { coreArchitecture, type ProcessFacts, takeFacts } from './threads.js';
 
 /** What is found out before anything else. */
 export interface Beginning {
@@ -24,11 +24,11 @@ export interface Beginning {
 
 export class DumpTools implements Disposable {
   readonly pid: number;
-  readonly options: CoreOptions;
+  readonly options: StateOptions;
   readonly arch: CoreArchitecture = coreArchitecture()!;
   readonly pagemap: LivePagemap;
   readonly sink: StateSink;
-  readonly facts: ProcessFacts;
+  #facts: ProcessFacts;
   readonly progress: Progress;
   readonly record = new CopyRecord();
   readonly memory: ProcessMemory;
@@ -44,7 +44,7 @@ export class DumpTools implements Disposable {
     pagemap: LivePagemap,
     sink: StateSink,
     { facts, choice, plan }: Beginning,
-    options: CoreOptions,
+    options: StateOptions,
     started: number,
   ) {
     const check = () => options.signal?.throwIfAborted();
@@ -52,7 +52,7 @@ export class DumpTools implements Disposable {
     this.options = options;
     this.pagemap = pagemap;
     this.sink = sink;
-    this.facts = facts;
+    this.#facts = facts;
     this.progress = new Progress(options.onProgress, started);
     this.presence = new Presence(pagemap);
     this.stopper = new ProcessStopper(pagemap.process);
@@ -68,6 +68,18 @@ export class DumpTools implements Disposable {
         if (this.record.fail(page) % 256 === 0) pagemap.checkAlive();
       },
     });
+  }
+
+  get facts(): ProcessFacts {
+    return this.#facts;
+  }
+
+  /** Begins the next dump of the same process. */
+  renew(): void {
+    this.#facts = takeFacts(this.pagemap.process);
+    this.files.keepOnly(this.plan.mappings);
+    this.progress.restart();
+    this.settling.stopMs = 0;
   }
 
   [Symbol.dispose](): void {

@@ -2,6 +2,8 @@
 export { Attacher, type Attachment, attachProblem, attachUserfaultfd } from './attach.js';
 export { DescriptorSearch, mountKinds, type OpenDescriptor, openDescriptors } from './descriptors.js';
 export { fallbackKnowledge, type Knowledge, softDirtyMissing } from './fallback/knowledge.js';
+export * as pageWords from './fallback/words.js';
+export { type BlockSource, WordTables } from './fallback/words.js';
 export { linkDescriptor, punchHole } from './files.js';
 export { type Freezer, freezerOf } from './frozen.js';
 export { type GroupMemory, groupMemoryOf } from './groups.js';
@@ -13,7 +15,7 @@ export { createMemoryFile } from './memory.js';
 export { DISABLE_VARIABLE, ioctlDisabled, PROVIDER_VARIABLE } from './pagemap.js';
 export { allowTracing, hiddenHint, onlyAncestorsTrace, replaceProgram } from './permission.js';
 export { countLongPins, countPins, type PinCount } from './pins.js';
-export { isEnded, type NamedProcess, namedProcesses } from './process.js';
+export { isEnded, type NamedProcess, namedProcesses, readPagemap } from './process.js';
 export { dataRanges, openMappedFile, ProcessMemory, type Ranges } from './process-memory.js';
 export { mappingPageSize, mappingsCover } from './procmap.js';
 export { sleep as pause } from './ptrace.js';

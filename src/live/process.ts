@@ -246,6 +246,14 @@ export class ProcessHandle implements Disposable {
     return new TextDecoder().decode(this.read('cmdline')).replace(/\0+$/, '').replaceAll('\0', ' ');
   }
 
+  /** For how long its threads have run in all, milliseconds, in steps of 10. @throws ProcessError 'ended' */
+  runMs(): number {
+    const text = new TextDecoder('latin1').decode(this.read('stat'));
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+    // Fields 14 and 15, user and system time in ticks of USER_HZ, of which the first here is field 3.
+    return (Number(fields[11]) + Number(fields[12])) * 10;
+  }
+
   /** What is wrong with this process, given the error that an access to its /proc folder had. */
   problem(error: unknown, action: string): Error {
     if (error instanceof ProcessError) return error;

@@ -4,7 +4,7 @@ import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { hostname } from 'node:os';
 import { codeOf, PAGE_SIZE } from '../abi/internal.js';
-import { mappingKind } from '../model/index.js';
+import { IDLE_LIMITS_MS, mappingKind } from '../model/index.js';
 import { PAGE_KINDS } from '../query/internal.js';
 import { mergeExpositions } from './exposition.js';
 import { NameLabels } from './labels.js';
@@ -16,6 +16,8 @@ export interface MetricsSubject {
   readonly name: string;
   /** The machine's name; the system's by default. */
   readonly host?: string | undefined;
+  /** What intervals are about; writes by default. "Written" stands for "accessed" where it is accesses. */
+  readonly about?: 'writes' | 'accesses' | undefined;
 }
 
 export interface MetricsOptions {
@@ -46,12 +48,16 @@ export interface MeasuredDetails {
   readonly workingSet?: readonly { readonly windowMs: number; readonly pages: number }[] | undefined;
   /** Writable mappings that cannot be tracked. */
   readonly untracked?: number | undefined;
+  /** What the interval cost the process, at most about, milliseconds. */
+  readonly targetCostMs?: number | undefined;
 }
 
 /** A mapping with its pages by `PAGE_KINDS`; null where they cannot be told. */
 export interface MeasuredMapping {
   readonly mapping: { readonly start: number; readonly name: string; readonly perms: string };
   readonly kinds: readonly (number | null)[];
+  /** Pages in memory that were not accessed for a minute, ten minutes, an hour; null where it is not known yet. */
+  readonly idle?: readonly (number | null)[] | undefined;
 }
 
 export type MetricsProblem =
@@ -110,20 +116,40 @@ type Packages = Awaited<ReturnType<typeof loadPackages>>;
 /** Seconds: from a few mappings to hundreds of GiB. */
 const COLLECT_BOUNDARIES = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
 
-function makeInstruments(provider: InstanceType<Packages['sdk']['MeterProvider']>, version: string) {
+/** Names and words of what is told of writes, and of accesses. */
+const ABOUT = {
+  writes: { total: 'written', set: 'write_working_set', distinct: 'distinct_written', done: 'written' },
+  accesses: {
+    total: 'accessed',
+    set: 'working_set',
+    distinct: 'distinct_accessed',
+    done: 'read, written or executed',
+  },
+} as const;
+
+function makeInstruments(
+  provider: InstanceType<Packages['sdk']['MeterProvider']>,
+  version: string,
+  about: keyof typeof ABOUT,
+) {
   const meter = provider.getMeter('pagemap-scan', version);
+  const { total, set, distinct, done } = ABOUT[about];
   return {
-    written: meter.createCounter('pmscan.memory.written', {
+    written: meter.createCounter(`pmscan.memory.${total}`, {
       unit: 'By',
-      description: 'Memory written: each page counts once an interval, whole',
+      description: `Memory ${done}: each page counts once an interval, whole`,
     }),
-    workingSet: meter.createGauge('pmscan.memory.write_working_set', {
+    workingSet: meter.createGauge(`pmscan.memory.${set}`, {
       unit: 'By',
-      description: 'Distinct memory written within the window of time that ends now',
+      description: `Distinct memory ${done} within the window of time that ends now`,
     }),
-    distinct: meter.createGauge('pmscan.memory.distinct_written', {
+    distinct: meter.createGauge(`pmscan.memory.${distinct}`, {
       unit: 'By',
-      description: 'Distinct memory written since tracking began',
+      description: `Distinct memory ${done} since tracking began`,
+    }),
+    idle: meter.createGauge('pmscan.memory.idle', {
+      unit: 'By',
+      description: 'Resident memory that was not read, written or executed for at least so long',
     }),
     pages: meter.createGauge('pmscan.memory.pages', {
       unit: '{page}',
@@ -132,7 +158,7 @@ function makeInstruments(provider: InstanceType<Packages['sdk']['MeterProvider']
     mappings: meter.createGauge('pmscan.mappings', { unit: '{mapping}', description: 'Mappings' }),
     untracked: meter.createGauge('pmscan.mappings.untracked', {
       unit: '{mapping}',
-      description: 'Writable mappings whose writes cannot be tracked',
+      description: 'Mappings that cannot be tracked',
     }),
     intervals: meter.createCounter('pmscan.intervals', {
       unit: '{interval}',
@@ -140,11 +166,15 @@ function makeInstruments(provider: InstanceType<Packages['sdk']['MeterProvider']
     }),
     late: meter.createCounter('pmscan.intervals.late', {
       unit: '{interval}',
-      description: 'Intervals that were collected late; no write is lost by that',
+      description: 'Intervals that were collected late; nothing is lost by that',
+    }),
+    cost: meter.createCounter('pmscan.target.cost', {
+      unit: 's',
+      description: 'Time that the tracking cost the process, at most about: page faults and stops',
     }),
     collecting: meter.createHistogram('pmscan.collect.duration', {
       unit: 's',
-      description: 'How long collecting the writes of an interval took',
+      description: 'How long collecting an interval took',
       advice: { explicitBucketBoundaries: COLLECT_BOUNDARIES },
     }),
   };
@@ -284,7 +314,7 @@ export class MetricsHub implements AsyncDisposable {
       readers,
     });
     if (exporter !== undefined) this.#scraped.add(exporter);
-    const instruments = makeInstruments(provider, this.#options.toolVersion);
+    const instruments = makeInstruments(provider, this.#options.toolVersion, subject.about ?? 'writes');
     const metrics = makeMetrics(instruments, this.url, async () => {
       if (exporter !== undefined) this.#scraped.delete(exporter);
       this.#added.delete(metrics);
@@ -375,7 +405,7 @@ export class Metrics implements AsyncDisposable {
 
   /** Takes what was written in an interval. */
   interval(interval: MeasuredInterval, details: MeasuredDetails = {}): void {
-    const { written, workingSet, distinct, untracked, intervals, late, collecting } = this.#instruments;
+    const { written, workingSet, distinct, untracked, intervals, late, cost, collecting } = this.#instruments;
     for (const { start, name, writtenPages } of interval.mappings) {
       if (writtenPages === 0) continue;
       written.add(writtenPages * PAGE_SIZE, {
@@ -387,6 +417,7 @@ export class Metrics implements AsyncDisposable {
     late.add(details.late === true ? 1 : 0);
     collecting.record(interval.scanMs / 1000);
     if (details.distinctPages !== undefined) distinct.record(details.distinctPages * PAGE_SIZE);
+    if (details.targetCostMs !== undefined) cost.add(details.targetCostMs / 1000);
     if (details.untracked !== undefined) untracked.record(details.untracked);
     for (const { windowMs, pages } of details.workingSet ?? []) {
       workingSet.record(pages * PAGE_SIZE, { 'pmscan.window': windowLabel(windowMs) });
@@ -425,6 +456,25 @@ export class Metrics implements AsyncDisposable {
       }
     }
     this.#instruments.mappings.record(mappings.length);
+    this.#idle(mappings);
+  }
+
+  #idle(mappings: readonly MeasuredMapping[]): void {
+    IDLE_LIMITS_MS.forEach((limitMs, limit) => {
+      const sums = new Map<string, number>();
+      for (const { mapping, idle } of mappings) {
+        const pages = idle?.[limit];
+        if (pages === undefined || pages === null) continue;
+        const kind = mappingKind(mapping.name, mapping.perms);
+        sums.set(kind, (sums.get(kind) ?? 0) + pages);
+      }
+      for (const [kind, pages] of sums) {
+        this.#instruments.idle.record(pages * PAGE_SIZE, {
+          'pmscan.mapping.kind': kind,
+          'pmscan.idle': windowLabel(limitMs),
+        });
+      }
+    });
   }
 
   /** Pushes what has not been pushed yet, and ends the series; of one started alone, stops listening. */

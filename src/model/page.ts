@@ -18,12 +18,16 @@ export interface MappingModel {
   readonly perms: string;
   readonly name: string;
   readonly deleted?: boolean | undefined;
+  /** Whose memory it is, with a `?` where that is only likely. Left out where nothing is known, and for files. */
+  readonly owner?: string | undefined;
   readonly kind: MappingKind;
   /**
    * Pages by `PAGE_KINDS`, together all of the mapping's; null for kinds that cannot be told, which count as what else they are.
    * Left out where the pages were not looked at.
    */
   readonly pages?: readonly (number | null)[] | undefined;
+  /** Where accesses are tracked: the pages in memory by how long they were left alone, in classes of `AGE_LIMITS_MS`. */
+  readonly ages?: readonly number[] | undefined;
   /** For files only: what the pages are, in equal cells. The live page asks for cells as it needs them. */
   readonly grid?: GridModel | undefined;
 }
@@ -34,6 +38,8 @@ export interface GridModel {
   readonly cellBytes: number;
   /** Base64 of 16-bit little-endian words, one a cell, as `packCell` makes them. */
   readonly cells: string;
+  /** Where accesses were tracked: the same cells by `AGE_LIMITS_MS`, in place of kinds. */
+  readonly ages?: string | undefined;
 }
 
 export interface LayoutModel {
@@ -112,6 +118,12 @@ export interface AboutModel {
   readonly beganAt: number;
   /** How often was looked, milliseconds. */
   readonly intervalMs: number;
+  /** What is tracked: "written" stands for "accessed" in all numbers where it is accesses. Writes where it is left out. */
+  readonly subject?: 'accesses' | undefined;
+  /** The share of all pages that is looked at, from 0 to 1. All where it is left out. */
+  readonly sampled?: number | undefined;
+  /** What can be tracked here instead; left out where there is no choice. */
+  readonly canChoose?: boolean | undefined;
 }
 
 /** All that one page can show. A report holds one; a live stream begins with one. */
@@ -148,6 +160,8 @@ export type StreamMessage =
       readonly cells: readonly (readonly number[])[];
       /** The share of a core that the tool itself took since the last column, 0 to 1. */
       readonly ownShare: number;
+      /** What tracking cost the process in it, at most about, as a share of one core, 0 to 1; left out where that is not known. */
+      readonly targetShare?: number | undefined;
     }
   | { readonly type: 'tracking'; readonly tracking: TrackingModel };
 
@@ -162,6 +176,16 @@ export const REPORT_LIMITS = {
   /** Cells of all grids together. */
   gridCells: 1 << 18,
 } as const;
+
+/**
+ * Ages of pages, milliseconds: how long they were left alone. A page is in class n when its age is below the n-th of these and no earlier
+ * one, and in the last class, of `AGE_CLASSES`, when it is older.
+ */
+export const AGE_LIMITS_MS = [1000, 10_000, 60_000, 600_000, 3_600_000] as const;
+export const AGE_CLASSES: number = AGE_LIMITS_MS.length + 1;
+
+/** Pages that were left alone for at least so long are counted as idle, milliseconds; each of these is one of `AGE_LIMITS_MS`. */
+export const IDLE_LIMITS_MS = [60_000, 600_000, 3_600_000] as const;
 
 /** The untouched kind: a cell of which nothing is there. */
 export const UNTOUCHED: number = PAGE_KINDS.indexOf('untouched');
@@ -192,6 +216,8 @@ export function kindsText(kinds: ReadonlySet<number>): string {
  *
  * `categories` are those of all its pages together, file to guard (bits 2 to 8 of the ioctl's); `kind` that which most of
  * its touched pages are, an index into `PAGE_KINDS`; `share` how much of the cell is touched, 1 to 15, and 0 for nothing.
+ *
+ * Cells by age have the same form, with the class of age in place of the kind.
  *
  * @param pages by `PAGE_KINDS`, touched ones; the untouched are what is missing of `total`
  */

@@ -66,7 +66,7 @@ test('what was recorded more coarsely, with very many rows, is spread over its p
   expect(last).toEqual(Array.from({ length: 128 }, (_, part) => [100, part, 1]).flat());
   const share = ((128 / (128 + 1600)) * 100).toFixed(1);
   expect(notes).toContain(
-    `Writes by parts of 64 KiB: where in a part is not known; ${share} % of the writes were recorded in larger parts, and are spread evenly over these.`,
+    `Writes by parts of 64 KiB: where in a part is not known; ${share} % of them were recorded in larger parts, and are spread evenly over these.`,
   );
 });
 

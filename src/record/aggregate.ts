@@ -104,6 +104,11 @@ interface Band {
   readonly bySize: Map<number, number>;
 }
 
+/** The rows that tell what was written, or accessed, and their column that tells how much. */
+function partsOf({ info }: Recording): ['write', 'written_pages'] | ['access', 'accessed_pages'] {
+  return info.subject === 'accesses' ? ['access', 'accessed_pages'] : ['write', 'written_pages'];
+}
+
 /** By which rows of one mapping are known as such: heap and stack may move their start. */
 function bandKey(name: string, start: number): string {
   return name === '[heap]' || name === '[stack]' ? name : `${start} ${name}`;
@@ -138,13 +143,14 @@ async function readBands(recording: Recording, most: number, step: (rows: number
   const bands = new Map<string, Band>();
   let rest: Band | undefined;
   let dropped = 0;
-  const columns = ['start_address', 'size_bytes', 'name', 'bucket_bytes', 'written_pages'] as const;
-  for await (const group of recording.groups('write', columns)) {
+  const [part, pagesColumn] = partsOf(recording);
+  const columns = ['start_address', 'size_bytes', 'name', 'bucket_bytes', pagesColumn] as const;
+  for await (const group of recording.groups(part, columns)) {
     const starts = await group.numbers('start_address');
     const sizes = await group.numbers('size_bytes');
     const names = await group.values('name');
     const buckets = await group.numbers('bucket_bytes');
-    const written = await group.numbers('written_pages');
+    const written = await group.numbers(pagesColumn);
     let band: Band | undefined;
     for (let row = 0; row < group.rows; row++) {
       const start = starts[row]!;
@@ -287,21 +293,22 @@ async function readHeat(
   // The rest has a cell in each column.
   const most = limits.heatCells - (rest === undefined ? 0 : columns.models.length);
   let coarser = false;
+  const [part, pagesColumn] = partsOf(recording);
   const wanted = [
     'elapsed_ms',
     'start_address',
     'name',
     'bucket_offset',
     'bucket_bytes',
-    'written_pages',
+    pagesColumn,
   ] as const;
-  for await (const group of recording.groups('write', wanted)) {
+  for await (const group of recording.groups(part, wanted)) {
     const elapsed = await group.numbers('elapsed_ms');
     const starts = await group.numbers('start_address');
     const names = await group.values('name');
     const offsets = await group.numbers('bucket_offset');
     const buckets = await group.numbers('bucket_bytes');
-    const written = await group.numbers('written_pages');
+    const written = await group.numbers(pagesColumn);
     let column = 0;
     let heat: Heat | undefined;
     for (let row = 0; row < group.rows; row++) {
@@ -344,6 +351,7 @@ function touchedPages(pages: readonly (number | null)[]): number {
 interface Grid {
   readonly cellBytes: number;
   readonly cells: Uint8Array;
+  readonly ages: Uint8Array | undefined;
 }
 
 /** The last layout, with the last cells that there are. */
@@ -353,7 +361,9 @@ async function readLayout(recording: Recording, until: number): Promise<LayoutMo
   let grids = new Map<string, Grid>();
   let gridsAt = Number.NEGATIVE_INFINITY;
   const key = (start: number, end: number) => `${start}-${end}`;
-  for await (const group of recording.groups('layout', LAYOUT_COLUMNS, until - CELLS_BACK_MS)) {
+  // Files that were written before there were such columns have none.
+  const own = recording.info.subject === 'accesses' ? (['age_cells'] as const) : [];
+  for await (const group of recording.groups('layout', [...LAYOUT_COLUMNS, ...own], until - CELLS_BACK_MS)) {
     const numbers: Float64Array[] = [];
     for (const column of LAYOUT_COLUMNS.slice(6, 12)) numbers.push(await group.numbers(column));
     const elapsed = await group.numbers('elapsed_ms');
@@ -364,6 +374,7 @@ async function readLayout(recording: Recording, until: number): Promise<LayoutMo
     const deleted = await group.values('deleted');
     const cellBytes = await group.numbers('cell_bytes');
     const cells = await group.values('cells');
+    const ages = own.length > 0 ? await group.values('age_cells') : [];
     for (let row = 0; row < group.rows; row++) {
       if (elapsed[row] !== atMs) {
         atMs = elapsed[row]!;
@@ -390,7 +401,11 @@ async function readLayout(recording: Recording, until: number): Promise<LayoutMo
         gridsAt = atMs;
         grids = new Map();
       }
-      grids.set(key(start, end), { cellBytes: cellBytes[row]!, cells: cells[row] as Uint8Array });
+      grids.set(key(start, end), {
+        cellBytes: cellBytes[row]!,
+        cells: cells[row] as Uint8Array,
+        ages: (ages[row] ?? undefined) as Uint8Array | undefined,
+      });
     }
   }
   if (mappings.length === 0) return null;
@@ -399,8 +414,10 @@ async function readLayout(recording: Recording, until: number): Promise<LayoutMo
     mappings: mappings.map((mapping) => {
       const grid = grids.get(key(mapping.start, mapping.end));
       if (grid === undefined) return mapping;
-      const { cellBytes, cells } = grid;
-      return { ...mapping, grid: { cellBytes, cells: Buffer.from(cells).toString('base64') } };
+      const { cellBytes, cells, ages } = grid;
+      const base64 = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64');
+      const agesToo = ages === undefined ? {} : { ages: base64(ages) };
+      return { ...mapping, grid: { cellBytes, cells: base64(cells), ...agesToo } };
     }),
   };
 }
@@ -468,7 +485,7 @@ export async function aggregateRecording(
   if (unknown.size > 0) notes.push(`Not known on the kernel that was recorded: ${kindsText(unknown)}.`);
   if (intervals.late > 0) {
     notes.push(
-      `${intervals.late.toLocaleString('en-US')} of ${intervals.elapsed.length.toLocaleString('en-US')} intervals began late; no write is lost by that, but times are less exact.`,
+      `${intervals.late.toLocaleString('en-US')} of ${intervals.elapsed.length.toLocaleString('en-US')} intervals began late; nothing is lost by that, but times are less exact.`,
     );
   }
   if (info.end === undefined)
@@ -483,6 +500,8 @@ export async function aggregateRecording(
       source: 'recording',
       beganAt: Date.parse(info.startedAt),
       intervalMs: info.intervalMs,
+      subject: info.subject,
+      sampled: info.sampled,
     },
     tracking: info.layoutOnly
       ? { state: 'off', why: 'it was recorded with --layout-only' }
@@ -494,7 +513,7 @@ export async function aggregateRecording(
 }
 
 /** In what detail addresses are known. */
-function partsNote(sizes: readonly number[], spread: number): string {
+function partsNote(what: string, sizes: readonly number[], spread: number): string {
   const least = sizes.reduce((a, b) => Math.min(a, b));
   const most = sizes.reduce((a, b) => Math.max(a, b));
   const parts = least === most ? humanBytes(least) : `${humanBytes(least)} to ${humanBytes(most)}`;
@@ -502,8 +521,8 @@ function partsNote(sizes: readonly number[], spread: number): string {
   const rest =
     spread === 0
       ? ''
-      : `; ${share} % of the writes were recorded in larger parts, and are spread evenly over these`;
-  return `Writes by parts of ${parts}: where in a part is not known${rest}.`;
+      : `; ${share} % of them were recorded in larger parts, and are spread evenly over these`;
+  return `${what} by parts of ${parts}: where in a part is not known${rest}.`;
 }
 
 async function makeHeat(
@@ -515,6 +534,7 @@ async function makeHeat(
   step: (rows: number) => void,
 ): Promise<HeatModel> {
   const columns = new Columns(intervals, limits.columns);
+  const isAccesses = recording.info.subject === 'accesses';
   if (columns.joined > 1) {
     notes.push(
       `A step in time is ${columns.joined.toLocaleString('en-US')} intervals, about ${humanTime(columns.joined * recording.info.intervalMs)}; a page counts once in each interval.`,
@@ -526,7 +546,7 @@ async function makeHeat(
   if (rest !== undefined) {
     const all = kept.reduce((sum, [, band]) => sum + band.writtenPages, rest.writtenPages);
     notes.push(
-      `Of ${count.toLocaleString('en-US')} mappings that were written, the ${kept.length} with most writes are told apart: ${(100 - (rest.writtenPages / all) * 100).toFixed(1)} % of all.`,
+      `Of ${count.toLocaleString('en-US')} mappings that were ${isAccesses ? 'accessed' : 'written'}, the ${kept.length} with most ${isAccesses ? 'accesses' : 'writes'} are told apart: ${(100 - (rest.writtenPages / all) * 100).toFixed(1)} % of all.`,
     );
   }
   if (await readHeat(recording, columns, heats, others, limits, step)) {
@@ -540,6 +560,7 @@ async function makeHeat(
   if (pages > 0)
     notes.push(
       partsNote(
+        isAccesses ? 'Accesses' : 'Writes',
         told.map(({ bucketBytes }) => bucketBytes),
         spread / pages,
       ),

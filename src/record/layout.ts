@@ -4,12 +4,14 @@ import {
   PAGE_IS_FILE,
   PAGE_IS_GUARD,
   PAGE_IS_HUGE,
+  PAGE_IS_PRESENT,
   PAGE_SIZE,
   RegionBuffer,
 } from '../abi/index.js';
 import type { LivePagemap } from '../live/index.js';
-import { packCell } from '../model/index.js';
+import { AGE_CLASSES, AGE_LIMITS_MS, IDLE_LIMITS_MS, packCell } from '../model/index.js';
 import type { Mapping } from '../proc/index.js';
+
 import {
   type LookMasks,
   legRanges,
@@ -23,6 +25,7 @@ import {
   scanLegs,
   withUnknown,
 } from '../query/internal.js';
+import type { AccessAges } from '../track/index.js';
 
 /** A mapping with its pages. Counts are null where they cannot be told. */
 export interface MappingLayout extends Readonly<Record<keyof PageCounts, number | null>> {
@@ -30,8 +33,15 @@ export interface MappingLayout extends Readonly<Record<keyof PageCounts, number 
   readonly pages: number;
   /** Pages by `PAGE_KINDS`. */
   readonly kinds: readonly (number | null)[];
+  /**
+   * Pages in memory that were left alone for at least as long as each of `IDLE_LIMITS_MS`; null where it has not been looked for so long.
+   * Left out where accesses are not tracked.
+   */
+  readonly idle?: readonly (number | null)[] | undefined;
   /** Cells of its address range, as `packCell` makes them; left out where they were not asked for. */
-  readonly grid?: { readonly cellBytes: number; readonly cells: Uint16Array } | undefined;
+  readonly grid?:
+    | { readonly cellBytes: number; readonly cells: Uint16Array; readonly ages?: Uint16Array | undefined }
+    | undefined;
 }
 
 /** Cells of all mappings together, about: a picture of them needs no more. */
@@ -44,13 +54,16 @@ const UNTOUCHED = PAGE_KINDS.indexOf('untouched');
 class Cells {
   readonly grids: { cellBytes: number; cells: Uint16Array }[];
   readonly #mappings: readonly Mapping[];
+  readonly #share: number;
   readonly #pages = new Float64Array(PAGE_KINDS.length);
   #categories = 0;
   #mapping = -1;
   #cell = -1;
 
-  constructor(mappings: readonly Mapping[]) {
+  /** @param share of all pages that is added, from 0 to 1 */
+  constructor(mappings: readonly Mapping[], share = 1) {
     this.#mappings = mappings;
+    this.#share = share;
     const each = Math.max(
       1,
       Math.min(MOST_CELLS_EACH, Math.floor(MOST_CELLS / Math.max(1, mappings.length))),
@@ -66,7 +79,7 @@ class Cells {
   }
 
   /** A run inside one mapping, in address order. */
-  add(index: number, start: number, end: number, categories: number): void {
+  add(index: number, start: number, end: number, categories: number, kind = pageKindIndex(categories)): void {
     const origin = this.#mappings[index]!.start;
     const { cellBytes } = this.grids[index]!;
     for (let at = start; at < end; ) {
@@ -77,7 +90,7 @@ class Cells {
         this.#cell = cell;
       }
       const cut = Math.min(end, origin + (cell + 1) * cellBytes);
-      this.#pages[pageKindIndex(categories)]! += (cut - at) / PAGE_SIZE;
+      this.#pages[kind]! += (cut - at) / PAGE_SIZE;
       this.#categories |= categories;
       at = cut;
     }
@@ -88,7 +101,7 @@ class Cells {
       const { start, end } = this.#mappings[this.#mapping]!;
       const grid = this.grids[this.#mapping]!;
       const total = Math.min(grid.cellBytes, end - start - this.#cell * grid.cellBytes) / PAGE_SIZE;
-      grid.cells[this.#cell] = packCell(this.#pages, total, this.#categories & CELL_CATEGORIES);
+      grid.cells[this.#cell] = packCell(this.#pages, total * this.#share, this.#categories & CELL_CATEGORIES);
     }
     this.#pages.fill(0);
     this.#categories = 0;
@@ -96,26 +109,66 @@ class Cells {
   }
 }
 
+/** Counts pages by how long they were left alone. */
+class Ages {
+  readonly #ages: AccessAges;
+  readonly #counts: Float64Array[];
+  readonly cells: Cells | undefined;
+
+  constructor(ages: AccessAges, mappings: readonly Mapping[], withCells: boolean) {
+    this.#ages = ages;
+    this.#counts = mappings.map(() => new Float64Array(AGE_CLASSES));
+    this.cells = withCells ? new Cells(mappings, ages.sample?.share) : undefined;
+  }
+
+  add(index: number, start: number, end: number, categories: number): void {
+    if (!(categories & PAGE_IS_PRESENT)) return;
+    this.#ages.visit(start, end, categories, AGE_LIMITS_MS, (from, to, age) => {
+      this.#counts[index]![age]! += (to - from) / PAGE_SIZE;
+      this.cells?.add(index, from, to, categories, age);
+    });
+  }
+
+  /** As `MappingLayout` has it. */
+  idle(index: number): (number | null)[] {
+    const { elapsedMs, sample } = this.#ages;
+    return IDLE_LIMITS_MS.map((limitMs) => {
+      if (elapsedMs < limitMs) return null;
+      const from = AGE_LIMITS_MS.indexOf(limitMs) + 1;
+      const pages = this.#counts[index]!.subarray(from).reduce((sum, count) => sum + count, 0);
+      return Math.round(pages / (sample?.share ?? 1));
+    });
+  }
+}
+
 /**
  * Looks at all pages of a process once. Other work gets its turn between two calls into the kernel.
  *
+ * @param ages where accesses are tracked: how long each page was left alone
  * @throws ProcessError 'ended' when the process has ended
  */
-export function takeLayout(pagemap: LivePagemap, withCells: boolean): Promise<MappingLayout[]> {
-  return lookWith(lookMasks(pagemap), (masks) => takeWith(pagemap, withCells, masks));
+export function takeLayout(
+  pagemap: LivePagemap,
+  withCells: boolean,
+  ages?: AccessAges,
+): Promise<MappingLayout[]> {
+  return lookWith(lookMasks(pagemap), (masks) => takeWith(pagemap, withCells, ages, masks));
 }
 
 async function takeWith(
   pagemap: LivePagemap,
   withCells: boolean,
+  accessAges: AccessAges | undefined,
   { categoryAnyofMask, returnMask, unknown }: LookMasks,
 ): Promise<MappingLayout[]> {
   const mappings = pagemap.mappings();
   const kinds = mappings.map(() => PAGE_KINDS.map(() => 0));
   const cells = withCells ? new Cells(mappings) : undefined;
+  const ages = accessAges === undefined ? undefined : new Ages(accessAges, mappings, withCells);
   const summarizer = new MappingSummarizer(mappings, (index, pages, categories, start) => {
     kinds[index]![pageKindIndex(categories)]! += pages;
     cells?.add(index, start, start + pages * PAGE_SIZE, categories);
+    ages?.add(index, start, start + pages * PAGE_SIZE, categories);
   });
   const buffer = new RegionBuffer(8192);
   for (const range of legRanges(mappings)) {
@@ -127,6 +180,7 @@ async function takeWith(
   // Of a process that is gone some kernels find nothing, without an error.
   pagemap.checkAlive();
   cells?.end();
+  ages?.cells?.end();
   const nulls = Object.fromEntries(categoryNames(unknown).map((name) => [name, null]));
   return summarizer.summaries.map((summary, index) => {
     const own = kinds[index]!;
@@ -135,7 +189,10 @@ async function takeWith(
       ...summary,
       ...nulls,
       kinds: withUnknown(own, unknown),
-      ...(cells === undefined ? {} : { grid: cells.grids[index]! }),
+      ...(ages === undefined ? {} : { idle: ages.idle(index) }),
+      ...(cells === undefined
+        ? {}
+        : { grid: { ...cells.grids[index]!, ages: ages?.cells?.grids[index]?.cells } }),
     };
   });
 }

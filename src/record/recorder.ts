@@ -5,7 +5,7 @@ import { hostname, release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { codeOf, PAGE_SIZE } from '../abi/internal.js';
 import { mappingKind } from '../model/index.js';
-import type { SkippedMapping } from '../track/index.js';
+import type { SkippedMapping, Subject } from '../track/internal.js';
 import { Buckets } from './buckets.js';
 import { CompleteFile } from './complete-file.js';
 import { RecordingError } from './errors.js';
@@ -40,6 +40,10 @@ export interface RecorderOptions {
   readonly rotateMs?: number | undefined;
   /** Only for folders: a file is ended when it is larger than this, bytes; 64 MiB by default. */
   readonly rotateBytes?: number | undefined;
+  /** What intervals are about; writes by default. In all numbers, "written" stands for "accessed" in a recording of accesses. */
+  readonly subject?: Subject | undefined;
+  /** Only for accesses: the share of all pages that is looked at, from 0 to 1. Regions are those of the sample, counts the estimates for all. */
+  readonly sampled?: number | undefined;
   /** No intervals will come: writes are not tracked. Told to readers. */
   readonly layoutOnly?: boolean | undefined;
   /** Only for files: replace one that is there. */
@@ -48,12 +52,14 @@ export interface RecorderOptions {
   readonly now?: (() => number) | undefined;
 }
 
-/** What was written in one interval: an `Interval` of a tracker is one. */
+/** What was written in one interval, or accessed: an `Interval` of a tracker is one. */
 export interface RecordedInterval {
   readonly elapsedMs: number;
   readonly intervalMs: number;
   readonly scanMs: number;
   readonly writtenPages: number;
+  /** Of a sample: how far the true number may be from that, pages. */
+  readonly errorPages?: number | undefined;
   /** In address order. */
   readonly mappings: readonly {
     readonly start: number;
@@ -71,6 +77,8 @@ export interface IntervalDetails {
   /** Distinct pages in the windows of `WORKING_SET_WINDOWS_MS` that end here. */
   readonly workingSet: readonly number[];
   readonly skipped?: readonly SkippedMapping[] | undefined;
+  /** What the interval cost the process, at most about, milliseconds: page faults, and stops. */
+  readonly targetCostMs?: number | undefined;
 }
 
 /** Flushing may take this share of the time: a large file is flushed less often. */
@@ -220,7 +228,10 @@ export class Recorder {
   async interval(interval: RecordedInterval, details: IntervalDetails): Promise<void> {
     const time = this.#now();
     await this.#rotateAt(time);
-    const { elapsedMs, intervalMs, scanMs, writtenPages, mappings } = interval;
+    const { elapsedMs, intervalMs, scanMs, writtenPages, errorPages, mappings } = interval;
+    const { subject = 'writes', sampled = 1 } = this.#options;
+    const [part, column] =
+      subject === 'writes' ? (['write', 'written_pages'] as const) : (['access', 'accessed_pages'] as const);
     if (details.skipped !== undefined) this.#skipped = details.skipped;
     const { table } = this.#part!;
     const common = { ...this.#common(time, elapsedMs), interval_ms: rounded(intervalMs) };
@@ -229,8 +240,10 @@ export class Recorder {
     const [tenSeconds, minute, tenMinutes] = details.workingSet;
     table.add('interval', common, {
       scan_ms: rounded(scanMs),
+      target_cost_ms: details.targetCostMs === undefined ? null : rounded(details.targetCostMs),
       late: details.late,
-      written_pages: writtenPages,
+      [column]: writtenPages,
+      ...(subject === 'writes' ? {} : { accessed_error_pages: errorPages ?? 0 }),
       distinct_pages: details.distinctPages,
       working_set_10s_pages: tenSeconds ?? null,
       working_set_1m_pages: minute ?? null,
@@ -239,7 +252,7 @@ export class Recorder {
     this.#buckets.deal(mappings, (index, offset, bytes, pages) => {
       const { start, end, name, isNew } = mappings[index]!;
       const prot = this.#prots.get(start);
-      table.add('write', common, {
+      table.add(part, common, {
         start_address: start,
         size_bytes: end - start,
         name,
@@ -247,7 +260,7 @@ export class Recorder {
         is_new: isNew === true,
         bucket_offset: offset,
         bucket_bytes: bytes,
-        written_pages: pages,
+        [column]: Math.round(pages / sampled),
       });
     });
     await this.#flushAt(time);
@@ -259,7 +272,7 @@ export class Recorder {
     await this.#rotateAt(time);
     const common = this.#common(time, elapsedMs);
     this.#prots = new Map(mappings.map(({ mapping }) => [mapping.start, mapping.perms]));
-    for (const { mapping, kinds, grid, ...counts } of mappings) {
+    for (const { mapping, kinds, grid, idle, ...counts } of mappings) {
       const { start, end, name, perms, deleted } = mapping;
       const [huge, anonymous, file, zero, swapped, guard] = kinds;
       this.#part!.table.add('layout', common, {
@@ -281,8 +294,12 @@ export class Recorder {
         kind_zero_pages: zero ?? null,
         kind_swapped_pages: swapped ?? null,
         kind_guard_pages: guard ?? null,
+        idle_1m_pages: idle?.[0] ?? null,
+        idle_10m_pages: idle?.[1] ?? null,
+        idle_1h_pages: idle?.[2] ?? null,
         cell_bytes: grid === undefined ? null : grid.cellBytes,
         cells: grid === undefined ? null : new Uint8Array(grid.cells.buffer),
+        age_cells: grid?.ages === undefined ? null : new Uint8Array(grid.ages.buffer),
       });
     }
     this.#part!.table.settle('layout');
@@ -347,6 +364,9 @@ export class Recorder {
       workingSetWindowsMs: WORKING_SET_WINDOWS_MS,
       kernel: release(),
       toolVersion: this.#options.toolVersion,
+      ...(this.#options.subject === 'accesses'
+        ? { subject: 'accesses', sampled: this.#options.sampled }
+        : {}),
       ...(this.#options.layoutOnly ? { layoutOnly: true } : {}),
       skipped: this.#skipped.map(({ name, start, reason }) => ({ name, start, reason })),
       ...(end === undefined ? {} : { end }),

@@ -4,7 +4,7 @@ import type { SchemaElement } from 'hyparquet';
 export const RECORDING_SCHEMA = 'pagemap-scan/recording@1';
 
 /** The kinds of rows; column `record` tells them apart. A row group holds rows of one kind. */
-export const RECORDS = ['interval', 'write', 'layout'] as const;
+export const RECORDS = ['interval', 'write', 'access', 'layout'] as const;
 export type RecordKind = (typeof RECORDS)[number];
 
 export type ColumnType = 'string' | 'int32' | 'int64' | 'double' | 'boolean' | 'timestamp' | 'bytes';
@@ -19,9 +19,11 @@ export interface Column {
 }
 
 const ALL = RECORDS;
-const MAPPED: readonly RecordKind[] = ['write', 'layout'];
+/** Rows of parts of mappings. */
+const PARTS: readonly RecordKind[] = ['write', 'access'];
+const MAPPED: readonly RecordKind[] = [...PARTS, 'layout'];
 
-/** How long the windows of the write working set are, milliseconds; in the order of their columns. */
+/** How long the windows of the working set are, milliseconds; in the order of their columns. */
 export const WORKING_SET_WINDOWS_MS = [10_000, 60_000, 600_000] as const;
 
 /** In the order in which they stand in the file; docs/reference/recording.md says what they mean. */
@@ -33,9 +35,12 @@ export const COLUMNS = [
   { name: 'process', type: 'string', of: ALL, statistics: true },
   { name: 'recording', type: 'string', of: ALL },
   { name: 'elapsed_ms', type: 'double', of: ALL, statistics: true },
-  { name: 'interval_ms', type: 'double', of: ['interval', 'write'] },
+  { name: 'interval_ms', type: 'double', of: ['interval', ...PARTS] },
   { name: 'written_pages', type: 'int32', of: ['interval', 'write'] },
+  { name: 'accessed_pages', type: 'int32', of: ['interval', 'access'] },
+  { name: 'accessed_error_pages', type: 'int32', of: ['interval'] },
   { name: 'scan_ms', type: 'double', of: ['interval'] },
+  { name: 'target_cost_ms', type: 'double', of: ['interval'] },
   { name: 'late', type: 'boolean', of: ['interval'] },
   { name: 'distinct_pages', type: 'int64', of: ['interval'] },
   { name: 'working_set_10s_pages', type: 'int64', of: ['interval'] },
@@ -45,9 +50,9 @@ export const COLUMNS = [
   { name: 'size_bytes', type: 'int64', of: MAPPED },
   { name: 'name', type: 'string', of: MAPPED },
   { name: 'kind', type: 'string', of: MAPPED },
-  { name: 'is_new', type: 'boolean', of: ['write'] },
-  { name: 'bucket_offset', type: 'int64', of: ['write'] },
-  { name: 'bucket_bytes', type: 'int64', of: ['write'] },
+  { name: 'is_new', type: 'boolean', of: PARTS },
+  { name: 'bucket_offset', type: 'int64', of: PARTS },
+  { name: 'bucket_bytes', type: 'int64', of: PARTS },
   { name: 'prot', type: 'string', of: ['layout'] },
   { name: 'deleted', type: 'boolean', of: ['layout'] },
   { name: 'present_pages', type: 'int64', of: ['layout'] },
@@ -62,8 +67,12 @@ export const COLUMNS = [
   { name: 'kind_zero_pages', type: 'int64', of: ['layout'] },
   { name: 'kind_swapped_pages', type: 'int64', of: ['layout'] },
   { name: 'kind_guard_pages', type: 'int64', of: ['layout'] },
+  { name: 'idle_1m_pages', type: 'int64', of: ['layout'] },
+  { name: 'idle_10m_pages', type: 'int64', of: ['layout'] },
+  { name: 'idle_1h_pages', type: 'int64', of: ['layout'] },
   { name: 'cell_bytes', type: 'int64', of: ['layout'] },
   { name: 'cells', type: 'bytes', of: ['layout'] },
+  { name: 'age_cells', type: 'bytes', of: ['layout'] },
 ] as const satisfies readonly Column[];
 
 export type ColumnName = (typeof COLUMNS)[number]['name'];
@@ -117,6 +126,10 @@ export interface RecordingInfo {
   /** Release of the kernel. */
   readonly kernel: string;
   readonly toolVersion: string;
+  /** What was tracked: `access` rows instead of `write` rows, and working sets of accesses. Writes where it is left out. */
+  readonly subject?: 'accesses' | undefined;
+  /** The share of all pages that was looked at, from 0 to 1; numbers of accessed pages are estimates. All where it is left out. */
+  readonly sampled?: number | undefined;
   /** Writes were not tracked: there are only rows of layouts. */
   readonly layoutOnly?: boolean | undefined;
   /** Writable mappings that were not tracked, as of the last flush. */

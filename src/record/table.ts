@@ -18,7 +18,12 @@ import {
  * Rows of a row group: enough for good compression, and few enough that encoding those that are not yet complete, at each
  * flush, keeps nobody waiting.
  */
-const GROUP_ROWS: Readonly<Record<RecordKind, number>> = { interval: 4096, write: 32_768, layout: 16_384 };
+const GROUP_ROWS: Readonly<Record<RecordKind, number>> = {
+  interval: 4096,
+  write: 32_768,
+  access: 32_768,
+  layout: 16_384,
+};
 
 /** With so many rows `settle` ends a row group early, so that they are not encoded anew at each flush until it is full. */
 const SETTLED_ROWS = 4096;

@@ -74,6 +74,11 @@ export interface AccessInterval {
   readonly accessedPages: number;
   /** In 95 of 100 intervals the true number is no farther from `accessedPages` than that, pages; 0 when all are looked at. */
   readonly errorPages: number;
+  /**
+   * Page faults that the tracking cost the process in this interval, at most: the first access to each page that was protected. A
+   * huge page counts once. See `measureFaultCost` for what one costs.
+   */
+  readonly faultCount: number;
   /** All mappings that are looked at, in address order, those without accesses included. */
   readonly mappings: readonly MappingAccesses[];
 }
@@ -177,23 +182,32 @@ export class AccessTracker implements Disposable {
     const share = this.sample?.share ?? 1;
     const total = new SampledCount(share);
     const counts = mappings.map(() => new SampledCount(share));
+    const faults = new Float64Array(mappings.length);
     // What is looked at lies in mappings of the list: runs are made of them.
-    const dealer = new RegionDealer(mappings, (index, start, end) => {
+    const dealer = new RegionDealer(mappings, (index, start, end, categories) => {
+      faults[index]! += Math.ceil((end - start) / (categories & PAGE_IS_HUGE ? HUGE_PAGE_SIZE : PAGE_SIZE));
       total.add((end - start) / PAGE_SIZE);
       counts[index]!.add((end - start) / PAGE_SIZE);
       visit?.(start, end, PAGE_IS_ACCESSED);
     });
-    for (const run of runs) this.#look(run, (start, end) => dealer.add(start, end, PAGE_IS_ACCESSED));
+    for (const run of runs) this.#look(run, (start, end, categories) => dealer.add(start, end, categories));
     this.#space.checkAlive();
     this.#mappings = mappings;
     const now = performance.now();
+    const rows = this.#rows(mappings, before, counts);
+    const fresh = new Set(rows.filter(({ isNew }) => isNew).map(({ start }) => start));
+    const faultCount = faults.reduce(
+      (sum, count, index) => sum + (fresh.has(mappings[index]!.start) ? 0 : count),
+      0,
+    );
     const interval: AccessInterval = {
       elapsedMs: now - this.#started,
       intervalMs: now - this.#last,
       scanMs: now - begin,
       accessedPages: total.pages,
       errorPages: total.errorPages,
-      mappings: this.#rows(mappings, before, counts),
+      faultCount,
+      mappings: rows,
     };
     this.#last = now;
     return interval;
@@ -299,24 +313,24 @@ export class AccessTracker implements Disposable {
   }
 
   /** Looks first and protects exactly what it has seen: an access in between is to a page that is reported anyway. */
-  #look({ start, end }: Run, found: (start: number, end: number) => void): void {
+  #look({ start, end }: Run, found: RegionVisitor): void {
     const query = {
       start,
       end,
       categoryMask: PAGE_IS_ACCESSED,
-      returnMask: PAGE_IS_ACCESSED | (this.sample === undefined ? 0 : PAGE_IS_HUGE),
+      returnMask: PAGE_IS_ACCESSED | PAGE_IS_HUGE,
     };
     for (const leg of scanLegs(this.#space.pagemap, query, { buffer: this.#buffer })) {
       for (let index = 0; index < leg.length; index++) {
         const [from, to] = [leg.start(index), leg.end(index)];
         if (this.sample === undefined) {
           this.#protect(from, to);
-          found(from, to);
+          found(from, to, leg.categories(index));
           continue;
         }
         this.sample.visit(from, to, leg.categories(index), (first, last) => {
           this.#protect(first, last);
-          found(first, last);
+          found(first, last, leg.categories(index));
         });
       }
     }

@@ -1,3 +1,4 @@
+export { AccessAges } from './access-ages.js';
 export {
   type AccessReport,
   AccessStatistics,
@@ -14,7 +15,9 @@ export {
   type MappingAccesses,
   type UntoldMapping,
 } from './accesses.js';
+export type { Subject } from './activity.js';
 export type { TrackOptions } from './attach.js';
+export { measureFaultCost } from './fault-cost.js';
 export {
   allocateTracked,
   type Collected,

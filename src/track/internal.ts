@@ -1,5 +1,6 @@
 /** What the other layers use besides what is public. */
 export { spaceOf } from './accesses-of-process.js';
+export { asWrites, trackActivity } from './activity.js';
 export * from './index.js';
 export {
   type TrackedKind,

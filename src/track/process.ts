@@ -1,6 +1,8 @@
 /** Which pages of another process are written, interval by interval, while it runs. */
 import {
   errnoNumber,
+  HUGE_PAGE_SIZE,
+  PAGE_IS_HUGE,
   PAGE_IS_PRESENT,
   PAGE_IS_SWAPPED,
   PAGE_IS_WRITTEN,
@@ -95,6 +97,8 @@ interface Round {
   /** What was registered before, as far as it still is. */
   covered: readonly Covered[];
   writtenPages: number;
+  /** See `Interval`. */
+  faultCount: number;
 }
 
 /** How a collect went over mappings that were all known, to be done again as long as they stay as they are. */
@@ -112,6 +116,9 @@ const MOST_MARKED_BYTES = 64 * 2 ** 30;
 
 /** How often one collect begins anew with neighbours scanned together; after that it takes mappings one by one. */
 const MOST_JOINED_PASSES = 64;
+
+/** Ranges that are so near each other, in bytes, are protected again in one call. */
+const NEAR_BYTES = 64 * PAGE_SIZE;
 
 /** With more parts than that, to read the list of mappings takes more than a few milliseconds. */
 const MOST_NEIGHBOURS = 2000;
@@ -194,13 +201,14 @@ export class WriteProtectTracker implements ProcessTracker {
     if (!this.#open) throw disposedError(`collect writes of process ${this.pid}`);
     const before = performance.now();
     if (!this.#isLeft && this.#own !== undefined && hasOwn(this.#own, MOST_LOOKS)) this.#leave();
-    const { rows, writtenPages } = this.#round(visit);
+    const { rows, writtenPages, faultCount } = this.#round(visit);
     const now = performance.now();
     const interval: Interval = {
       elapsedMs: now - this.#started,
       intervalMs: now - this.#last,
       scanMs: now - before,
       writtenPages,
+      faultCount,
       mappings: rows,
     };
     this.#last = now;
@@ -224,6 +232,37 @@ export class WriteProtectTracker implements ProcessTracker {
       this.#register(mapping, start, end);
   }
 
+  /**
+   * Protects again what was written of these ranges since the last collect, which does not tell of it any more. For while the
+   * process stands still, after those pages were copied.
+   *
+   * @param ranges start and end in turns, ascending
+   */
+  protectAgain(ranges: readonly number[], visit: RegionVisitor): void {
+    let index = 0;
+    for (const { start, end, kind } of this.#covered) {
+      while (index < ranges.length && ranges[index + 1]! <= start) index += 2;
+      // Parts of huge pages cannot be protected: the next collect tells of them once more.
+      if (kind === 'hugetlb') continue;
+      for (let next = index; next < ranges.length && ranges[next]! < end; ) {
+        const from = Math.max(start, ranges[next]!);
+        // Together with what is near: a call costs as much as so many pages.
+        do next += 2;
+        while (
+          next < ranges.length &&
+          ranges[next]! < end &&
+          ranges[next]! - ranges[next - 1]! <= NEAR_BYTES
+        );
+        try {
+          this.#scan({ start: from, kind, isNew: false }, Math.min(end, ranges[next - 1]!), visit);
+        } catch (error) {
+          // Another mapping than the one that was tracked: the next collect finds it new.
+          if (!(error instanceof Unregistered)) throw error;
+        }
+      }
+    }
+  }
+
   /** Lets go of all memory: the process may want to register it with a userfaultfd of its own, which ours would forbid. */
   #leave(): void {
     this.#isLeft = true;
@@ -233,7 +272,9 @@ export class WriteProtectTracker implements ProcessTracker {
   }
 
   /** Goes over all mappings in address order, again from where it was whenever they change underway. */
-  #round(visit: RegionVisitor | undefined): { rows: MappingWrites[]; writtenPages: number } {
+  #round(visit: RegionVisitor | undefined): Pick<Interval, 'writtenPages' | 'faultCount'> & {
+    rows: MappingWrites[];
+  } {
     const round: Round = {
       visit,
       rows: new Map(),
@@ -241,6 +282,7 @@ export class WriteProtectTracker implements ProcessTracker {
       done: [],
       covered: this.#covered,
       writtenPages: 0,
+      faultCount: 0,
     };
     let cursor = 0;
     for (let surprises = 0; ; surprises++) {
@@ -266,7 +308,8 @@ export class WriteProtectTracker implements ProcessTracker {
     this.#covered = round.done;
     this.#skipped = [...round.skipped.values()];
     const rows = [...round.rows.values()].sort((a, b) => a.start - b.start);
-    return { rows, writtenPages: round.writtenPages };
+    const { writtenPages, faultCount } = round;
+    return { rows, writtenPages, faultCount };
   }
 
   /** Scans groups of pieces one after the other, up to one that turns out not to be registered as a whole any more. */
@@ -299,6 +342,7 @@ export class WriteProtectTracker implements ProcessTracker {
       const pages = (end - start) / PAGE_SIZE;
       piece.row.writtenPages += pages;
       round.writtenPages += pages;
+      if (!piece.isNew) round.faultCount += faultsOf(pages, piece.kind, categories);
       round.visit?.(start, end, PAGE_IS_WRITTEN);
     });
     const { end } = group[group.length - 1]!;
@@ -427,7 +471,7 @@ export class WriteProtectTracker implements ProcessTracker {
     return { kind: end - start > MOST_MARKED_BYTES ? 'anonymous' : 'shared' };
   }
 
-  #scan(first: Piece, end: number, visit: RegionVisitor): void {
+  #scan(first: Pick<Piece, 'start' | 'kind' | 'isNew'>, end: number, visit: RegionVisitor): void {
     const { start, kind, isNew } = first;
     if (kind === 'hugetlb') {
       this.#lookAndProtect(start, end, isNew, isNew ? EXISTING : EXISTING_WRITTEN, visit);
@@ -528,6 +572,12 @@ export class WriteProtectTracker implements ProcessTracker {
     this.#faults[Symbol.dispose]();
     this.#pagemap[Symbol.dispose]();
   }
+}
+
+/** How many faults the first writes to so many pages were. A part of a huge page that was protected alone has small pages by now. */
+function faultsOf(pages: number, kind: TrackedKind, categories: number): number {
+  const isHuge = kind === 'hugetlb' || (categories & PAGE_IS_HUGE) !== 0;
+  return isHuge ? Math.ceil((pages * PAGE_SIZE) / HUGE_PAGE_SIZE) : pages;
 }
 
 function coverage({ start, end, kind, mapping }: Piece, cut: number): Covered {

@@ -151,6 +151,7 @@ export class SoftDirtyTracker implements ProcessTracker {
       scanMs: now - before,
       stopMs,
       writtenPages,
+      faultCount: rows.reduce((sum, row) => sum + (row.isNew ? 0 : row.writtenPages), 0),
       mappings: rows,
     };
     this.#last = now;

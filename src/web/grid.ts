@@ -1,6 +1,6 @@
 /** What the pages of each mapping are, counted in cells: the server's picture of an address space. */
-import { PAGE_SIZE } from '../abi/index.js';
-import { packCell, UNTOUCHED } from '../model/index.js';
+import { PAGE_IS_PRESENT, PAGE_SIZE } from '../abi/index.js';
+import { AGE_LIMITS_MS, packCell, UNTOUCHED } from '../model/index.js';
 import { isShared } from '../proc/internal.js';
 import {
   type AddressRange,
@@ -9,6 +9,7 @@ import {
   pageKindIndex,
   RegionDealer,
 } from '../query/internal.js';
+import type { AccessAges } from '../track/index.js';
 
 /** Kinds that are counted; the untouched pages are what is left. */
 const COUNTED = PAGE_KINDS.length - 1;
@@ -48,13 +49,18 @@ class Counts {
     this.#categories = new Uint16Array(cells);
   }
 
-  /** Takes a run of pages in cells of `cellBytes` whose first one begins at `base`. */
-  add(first: number, base: number, cellBytes: number, start: number, end: number, categories: number): void {
-    const kind = pageKindIndex(categories);
+  /** Takes a run of pages of one class in the cells of a plot. */
+  add(
+    { first, start: base, cellBytes }: Plot,
+    start: number,
+    end: number,
+    categories: number,
+    index: number,
+  ): void {
     let at = start;
     for (let cell = Math.floor((start - base) / cellBytes); at < end; cell++) {
       const next = Math.min(base + (cell + 1) * cellBytes, end);
-      this.#pages[(first + cell) * COUNTED + kind]! += (next - at) / PAGE_SIZE;
+      this.#pages[(first + cell) * COUNTED + index]! += (next - at) / PAGE_SIZE;
       this.#categories[first + cell]! |= categories;
       at = next;
     }
@@ -83,6 +89,24 @@ class Counts {
 }
 
 export const ALL_KINDS: number = (1 << COUNTED) - 1;
+
+/** Cuts a run of pages into runs of one class each, and says which; what it leaves out counts as untouched. */
+export type Classify = (
+  start: number,
+  end: number,
+  categories: number,
+  take: (start: number, end: number, index: number) => void,
+) => void;
+
+/** By kind, an index into `PAGE_KINDS`. */
+const byKind: Classify = (start, end, categories, take) => take(start, end, pageKindIndex(categories));
+
+/** By how long pages in memory were left alone, an index into the classes of `AGE_LIMITS_MS`. */
+export function byAge(ages: AccessAges): Classify {
+  return (start, end, categories, take) => {
+    if (categories & PAGE_IS_PRESENT) ages.visit(start, end, categories, AGE_LIMITS_MS, take);
+  };
+}
 
 /** Cells are dealt out so that no mapping has more than another could make use of. */
 function plots(ranges: readonly AddressRange[], budget: number): Plot[] {
@@ -114,7 +138,7 @@ export class LayoutGrid {
    * @param ranges in address order, not overlapping
    * @param budget how many cells there may be in all; each mapping has at least one
    */
-  constructor(ranges: readonly AddressRange[], budget: number) {
+  constructor(ranges: readonly AddressRange[], budget: number, classify: Classify = byKind) {
     this.#plots = plots(ranges, budget);
     this.#byStart = new Map(this.#plots.map(({ start }, index) => [start, index]));
     const last = this.#plots.at(-1);
@@ -124,7 +148,10 @@ export class LayoutGrid {
       // Mapped after the list was taken: in the next look.
       if (plot === undefined) return;
       const categories = countedCategories(reported, plot.shared);
-      if (categories !== 0) this.#counts.add(plot.first, plot.start, plot.cellBytes, start, end, categories);
+      if (categories === 0) return;
+      classify(start, end, categories, (from, to, kind) =>
+        this.#counts.add(plot, from, to, categories, kind),
+      );
     });
   }
 
@@ -171,34 +198,34 @@ export class LayoutGrid {
 
 /** The cells of a range, as a caller's own scan finds them. */
 export class RangeCells {
-  readonly #start: number;
-  readonly #end: number;
-  readonly #cellBytes: number;
-  readonly #shared: boolean;
+  readonly #plot: Plot;
   readonly #counts: Counts;
-  readonly #cells: number;
+  readonly #classify: Classify;
 
-  constructor(range: AddressRange, cellBytes: number) {
-    this.#start = range.start;
-    this.#end = range.end;
-    this.#cellBytes = cellBytes;
-    this.#shared = isShared(range);
-    this.#cells = cellsOf(range, cellBytes);
-    this.#counts = new Counts(this.#cells);
+  constructor(range: AddressRange, cellBytes: number, classify: Classify = byKind) {
+    const { start, end } = range;
+    const cells = cellsOf(range, cellBytes);
+    this.#plot = { start, end, cellBytes, shared: isShared(range), first: 0, cells };
+    this.#counts = new Counts(cells);
+    this.#classify = classify;
   }
 
   add(start: number, end: number, reported: number): void {
-    const categories = countedCategories(reported, this.#shared);
+    const categories = countedCategories(reported, this.#plot.shared);
     if (categories === 0) return;
-    const from = Math.max(start, this.#start);
-    const to = Math.min(end, this.#end);
-    if (from < to) this.#counts.add(0, this.#start, this.#cellBytes, from, to, categories);
+    const from = Math.max(start, this.#plot.start);
+    const to = Math.min(end, this.#plot.end);
+    if (from >= to) return;
+    this.#classify(from, to, categories, (first, last, kind) =>
+      this.#counts.add(this.#plot, first, last, categories, kind),
+    );
   }
 
   pack(kinds = ALL_KINDS): Uint16Array {
-    const result = new Uint16Array(this.#cells);
-    for (let cell = 0; cell < this.#cells; cell++) {
-      const bytes = Math.min(this.#cellBytes, this.#end - this.#start - cell * this.#cellBytes);
+    const { start, end, cellBytes, cells } = this.#plot;
+    const result = new Uint16Array(cells);
+    for (let cell = 0; cell < cells; cell++) {
+      const bytes = Math.min(cellBytes, end - start - cell * cellBytes);
       result[cell] = this.#counts.pack(cell, 1, bytes / PAGE_SIZE, kinds);
     }
     return result;

@@ -2,7 +2,8 @@
 import { setImmediate } from 'node:timers/promises';
 import { RegionBuffer, UnknownCategoryError } from '../abi/index.js';
 import type { LivePagemap } from '../live/index.js';
-import { type LayoutModel, type MappingModel, mappingKind } from '../model/index.js';
+import { AGE_CLASSES, type LayoutModel, type MappingModel, mappingKind } from '../model/index.js';
+import { type Owner, OwnerNames, ownerText } from '../owners/internal.js';
 import type { Mapping } from '../proc/index.js';
 import {
   type AddressRange,
@@ -13,14 +14,22 @@ import {
   scanLegs,
   withUnknown,
 } from '../query/internal.js';
-import { ALL_KINDS, LayoutGrid, RangeCells, TILE_CELLS } from './grid.js';
+import type { AccessAges } from '../track/index.js';
+import { ALL_KINDS, byAge, LayoutGrid, RangeCells, TILE_CELLS } from './grid.js';
 
 /** The server's own cells; finer ones are counted when a page asks. */
 const GRID_CELLS = 1 << 18;
+/** Cells up to this size, bytes, are counted anew for ages: a tile of them is 128 MiB. */
+const FRESH_CELL_BYTES = 65_536;
 /** Address space that is scanned at a time, bytes: others want to be served in between. */
 const LEG_BYTES = 2 ** 30;
 
-function modelOf(mapping: Mapping, pages: MappingModel['pages']): MappingModel {
+function modelOf(
+  mapping: Mapping,
+  owner: Owner | undefined,
+  pages: MappingModel['pages'],
+  ages: MappingModel['ages'],
+): MappingModel {
   const { start, end, perms, name, deleted } = mapping;
   return {
     start,
@@ -29,8 +38,17 @@ function modelOf(mapping: Mapping, pages: MappingModel['pages']): MappingModel {
     name,
     kind: mappingKind(name, perms),
     ...(deleted ? { deleted } : {}),
+    // A path says more than whose it is.
+    ...(owner === undefined || owner.name === name || name[0] === '/' ? {} : { owner: ownerText(owner) }),
     ...(pages === undefined ? {} : { pages }),
+    ...(ages === undefined ? {} : { ages }),
   };
+}
+
+type Counts = readonly (number | null)[] | undefined;
+
+function sameCounts(a: Counts, b: Counts): boolean {
+  return a === b || (b?.length === a?.length && b!.every((count, index) => count === a![index]));
 }
 
 function same(a: MappingModel | undefined, b: MappingModel): boolean {
@@ -40,8 +58,9 @@ function same(a: MappingModel | undefined, b: MappingModel): boolean {
     a.perms === b.perms &&
     a.name === b.name &&
     a.deleted === b.deleted &&
-    (a.pages === b.pages ||
-      (b.pages?.length === a.pages?.length && b.pages!.every((count, kind) => count === a.pages![kind])))
+    a.owner === b.owner &&
+    sameCounts(a.pages, b.pages) &&
+    sameCounts(a.ages, b.ages)
   );
 }
 
@@ -56,14 +75,21 @@ export class ProcessLayout {
   readonly #pagemap: LivePagemap;
   readonly #masks: readonly LookMasks[];
   readonly #buffer = new RegionBuffer(8192);
+  readonly #names: OwnerNames;
   #rows = new Map<number, MappingModel>();
   #grid: LayoutGrid | undefined;
+  /** Where accesses are tracked: the same by age. */
+  #ageGrid: LayoutGrid | undefined;
+  #ages: AccessAges | undefined;
   /** Counts up with each look at the pages. */
   generation = 0;
 
   constructor(pagemap: LivePagemap) {
     this.#pagemap = pagemap;
     this.#masks = lookMasks(pagemap);
+    this.#names = new OwnerNames(pagemap.process);
+    // Before anything is tracked: to look for owners would be an access.
+    this.#names.look([]);
   }
 
   /** In address order. */
@@ -75,10 +101,18 @@ export class ProcessLayout {
 
   /** Reads the list of mappings alone, which takes no time; pages stay as they were counted. */
   list(): LayoutUpdate {
+    const mappings = this.#pagemap.mappings();
+    if (this.#ages === undefined) this.#names.look(mappings);
     return this.#take(
-      this.#pagemap.mappings().map((mapping) => {
+      mappings.map((mapping) => {
         const before = this.#rows.get(mapping.start);
-        return modelOf(mapping, before?.end === mapping.end ? before.pages : undefined);
+        const isSame = before?.end === mapping.end;
+        return modelOf(
+          mapping,
+          this.#names.of(mapping),
+          isSame ? before.pages : undefined,
+          isSame ? before.ages : undefined,
+        );
       }),
     );
   }
@@ -87,22 +121,29 @@ export class ProcessLayout {
    * Counts all pages.
    *
    * @param goOn is asked between pieces of work; false ends it, and nothing has changed then
+   * @param ages where accesses are tracked: how long each page was left alone
    * @returns what changed, and the time that the kernel and we took for it, milliseconds
    */
-  look(goOn: () => boolean): Promise<(LayoutUpdate & { costMs: number }) | undefined> {
-    return lookWith(this.#masks, (masks) => this.#lookWith(masks, goOn));
+  look(goOn: () => boolean, ages?: AccessAges): Promise<(LayoutUpdate & { costMs: number }) | undefined> {
+    return lookWith(this.#masks, (masks) => this.#lookWith(masks, goOn, ages));
   }
 
-  async #lookWith({ categoryAnyofMask, returnMask, unknown }: LookMasks, goOn: () => boolean) {
+  async #lookWith(
+    { categoryAnyofMask, returnMask, unknown }: LookMasks,
+    goOn: () => boolean,
+    ages: AccessAges | undefined,
+  ) {
     let began = performance.now();
     let costMs = 0;
     const mappings = this.#pagemap.mappings();
     const grid = new LayoutGrid(mappings, GRID_CELLS);
+    const ageGrid = ages === undefined ? undefined : new LayoutGrid(mappings, GRID_CELLS, byAge(ages));
     for (const range of legRanges(mappings, LEG_BYTES)) {
       const query = { ...range, categoryAnyofMask, returnMask };
       for (const found of scanLegs(this.#pagemap, query, { buffer: this.#buffer })) {
         for (let index = 0; index < found.length; index++) {
           grid.add(found.start(index), found.end(index), found.categories(index));
+          ageGrid?.add(found.start(index), found.end(index), found.categories(index));
         }
       }
       costMs += performance.now() - began;
@@ -112,9 +153,19 @@ export class ProcessLayout {
     }
     this.#pagemap.checkAlive();
     this.#grid = grid;
+    this.#ageGrid = ageGrid;
+    this.#ages = ages;
     this.generation++;
+    if (ages === undefined) this.#names.look(mappings);
     const update = this.#take(
-      mappings.map((mapping, index) => modelOf(mapping, withUnknown(grid.pages(index), unknown))),
+      mappings.map((mapping, index) =>
+        modelOf(
+          mapping,
+          this.#names.of(mapping),
+          withUnknown(grid.pages(index), unknown),
+          ageGrid?.pages(index).slice(0, AGE_CLASSES),
+        ),
+      ),
     );
     return { ...update, costMs: costMs + performance.now() - began };
   }
@@ -135,8 +186,17 @@ export class ProcessLayout {
   /**
    * Cells of one tile: `TILE_CELLS` of `cellBytes` each, the mapping's last one shorter. Undefined when there is no mapping
    * at `start`. Counted anew where they are finer than what is known.
+   *
+   * @param isByAge by age in place of kind; undefined where accesses are not tracked
    */
-  tile(start: number, cellBytes: number, index: number, kinds = ALL_KINDS): Uint16Array | undefined {
+  tile(
+    start: number,
+    cellBytes: number,
+    index: number,
+    kinds = ALL_KINDS,
+    isByAge = false,
+  ): Uint16Array | undefined {
+    if (isByAge && this.#ages === undefined) return undefined;
     const row = this.#rows.get(start);
     if (row === undefined) return undefined;
     const from = start + index * TILE_CELLS * cellBytes;
@@ -144,12 +204,17 @@ export class ProcessLayout {
     if (from >= to) return new Uint16Array();
     const known = this.#grid?.cellBytes(start);
     // Its list may be newer than its cells: then they are of another mapping's size, and not used.
-    if (known !== undefined && cellBytes >= known && row.pages !== undefined) {
-      return this.#grid!.cells(start, cellBytes, index * TILE_CELLS, TILE_CELLS, kinds);
+    // Ages change by themselves: of small ranges they are told as of now.
+    const isFresh = isByAge && cellBytes <= FRESH_CELL_BYTES;
+    if (known !== undefined && cellBytes >= known && row.pages !== undefined && !isFresh) {
+      const grid = isByAge ? this.#ageGrid! : this.#grid!;
+      return grid.cells(start, cellBytes, index * TILE_CELLS, TILE_CELLS, kinds);
     }
     for (const masks of this.#masks) {
       try {
-        return this.#count({ start: from, end: to, perms: row.perms }, cellBytes, masks).pack(kinds);
+        const range = { start: from, end: to, perms: row.perms };
+        const cells = new RangeCells(range, cellBytes, isByAge ? byAge(this.#ages!) : undefined);
+        return this.#count(range, cells, masks).pack(kinds);
       } catch (error) {
         if (!(error instanceof UnknownCategoryError)) throw error;
       }
@@ -157,8 +222,7 @@ export class ProcessLayout {
     return undefined;
   }
 
-  #count(range: AddressRange, cellBytes: number, { categoryAnyofMask, returnMask }: LookMasks) {
-    const cells = new RangeCells(range, cellBytes);
+  #count(range: AddressRange, cells: RangeCells, { categoryAnyofMask, returnMask }: LookMasks) {
     const query = { start: range.start, end: range.end, categoryAnyofMask, returnMask };
     for (const found of scanLegs(this.#pagemap, query, { buffer: this.#buffer })) {
       for (let at = 0; at < found.length; at++) {
@@ -172,6 +236,7 @@ export class ProcessLayout {
   model(atMs: number): LayoutModel {
     const rows = this.mappings;
     const grid = this.#grid;
+    const ageGrid = this.#ageGrid;
     if (grid === undefined) return { atMs, mappings: rows };
     // The grid of the last look has these mappings, in this order, unless the list was read anew since.
     return {
@@ -179,13 +244,14 @@ export class ProcessLayout {
       mappings: rows.map((row) => {
         const cellBytes = grid.cellBytes(row.start);
         if (cellBytes === undefined || row.pages === undefined) return row;
-        return { ...row, grid: gridModel(grid, row, cellBytes) };
+        const ages = ageGrid === undefined ? {} : { ages: cellsText(ageGrid, row, cellBytes) };
+        return { ...row, grid: { cellBytes, cells: cellsText(grid, row, cellBytes), ...ages } };
       }),
     };
   }
 }
 
-function gridModel(grid: LayoutGrid, { start, end }: MappingModel, cellBytes: number) {
+function cellsText(grid: LayoutGrid, { start, end }: MappingModel, cellBytes: number): string {
   const words = grid.cells(start, cellBytes, 0, Math.ceil((end - start) / cellBytes));
-  return { cellBytes, cells: Buffer.from(words.buffer).toString('base64') };
+  return Buffer.from(words.buffer).toString('base64');
 }

@@ -1,12 +1,21 @@
 /** A session's findings as metrics: the same ones that `pmscan record --metrics` gives. */
 import type { Metrics } from '../metrics/index.js';
-import type { MappingModel } from '../model/index.js';
+import { AGE_LIMITS_MS, IDLE_LIMITS_MS, type MappingModel } from '../model/index.js';
 import { WORKING_SET_WINDOWS_MS } from '../record/internal.js';
 import type { Interval } from '../track/index.js';
 import { RecentWrites } from './recent.js';
 
+/** Idle pages by `IDLE_LIMITS_MS`, from those by age. */
+function idleOf(ages: readonly number[], elapsedMs: number): (number | null)[] {
+  return IDLE_LIMITS_MS.map((limitMs) => {
+    if (elapsedMs < limitMs) return null;
+    return ages.slice(AGE_LIMITS_MS.indexOf(limitMs) + 1).reduce((sum, pages) => sum + pages, 0);
+  });
+}
+
 export class Meter {
   readonly #metrics: Metrics;
+  #elapsedMs = 0;
   /** The page's own working set has other windows, and forgets. */
   readonly #recent = new RecentWrites(WORKING_SET_WINDOWS_MS, { forgets: false });
 
@@ -23,18 +32,27 @@ export class Meter {
     interval: Interval,
     times: { startMs: number; endMs: number; late: boolean },
     untracked: number,
+    targetCostMs: number | undefined,
   ): void {
+    this.#elapsedMs = interval.elapsedMs;
     const pages = this.#recent.endColumn(times.startMs, times.endMs);
     this.#metrics.interval(interval, {
       late: times.late,
       distinctPages: this.#recent.distinctPages,
       workingSet: WORKING_SET_WINDOWS_MS.map((windowMs, index) => ({ windowMs, pages: pages[index]! })),
       untracked,
+      targetCostMs,
     });
   }
 
   layout(mappings: readonly MappingModel[]): void {
-    this.#metrics.layout(mappings.map((mapping) => ({ mapping, kinds: mapping.pages ?? [] })));
+    this.#metrics.layout(
+      mappings.map((mapping) => ({
+        mapping,
+        kinds: mapping.pages ?? [],
+        idle: mapping.ages && idleOf(mapping.ages, this.#elapsedMs),
+      })),
+    );
   }
 
   /** The process has ended, or nobody asks any more: its series end, too. */

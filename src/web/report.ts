@@ -42,7 +42,7 @@ function between(sizes: readonly number[]): string {
 }
 
 /** How the data of a sample was made smaller. */
-export function sampleNotes({ layout, heat, tracking }: PageModel): string[] {
+export function sampleNotes({ about, layout, heat, tracking }: PageModel): string[] {
   const notes: string[] = [];
   const cells = (layout?.mappings ?? []).flatMap(({ grid }) => (grid === undefined ? [] : [grid.cellBytes]));
   if (cells.length > 0) notes.push(`Pages as at the end of the sample, in cells of ${between(cells)}.`);
@@ -54,15 +54,16 @@ export function sampleNotes({ layout, heat, tracking }: PageModel): string[] {
     const buckets = (heat?.bands ?? []).map(({ bucketBytes }) => bucketBytes);
     const joined = intervals === columns.length ? '' : `, joined to ${humanCount(columns.length)} columns`;
     notes.push(
-      `Writes of ${plural(intervals, 'interval')}${joined}${buckets.length === 0 ? '' : `, by parts of ${between(buckets)}`}.`,
+      `${about.subject === 'accesses' ? 'Accesses' : 'Writes'} of ${plural(intervals, 'interval')}${joined}${buckets.length === 0 ? '' : `, by parts of ${between(buckets)}`}.`,
     );
   }
   const skipped = tracking.skipped ?? [];
   if (skipped.length > 0) {
     const reasons = [...new Set(skipped.map(({ reason }) => reason))].join(', ');
-    notes.push(`Not tracked: ${plural(skipped.length, 'writable mapping')} (${reasons}).`);
+    notes.push(`Not tracked: ${plural(skipped.length, 'mapping')} (${reasons}).`);
   }
-  if (tracking.state === 'off') notes.push(`Writes were not tracked: ${tracking.why}.`);
+  if (tracking.state === 'off')
+    notes.push(`${about.subject === 'accesses' ? 'Accesses' : 'Writes'} were not tracked: ${tracking.why}.`);
   return notes;
 }
 

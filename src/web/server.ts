@@ -11,6 +11,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { type AddressInfo, isIPv6 } from 'node:net';
 import { PAGE_SIZE, PagemapError } from '../abi/index.js';
 import type { StreamMessage } from '../model/index.js';
+import type { Subject } from '../track/index.js';
 import { loadAssets } from './assets.js';
 import { ALL_KINDS } from './grid.js';
 import { listProcesses } from './processes.js';
@@ -22,6 +23,10 @@ export interface ServerOptions {
   /** 0 for any that is free. */
   readonly port: number;
   readonly intervalMs: number;
+  /** What is tracked to begin with; writes by default. */
+  readonly subject?: Subject | undefined;
+  /** As `SessionOptions` has it. */
+  readonly budget?: number | undefined;
   /** Processes that are offered first. */
   readonly pids: readonly number[];
   /** For how long a process is still looked at after the last page has gone, milliseconds. */
@@ -135,7 +140,7 @@ export class PageServer {
     this.token = options.token ?? randomBytes(18).toString('base64url');
     this.#tokenDigest = digest(this.token);
     this.#pool = new SessionPool(
-      { intervalMs: options.intervalMs, heat: HISTORY },
+      { intervalMs: options.intervalMs, heat: HISTORY, subject: options.subject, budget: options.budget },
       options.graceMs ?? GRACE_MS,
     );
     this.#server = createServer(
@@ -277,7 +282,7 @@ export class PageServer {
         this.#json(response, { chosen: this.#options.pids, processes: listProcesses() });
         return;
       case '/stream':
-        this.#stream(pidOf(query), request, response);
+        this.#stream(pidOf(query), subjectOf(query), request, response);
         return;
       case '/tiles':
         this.#tiles(query, response);
@@ -294,10 +299,15 @@ export class PageServer {
     this.#reply(response, 'application/json; charset=utf-8', JSON.stringify(value));
   }
 
-  #stream(pid: number, request: IncomingMessage, response: ServerResponse): void {
+  #stream(
+    pid: number,
+    subject: Subject | undefined,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): void {
     if (this.#streams >= MOST_STREAMS) throw new HttpError(503, 'Too many pages are open');
     if (request.method === 'HEAD') throw new HttpError(405, 'GET only');
-    const { session, release } = this.#pool.take(pid);
+    const { session, release } = this.#pool.take(pid, undefined, subject);
     this.#streams++;
     response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' });
     const stream = new Stream(response, session);
@@ -330,7 +340,8 @@ export class PageServer {
   }
 
   /**
-   * Cells: `cell` is their size in bytes, `kinds` the bits of what counts, `t` lists tiles as START.INDEX, both hexadecimal.
+   * Cells: `cell` is their size in bytes, `kinds` the bits of what counts, `by=age` tells ages in place of kinds, `t` lists tiles as
+   * START.INDEX, both hexadecimal.
    * The answer is 32-bit little-endian: for each tile its number of cells, or 2^32 - 1 when it cannot be had, then all
    * cells as 16-bit words.
    */
@@ -343,11 +354,13 @@ export class PageServer {
       throw new HttpError(400, 'cell must be 4096 times a power of two');
     }
     const kinds = Number(query.get('kinds') ?? ALL_KINDS) & ALL_KINDS;
+    const isByAge = query.get('by') === 'age';
     const wanted = (query.get('t') ?? '').split(',').slice(0, MOST_TILES);
     const tiles = wanted.map((text) => {
       const match = /^([0-9a-f]{1,14})\.([0-9a-f]{1,9})$/.exec(text);
       if (match === null) throw new HttpError(400, 't must be a list of START.INDEX');
-      return session.tile(Number.parseInt(match[1]!, 16), cellBytes, Number.parseInt(match[2]!, 16), kinds);
+      const [start, index] = [Number.parseInt(match[1]!, 16), Number.parseInt(match[2]!, 16)];
+      return session.tile(start, cellBytes, index, kinds, isByAge);
     });
     const counts = Uint32Array.from(tiles, (tile) => tile?.length ?? 0xffffffff);
     const parts = [counts, ...tiles.filter((tile) => tile !== undefined)];
@@ -370,6 +383,14 @@ function pidOf(query: URLSearchParams): number {
   const text = query.get('pid') ?? '';
   if (!/^[1-9]\d{0,9}$/.test(text)) throw new HttpError(400, 'pid must be a process number');
   return Number(text);
+}
+
+/** What the page wants to be tracked; undefined for what is. */
+function subjectOf(query: URLSearchParams): Subject | undefined {
+  const text = query.get('of');
+  if (text === null) return undefined;
+  if (text !== 'writes' && text !== 'accesses') throw new HttpError(400, 'of must be writes or accesses');
+  return text;
 }
 
 /** Whether a Host header is an IP address, which no DNS can turn to us. */

@@ -1,7 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** One process that is looked at: its layout now and then, its writes every interval, within a budget. */
-import { setTimeout as sleep } from 'node:timers/promises';
-import { PagemapError } from '../abi/index.js';
+import { PAGE_IS_ACCESSED, PagemapError } from '../abi/index.js';
 import { type LivePagemap, openPagemap } from '../live/index.js';
 import {
   type AboutModel,
@@ -10,7 +9,14 @@ import {
   type StreamMessage,
   type TrackingModel,
 } from '../model/index.js';
-import { type ProcessTracker, trackProcess } from '../track/index.js';
+import {
+  AccessAges,
+  type Interval,
+  measureFaultCost,
+  type ProcessTracker,
+  type Subject,
+  trackActivity,
+} from '../track/internal.js';
 import { type HeatLimits, HeatStore } from './heat.js';
 import { ProcessLayout } from './layout.js';
 import type { Meter } from './meter.js';
@@ -18,6 +24,8 @@ import type { Meter } from './meter.js';
 /** The share of a core that collecting writes, and looking at the pages, may take each: intervals get longer instead. */
 const COLLECT_SHARE = 0.04;
 const LOOK_SHARE = 0.02;
+/** The share of a core that tracking may cost the process that is looked at. */
+const TARGET_SHARE = 0.02;
 /** How often pages are looked at where that costs little, milliseconds. */
 const LOOK_MS = 2000;
 /** How many skipped mappings are told. */
@@ -30,13 +38,22 @@ export interface SessionOptions {
   readonly durationMs?: number | undefined;
   /** How many processes are looked at: they share the budget. */
   readonly sharers?: (() => number) | undefined;
-  /** Asked once, when the process has been opened: who makes metrics of it. */
+  /** The share of a core that tracking may cost the process, 2 % by default: intervals get longer for it. */
+  readonly budget?: number | undefined;
+  /** What is tracked to begin with; writes by default. */
+  readonly subject?: Subject | undefined;
+  /** Asked once, when the process has been opened: who makes metrics of it. What is tracked stays the same then. */
   readonly meter?: ((about: AboutModel) => Meter) | undefined;
 }
 
 /** An interval that ends later than that share of it after its time is late. */
 const LATE_SHARE = 0.1;
 const LATE_LEAST_MS = 10;
+
+/** A share to a tenth of a percent. */
+function rounded(share: number): number {
+  return Math.round(share * 1000) / 1000;
+}
 
 function reasonOf(error: unknown): string {
   if (error instanceof PagemapError) return error.hint ?? error.message;
@@ -51,12 +68,20 @@ export class Session {
   readonly #options: SessionOptions;
   readonly #pagemap: LivePagemap;
   readonly #layout: ProcessLayout;
-  readonly #heat: HeatStore;
-  readonly about: AboutModel;
+  readonly #about: AboutModel;
   readonly #meter: Meter | undefined;
   readonly #listeners = new Set<(message: StreamMessage) => void>();
   readonly #began = performance.now();
-  readonly #closing = new AbortController();
+  #closing = false;
+  /** Ends the wait for the next interval. */
+  #wake: () => void = () => undefined;
+  #subject: Subject;
+  /** What somebody has asked for since. */
+  #wanted: Subject;
+  #heat: HeatStore;
+  /** Where accesses are tracked. */
+  #ages: AccessAges | undefined;
+  #trackedAtMs = 0;
   #tracker: ProcessTracker | undefined;
   #tracking: TrackingModel = { state: 'starting' };
   #layoutAtMs = 0;
@@ -70,10 +95,12 @@ export class Session {
     this.pid = pid;
     this.#options = options;
     this.#heat = new HeatStore(options.heat);
+    this.#subject = options.subject ?? 'writes';
+    this.#wanted = this.#subject;
     this.#pagemap = openPagemap(pid);
     try {
       const commandLine = Buffer.from(this.#pagemap.process.read('cmdline')).toString('utf8');
-      this.about = {
+      this.#about = {
         pid,
         name: this.#pagemap.process.name(),
         commandLine: commandLine.split('\0').join(' ').trim().slice(0, 4096),
@@ -87,8 +114,25 @@ export class Session {
       this.#pagemap[Symbol.dispose]();
       throw error;
     }
-    this.#meter = options.meter?.(this.about);
+    this.#meter = options.meter?.(this.#about);
     this.done = this.#run();
+  }
+
+  get about(): AboutModel {
+    const subject = this.#subject === 'accesses' ? { subject: this.#subject } : {};
+    return { ...this.#about, ...subject, ...(this.#canChoose ? { canChoose: true } : {}) };
+  }
+
+  /** Whether something else can be tracked here, and nobody depends on what is. */
+  get #canChoose(): boolean {
+    return this.#meter === undefined && (this.#pagemap.categories & PAGE_IS_ACCESSED) !== 0;
+  }
+
+  /** Tracks something else from now on, for all who look; all that was seen before is given up. Nothing where there is no choice. */
+  follow(subject: Subject): void {
+    if (!this.#canChoose || this.ended) return;
+    this.#wanted = subject;
+    this.#wake();
   }
 
   get ended(): boolean {
@@ -134,10 +178,16 @@ export class Session {
   }
 
   /** As `ProcessLayout.tile`. */
-  tile(start: number, cellBytes: number, index: number, kinds: number): Uint16Array | undefined {
+  tile(
+    start: number,
+    cellBytes: number,
+    index: number,
+    kinds: number,
+    isByAge = false,
+  ): Uint16Array | undefined {
     if (this.#pagemap.categories === 0) return undefined;
     try {
-      return this.#layout.tile(start, cellBytes, index, kinds);
+      return this.#layout.tile(start, cellBytes, index, kinds, isByAge);
     } catch (error) {
       // The process has ended, and with it all that was not counted before.
       if (error instanceof PagemapError) return undefined;
@@ -157,20 +207,24 @@ export class Session {
         this.#setTracking({ state: 'off', why: 'this kernel has no PAGEMAP_SCAN; Linux 6.7 brought it' });
       }
       let nextLook = await this.#look();
-      if (this.#pagemap.categories !== 0 && !this.#closing.signal.aborted) await this.#attach();
+      if (this.#pagemap.categories !== 0 && !this.#closing) await this.#attach();
+      if (this.#ages !== undefined) nextLook = 0;
       const end = this.#now() + (this.#options.durationMs ?? Number.POSITIVE_INFINITY);
-      while (!this.#closing.signal.aborted && !this.#isOver(end)) {
+      while (!this.#closing && !this.#isOver(end)) {
+        if (this.#wanted !== this.#subject) {
+          await this.#change();
+          nextLook = 0;
+        }
         if (this.#now() >= nextLook) nextLook = await this.#look();
         this.#column();
-        const wait = Math.max(1, Math.min(nextLook, this.#nextColumn, end) - this.#now());
-        await sleep(wait, undefined, { signal: this.#closing.signal });
+        await this.#wait(Math.min(nextLook, this.#nextColumn, end));
       }
-      if (!this.#closing.signal.aborted) {
+      if (!this.#closing) {
         this.#column(true);
         await this.#look();
       }
     } catch (error) {
-      if (!this.#closing.signal.aborted) this.#setTracking({ state: 'ended', why: reasonOf(error) });
+      if (!this.#closing) this.#setTracking({ state: 'ended', why: reasonOf(error) });
     } finally {
       // What was seen can still be shown; finer cells cannot be had any more.
       this.#tracker?.[Symbol.dispose]();
@@ -178,6 +232,31 @@ export class Session {
       // What could not be pushed has been told.
       await this.#meter?.end().catch(() => undefined);
     }
+  }
+
+  /** Ended early by `#wake`. */
+  #wait(untilMs: number): Promise<void> {
+    if (this.#closing || this.#wanted !== this.#subject) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, Math.max(1, untilMs - this.#now()));
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  /** Tracks what was asked for in place of what was tracked. */
+  async #change(): Promise<void> {
+    this.#tracker?.[Symbol.dispose]();
+    this.#tracker = undefined;
+    this.#nextColumn = Number.POSITIVE_INFINITY;
+    this.#subject = this.#wanted;
+    this.#heat = new HeatStore(this.#options.heat);
+    this.#ages = undefined;
+    this.#tracking = { state: 'starting' };
+    this.#tell({ type: 'model', model: this.model() });
+    await this.#attach();
   }
 
   /** A sample is over at its end, and at once where there is nothing to wait for. */
@@ -194,8 +273,8 @@ export class Session {
     }
     const update = await this.#layout.look(() => {
       this.#column();
-      return !this.#closing.signal.aborted;
-    });
+      return !this.#closing;
+    }, this.#ages);
     if (update === undefined) return Number.POSITIVE_INFINITY;
     const { changed, gone, costMs } = update;
     this.#layoutAtMs = this.#now();
@@ -216,10 +295,13 @@ export class Session {
 
   async #attach(): Promise<void> {
     try {
-      this.#tracker = await trackProcess(this.pid);
+      const subject = this.#subject;
+      this.#tracker = await trackActivity(this.pid, subject);
+      this.#ages = subject === 'accesses' ? new AccessAges() : undefined;
       // The number could be another's by now; while ours lives it is not.
       this.#pagemap.checkAlive();
       this.#columnEndMs = this.#now();
+      this.#trackedAtMs = this.#columnEndMs;
       this.#nextColumn = this.#columnEndMs + this.#options.intervalMs;
       this.#setTracking(this.#on([]));
     } catch (error) {
@@ -232,6 +314,7 @@ export class Session {
 
   readonly #add = (start: number, end: number): void => {
     this.#heat.add(start, end);
+    this.#ages?.add(start, end);
     this.#meter?.region(start, end);
   };
 
@@ -247,19 +330,35 @@ export class Session {
     const startMs = this.#columnEndMs;
     const endMs = this.#now();
     this.#columnEndMs = endMs;
+    this.#ages?.endInterval(endMs - this.#trackedAtMs);
     const update = this.#heat.endInterval(interval.mappings, startMs, endMs, this.#layout.permsOf);
     const late = !last && lateMs > Math.max(LATE_LEAST_MS, this.#options.intervalMs * LATE_SHARE);
-    this.#meter?.interval(interval, { startMs, endMs, late }, tracker.skipped.length);
-    this.#tell({ type: 'column', ...update, ownShare: this.#ownShare() });
+    const targetCostMs = this.#targetCostMs(interval);
+    this.#meter?.interval(interval, { startMs, endMs, late }, tracker.skipped.length, targetCostMs);
+    this.#tell({
+      type: 'column',
+      ...update,
+      ownShare: this.#ownShare(),
+      targetShare: targetCostMs && rounded(Math.min(1, targetCostMs / Math.max(1, interval.intervalMs))),
+    });
     const skipped = tracker.skipped.slice(0, MOST_SKIPPED);
     if (JSON.stringify(skipped) !== JSON.stringify(this.#tracking.skipped ?? [])) {
       this.#setTracking(this.#on(skipped));
     }
     const costMs = performance.now() - before;
     const { intervalMs } = this.#options;
-    const least = Math.max(intervalMs, costMs / (COLLECT_SHARE / this.#sharers()));
+    const { budget = TARGET_SHARE } = this.#options;
+    const paidMs = (targetCostMs ?? 0) / budget;
+    const least = Math.max(intervalMs, costMs / (COLLECT_SHARE / this.#sharers()), paidMs);
     // On time, unless it is late already.
     this.#nextColumn = Math.max(this.#nextColumn + least, this.#now() + least / 2);
+  }
+
+  /** What an interval cost the process, milliseconds. */
+  #targetCostMs({ faultCount, stopMs = 0 }: Interval): number | undefined {
+    const faultUs = measureFaultCost(this.#subject);
+    if (faultCount === undefined || faultUs === undefined) return undefined;
+    return (faultCount * faultUs) / 1000 + stopMs;
   }
 
   /** The share of a core that this program took since it was asked last. */
@@ -268,12 +367,13 @@ export class Session {
     const elapsedMs = performance.now() - this.#cpuAt;
     this.#cpu = process.cpuUsage();
     this.#cpuAt = performance.now();
-    return Math.round(((user + system) / 1000 / elapsedMs) * 1000) / 1000;
+    return rounded((user + system) / 1000 / elapsedMs);
   }
 
   /** Ends it; nothing is left in the process. */
   async close(): Promise<void> {
-    this.#closing.abort();
+    this.#closing = true;
+    this.#wake();
     this.#listeners.clear();
     await this.done;
   }
@@ -300,9 +400,14 @@ export class SessionPool {
    * The session of a process; `release` it when done.
    *
    * @param meter for a session that is begun
+   * @param subject what is to be tracked, for all who look; as it is, by default
    * @throws ProcessError for a process that cannot be looked at
    */
-  take(pid: number, meter?: SessionOptions['meter']): { session: Session; release: () => void } {
+  take(
+    pid: number,
+    meter?: SessionOptions['meter'],
+    subject?: Subject,
+  ): { session: Session; release: () => void } {
     let entry = this.#sessions.get(pid);
     if (entry?.session.ended && entry.users === 0) {
       this.#end(pid);
@@ -320,6 +425,7 @@ export class SessionPool {
     const taken = entry;
     clearTimeout(taken.timer);
     taken.users++;
+    if (subject !== undefined) taken.session.follow(subject);
     let held = true;
     return {
       session: taken.session,

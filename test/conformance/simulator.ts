@@ -3,7 +3,7 @@ import { HUGE_PAGE_SIZE, mman, PAGE_SIZE, type Pagemap, uffd } from '../../src/a
 import { AddressSpace, KERNEL_PROFILES, type KernelProfileName } from '../../src/sim/index.js';
 import type { AccessTracker, MapRequest, Platform, World } from './platform.js';
 
-class SimulatedWorld implements World {
+export class SimulatedWorld implements World {
   readonly #space: AddressSpace;
   readonly #faults;
   #next = 0x200000000000;
@@ -15,6 +15,11 @@ class SimulatedWorld implements World {
 
   get pagemap(): Pagemap {
     return this.#space.pagemap;
+  }
+
+  /** In the order of addresses. */
+  mappings() {
+    return [...this.#space.mappings()];
   }
 
   map({ pages, kind = 'anonymous', prot, address }: MapRequest): number {

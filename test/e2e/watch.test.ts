@@ -26,7 +26,7 @@ interface Line {
   writtenPages: number;
   writtenBytes: number;
   untrackedMappings: number;
-  mappings: { start: string; end: string; name: string; writtenPages: number }[];
+  mappings: { start: string; end: string; name: string; owner: string | null; writtenPages: number }[];
   regions: { start: string; end: string; pages: number }[];
 }
 
@@ -71,6 +71,34 @@ function pagesIn(line: Line, { start, end }: { start: number; end: number }): nu
   return pages;
 }
 
+live('tells whose memory it is: of Node.js, spaces of V8', async () => {
+  const script = 'const kept = []; console.log(1); setInterval(() => kept.push(new Array(1000).fill(1)), 5)';
+  const node = spawn(process.execPath, ['-e', script]);
+  try {
+    await once(node.stdout, 'data');
+    const { stdout, stderr } = await pmscan([
+      'watch',
+      node.pid!,
+      '--interval',
+      '200ms',
+      '--duration',
+      '600ms',
+      '--json',
+    ]);
+    const lines = stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Line);
+    const owners = lines.flatMap(({ mappings }) => mappings.map(({ owner }) => owner));
+    expect(owners).toContain('[v8 new space]');
+    expect(owners).toContainEqual(expect.stringMatching(/^\[stack: (node|node-MainThread) \d+\]$/));
+    expect(stderr).toMatch(/most written: .*\[v8 new space\] [\d.]+ [KM]iB/);
+  } finally {
+    node.kill('SIGKILL');
+    await once(node, 'exit');
+  }
+});
+
 describe('exactly what was written', () => {
   live.each(['anon', 'shared', 'file', 'thp'])('in each interval, once: %s memory', async (kind) => {
     await using target = await startWrites();
@@ -103,7 +131,14 @@ describe('exactly what was written', () => {
     const ascending = (pages: number[]) => [...pages].sort((a, b) => a - b);
     expect(ascending(seen)).toEqual(ascending([...expected, 1023]));
     expect(code).toBe(130);
-    expect(stderr).toMatch(/pmscan: \d+ intervals in .*\npmscan: written .*\npmscan: distinct pages/);
+    expect(stderr).toMatch(
+      /pmscan: \d+ intervals in .*\npmscan: cost to the process: at most about .*\npmscan: written .*\npmscan: distinct pages/,
+    );
+    // What is there already, and written once, costs a fault; a huge page costs one in all.
+    const faults = Number(/\(([\d,]+) page faults of/.exec(stderr)![1]!.replaceAll(',', ''));
+    const least = kind === 'thp' ? 1 : expected.length;
+    expect(faults).toBeGreaterThanOrEqual(least);
+    if (kind === 'thp') expect(faults).toBeLessThan(512);
   });
 
   withHugetlb(

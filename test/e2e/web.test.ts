@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Recorder } from '../../src/record/index.js';
 import { startChromium } from '../support/browser.js';
 import { MAIN, pmscan, startPmscan } from '../support/cli.js';
 import { hasZeroPage, scenePages } from '../support/facts.js';
@@ -105,6 +106,57 @@ const KNOWN_PAGES = KNOWN.map(([kind, count]) => `${count} ${kind}`).join(', ');
 const KNOWN_CELLS = KNOWN.map(([kind, count]) => `${kind} × ${count}`).join(', ');
 
 describe('the live page', () => {
+  testPage.each([360, 420, 768, 1920])('is whole at a width of %i', async (width) => {
+    const { page, problems } = await open(url, { width, height: 800 });
+    await until('figures', async () => (await page.textContent('.figure dd'))?.includes('B'));
+    // What has no other of these in it: two such boxes have nothing in common, and all of them are in the window.
+    const parts =
+      'header > *:not(.buttons):not(.spring), .buttons > *, [role="tab"], .figure dd, .chip, nav input';
+    const script = `(() => {
+      const boxOf = (element) => {
+        const { left, right, top, bottom } = element.getBoundingClientRect();
+        return { left, right, top, bottom, text: element.textContent };
+      };
+      const boxes = [...document.querySelectorAll('${parts}')].map(boxOf).filter(({ left, right }) => right > left);
+      const outside = boxes.filter(({ left, right }) => left < 0 || right > innerWidth + 1);
+      const overlapping = boxes.flatMap((one, index) =>
+        boxes.slice(index + 1).filter((other) =>
+          Math.min(one.right, other.right) - Math.max(one.left, other.left) > 1 &&
+          Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top) > 1,
+        ).map((other) => one.text + ' and ' + other.text),
+      );
+      const cut = [document.documentElement, ...document.querySelectorAll('.figure')]
+        .filter((element) => element.scrollWidth > element.clientWidth)
+        .map((element) => element.textContent.slice(0, 40));
+      return { boxes: boxes.length > 12, outside, overlapping, cut };
+    })()`;
+    for (const view of ['where', 'map', 'heat', 'rates']) {
+      await page.click(`#tab-${view}`);
+      const whole = { boxes: true, outside: [], overlapping: [], cut: [] };
+      expect([view, await page.evaluate(script)]).toEqual([view, whole]);
+    }
+    expect(problems).toEqual([]);
+    await page.close();
+  });
+
+  testPage('tells whose memory it is, and finds it by that', async () => {
+    const { page, problems } = await open(`${url}#pid=${process.pid}`);
+    const names = async () => (await rows(page, 'Mappings')).map(([, , , , , name]) => name!);
+    await until('an owner', async () => (await names()).includes('[v8 new space]'));
+    await page.fill('input[placeholder="Mapping name"]', 'V8 old');
+    await until('the old space alone', async () => {
+      const found = await names();
+      return found.length > 0 && found.every((name) => name === '[v8 old space]');
+    });
+    await page.click('#tab-map');
+    await page.click('#view-map button:has-text("As table")');
+    await until('a row of the map', async () =>
+      (await rows(page, 'What is on screen')).some(([, name]) => name === '[v8 old space]'),
+    );
+    expect(problems).toEqual([]);
+    await page.close();
+  });
+
   testPage('shows what is where, and filters it', async () => {
     const { page, problems } = await open();
     const known = await until('the known mapping', async () =>
@@ -393,6 +445,59 @@ describe('the report', () => {
       requests.filter((address) => !address.startsWith('file:') && !address.startsWith('data:')),
     ).toEqual([]);
     expect(readFileSync(file, 'utf8')).not.toMatch(/\b(?:src|href)="(?!data:)/);
+    await page.close();
+  });
+
+  testPage('of a recording of accesses: how long memory was left alone, as colours and as text', async () => {
+    const recording = join(folder, 'accesses.parquet');
+    const file = join(folder, 'accesses.html');
+    const mapping = { start: 0x10000000, end: 0x10000000 + 64 * PAGE, name: '[heap]', perms: 'rw-p' };
+    const recorder = await Recorder.create(
+      recording,
+      { pid: 1, name: 'one', commandLine: 'one' },
+      { intervalMs: 1000, toolVersion: 'test', subject: 'accesses', sampled: 0.5 },
+    );
+    recorder.region(mapping.start, mapping.start + 4 * PAGE);
+    await recorder.interval(
+      { elapsedMs: 1000, intervalMs: 1000, scanMs: 1, writtenPages: 8, errorPages: 2, mappings: [mapping] },
+      { late: false, distinctPages: 8, workingSet: [8, 8, 8] },
+    );
+    // A quarter touched just now, a quarter a minute ago, the rest not in memory.
+    const cells = Uint16Array.from({ length: 64 }, (_, page) => (page < 32 ? 0x1f : 0x60));
+    const ages = Uint16Array.from({ length: 64 }, (_, page) => (page < 16 ? 0x0f : page < 32 ? 0x3f : 0x60));
+    const counts = { pages: 64, present: 32, swapped: 0, file: 0, pfnzero: 0, huge: 0, guard: 0 };
+    await recorder.layout(
+      [
+        {
+          mapping: { ...mapping, inode: 0, offset: 0, device: { major: 0, minor: 0 }, deleted: false },
+          ...counts,
+          kinds: [0, 32, 0, 0, 0, 0, 32],
+          idle: [16, null, null],
+          grid: { cellBytes: PAGE, cells, ages },
+        },
+      ],
+      1000,
+    );
+    await recorder.close('duration');
+    const { code } = await pmscan(['report', recording, '-o', file]);
+    expect(code).toBe(0);
+    const { page, problems } = await open(`file://${file}`);
+    await until(
+      'the figures',
+      async () => (await page.textContent('.figures'))?.includes('Touched') === true,
+    );
+    await page.click('#tab-map');
+    await page.click('#view-map button:has-text("As table")');
+    const shown = async () => (await rows(page, 'What is on screen')).map(([, , text]) => text);
+    expect(await shown()).toEqual(['touched < 1 s ago × 16, touched < 10 min ago × 16, untouched × 32']);
+    expect(await page.locator('#view-map .legend.ages').isVisible()).toBe(true);
+    await page.click('#view-map button:has-text("By age")');
+    await until('the kinds', async () => (await shown())[0] === 'anonymous × 32, untouched × 32');
+    expect(await page.locator('#view-map .legend.ages').isVisible()).toBe(false);
+    await page.click('#tab-heat');
+    expect(await page.textContent('#view-heat h2')).toBe('Touched per cell');
+    expect((await rows(page, 'Hottest')).map(([, , touched]) => touched)).toEqual(['32 KiB']);
+    expect(problems).toEqual([]);
     await page.close();
   });
 

@@ -8,29 +8,65 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { PAGE_SIZE } from '../../src/abi/index.js';
 import { aggregateRecording, COLUMNS, listRecordings, openRecording } from '../../src/record/internal.js';
 import { duckdb } from '../support/duckdb.js';
-import { DEPLOYED_AT, FLEET, recordFleet } from '../support/fleet.js';
+import { ACCESSED, DEPLOYED_AT, FLEET, recordAccesses, recordFleet } from '../support/fleet.js';
 
 const GUIDE = readFileSync(join(import.meta.dirname, '../../docs/guide/fleet.md'), 'utf8');
 const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-fleet-'));
+const idleFolder = mkdtempSync(join(tmpdir(), 'pagemap-scan-idle-'));
 beforeAll(() => recordFleet(folder));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+beforeAll(() => recordAccesses(idleFolder));
+afterAll(() => {
+  for (const made of [folder, idleFolder]) rmSync(made, { recursive: true, force: true });
+});
+
+/** A query of the guide, over the recordings of this test. */
+const here = (sql: string) =>
+  duckdb(sql.replaceAll("'recordings/", `'${folder}/`).replaceAll("'accesses/", `'${idleFolder}/`));
 
 /** The guide's queries, by the name of a column that only one of them has. */
 const queries = [...GUIDE.matchAll(/^```sql\n([\s\S]*?)^```$/gm)].map((match) => match[1]!);
 const ask = (pattern: RegExp) => {
   const found = queries.filter((sql) => pattern.test(sql));
   expect(found).toHaveLength(1);
-  return duckdb(found[0]!.replaceAll("'recordings/", `'${folder}/`));
+  return here(found[0]!);
 };
 
 const INTERVALS = 4 * 360;
 
 describe("the guide's questions", () => {
-  test('are eight, and none is without an answer', async () => {
-    expect(queries).toHaveLength(8);
-    for (const sql of queries) {
-      expect(await duckdb(sql.replaceAll("'recordings/", `'${folder}/`))).not.toHaveLength(0);
-    }
+  test('are ten, and none is without an answer', async () => {
+    expect(queries).toHaveLength(10);
+    for (const sql of queries) expect(await here(sql)).not.toHaveLength(0);
+  });
+
+  test('what nobody touched for an hour', async () => {
+    const rows = await ask(/AS idle_bytes/);
+    expect(rows).toEqual(
+      ACCESSED.map(({ host, process, pid, present, idleHour }) => ({
+        ...{ host, process, pid, name: '[heap]' },
+        resident_bytes: present * PAGE_SIZE,
+        idle_bytes: idleHour * PAGE_SIZE,
+      })),
+    );
+  });
+
+  test('what each process needs', async () => {
+    const rows = await ask(/AS needed_bytes/);
+    expect(rows).toEqual(
+      ACCESSED.map(({ process, needed, present }) => ({
+        ...{ process, processes: 1, needed_bytes: needed * PAGE_SIZE, most_bytes: needed * PAGE_SIZE },
+        resident_bytes: present * PAGE_SIZE,
+      })).sort((a, b) => b.needed_bytes - a.needed_bytes),
+    );
+  });
+
+  test('of a sample, rows are estimates for all', async () => {
+    const [row] = await here(`
+      SELECT sum(accessed_pages) FILTER (record = 'interval') AS intervals, sum(accessed_pages) FILTER (record = 'access') AS parts,
+             max(accessed_error_pages) AS error, count(written_pages) AS written
+      FROM 'accesses/**/*.parquet'`);
+    const pages = ACCESSED.reduce((sum, { needed }) => sum + (120 * needed) / 5, 0);
+    expect(row).toEqual({ intervals: pages, parts: pages, error: 7, written: 0 });
   });
 
   test('hottest mappings', async () => {

@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 
-for (const name of ['lost', 'kills', 'core', 'harmless']) {
+for (const name of ['lost', 'kills', 'core', 'snap', 'harmless']) {
   console.log(`-- ${name}`);
   const { status } = spawnSync(process.execPath, [join(import.meta.dirname, `${name}.mjs`)], {
     stdio: 'inherit',

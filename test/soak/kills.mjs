@@ -1,10 +1,11 @@
 // Trackers killed at random moments leave nothing behind, at length: `npm run build`, then
-//   node test/soak/kills.mjs [KILLS]      500 kills
+//   node test/soak/kills.mjs [KILLS [accesses]]      500 kills; with `accesses`, of trackers of accesses (Linux 7.3)
 // Exit code 1 when anything is left, or a target was disturbed. Takes about five minutes.
 import { killTrackers } from '../support/kills.mjs';
 import { argument, compile } from './program.mjs';
 
 const kills = argument(0, 500);
+const accesses = process.argv[3] === 'accesses';
 const program = compile('harmless');
 const share = Math.ceil(kills / 4);
 for (const [mode, threads] of [
@@ -14,7 +15,7 @@ for (const [mode, threads] of [
   ['storm', 1],
 ]) {
   const before = performance.now();
-  const said = await killTrackers(program, mode, threads, share, 400);
+  const said = await killTrackers(program, mode, threads, share, { mostMs: 400, accesses });
   console.log(`${mode}: ${share} kills, ${((performance.now() - before) / 1000).toFixed(1)} s: ${said}`);
   if (!/^ok [1-9]/.test(said)) process.exitCode = 1;
 }

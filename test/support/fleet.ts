@@ -32,6 +32,64 @@ const MAPPINGS = [
   },
 ];
 
+type Page = readonly [present: number, idle: readonly (number | null)[]];
+
+/** A mapping with so many pages in memory, of which so many lie idle. */
+function layoutOf({ start, end, name, perms }: (typeof MAPPINGS)[number], [present, idle]: Page) {
+  const pages = (end - start) / PAGE_SIZE;
+  const isFile = perms === 'rw-s';
+  const mapping = { start, end, name, perms, inode: isFile ? 1 : 0, offset: 0, deleted: false };
+  return {
+    mapping: { ...mapping, device: { major: 0, minor: 0 } },
+    ...{ pages, present, swapped: 3, file: isFile ? present : 0, pfnzero: 0, huge: 0, guard: 0 },
+    kinds: [0, isFile ? 0 : present, isFile ? present : 0, 0, 3, 0, pages - present - 3],
+    idle,
+  };
+}
+
+/** Two processes whose accesses are recorded: what each needs within ten minutes, and what of its heap lies idle for an hour. Pages. */
+export const ACCESSED = [
+  { host: 'web-1', pid: 101, process: 'web', needed: 900, present: 4096, idleHour: 3000 },
+  { host: 'db-1', pid: 7, process: 'postgres', needed: 2500, present: 4000, idleHour: 500 },
+] as const;
+
+/** Records their accesses to a folder: two hours, by minutes, of a sample. */
+export async function recordAccesses(folder: string): Promise<void> {
+  for (const { host, pid, process, needed, present, idleHour } of ACCESSED) {
+    let now = DEPLOYED_AT;
+    const recorder = await Recorder.create(
+      folder,
+      { pid, name: process, commandLine: process },
+      {
+        ...{ intervalMs: 60_000, toolVersion: 'test', host, flushMs: 3_600_000, now: () => now },
+        ...{ subject: 'accesses', sampled: 0.5 },
+      },
+    );
+    for (let minute = 1; minute <= 120; minute++) {
+      now += 60_000;
+      const elapsedMs = minute * 60_000;
+      const heapAt = MAPPINGS[0]!.start;
+      // Half of what it touches is in the sample.
+      recorder.region(heapAt, heapAt + (needed / 10) * PAGE_SIZE);
+      await recorder.interval(
+        {
+          elapsedMs,
+          intervalMs: 60_000,
+          scanMs: 2,
+          writtenPages: needed / 5,
+          errorPages: 7,
+          mappings: MAPPINGS,
+        },
+        { late: false, distinctPages: needed, workingSet: [needed / 5, needed / 5, needed] },
+      );
+      if (minute % 10 !== 0) continue;
+      const idle = [idleHour + 200, idleHour + 100, minute < 60 ? null : idleHour];
+      await recorder.layout([layoutOf(MAPPINGS[0]!, [present, idle])], elapsedMs);
+    }
+    await recorder.close('duration');
+  }
+}
+
 /** Records them to a folder. */
 export async function recordFleet(folder: string): Promise<void> {
   for (const { host, pid, process, heapPages, filePages } of FLEET) {
@@ -44,24 +102,9 @@ export async function recordFleet(folder: string): Promise<void> {
     );
     const layout = () =>
       recorder.layout(
-        MAPPINGS.map(({ start, end, name, perms }) => {
-          const pages = (end - start) / PAGE_SIZE;
-          const present = pages / 2;
-          const isFile = perms === 'rw-s';
-          return {
-            mapping: {
-              start,
-              end,
-              name,
-              perms,
-              inode: isFile ? 1 : 0,
-              offset: 0,
-              device: { major: 0, minor: 0 },
-              deleted: false,
-            },
-            ...{ pages, present, swapped: 3, file: isFile ? present : 0, pfnzero: 0, huge: 0, guard: 0 },
-            kinds: [0, isFile ? 0 : present, isFile ? present : 0, 0, 3, 0, pages - present - 3],
-          };
+        MAPPINGS.map((mapping) => {
+          const present = (mapping.end - mapping.start) / PAGE_SIZE / 2;
+          return { ...layoutOf(mapping, [present, []]), idle: undefined };
         }),
         now - began,
       );

@@ -4,6 +4,5 @@ export function killTrackers(
   mode: string,
   threads: number,
   count: number,
-  mostMs?: number,
-  progress?: (done: number) => void,
+  options?: { mostMs?: number; progress?: (done: number) => void; accesses?: boolean },
 ): Promise<string>;

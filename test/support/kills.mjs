@@ -26,6 +26,9 @@ export function leftovers(pid) {
   for (const fd of readdirSync(`/proc/${pid}/fd`)) {
     if (linkOf(`/proc/${pid}/fd/${fd}`).includes('userfaultfd')) return `descriptor ${fd} is a userfaultfd`;
   }
+  // Registered for write protection, or for read-write protection, which no scan shows.
+  if (/^VmFlags:.*\bu[mrw]\b/m.test(readFileSync(`/proc/${pid}/smaps`, 'utf8')))
+    return 'it has registered memory';
   const pagemap = openPagemap(pid);
   try {
     const masks = { categoryMask: PAGE_IS_WPALLOWED, returnMask: PAGE_IS_WPALLOWED };
@@ -37,7 +40,13 @@ export function leftovers(pid) {
 }
 
 /** Kills `count` trackers of a target in `mode`. Throws when anything is left behind; gives what the target says in the end. */
-export async function killTrackers(program, mode, threads, count, mostMs = 500, progress = () => {}) {
+export async function killTrackers(
+  program,
+  mode,
+  threads,
+  count,
+  { mostMs = 500, progress = () => {}, accesses = false } = {},
+) {
   const target = spawn(program, [mode, String(threads)], { stdio: ['pipe', 'pipe', 'inherit'] });
   let text = '';
   target.stdout.setEncoding('utf8').on('data', (chunk) => {
@@ -49,7 +58,7 @@ export async function killTrackers(program, mode, threads, count, mostMs = 500, 
     for (let kill = 0; kill < count; kill++) {
       const tracker = spawn(
         process.execPath,
-        [join(import.meta.dirname, 'tracker.mjs'), String(target.pid)],
+        [join(import.meta.dirname, 'tracker.mjs'), String(target.pid), accesses ? 'accesses' : 'writes'],
         {
           stdio: ['ignore', 'ignore', 'inherit'],
         },

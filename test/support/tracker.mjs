@@ -1,9 +1,9 @@
-// A tracker to be killed: attaches to process PID, over and over, and collects in between.  node tracker.mjs PID
+// A tracker to be killed: attaches to process PID, over and over, and collects in between.  node tracker.mjs PID [accesses]
 import { trackProcess } from '../../dist/track/index.js';
 
 const pid = Number(process.argv[2]);
 for (;;) {
-  const tracker = await trackProcess(pid);
+  const tracker = await trackProcess(pid, { accesses: process.argv[3] === 'accesses' });
   for (let round = 0; round < 30; round++) {
     tracker.collect();
     await new Promise((resolve) => setTimeout(resolve, 1));

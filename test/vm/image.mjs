@@ -104,9 +104,10 @@ export function prepareImage(folder) {
 /**
  * Writes the archive for one machine.
  *
+ * @param parts what `prepareImage` gave, and `with`: programs and folders of this machine besides
  * @param jobs what the guest runs, for `guest/agent.mjs`
  */
-export function writeImage(path, { busybox, folder: built }, kernel, settings) {
+export function writeImage(path, { busybox, folder: built, with: more = [] }, kernel, settings) {
   const native = join(built, 'native');
   const archive = new CpioWriter(path);
   const withLibraries = (source, target) => {
@@ -166,11 +167,17 @@ export function writeImage(path, { busybox, folder: built }, kernel, settings) {
   archive.copy(join(built, 'js/test'), at('test'));
   for (const name of ['scripts', 'bench']) archive.copy(join(ROOT, name), at(name));
   const isData = (file) => statSync(file).isDirectory() || /\.(mjs|jsonl|c)$/.test(file);
-  for (const folder of ['live', 'native', 'support', 'traces']) {
+  for (const folder of ['live', 'native', 'soak', 'support', 'traces']) {
     for (const name of readdirSync(join(ROOT, 'test', folder))) {
       const source = join(ROOT, 'test', folder, name);
       if (isData(source)) archive.copy(source, at(`test/${folder}/${name}`));
     }
+  }
+  for (const source of more) {
+    if (archive.has(source)) continue;
+    if (statSync(source).isDirectory())
+      archive.copy(realpathSync(source), source, (file) => !archive.has(file));
+    else withLibraries(source, source);
   }
   // Newer than their sources, so that nobody wants to compile them.
   for (const name of readdirSync(native)) withLibraries(join(native, name), at(`.build/${name}`));

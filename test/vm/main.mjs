@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { findBusybox, prepareImage, writeImage } from './image.mjs';
 import { availableKernels, getKernel, KERNELS, KernelGone } from './kernels.mjs';
@@ -19,6 +19,7 @@ npm run test:vm -- --kernel 6.1 -- CMD ARGS   a command on that kernel: -- pmsca
   --list             the kernels that Debian's archive has
   --fresh            fetches the kernels anew
   --append TEXT      for the kernel's command line
+  --with PATH        a program of this machine, with its libraries, or a folder, for the guest to have; may be repeated
   --user             commands and test files run as an ordinary user
   --pattern REGEXP   only tests whose name matches
   --write-docs       writes what was measured into docs/reference/kernels.md instead of comparing it
@@ -37,6 +38,7 @@ const { values: options, positionals: files } = parseArgs({
     shell: { type: 'boolean', default: false },
     fresh: { type: 'boolean', default: false },
     append: { type: 'string', default: '' },
+    with: { type: 'string', multiple: true, default: [] },
     user: { type: 'boolean', default: false },
     pattern: { type: 'string' },
     facts: { type: 'boolean', default: false },
@@ -274,7 +276,7 @@ async function runAll(folder) {
     throw new Error(`Cannot test ${options.kernel}: nothing is meant for it; name a test`);
   const kernels = fetchKernels(wanted);
   const plan = wanted.filter(({ kernel }) => kernels.has(kernel));
-  const parts = prepareImage(folder);
+  const parts = { ...prepareImage(folder), with: options.with.map((path) => resolve(path)) };
   if (options.shell) {
     const kernel = [...kernels.values()][0];
     writeImage(join(folder, 'shell.cpio'), parts, kernel, { boot: { shell: 1 }, jobs: [] });

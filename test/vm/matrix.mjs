@@ -57,6 +57,8 @@ export const MACHINES = [
         'test/track/accesses.test.ts',
         'test/track/accesses-missed.test.ts',
         'test/e2e/watch-accesses.test.ts',
+        'test/e2e/record-accesses.test.ts',
+        'test/web/accesses.test.ts',
         'test/e2e/wss.test.ts',
         'test/track/protected-scan.test.ts',
       ].map(testJob),

@@ -2,7 +2,7 @@ import { accessSync, constants, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { PagemapError } from '../../abi/index.js';
 import {
   type CoreOptions,
@@ -19,6 +19,7 @@ import {
 import { freezerOf, openPagemap, ProcessError, ProcessHandle } from '../../live/internal.js';
 import { CliError, EXIT, type ExitCode, exitCodeOf } from '../exit.js';
 import { Ending } from '../interrupt.js';
+import { addMappingChoice } from '../mapping-choice.js';
 import { parseCount, parseDuration } from '../options.js';
 import { Output } from '../output.js';
 import { StatusLine } from '../status-line.js';
@@ -52,29 +53,12 @@ export interface CoreCommandOptions
   readonly color?: boolean | undefined;
 }
 
-/** `0x33`, `33` (hexadecimal, as /proc/PID/coredump_filter shows it): a set of nine bits. */
-function parseFilter(text: string): number {
-  const value = /^(0x)?[0-9a-f]{1,8}$/i.test(text) ? Number.parseInt(text, 16) : Number.NaN;
-  if (!(value <= 0x1ff)) {
-    throw new InvalidArgumentError(
-      'Give nine bits in hexadecimal, as in /proc/PID/coredump_filter: 33, 0x7f.',
-    );
-  }
-  return value;
-}
-
 function compile(text: string): WhenCondition {
   try {
     return compileWhen(text);
   } catch (cause) {
     throw new CliError(EXIT.usage, (cause as Error).message, { cause });
   }
-}
-
-/** An option that may be given several times. */
-function addTo(text: string, before: readonly string[] = []): string[] {
-  if (text === '') throw new InvalidArgumentError('Give a part of a name, or a pattern with * or ?.');
-  return [...before, text];
 }
 
 /** Between two dumps, milliseconds. */
@@ -335,15 +319,12 @@ export function addCoreCommand(
   program: Command,
   run: (work: () => Promise<ExitCode>) => Promise<void>,
 ): void {
-  program
+  const command = program
     .command('core')
     .description('write a core file of a running process, which is stopped for milliseconds only')
     .argument('<pid>', 'process number, or the name of one process')
-    .option('-o, --output <file>', 'where to write it; - is standard output (default: core.PID)')
-    .option('--filter <mask>', "which mappings, as in man core(5); the process's own by default", parseFilter)
-    .option('--only <pattern>', 'only mappings with this in their name; may be repeated', addTo)
-    .option('--without <pattern>', 'leave out mappings with this in their name; may be repeated', addTo)
-    .option('--zero <pattern>', 'have all bytes of such mappings read as zero: secrets', addTo)
+    .option('-o, --output <file>', 'where to write it; - is standard output (default: core.PID)');
+  addMappingChoice(command)
     .option('--stacks', 'only what backtraces need: registers and stacks, some hundred KiB')
     .option('--max-rounds <n>', 'most rounds of copying while it runs (default: 30)', parseCount)
     .option('--max-pause <time>', 'the longest time that it may be stopped for', parseDuration)

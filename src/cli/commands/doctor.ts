@@ -13,10 +13,12 @@ import {
   probeCapabilities,
 } from '../../live/internal.js';
 import { type MeasuredProfile, measureProfile } from '../../scenario/index.js';
+import { measureFaultCost } from '../../track/index.js';
 import { EXIT, type ExitCode } from '../exit.js';
 import { Output } from '../output.js';
 import { outputStyle, printable, type Style } from '../text.js';
 import { version } from '../version.js';
+import { shortTime } from '../watch/cost.js';
 
 export const DOCTOR_SCHEMA = 'pagemap-scan/doctor@1';
 
@@ -57,10 +59,26 @@ function facts(): Record<string, string> {
   list['seccomp'] = { 0: 'none', 1: 'strict', 2: 'filter' }[statusField('Seccomp')] ?? 'not shown';
   list['swap'] = swapDevices();
   for (const { name, path } of SETTINGS) list[name] = setting(path);
+  const faultUs = faultCost();
+  if (faultUs !== undefined)
+    list['first write to a protected page'] =
+      `${shortTime(faultUs / 1000)}${faultUs < DEAR_US ? '' : ': page faults are dear on this machine'}`;
   if (ioctlDisabled())
     list[DISABLE_VARIABLE] = `${process.env[DISABLE_VARIABLE]} (the ioctl is switched off)`;
   if (process.env[PROVIDER_VARIABLE]) list[PROVIDER_VARIABLE] = process.env[PROVIDER_VARIABLE];
   return list;
+}
+
+/** A page fault that takes longer than this, microseconds, is dear: on hardware of its own it takes about one. */
+const DEAR_US = 5;
+
+function faultCost(): number | undefined {
+  try {
+    return measureFaultCost();
+  } catch {
+    // No native module: that is told below.
+    return undefined;
+  }
 }
 
 /** Who would answer the other commands. */

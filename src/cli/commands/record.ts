@@ -3,20 +3,28 @@ import { PAGE_SIZE, PagemapError } from '../../abi/index.js';
 import { type LivePagemap, openPagemap, ProcessError } from '../../live/index.js';
 import type { Metrics } from '../../metrics/index.js';
 import { Recorder, RecordingError, takeLayout, WORKING_SET_WINDOWS_MS } from '../../record/internal.js';
-import { type ProcessTracker, trackProcess } from '../../track/index.js';
+import {
+  AccessAges,
+  type PageSample,
+  type ProcessTracker,
+  type Subject,
+  type TrackOptions,
+  trackActivity,
+} from '../../track/internal.js';
 import { CliError, EXIT, type ExitCode, exitCodeOf as errorExit } from '../exit.js';
 import { Alarm, Ending } from '../interrupt.js';
 import { addMetricsOption, type MetricsTarget, metricsOption, startMetrics } from '../metrics.js';
-import { optionOr, parseDuration, parseSize } from '../options.js';
+import { optionOr, parseDuration, parseShare, parseSize } from '../options.js';
 import { Output } from '../output.js';
 import { StatusLine } from '../status-line.js';
 import { requireProvider, resolveTarget, tellBusy } from '../target.js';
 import { humanBytes, humanCount, plural, printable } from '../text.js';
 import { version } from '../version.js';
+import { CostMeter } from '../watch/cost.js';
 import { exitCodeOf, type WatchEnd, type WatchSink, watchLoop } from '../watch/loop.js';
 import type { WatchSummary } from '../watch/summary.js';
-import type { Collected } from '../watch/tracker.js';
-import { asTooSoon, conclude, endedTooSoon, Watched } from './watch.js';
+import { type Collected, WORDS } from '../watch/tracker.js';
+import { asTooSoon, conclude, endedTooSoon, sampleOf, Watched } from './watch.js';
 
 export const RECORD_SCHEMA = 'pagemap-scan/record@1';
 
@@ -27,6 +35,9 @@ export interface RecordCommandOptions {
   readonly duration?: number | undefined;
   readonly layout?: number | undefined;
   readonly layoutOnly?: boolean | undefined;
+  readonly accesses?: boolean | undefined;
+  readonly sample?: number | undefined;
+  readonly exact?: boolean | undefined;
   readonly flush: number;
   readonly rotate: number;
   readonly rotateSize: number;
@@ -40,6 +51,9 @@ export interface RecordCommandOptions {
 function layoutEvery(mappings: number): number {
   return 60_000 * Math.max(1, Math.ceil(mappings / 1000));
 }
+
+/** As `pmscan wss` has it: each first access to a page that is looked at costs the process a fault. */
+const DEFAULT_SAMPLE = 0.02;
 
 /** The cells of the address map are for a picture, and the most expensive part of a layout to keep. */
 const CELLS_EVERY_MS = 600_000;
@@ -56,13 +70,21 @@ class LayoutTaker {
   readonly #outlets: Outlets;
   readonly #every: number | undefined;
   readonly #slackMs: number;
+  readonly #ages: AccessAges | undefined;
   #due = 0;
   #cellsDue = 0;
   /** The last one, in elapsed milliseconds, and when that was. */
   #taken = { elapsedMs: -1, at: 0 };
 
   /** @param slackMs so much before its time it is taken, too: the next chance may be as much behind it */
-  constructor(pagemap: LivePagemap, outlets: Outlets, every: number | undefined, slackMs: number) {
+  constructor(
+    pagemap: LivePagemap,
+    outlets: Outlets,
+    every: number | undefined,
+    slackMs: number,
+    ages?: AccessAges,
+  ) {
+    this.#ages = ages;
     this.#pagemap = pagemap;
     this.#outlets = outlets;
     this.#every = every;
@@ -82,7 +104,7 @@ class LayoutTaker {
     const withCells = last || elapsedMs >= this.#cellsDue;
     if (withCells) this.#cellsDue = elapsedMs + CELLS_EVERY_MS;
     try {
-      const mappings = await takeLayout(this.#pagemap, withCells);
+      const mappings = await takeLayout(this.#pagemap, withCells, this.#ages);
       this.#taken = { elapsedMs: time, at: performance.now() };
       const every = this.#every ?? layoutEvery(mappings.length);
       while (this.#due - this.#slackMs <= elapsedMs) this.#due += every;
@@ -121,19 +143,32 @@ class RecordSink implements WatchSink {
   readonly #layouts: LayoutTaker;
   readonly #tracker: ProcessTracker;
   readonly #progress: Progress;
+  readonly #ages: AccessAges | undefined;
 
-  constructor(outlets: Outlets, layouts: LayoutTaker, tracker: ProcessTracker, progress: Progress) {
+  constructor(
+    outlets: Outlets,
+    layouts: LayoutTaker,
+    tracker: ProcessTracker,
+    progress: Progress,
+    ages: AccessAges | undefined,
+  ) {
+    this.#ages = ages;
     this.#outlets = outlets;
     this.#layouts = layouts;
     this.#tracker = tracker;
     this.#progress = progress;
     const { recorder } = outlets;
-    if (recorder !== undefined) this.region = (start, end) => recorder.region(start, end);
+    if (recorder === undefined && ages === undefined) return;
+    this.region = (start, end) => {
+      recorder?.region(start, end);
+      ages?.add(start, end);
+    };
   }
 
   async interval(collected: Collected, summary: WatchSummary): Promise<void> {
     const late = summary.isLate;
-    const { distinctPages, latest } = summary.workingSet;
+    const { distinctPages, latestWorkingSets: latest } = summary;
+    this.#ages?.endInterval(collected.elapsedMs);
     const { skipped } = this.#tracker;
     const { recorder, metrics } = this.#outlets;
     metrics?.interval(collected, {
@@ -141,8 +176,10 @@ class RecordSink implements WatchSink {
       distinctPages,
       workingSet: WORKING_SET_WINDOWS_MS.map((windowMs, index) => ({ windowMs, pages: latest[index]! })),
       untracked: skipped.length,
+      targetCostMs: summary.latestTargetCostMs,
     });
-    await recorder?.interval(collected, { late, distinctPages, workingSet: latest, skipped });
+    const targetCostMs = summary.latestTargetCostMs;
+    await recorder?.interval(collected, { late, distinctPages, workingSet: latest, skipped, targetCostMs });
     await this.#layouts.take(collected.elapsedMs);
     this.#progress.show(collected, recorder?.totals.bytes ?? 0);
   }
@@ -154,15 +191,17 @@ class RecordSink implements WatchSink {
 class Progress implements Disposable {
   readonly #line = new StatusLine();
   readonly #what: string;
+  readonly #done: string;
 
-  constructor(what: string) {
+  constructor(what: string, subject: Subject) {
     this.#what = what;
+    this.#done = WORDS[subject].done;
   }
 
   show({ elapsedMs, intervalMs, writtenPages }: Collected, fileBytes: number): void {
     const rate = humanBytes((writtenPages * PAGE_SIZE * 1000) / Math.max(intervalMs, 1));
     this.#line.show(
-      `recording ${this.#what}: ${(elapsedMs / 1000).toFixed(0)} s, written ${rate}/s, recorded ${humanBytes(fileBytes)}`,
+      `recording ${this.#what}: ${(elapsedMs / 1000).toFixed(0)} s, ${this.#done} ${rate}/s, recorded ${humanBytes(fileBytes)}`,
     );
   }
 
@@ -183,7 +222,9 @@ async function tell(
   pid: number,
   tracked: { readonly summary: WatchSummary; readonly tracker: ProcessTracker } | undefined,
   json: boolean | undefined,
+  subject: Subject = 'writes',
 ): Promise<void> {
+  const words = WORDS[subject];
   const summary = tracked?.summary;
   const totals = recorder?.totals ?? { files: [], rows: 0, bytes: 0 };
   const { files, rows, bytes } = totals;
@@ -203,8 +244,8 @@ async function tell(
       lateIntervals: summary?.lateIntervals ?? 0,
       untrackedMappings: tracked?.tracker.skipped.length ?? null,
       // Without tracking it is not known: a 0 would be an answer.
-      writtenPages: summary?.writtenPages ?? null,
-      writtenBytes: summary === undefined ? null : summary.writtenPages * PAGE_SIZE,
+      [words.pages]: summary?.writtenPages ?? null,
+      [words.bytes]: summary === undefined ? null : summary.writtenPages * PAGE_SIZE,
       rows,
       bytes,
       files,
@@ -216,12 +257,24 @@ async function tell(
 function checkUsage(
   target: string | undefined,
   commandLine: readonly string[] | undefined,
-  { output, metrics }: RecordCommandOptions,
+  { output, metrics, layoutOnly, accesses, sample, exact }: RecordCommandOptions,
 ): void {
   if ((target === undefined) === (commandLine === undefined || commandLine.length === 0)) {
     throw new CliError(
       EXIT.usage,
       'Cannot tell what to record: give a process, `pmscan record 1234 -o FILE`, or a command, `pmscan record -o FILE -- CMD ARGS`',
+    );
+  }
+  if (layoutOnly && accesses) {
+    throw new CliError(
+      EXIT.usage,
+      'Cannot record accesses without tracking them: give --accesses or --layout-only, not both',
+    );
+  }
+  if ((sample !== undefined || exact) && !accesses) {
+    throw new CliError(
+      EXIT.usage,
+      'Cannot record a sample of the pages for writes: --sample and --exact go with --accesses',
     );
   }
   if (output === undefined && metrics === undefined) {
@@ -239,6 +292,9 @@ export async function recordCommand(
   options: RecordCommandOptions,
 ): Promise<ExitCode> {
   checkUsage(target, commandLine, options);
+  const subject: Subject = options.accesses ? 'accesses' : 'writes';
+  const sample = options.accesses && !options.exact ? sampleOf(options.sample ?? DEFAULT_SAMPLE) : undefined;
+  const ages = options.accesses ? new AccessAges(sample) : undefined;
   const metricsTarget = metricsOption(options.metrics);
   using ending = new Ending();
   await using watched = commandLine === undefined ? undefined : new Watched(commandLine, false);
@@ -246,20 +302,22 @@ export async function recordCommand(
   requireProvider();
   using pagemap = openPagemap(pid);
   const about = describe(pagemap);
+  const cost = options.layoutOnly ? undefined : CostMeter.of(pagemap.process, subject);
   let metrics: Metrics | undefined;
   let recorder: Recorder | undefined;
   try {
     if (metricsTarget !== undefined) {
-      metrics = (await startMetrics(metricsTarget)).add({ ...about, host: options.host }, true);
+      const metered = { ...about, host: options.host, about: subject };
+      metrics = (await startMetrics(metricsTarget)).add(metered, true);
     }
     using tracker = options.layoutOnly
       ? undefined
-      : await track(pid, options.anyway).catch((error: unknown) => {
+      : await track(pid, subject, { anyway: options.anyway, sample }).catch((error: unknown) => {
           throw watched === undefined ? error : asTooSoon(error, options.interval);
         });
     if (tracker !== undefined) tellBusy(tracker.skipped);
     // Only now: of a process that cannot be tracked no empty file is left.
-    recorder = await createRecorder(about, options);
+    recorder = await createRecorder(about, options, subject, sample);
     const outlets = { recorder, metrics };
     const { interval: intervalMs, duration: durationMs } = options;
     const layouts = new LayoutTaker(
@@ -267,6 +325,7 @@ export async function recordCommand(
       outlets,
       options.layout,
       tracker === undefined ? 0 : intervalMs / 2,
+      ages,
     );
     if (tracker === undefined) {
       const { end, elapsedMs } = await takeLayouts(pagemap, layouts, durationMs, ending);
@@ -277,18 +336,19 @@ export async function recordCommand(
       return end === 'interrupt' && ending.received === 'SIGINT' ? EXIT.interrupted : EXIT.done;
     }
     const windows = WORKING_SET_WINDOWS_MS.map((window) => Math.max(1, Math.round(window / intervalMs)));
+    const what = { intervalMs, durationMs, windows, subject, sampled: sample?.share, cost };
     let result: Awaited<ReturnType<typeof watchLoop>>;
     {
-      using progress = new Progress(`process ${pid}`);
+      using progress = new Progress(`process ${pid}`, subject);
       await layouts.take(0);
-      using sink = new RecordSink(outlets, layouts, tracker, progress);
-      result = await watchLoop(tracker, sink, { intervalMs, durationMs, windows }, ending.requested);
+      using sink = new RecordSink(outlets, layouts, tracker, progress, ages);
+      result = await watchLoop(tracker, sink, what, ending.requested);
     }
     const { end, summary, error } = result;
     if (end !== 'process ended') await layouts.take(summary.elapsedMs, true);
     await recorder?.close(end === 'quit' ? 'interrupt' : end);
     conclude(end, summary, tracker);
-    await tell(recorder, end, pid, { summary, tracker }, options.json);
+    await tell(recorder, end, pid, { summary, tracker }, options.json, subject);
     if (error instanceof ProcessError && summary.intervals === 0) throw endedTooSoon(error, intervalMs);
     // Services are ended by SIGTERM: that is in order.
     return end === 'interrupt' && ending.received !== 'SIGINT' ? EXIT.done : exitCodeOf(end, summary);
@@ -299,9 +359,9 @@ export async function recordCommand(
 }
 
 /** Tracks it, or says what can be had without. */
-async function track(pid: number, anyway: boolean | undefined): Promise<ProcessTracker> {
+async function track(pid: number, subject: Subject, options: TrackOptions): Promise<ProcessTracker> {
   try {
-    return await trackProcess(pid, { anyway });
+    return await trackActivity(pid, subject, options);
   } catch (error) {
     if (!(error instanceof PagemapError) || errorExit(error) === EXIT.noProcess) throw error;
     const why = `${error.message}\n\`--layout-only\` records what the pages are, without their writes`;
@@ -311,7 +371,12 @@ async function track(pid: number, anyway: boolean | undefined): Promise<ProcessT
 
 type About = ReturnType<typeof describe>;
 
-async function createRecorder(about: About, options: RecordCommandOptions): Promise<Recorder | undefined> {
+async function createRecorder(
+  about: About,
+  options: RecordCommandOptions,
+  subject: Subject,
+  sample: PageSample | undefined,
+): Promise<Recorder | undefined> {
   const { output, interval, flush, rotate, rotateSize, host, force, layoutOnly } = options;
   if (output === undefined) return undefined;
   try {
@@ -323,6 +388,8 @@ async function createRecorder(about: About, options: RecordCommandOptions): Prom
       host,
       force,
       layoutOnly,
+      subject,
+      sampled: sample?.share,
       toolVersion: version,
     });
   } catch (error) {
@@ -341,12 +408,17 @@ export function addRecordCommand(
 ): void {
   const command = program
     .command('record')
-    .description('record which pages a running process writes, and what they are, as Parquet')
+    .description('record which pages a running process writes, or accesses, and what they are, as Parquet')
     .usage('[options] <pid> -o <path>\n       pmscan record [options] -o <path> -- <command> [args...]')
     .argument('[pid]', 'process number, or the name of one process')
     .option('-o, --output <path>', 'a file, FILE.parquet, or a folder, in which files are rotated')
     .addOption(
-      optionOr('--interval <time>', 'how often to look which pages were written', parseDuration, '1s'),
+      optionOr(
+        '--interval <time>',
+        'how often to look which pages were written, or accessed',
+        parseDuration,
+        '1s',
+      ),
     )
     .option('--duration <time>', 'end after this long', parseDuration)
     .option(
@@ -355,6 +427,19 @@ export function addRecordCommand(
       parseDuration,
     )
     .option('--layout-only', 'only that, not what is written: the process is not stopped, nor tracked')
+    .option(
+      '--accesses',
+      'record which pages it reads, writes or executes, and for how long others lie idle (Linux 7.3)',
+    )
+    .option(
+      '--sample <share>',
+      'with --accesses: look at a random share of the pages (default: 2%)',
+      parseShare,
+    )
+    .option(
+      '--exact',
+      'with --accesses: look at all pages; each first access then costs the process a page fault',
+    )
     .addOption(optionOr('--flush <time>', 'what is older is safe, whatever happens', parseDuration, '30s'))
     .addOption(optionOr('--rotate <time>', 'folder: begin a new file after this long', parseDuration, '1h'))
     .addOption(
@@ -379,6 +464,7 @@ Examples:
   pmscan record -o build.parquet -- node server.js
   pmscan record postgres --metrics 0.0.0.0:9464
   pmscan record 1234 -o layout.parquet --layout-only --layout 5m
+  pmscan record redis-server -o idle.parquet --accesses --duration 2h
   duckdb -c "SELECT name, sum(written_pages) FROM 'redis.parquet' WHERE record = 'write' GROUP BY ALL ORDER BY 2 DESC LIMIT 10"`,
     )
     .action((target: string | undefined, _options: RecordCommandOptions, command: Command) =>

@@ -11,6 +11,7 @@ export interface ReportOptions {
   readonly output: string;
   readonly duration: number;
   readonly interval: number;
+  readonly accesses?: boolean | undefined;
   readonly recording?: string | undefined;
   readonly force?: boolean | undefined;
 }
@@ -26,12 +27,17 @@ async function sample(pid: number, options: ReportOptions): Promise<PageModel> {
     intervalMs: options.interval,
     heat: HEAT,
     durationMs: options.duration,
+    // It is short, and meant.
+    budget: 1,
+    subject: options.accesses ? 'accesses' : 'writes',
   });
   try {
     await Promise.race([session.done, ending.requested]);
     const model = session.model(true);
     if (model.tracking.state === 'off') {
-      process.stderr.write(`pmscan: writes cannot be tracked: ${printable(model.tracking.why ?? '')}\n`);
+      process.stderr.write(
+        `pmscan: ${options.accesses ? 'accesses' : 'writes'} cannot be tracked: ${printable(model.tracking.why ?? '')}\n`,
+      );
     }
     tellBusy(model.tracking.skipped ?? []);
     return { ...model, about: { ...model.about, source: 'sample' }, notes: sampleNotes(model) };
@@ -104,6 +110,7 @@ export function addReportCommand(
     .requiredOption('-o, --output <file>', 'the HTML file to write')
     .addOption(optionOr('--duration <time>', 'of a process: how long to look', parseDuration, '10s'))
     .addOption(optionOr('--interval <time>', 'of a process: how often to look', parseDuration, '500ms'))
+    .option('--accesses', 'of a process: what is read, written or executed in place of writes (Linux 7.3)')
     .option('--recording <digits>', 'of a folder with several recordings: which one')
     .option('--force', 'replace a file that is there')
     .addHelpText(
@@ -114,7 +121,8 @@ was made smaller stands in it.
 
 Examples:
   pmscan report recording.parquet -o report.html
-  pmscan report redis-server -o redis.html --duration 1m`,
+  pmscan report redis-server -o redis.html --duration 1m
+  pmscan report redis-server -o idle.html --duration 2m --accesses`,
     )
     .action((target: string, _options: ReportOptions, command: Command) =>
       run(() => reportCommand(target, command.optsWithGlobals())),

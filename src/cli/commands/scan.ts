@@ -7,9 +7,9 @@ import {
   RegionBuffer,
   UnknownCategoryError,
 } from '../../abi/index.js';
-import { isEnded, type LivePagemap, type ProcessError } from '../../live/internal.js';
+import { isEnded, type ProcessError } from '../../live/internal.js';
+import { type Owner, ownedLabel, ownedMatcher, ownerText } from '../../owners/internal.js';
 import type { Mapping } from '../../proc/index.js';
-import { mappingMatcher } from '../../proc/internal.js';
 import {
   type AddressRange,
   compileWhere,
@@ -22,19 +22,12 @@ import {
 import { shorten } from '../columns.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
+import type { Pages } from '../looked-at.js';
 import { intersectRanges, mergeRanges, parseCategories, parseCount, parseRange } from '../options.js';
 import { Output } from '../output.js';
-import { openTarget, tellProvider } from '../target.js';
-import {
-  hex,
-  humanBytes,
-  humanCount,
-  mappingLabel,
-  outputStyle,
-  plural,
-  printable,
-  type Style,
-} from '../text.js';
+import { openPages } from '../pages.js';
+import { tellProvider } from '../target.js';
+import { hex, humanBytes, humanCount, outputStyle, plural, printable, type Style } from '../text.js';
 
 export const SCAN_SCHEMA = 'pagemap-scan/scan@1';
 
@@ -51,6 +44,7 @@ export interface ScanOptions {
 interface NamedMapping {
   readonly name: string;
   readonly deleted?: boolean | undefined;
+  readonly owner?: Owner | undefined;
 }
 
 /** Where the found regions go. `mapping` is undefined for one that appeared while we scanned. */
@@ -59,10 +53,9 @@ export interface RegionSink {
   end(totals: { regions: number; pages: number }, incomplete: string | undefined): void;
 }
 
-function jsonSink(output: Output, { pid, provider }: LivePagemap): RegionSink {
+function jsonSink(output: Output, { pid, origin }: Pages): RegionSink {
   let separator = '';
-  const by = provider === 'ioctl' ? {} : { provider };
-  const begin = JSON.stringify({ schema: SCAN_SCHEMA, pid, ...by, pageSize: PAGE_SIZE }).slice(0, -1);
+  const begin = JSON.stringify({ schema: SCAN_SCHEMA, pid, ...origin, pageSize: PAGE_SIZE }).slice(0, -1);
   const open = () => {
     if (separator === '') output.write(`${begin},"regions":[`);
   };
@@ -75,6 +68,7 @@ function jsonSink(output: Output, { pid, provider }: LivePagemap): RegionSink {
         pages: (end - start) / PAGE_SIZE,
         categories: categoryNames(categories),
         mapping: mapping?.name ?? null,
+        owner: mapping?.owner === undefined ? null : ownerText(mapping.owner),
       };
       output.write(`${separator}\n${JSON.stringify(region)}`);
       separator = ',';
@@ -118,7 +112,7 @@ export function textSink(output: Output, style: Style): RegionSink {
       );
       const names = (categoryNames(categories).join(' ') || '-').padEnd(categoriesWidth);
       const room = Math.max(style.columns - numbers.length - names.length - 2, 1);
-      const label = mapping === undefined ? '(new mapping)' : mappingLabel(mapping);
+      const label = mapping === undefined ? '(new mapping)' : ownedLabel(mapping, mapping.owner);
       output.line(`${numbers}${colors.cyan(names)}  ${shorten(label, room, style)}`);
     },
     end({ regions, pages }, incomplete) {
@@ -128,10 +122,10 @@ export function textSink(output: Output, style: Style): RegionSink {
   };
 }
 
-/** The fallback says by itself what it cannot tell, and why. */
-function checkKernelKnows({ provider, categories: known }: LivePagemap, categories: number): void {
+/** The fallback and snapshots say by themselves what they cannot tell, and why. */
+function checkKernelKnows({ provider, categories: known }: Pages, categories: number): void {
   const missing = categories & ~known;
-  if (missing === 0 || provider === 'fallback') return;
+  if (missing === 0 || provider !== 'ioctl') return;
   throw new CliError(
     EXIT.unsupported,
     `Cannot use the category ${categoryNames(missing).join(', ')}: this kernel does not know it\n` +
@@ -144,7 +138,7 @@ function checkKernelKnows({ provider, categories: known }: LivePagemap, categori
  * says so.
  */
 function* legs(
-  pagemap: LivePagemap,
+  pagemap: Pages,
   query: Query & { returnMask: number },
   buffer: RegionBuffer,
   mayLeaveOut: boolean,
@@ -170,7 +164,15 @@ function* legs(
   }
 }
 
-function* chooseRanges(mappings: readonly Mapping[], options: ScanOptions): Generator<AddressRange> {
+type OwnedMapping = Mapping & { readonly owner: Owner | undefined };
+
+function ownedMappings(pagemap: Pages): OwnedMapping[] {
+  const mappings = pagemap.mappings();
+  const owners = pagemap.owners(mappings);
+  return mappings.map((mapping, index) => ({ ...mapping, owner: owners[index] }));
+}
+
+function* chooseRanges(mappings: readonly OwnedMapping[], options: ScanOptions): Generator<AddressRange> {
   if (options.mapping === undefined && options.range === undefined) {
     // One call may cover many mappings and the gaps between: what appears there meanwhile is found, too.
     yield* legRanges(mappings);
@@ -178,8 +180,8 @@ function* chooseRanges(mappings: readonly Mapping[], options: ScanOptions): Gene
   }
   let chosen = mergeRanges(mappings);
   if (options.mapping !== undefined) {
-    const matches = mappingMatcher(options.mapping);
-    chosen = mergeRanges(mappings.filter(({ name }) => matches(name)));
+    const matches = ownedMatcher(options.mapping);
+    chosen = mergeRanges(mappings.filter(({ name, owner }) => matches(name, owner)));
     if (chosen.length === 0) {
       throw new CliError(
         EXIT.failed,
@@ -195,12 +197,12 @@ function* chooseRanges(mappings: readonly Mapping[], options: ScanOptions): Gene
 /** The work of `pmscan scan`. */
 export async function scanCommand(target: string, options: ScanOptions): Promise<ExitCode> {
   const filter = options.where === undefined ? {} : compileWhere(options.where);
-  using pagemap: LivePagemap = openTarget(target);
+  using pagemap = await openPages(target);
   const { categoryInverted = 0, categoryMask = 0, categoryAnyofMask = 0 } = filter as Partial<Query>;
   const returnMask = options.return ?? pagemap.categories;
   checkKernelKnows(pagemap, categoryInverted | categoryMask | categoryAnyofMask | returnMask);
 
-  const mappings = pagemap.mappings();
+  const mappings = ownedMappings(pagemap);
   const output = new Output();
   if (pagemap.provider === 'fallback' && !options.json) tellProvider(pagemap.categories);
   const sink = options.json
@@ -265,13 +267,16 @@ export function addScanCommand(
   program
     .command('scan')
     .description('list the pages of a process that match a filter')
-    .argument('<pid>', 'process number, or the name of one process')
+    .argument('<pid>', 'process number, or the name of one process; or a snapshot, DIR@N')
     .option(
       '--where <expr>',
       'which pages, e.g. "written & !file & (present | swapped)"; all mapped ones by default',
     )
     .option('--range <a-b>', 'only these addresses: 0xA-0xB or 0xA+SIZE; may be repeated', parseRange)
-    .option('--mapping <pattern>', 'only mappings with this in their name; with * or ?, the whole name')
+    .option(
+      '--mapping <pattern>',
+      'only mappings with this in their name or owner; with * or ?, the whole of it',
+    )
     .option('--return <list>', 'categories to report, e.g. present,file; or none', parseCategories)
     .option('--max-pages <n>', 'stop after this many pages', parseCount)
     .option('--json', 'one JSON document')
@@ -284,6 +289,7 @@ Examples:
   pmscan scan 1234 --where 'present & !file'         anonymous memory
   pmscan scan redis-server --where swapped           what was swapped out
   pmscan scan 1234 --where huge --mapping '[heap]'   huge pages of the heap
+  pmscan scan node --mapping 'v8 old' --where present
   pmscan scan 1234 --range 0x7f0000000000+64M --json | jq .totals`,
     )
     .action((target: string, _options: ScanOptions, command: Command) =>

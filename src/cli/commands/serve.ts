@@ -5,7 +5,7 @@ import type { Session } from '../../web/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Ending } from '../interrupt.js';
 import { addMetricsOption, type MetricsTarget, metricsOption, startMetrics } from '../metrics.js';
-import { optionOr, parseDuration } from '../options.js';
+import { optionOr, parseDuration, parseShare } from '../options.js';
 import { resolveTarget, tellBusy } from '../target.js';
 import { printable } from '../text.js';
 
@@ -13,6 +13,8 @@ export interface ServeOptions {
   readonly host: string;
   readonly port: number;
   readonly interval: number;
+  readonly accesses?: boolean | undefined;
+  readonly budget: number;
   readonly metrics?: MetricsTarget | true | undefined;
 }
 
@@ -57,6 +59,7 @@ function tellOf(session: Session): void {
 export async function serveCommand(targets: readonly string[], options: ServeOptions): Promise<ExitCode> {
   const { port, interval: intervalMs } = options;
   const host = options.host.toLowerCase();
+  const subject = options.accesses ? 'accesses' : 'writes';
   const metricsTarget = metricsOption(options.metrics);
   if (metricsTarget !== undefined && targets.length === 0) {
     throw new CliError(
@@ -72,10 +75,18 @@ export async function serveCommand(targets: readonly string[], options: ServeOpt
   const { Meter, PageServer } = await import('../../web/index.js');
   using ending = new Ending();
   const hub = metricsTarget === undefined ? undefined : await startMetrics(metricsTarget);
-  const server = new PageServer({ host: host === 'localhost' ? '127.0.0.1' : host, port, intervalMs, pids });
+  const server = new PageServer({
+    host: host === 'localhost' ? '127.0.0.1' : host,
+    port,
+    intervalMs,
+    pids,
+    subject,
+    budget: options.budget,
+  });
   try {
     if (hub !== undefined) {
-      for (const pid of pids) tellOf(server.watch(pid, (about) => new Meter(hub.add(about))));
+      for (const pid of pids)
+        tellOf(server.watch(pid, (about) => new Meter(hub.add({ ...about, about: subject }))));
     }
     await server.listen().catch((error) => {
       throw listenError(error, options);
@@ -102,11 +113,20 @@ export function addServeCommand(
 ): void {
   const command = program
     .command('serve')
-    .description('show where memory is and what is written, in a web page')
+    .description('show where memory is and what is written, or accessed, in a web page')
     .argument('[pids...]', 'process numbers or names to begin with; the page offers all others, too')
     .option('--port <port>', 'port to listen on; 0 is any that is free', parsePort, 0)
     .option('--host <address>', 'address to listen on', '127.0.0.1')
-    .addOption(optionOr('--interval <time>', 'how often to look', parseDuration, '1s'));
+    .addOption(optionOr('--interval <time>', 'how often to look', parseDuration, '1s'))
+    .addOption(
+      optionOr(
+        '--budget <share>',
+        'the share of a processor that looking may cost each process: intervals get longer for it',
+        parseShare,
+        '2%',
+      ),
+    )
+    .option('--accesses', 'begin with what is read, written or executed in place of writes (Linux 7.3)');
   addMetricsOption(command)
     .addHelpText(
       'after',
@@ -114,11 +134,15 @@ export function addServeCommand(
 Prints the address of the page, which holds a random word: who does not know it sees nothing. Processes are looked at only
 while a page shows them, and nothing is left behind in them. Ctrl-C ends.
 
+On Linux 7.3 and later, the page has a switch: writes, or accesses, with how long each page was left alone. It tracks all pages then:
+the first access to each costs the process a page fault.
+
 With --metrics, the processes given are looked at from the beginning to their end, whether a page shows them or not.
 
 Examples:
   pmscan serve
   pmscan serve redis-server --port 7070
+  pmscan serve redis-server --accesses
   pmscan serve postgres redis-server --metrics            metrics of both at 127.0.0.1:9464/metrics
   ssh -L 7070:127.0.0.1:7070 server pmscan serve --port 7070    from elsewhere: open the address that it prints`,
     )

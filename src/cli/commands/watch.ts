@@ -4,7 +4,7 @@ import type { Readable } from 'node:stream';
 import type { Command } from 'commander';
 import { onlyAncestorsTrace, ProcessError, ProcessHandle } from '../../live/internal.js';
 import { programArgument } from '../../parts/index.js';
-import { PageSample, trackProcess } from '../../track/index.js';
+import { PageSample, type ProcessTracker, type Subject, trackActivity } from '../../track/internal.js';
 import { isThere } from '../command-path.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Ending } from '../interrupt.js';
@@ -12,6 +12,7 @@ import { optionOr, parseDuration, parseShare } from '../options.js';
 import { Output } from '../output.js';
 import { requireProvider, resolveTarget, tellBusy } from '../target.js';
 import { mappingLabel, outputStyle, plural, printable } from '../text.js';
+import { CostMeter } from '../watch/cost.js';
 import {
   exitCodeOf,
   JsonSink,
@@ -21,8 +22,9 @@ import {
   type WatchSink,
   watchLoop,
 } from '../watch/loop.js';
+import { WatchedOwners } from '../watch/owned.js';
 import type { WatchSummary } from '../watch/summary.js';
-import { asWatchTracker, type LiveTracker, type WatchTracker } from '../watch/tracker.js';
+import type { WatchTracker } from '../watch/tracker.js';
 
 export interface WatchCommandOptions {
   readonly interval: number;
@@ -33,6 +35,7 @@ export interface WatchCommandOptions {
   readonly color?: boolean | undefined;
   readonly accesses?: boolean | undefined;
   readonly sample?: number | undefined;
+  readonly budget?: number | undefined;
 }
 
 const SOFT_DIRTY_NOTE =
@@ -125,9 +128,13 @@ function chooseSink(
   live: boolean,
 ): WatchSink {
   const untracked = () => tracker.skipped.length;
-  const subject = options.accesses ? 'accesses' : 'writes';
+  const subject = subjectOf(options);
   if (options.json) return new JsonSink(output, options.regions === true, untracked, subject);
-  if (!live) return new LineSink(output, options.regions === true);
+  if (!live) {
+    return new LineSink(output, options.regions === true, (text) =>
+      process.stderr.write(`pmscan: ${text}\n`),
+    );
+  }
   const about = {
     pid: tracker.pid,
     name: nameOf(tracker.pid),
@@ -152,7 +159,7 @@ export function asTooSoon(error: unknown, intervalMs: number): unknown {
 }
 
 /** Tells on standard error how it ended, and what was seen. */
-export function conclude(end: WatchEnd, summary: WatchSummary, tracker: LiveTracker): void {
+export function conclude(end: WatchEnd, summary: WatchSummary, tracker: ProcessTracker): void {
   const lines = summary.intervals === 0 ? [] : summary.lines();
   if (end === 'process ended') lines.unshift(`process ${tracker.pid} has ended, or replaced its program`);
   if (tracker.provider === 'fallback' && summary.intervals > 0) {
@@ -170,11 +177,13 @@ export function conclude(end: WatchEnd, summary: WatchSummary, tracker: LiveTrac
   process.stderr.write(lines.map((line) => `pmscan: ${line}\n`).join(''));
 }
 
-async function track(pid: number, { anyway, accesses, sample }: WatchCommandOptions): Promise<LiveTracker> {
-  if (!accesses) return await trackProcess(pid, { anyway });
-  const some = sample === undefined || sample === 1 ? undefined : new PageSample(sample);
-  return asWatchTracker(await trackProcess(pid, { anyway, accesses, sample: some }));
+/** A sample of a share of the pages; undefined for all of them. */
+export function sampleOf(share: number | undefined): PageSample | undefined {
+  return share === undefined || share === 1 ? undefined : new PageSample(share);
 }
+
+const subjectOf = ({ accesses }: { readonly accesses?: boolean | undefined }): Subject =>
+  accesses ? 'accesses' : 'writes';
 
 /** The work of `pmscan watch`. */
 export async function watchCommand(
@@ -200,18 +209,31 @@ export async function watchCommand(
   const pid = watched === undefined ? resolveTarget(target!) : await watched.started();
 
   requireProvider();
-  using tracker = await track(pid, options).catch((error: unknown) => {
-    throw watched === undefined ? error : asTooSoon(error, options.interval);
-  });
+  const { anyway } = options;
+  const sample = sampleOf(options.sample);
+  const subject = subjectOf(options);
+  using handle = new ProcessHandle(pid);
+  const cost = CostMeter.of(handle, subject);
+  if (options.budget !== undefined && cost === undefined) {
+    throw new CliError(
+      EXIT.unsupported,
+      'Cannot keep within --budget: what a page fault costs cannot be measured here, as `pmscan doctor` tells',
+    );
+  }
+  using owners = new WatchedOwners(pid, subject);
+  using tracker = owners.of(
+    await trackActivity(pid, subject, { anyway, sample }).catch((error: unknown) => {
+      throw watched === undefined ? error : asTooSoon(error, options.interval);
+    }),
+  );
   if (tracker.provider === 'fallback' && !live) process.stderr.write(`pmscan: ${SOFT_DIRTY_NOTE}\n`);
   if (!live) tellBusy(tracker.skipped);
   const output = new Output();
   let result: Awaited<ReturnType<typeof watchLoop>>;
   {
     using sink = chooseSink(options, tracker, output, live);
-    const { interval: intervalMs, duration: durationMs, regions } = options;
-    const subject = options.accesses ? 'accesses' : 'writes';
-    const what = { intervalMs, durationMs, regions, subject } as const;
+    const { interval: intervalMs, duration: durationMs, regions, budget } = options;
+    const what = { intervalMs, durationMs, regions, subject, sampled: sample?.share, cost, budget } as const;
     result = await watchLoop(tracker, sink, what, ending.requested);
   }
   const { end, summary, error } = result;
@@ -235,6 +257,11 @@ export function addWatchCommand(
     .option('--duration <time>', 'end after this long', parseDuration)
     .option('--accesses', 'show which pages it reads, writes or executes, not only writes (Linux 7.3)')
     .option('--sample <share>', 'with --accesses: of a random share of the pages', parseShare)
+    .option(
+      '--budget <share>',
+      'the share of a processor that the watch may cost the process: intervals get longer for it',
+      parseShare,
+    )
     .option('--anyway', 'track a process that uses userfaultfd itself: what it registers meanwhile fails')
     .option('--regions', 'tell the address ranges that were written, too')
     .option('--json', 'one JSON object a line')
@@ -252,6 +279,7 @@ Examples:
   pmscan watch 1234 --interval 100ms --duration 10s
   pmscan watch 1234 --json | jq '.writtenBytes / .intervalMs'
   pmscan watch 1234 --accesses --sample 2%
+  pmscan watch redis-server --budget 2%
   pmscan watch -- node server.js`,
     )
     .action((target: string | undefined, _options: WatchCommandOptions, command: Command) =>

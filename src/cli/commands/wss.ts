@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import picocolors from 'picocolors';
 import { PAGE_IS_ACCESSED, PAGE_SIZE } from '../../abi/index.js';
 import { isEnded, kernelCategories, openPagemap, ProcessHandle } from '../../live/internal.js';
 import {
@@ -7,6 +8,7 @@ import {
   clearReferenced,
   type IdlePages,
   type MappingIdleness,
+  measureFaultCost,
   PageSample,
   readReferenced,
   trackProcess,
@@ -15,9 +17,10 @@ import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Alarm, Ending } from '../interrupt.js';
 import { optionOr, parseDuration, parseShare } from '../options.js';
 import { Output } from '../output.js';
-import { StatusLine } from '../status-line.js';
+import { StatusLine, StatusLines } from '../status-line.js';
 import { resolveTarget } from '../target.js';
 import { humanBytes, outputStyle } from '../text.js';
+import { WatchedOwners } from '../watch/owned.js';
 import { humanDuration, type WorkingSetReport, wssJson, wssLines } from '../wss/report.js';
 
 export interface WssCommandOptions {
@@ -42,11 +45,32 @@ function windowsOf(intervalMs: number, durationMs: number): number[] {
   return [intervalMs, ...longer];
 }
 
-/** Says how far it is: a minute without a word is long. */
-function tell(line: StatusLine, elapsedMs: number, durationMs: number, what: string): void {
-  line.show(
-    `${Math.round(elapsedMs / 1000)} s of ${humanDuration(durationMs)}: ${what}; Ctrl-C ends it with what there is`,
-  );
+/** How far it is: a minute without a word is long. */
+function progressText(elapsedMs: number, durationMs: number, what: string): string {
+  return `${Math.round(elapsedMs / 1000)} s of ${humanDuration(durationMs)}: ${what}; Ctrl-C ends it with what there is`;
+}
+
+/** To look at all pages for the live view may take this share of the time. */
+const VIEW_SHARE = 0.05;
+
+/** On a terminal, what is known so far, in its place. */
+class LiveView implements Disposable {
+  readonly #lines = new StatusLines();
+  readonly #style = { ...outputStyle(false, process.stderr), colors: picocolors.createColors(false) };
+  #due = 0;
+
+  /** @param report is asked when it is time again */
+  show(head: string, report: () => WorkingSetReport): void {
+    const begun = performance.now();
+    if (!this.#lines.isOn || begun < this.#due) return;
+    this.#lines.show([head, '', ...wssLines(report(), this.#style)]);
+    const now = performance.now();
+    this.#due = now + (now - begun) / VIEW_SHARE;
+  }
+
+  [Symbol.dispose](): void {
+    this.#lines[Symbol.dispose]();
+  }
 }
 
 /** By the ioctl's ACCESSED. */
@@ -57,35 +81,40 @@ async function measureAccesses(
 ): Promise<WorkingSetReport> {
   const { interval: intervalMs, duration: durationMs } = options;
   const sample = options.exact || options.sample === 1 ? undefined : new PageSample(options.sample);
+  const faultUs = measureFaultCost('accesses');
   using tracker = await trackProcess(pid, { accesses: true, anyway: options.anyway, sample });
   const statistics = new AccessStatistics({
     intervalMs,
     windowsMs: windowsOf(intervalMs, durationMs),
     sample,
   });
-  using line = new StatusLine();
+  // It reads no memory of the process: that would be an access.
+  using pagemap = openPagemap(pid);
+  using view = new LiveView();
   const began = performance.now();
   const most = Math.max(1, Math.floor(durationMs / intervalMs));
   let mappings: readonly { start: number; end: number; name: string }[] = [];
   let elapsedMs = 0;
+  let faultCount = 0;
+  const report = (): WorkingSetReport => {
+    const found = statistics.report(pagemap, mappings);
+    const targetCostMs = faultUs && (faultCount * faultUs) / 1000;
+    const how = { provider: 'ioctl', sampled: sample?.share, intervalMs, elapsedMs, targetCostMs } as const;
+    return { ...found, pid, ...how };
+  };
   for (let count = 1; count <= most; count++) {
     await alarm.until(began + count * intervalMs, tracker);
     const interval = tracker.collect((start, end) => statistics.add(start, end));
     statistics.endInterval();
     ({ elapsedMs, mappings } = interval);
-    tell(
-      line,
-      elapsedMs,
-      durationMs,
-      `${humanBytes(interval.accessedPages * PAGE_SIZE)} touched in the last interval`,
-    );
+    faultCount += interval.faultCount;
     if (alarm.isRequested) break;
+    const touched = `${humanBytes(interval.accessedPages * PAGE_SIZE)} touched in the last interval`;
+    view.show(progressText(elapsedMs, durationMs, touched), report);
   }
-  // It reads no memory of the process: that would be an access.
-  using pagemap = openPagemap(pid);
-  const report = statistics.report(pagemap, mappings);
+  const result = report();
   pagemap.checkAlive();
-  return { ...report, pid, provider: 'ioctl', sampled: sample?.share, intervalMs, elapsedMs };
+  return result;
 }
 
 /** By the referenced bits: cleared once, then counted when each window's time has passed. */
@@ -107,7 +136,7 @@ async function measureReferenced(
   let idle: IdlePages[] = [];
   const looks = [...new Set([...windowsOf(intervalMs, durationMs), durationMs])].sort((a, b) => a - b);
   for (const ms of looks) {
-    tell(line, performance.now() - began, durationMs, 'referenced bits are gathered');
+    line.show(progressText(performance.now() - began, durationMs, 'referenced bits are gathered'));
     await alarm.until(began + ms, {});
     const found = readReferenced(handle);
     const elapsedMs = alarm.isRequested ? Math.max(1, Math.round(performance.now() - began)) : ms;
@@ -144,9 +173,11 @@ export async function wssCommand(target: string, options: WssCommandOptions): Pr
     const why = `Cannot tell the working set of process ${pid}: it ended, or replaced its program, before ${humanDuration(options.duration)} were over; a shorter --duration tells more`;
     throw new CliError(EXIT.noProcess, why, { cause: error });
   }
+  using owners = new WatchedOwners(pid, 'writes');
+  const owned = { ...report, ownerOf: owners.find() };
   const output = new Output();
-  if (options.json) output.line(wssJson(report));
-  else for (const line of wssLines(report, outputStyle(options.color !== false))) output.line(line);
+  if (options.json) output.line(wssJson(owned));
+  else for (const line of wssLines(owned, outputStyle(options.color !== false))) output.line(line);
   await output.flush();
   return ending.received === undefined ? EXIT.done : EXIT.interrupted;
 }
@@ -166,6 +197,8 @@ export function addWssCommand(program: Command, run: (work: () => Promise<ExitCo
     .addHelpText(
       'after',
       `
+On a terminal, it shows what is known so far while it measures.
+
 The working set is what a process touches (reads, writes or executes) within a window of time. For each window it tells the mean,
 what 95 of 100 windows do not exceed, and the most; then how long the resident pages were left alone, by mapping.
 

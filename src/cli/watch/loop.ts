@@ -1,15 +1,19 @@
 /** The watch itself: collects at each interval and shows what came of it, one way or the other. */
 import { PAGE_SIZE } from '../../abi/index.js';
 import { isEnded, type ProcessError } from '../../live/internal.js';
+import { ownerText } from '../../owners/internal.js';
+import type { Subject } from '../../track/internal.js';
 import { EXIT, type ExitCode } from '../exit.js';
 import { Alarm } from '../interrupt.js';
 import type { Output } from '../output.js';
-import { hex, humanBytes, humanCount, mappingLabel, plural, type Style } from '../text.js';
+import { hex, humanBytes, humanCount, plural, type Style } from '../text.js';
+import type { CostMeter } from './cost.js';
 import { HeatModel } from './heat.js';
+import { totalsByOwner } from './owned.js';
 import { Screen } from './screen.js';
 import { WatchSummary } from './summary.js';
-import { type Collected, type Subject, type WatchTracker, WORDS } from './tracker.js';
-import { applyKey, drawView, initialState, parseKeys } from './view.js';
+import { type Collected, type WatchTracker, WORDS } from './tracker.js';
+import { applyKey, drawView, initialState, parseKeys, type RunInfo } from './view.js';
 
 export const WATCH_SCHEMA = 'pagemap-scan/watch@1';
 
@@ -21,6 +25,12 @@ export interface WatchOptions {
   /** Of the working set in the summary, in intervals. */
   readonly windows?: readonly number[] | undefined;
   readonly subject?: Subject | undefined;
+  /** Only so much of all pages is looked at, from 0 to 1: distinct pages are estimates for all. */
+  readonly sampled?: number | undefined;
+  /** Measures what the watch costs the process. */
+  readonly cost?: CostMeter | undefined;
+  /** The share of the time that the watch may cost the process, above 0: intervals get longer for it. Needs `cost`. */
+  readonly budget?: number | undefined;
 }
 
 /** Where intervals go. */
@@ -58,6 +68,15 @@ async function waitUntil(time: number, alarm: Alarm, tracker: WatchTracker): Pro
   }
 }
 
+/**
+ * After so long, milliseconds from the beginning, the watch has cost the process no more than its budget, with the interval that comes
+ * next, which is taken to cost as much as the last one. The time to wait grows until it does: a page costs once an interval at most.
+ */
+function paidAfterMs({ cost, budget }: WatchOptions): number {
+  if (cost === undefined || budget === undefined) return 0;
+  return (cost.totalMs + cost.latestMs) / budget;
+}
+
 /** Collects until something ends it. Ends with the summary of what was seen. */
 export async function watchLoop(
   tracker: WatchTracker,
@@ -65,7 +84,7 @@ export async function watchLoop(
   options: WatchOptions,
   interrupted: Promise<unknown> = never,
 ): Promise<{ end: WatchEnd; summary: WatchSummary; error?: ProcessError }> {
-  const summary = new WatchSummary(options.windows, options.subject);
+  const summary = new WatchSummary(options.windows, options.subject, options.sampled, options.cost);
   const began = performance.now();
   const visit = (start: number, end: number) => {
     summary.workingSet.add(start, end);
@@ -73,6 +92,7 @@ export async function watchLoop(
   };
   let due = began + options.intervalMs;
   const last = options.durationMs === undefined ? Number.POSITIVE_INFINITY : began + options.durationMs;
+  let plannedMs = options.intervalMs;
   let end: WatchEnd | undefined;
   interrupted.then(() => {
     end ??= 'interrupt';
@@ -96,15 +116,17 @@ export async function watchLoop(
       return { end: 'process ended', summary, error };
     }
     // Those are figures of more time than was asked for, whether it was the machine that kept us, or the collecting itself.
-    const excess = Math.max(beganLate, collected.intervalMs - options.intervalMs);
-    const late = excess > Math.max(options.intervalMs * LATE_SHARE, LATE_LEAST_MS);
+    const excess = Math.max(beganLate, collected.intervalMs - plannedMs);
+    const late = excess > Math.max(plannedMs * LATE_SHARE, LATE_LEAST_MS);
     summary.add(collected, late);
     const collecting = performance.now() - before;
     await sink.interval(collected, summary, Math.min(1, collecting / Math.max(collected.intervalMs, 1)));
     summary.ownMs += performance.now() - before;
     if (performance.now() >= last) end ??= 'duration';
     // On the grid of intervals, those that were missed left out.
-    while (due <= performance.now()) due += options.intervalMs;
+    const paid = began + paidAfterMs(options);
+    while (due <= performance.now() || due < paid) due += options.intervalMs;
+    plannedMs = due - before;
   }
   return { end, summary };
 }
@@ -136,7 +158,7 @@ export class JsonSink implements WatchSink {
   }
 
   async interval(collected: Collected, summary: WatchSummary): Promise<void> {
-    const { elapsedMs, intervalMs, scanMs, stopMs, writtenPages, mappings } = collected;
+    const { elapsedMs, intervalMs, scanMs, stopMs, writtenPages, errorPages, mappings } = collected;
     // Clocks here tell microseconds; more digits would only look exact.
     const round = (milliseconds: number) => Math.round(milliseconds * 1000) / 1000;
     const line = {
@@ -146,17 +168,25 @@ export class JsonSink implements WatchSink {
       scanMs: round(scanMs),
       ...(summary.isLate ? { late: true } : {}),
       ...(stopMs === undefined ? {} : { stopMs: round(stopMs) }),
+      ...(summary.latestTargetCostMs === undefined
+        ? {}
+        : { targetCostMs: round(summary.latestTargetCostMs) }),
       [this.#words.pages]: writtenPages,
       [this.#words.bytes]: writtenPages * PAGE_SIZE,
+      ...(errorPages === undefined ? {} : { sampled: summary.sampled, errorPages }),
       untrackedMappings: this.#untracked(),
       mappings: mappings
         .filter((mapping) => mapping.writtenPages > 0)
-        .map(({ start, end, name, writtenPages }) => ({
-          start: hex(start),
-          end: hex(end),
-          name,
-          [this.#words.pages]: writtenPages,
-        })),
+        .map((mapping) => {
+          const owner = collected.ownerOf?.(mapping);
+          return {
+            start: hex(mapping.start),
+            end: hex(mapping.end),
+            name: mapping.name,
+            owner: owner === undefined ? null : ownerText(owner),
+            [this.#words.pages]: mapping.writtenPages,
+          };
+        }),
       ...(this.region === undefined ? {} : { regions: this.#regions }),
     };
     this.#output.line(JSON.stringify(line));
@@ -173,9 +203,12 @@ export class LineSink implements WatchSink {
   readonly region: ((start: number, end: number) => void) | undefined;
   readonly #output: Output;
   readonly #regions: string[] = [];
+  readonly #warn: (text: string) => void;
 
-  constructor(output: Output, withRegions: boolean) {
+  /** @param warn gets what the user should know at once */
+  constructor(output: Output, withRegions: boolean, warn: (text: string) => void = () => undefined) {
     this.#output = output;
+    this.#warn = warn;
     if (withRegions) {
       this.region = (start, end) =>
         this.#regions.push(
@@ -184,18 +217,21 @@ export class LineSink implements WatchSink {
     }
   }
 
-  async interval(collected: Collected): Promise<void> {
-    const { elapsedMs, intervalMs, scanMs, writtenPages, mappings } = collected;
+  async interval(collected: Collected, summary: WatchSummary): Promise<void> {
+    const warning = summary.costWarning();
+    if (warning !== undefined) this.#warn(warning);
+    const { elapsedMs, intervalMs, scanMs, writtenPages, errorPages, mappings } = collected;
     const bytes = (pages: number) => humanBytes(pages * PAGE_SIZE);
-    const most = mappings
+    const written = mappings
       .filter((mapping) => mapping.writtenPages > 0)
-      .sort((a, b) => b.writtenPages - a.writtenPages)
+      .map((mapping) => ({ ...mapping, owner: collected.ownerOf?.(mapping), pages: mapping.writtenPages }));
+    const most = totalsByOwner(written)
       .slice(0, 3)
-      .map((mapping) => `${mappingLabel(mapping)} ${bytes(mapping.writtenPages)}`);
+      .map(({ label, pages }) => `${label} ${bytes(pages)}`);
     const rate = intervalMs > 0 ? bytes((writtenPages / intervalMs) * 1000) : '0 B';
     this.#output.line(
       `${(elapsedMs / 1000).toFixed(1).padStart(7)} s  ${rate.padStart(9)}/s  ` +
-        `${humanCount(writtenPages).padStart(9)} pages  scan ${scanMs.toFixed(1)} ms` +
+        `${humanCount(writtenPages).padStart(9)} pages${errorPages === undefined ? '' : ` ±${humanCount(errorPages)}`}  scan ${scanMs.toFixed(1)} ms` +
         `${most.length > 0 ? `  ${most.join(', ')}` : ''}`,
     );
     for (const line of this.#regions) this.#output.line(line);
@@ -224,7 +260,11 @@ export class ViewSink implements WatchSink {
   readonly #style: Style;
   readonly #about: ViewAbout;
   readonly #written: [number, number][] = [];
-  #info = { elapsedMs: 0, ownShare: 0, lateIntervals: 0 };
+  #info: Pick<RunInfo, 'elapsedMs' | 'ownShare' | 'lateIntervals' | 'targetShare'> = {
+    elapsedMs: 0,
+    ownShare: 0,
+    lateIntervals: 0,
+  };
   #end: (how: 'quit' | 'interrupt') => void = () => undefined;
 
   readonly region = (start: number, end: number) => {
@@ -267,11 +307,12 @@ export class ViewSink implements WatchSink {
 
   interval(collected: Collected, summary: WatchSummary, ownShare: number): void {
     const seconds = Math.max(collected.intervalMs, 1) / 1000;
-    this.#heat.begin(collected.mappings);
+    this.#heat.begin(collected.mappings, collected.ownerOf);
     for (const [start, end] of this.#written) this.#heat.add(start, end);
     this.#written.length = 0;
     this.#heat.end(collected.mappings, seconds);
-    this.#info = { elapsedMs: collected.elapsedMs, ownShare, lateIntervals: summary.lateIntervals };
+    const { lateIntervals, targetShare } = summary;
+    this.#info = { elapsedMs: collected.elapsedMs, ownShare, lateIntervals, targetShare };
     if (!this.#state.paused) this.#draw();
   }
 

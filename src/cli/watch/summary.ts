@@ -1,10 +1,13 @@
 /** What a watch has seen from its beginning to its end. */
 import { PAGE_SIZE } from '../../abi/index.js';
-import { WriteWorkingSet } from '../../track/index.js';
-import { humanBytes, humanCount, plural, printable } from '../text.js';
-import { type Collected, type Subject, WORDS } from './tracker.js';
+import type { Owner } from '../../owners/index.js';
+import { type Subject, WriteWorkingSet } from '../../track/internal.js';
+import { hex, humanBytes, humanCount, plural } from '../text.js';
+import type { CostMeter } from './cost.js';
+import { totalsByOwner } from './owned.js';
+import { type Collected, WORDS } from './tracker.js';
 
-const MOST_MAPPINGS = 5;
+const MOST_OWNERS = 5;
 /** Of so many mappings at most is kept account; a process that maps and unmaps all the time would fill our memory. */
 const MOST_KEPT = 20_000;
 
@@ -23,11 +26,31 @@ export class WatchSummary {
   peakStopMs = 0;
   #stopMs = 0;
   readonly #words: (typeof WORDS)[Subject];
-  readonly #mappings = new Map<string, { start: number; name: string; pages: number }>();
+  readonly #mappings = new Map<
+    string,
+    { start: number; name: string; owner: Owner | undefined; pages: number }
+  >();
 
-  /** @param windows of the working set, in intervals */
-  constructor(windows: readonly number[] = [1, 10, 100], subject: Subject = 'writes') {
+  /** The share of all pages that is looked at. */
+  readonly sampled: number;
+
+  /** Page faults that the tracking cost the process, at most. */
+  faultCount = 0;
+  readonly #cost: CostMeter | undefined;
+
+  /**
+   * @param windows of the working set, in intervals
+   * @param cost measures what the watch costs the process; undefined where that cannot be told
+   */
+  constructor(
+    windows: readonly number[] = [1, 10, 100],
+    subject: Subject = 'writes',
+    sampled = 1,
+    cost?: CostMeter,
+  ) {
     this.#words = WORDS[subject];
+    this.sampled = sampled;
+    this.#cost = cost;
     this.workingSet = new WriteWorkingSet(windows);
   }
 
@@ -39,15 +62,20 @@ export class WatchSummary {
     this.writtenPages += collected.writtenPages;
     this.elapsedMs = collected.elapsedMs;
     this.#stopMs += collected.stopMs ?? 0;
+    this.faultCount += collected.faultCount ?? 0;
+    this.#cost?.add(collected);
     this.peakStopMs = Math.max(this.peakStopMs, collected.stopMs ?? 0);
     if (collected.intervalMs > 0) {
       this.peakRate = Math.max(this.peakRate, (collected.writtenPages / collected.intervalMs) * 1000);
     }
-    for (const { start, name, writtenPages } of collected.mappings) {
+    for (const mapping of collected.mappings) {
+      const { start, name, writtenPages } = mapping;
       if (writtenPages === 0) continue;
-      const key = `${start} ${name}`;
+      const owner = collected.ownerOf?.(mapping);
+      // V8 gives a chunk to another space now and then: each gets what was written while it had it.
+      const key = `${start} ${name} ${owner?.name}`;
       const known = this.#mappings.get(key);
-      if (known === undefined) this.#mappings.set(key, { start, name, pages: writtenPages });
+      if (known === undefined) this.#mappings.set(key, { start, name, owner, pages: writtenPages });
       else known.pages += writtenPages;
     }
     this.workingSet.endInterval();
@@ -64,6 +92,31 @@ export class WatchSummary {
     return this.intervals === 0 ? 0 : this.#stopMs / this.intervals;
   }
 
+  /** What the last interval cost the process, milliseconds; undefined where that cannot be told. */
+  get latestTargetCostMs(): number | undefined {
+    return this.#cost?.latestMs;
+  }
+
+  /** What the watch costs the process, of the time that it runs; undefined where that cannot be told. */
+  get targetShare(): number | undefined {
+    return this.#cost?.share;
+  }
+
+  /** Tells once when that is much. */
+  costWarning(): string | undefined {
+    return this.#cost?.warning();
+  }
+
+  /** Distinct pages since the beginning; of a sample, the estimate for all. */
+  get distinctPages(): number {
+    return Math.round(this.workingSet.distinctPages / this.sampled);
+  }
+
+  /** Distinct pages in the windows that end now; of a sample, the estimate for all. */
+  get latestWorkingSets(): readonly number[] {
+    return this.workingSet.latest.map((pages) => Math.round(pages / this.sampled));
+  }
+
   /** As lines for people. */
   lines(): string[] {
     const bytes = (pages: number) => humanBytes(pages * PAGE_SIZE);
@@ -73,21 +126,23 @@ export class WatchSummary {
     const lines = [
       `${plural(this.intervals, 'interval')} in ${seconds.toFixed(1)} s, ${late} late; ` +
         `the tool itself took ${((this.ownMs / Math.max(this.elapsedMs, 1)) * 100).toFixed(1)} % of the time`,
+      ...(this.#cost?.lines(this.faultCount) ?? []),
       `${this.#words.done} ${bytes(this.writtenPages)}: ${bytes(mean)}/s on average, ${bytes(this.peakRate)}/s at most`,
-      `distinct pages ${humanCount(this.workingSet.distinctPages)} (${bytes(this.workingSet.distinctPages)})`,
+      `distinct pages ${humanCount(this.distinctPages)} (${bytes(this.distinctPages)})`,
     ];
     for (const { intervals, meanPages, peakPages } of this.workingSet.sizes()) {
       if (intervals > 1 && intervals > this.intervals) continue;
       lines.push(
-        `${this.#words.workingSet} of ${plural(intervals, 'interval')}: ${bytes(meanPages)} on average, ${bytes(peakPages)} at most`,
+        `${this.#words.workingSet} of ${plural(intervals, 'interval')}: ${bytes(meanPages / this.sampled)} on average, ${bytes(peakPages / this.sampled)} at most`,
       );
     }
-    const most = [...this.#mappings.values()].sort((a, b) => b.pages - a.pages).slice(0, MOST_MAPPINGS);
+    const most = totalsByOwner(this.#mappings.values()).slice(0, MOST_OWNERS);
     if (most.length > 0) {
-      const list = most.map(({ name, start, pages }) => {
-        const label = name === '' ? `[anon] at 0x${start.toString(16)}` : printable(name);
-        return `${label} ${bytes(pages)}`;
-      });
+      const list = most.map(({ label, start, pages, mappings }) =>
+        mappings === 1
+          ? `${label} ${bytes(pages)}`
+          : `${label} ${bytes(pages)} (${plural(mappings, 'mapping')}, most at ${hex(start)})`,
+      );
       lines.push(`most ${this.#words.done}: ${list.join(', ')}`);
     }
     return lines;

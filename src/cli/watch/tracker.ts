@@ -1,7 +1,6 @@
 /** What the watch needs of a tracker; that of a process has it, and tests make their own. */
-import type { Provider } from '../../live/index.js';
-import { isKernelMade } from '../../proc/internal.js';
-import type { AccessTracker, UntoldMapping } from '../../track/index.js';
+import type { Owner } from '../../owners/index.js';
+import type { Subject } from '../../track/internal.js';
 import type { WrittenMapping } from './heat.js';
 
 /** What was written since the last collect. */
@@ -15,8 +14,14 @@ export interface Collected {
   /** For how long the process was stopped for it, where it has to be. */
   readonly stopMs?: number | undefined;
   readonly writtenPages: number;
+  /** Of a sample: how far the true number may be from that, pages. */
+  readonly errorPages?: number | undefined;
+  /** Page faults that the tracking cost the process, at most. */
+  readonly faultCount?: number | undefined;
   /** All tracked mappings, in address order. */
   readonly mappings: readonly WrittenMapping[];
+  /** Whose memory a mapping is; undefined where nothing is known. */
+  readonly ownerOf?: ((mapping: WrittenMapping) => Owner | undefined) | undefined;
 }
 
 export interface WatchTracker {
@@ -36,44 +41,8 @@ export interface WatchTracker {
   readonly skipped: readonly unknown[];
 }
 
-/** What is watched: which pages are written, or which are accessed (read, written or executed). */
-export type Subject = 'writes' | 'accesses';
-
 /** The words for it, in texts and in JSON. */
 export const WORDS = {
   writes: { done: 'written', workingSet: 'write working set', pages: 'writtenPages', bytes: 'writtenBytes' },
   accesses: { done: 'accessed', workingSet: 'working set', pages: 'accessedPages', bytes: 'accessedBytes' },
 } as const satisfies Record<Subject, object>;
-
-/** A tracker of a live process, whichever it is. */
-export interface LiveTracker extends WatchTracker, Disposable {
-  readonly provider: Provider;
-  readonly skipped: readonly UntoldMapping[];
-}
-
-/** Accesses in the form of writes, so that the same views show both. */
-export function asWatchTracker(tracker: AccessTracker): LiveTracker {
-  return {
-    provider: 'ioctl',
-    pid: tracker.pid,
-    get ended() {
-      return tracker.ended;
-    },
-    get skipped() {
-      // That nobody can tell of the kernel's own pages is no news.
-      return tracker.skipped.filter(({ name }) => !isKernelMade({ name }));
-    },
-    collect(visit) {
-      const { accessedPages, mappings, ...times } = tracker.collect(visit);
-      return {
-        ...times,
-        writtenPages: accessedPages,
-        mappings: mappings.map(({ accessedPages, ...mapping }) => ({
-          ...mapping,
-          writtenPages: accessedPages,
-        })),
-      };
-    },
-    [Symbol.dispose]: () => tracker[Symbol.dispose](),
-  };
-}

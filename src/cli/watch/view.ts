@@ -1,10 +1,13 @@
 /** The live view as cells: pure, so that it can be tested without a terminal. */
 import { PAGE_SIZE } from '../../abi/index.js';
+import { ownedLabel } from '../../owners/internal.js';
+import type { Subject } from '../../track/internal.js';
 import { shorten } from '../columns.js';
-import { hex, humanBytes, humanCount, mappingLabel, printable } from '../text.js';
+import { hex, humanBytes, humanCount, printable } from '../text.js';
+import { shareText } from './cost.js';
 import { type HeatModel, LEVELS, LogScale, type MappingHeat } from './heat.js';
 import type { CellGrid, CellStyle } from './screen.js';
-import { type Subject, WORDS } from './tracker.js';
+import { WORDS } from './tracker.js';
 
 export const SORT_KEYS = ['rate', 'total', 'size', 'address', 'name'] as const;
 export type SortKey = (typeof SORT_KEYS)[number];
@@ -44,6 +47,8 @@ export interface RunInfo {
   readonly elapsedMs: number;
   /** Share of time that the tool itself took in the last interval, 0 to 1. */
   readonly ownShare: number;
+  /** What the watch costs the process, as a share of the time that it runs, 0 to 1; undefined where that is not known. */
+  readonly targetShare?: number | undefined;
   readonly lateIntervals: number;
   /** What could not be tracked, if anything. */
   readonly untracked: number;
@@ -86,12 +91,14 @@ function drawLevels(
   });
 }
 
+const labelOf = (mapping: MappingHeat) => ownedLabel(mapping, mapping.owner);
+
 /** The rows that the state asks for, in its order. */
 export function visibleMappings(model: HeatModel, state: ViewState): MappingHeat[] {
   const wanted = state.filter.toLowerCase();
   const list = model.mappings.filter(
     (mapping) =>
-      (mapping.name || '[anon]').toLowerCase().includes(wanted) &&
+      (labelOf(mapping).toLowerCase().includes(wanted) || mapping.name.toLowerCase().includes(wanted)) &&
       (!state.onlyWritten || mapping.totalPages > 0),
   );
   const byAddress = (a: MappingHeat, b: MappingHeat) => a.start - b.start;
@@ -100,7 +107,10 @@ export function visibleMappings(model: HeatModel, state: ViewState): MappingHeat
     total: (a, b) => b.totalPages - a.totalPages || byAddress(a, b),
     size: (a, b) => b.pages - a.pages || byAddress(a, b),
     address: byAddress,
-    name: (a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : byAddress(a, b)),
+    name: (a, b) => {
+      const [first, second] = [labelOf(a), labelOf(b)];
+      return first < second ? -1 : first > second ? 1 : byAddress(a, b);
+    },
   };
   return list.sort(orders[state.sort]);
 }
@@ -120,7 +130,7 @@ const HELP = [
   'digits 1 to 9, and the colour, say how fast its pages are written, on a logarithmic scale; a dot is nothing. What was',
   'written last fades over a few intervals. To the right of it, the mapping as a whole over the last intervals.',
   '',
-  's, S     next, previous order            /        filter by name; Enter keeps it, Esc clears it',
+  's, S     next, previous order            /        filter by name or owner; Enter keeps it, Esc clears',
   'w        only mappings that were written p, Space pause the picture; nothing is lost meanwhile',
   'arrows   scroll (PgUp, PgDn, g, G too)   ?, h     this help',
   'q        end, with a summary',
@@ -144,12 +154,13 @@ export function drawView(
   if (state.paused) grid.put(column, 0, '   PAUSED (p goes on)', '7');
 
   const own = `${(run.ownShare * 100).toFixed(1)} % of the time`;
+  const cost = run.targetShare === undefined ? '' : `   costs it ${shareText(run.targetShare)}`;
   const late = run.lateIntervals === 0 ? 'none late' : `${humanCount(run.lateIntervals)} late`;
   grid.put(
     0,
     1,
     `${WORDS[run.subject ?? 'writes'].done} ${humanBytes(rate * PAGE_SIZE)}/s   in all ${humanBytes(model.totalPages * PAGE_SIZE)} in ` +
-      `${humanCount(model.intervals)} intervals, ${late}   the tool itself: ${own}` +
+      `${humanCount(model.intervals)} intervals, ${late}   the tool itself: ${own}${cost}` +
       `${run.untracked > 0 ? `   ${run.untracked} mappings cannot be tracked` : ''}`,
   );
 
@@ -194,7 +205,7 @@ export function drawView(
       const history = mapping.history.slice(-timeCells);
       drawLevels(grid, timeColumn + timeCells - history.length, row, history, timeScale, color);
     }
-    grid.put(nameColumn, row, shorten(mappingLabel(mapping), grid.columns - nameColumn));
+    grid.put(nameColumn, row, shorten(labelOf(mapping), grid.columns - nameColumn));
   });
 
   drawFoot(grid, model, state, scale, timeCells ? timeScale : undefined, rows.length, room, color);

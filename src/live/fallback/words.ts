@@ -25,7 +25,7 @@ export const VOID = 1 << 8;
 export const GUARD = 1 << 9;
 export const CLEAN = 1 << 10;
 export const SOFT_DIRTY = 1 << 11;
-const KIND_SHIFT = 12;
+export const KIND_SHIFT = 12;
 const KIND_FILE = FRAME_FILE << KIND_SHIFT;
 const KIND_ZERO = FRAME_ZERO << KIND_SHIFT;
 

@@ -1,7 +1,17 @@
 /** Heat over time: what was written, by address from top to bottom of each band and by time from left to right. */
 import { PAGE_SIZE } from '../../abi/index.js';
 import { el, onFrame, pixelRatio, setText } from './dom.js';
-import { clock, hex, humanBytes, label, pagesText, percent, rateText, shortLabel } from './format.js';
+import {
+  clock,
+  hex,
+  humanBytes,
+  label,
+  pagesText,
+  percent,
+  rateText,
+  shortLabel,
+  wordsOf,
+} from './format.js';
 import { cut, FONT, MONO } from './map.js';
 import {
   type Band,
@@ -122,6 +132,7 @@ export class HeatView implements View {
     title: 'Forget the chosen time (Esc)',
   });
   readonly #hotTitle = el('h2');
+  readonly #cellTitle = el('h2');
   readonly #table: Table<HotRange>;
   readonly #axis = new TimeAxis();
   #spanMs: number = SPANS_MS[0];
@@ -200,9 +211,9 @@ export class HeatView implements View {
                 ),
             ),
         },
-        { title: 'Mapping', wide: true, text: ({ band }) => label(band.model.name) },
+        { title: 'Mapping', wide: true, text: ({ band }) => label(this.#store.owned(band.model)) },
       ],
-      { sortBy: 2, empty: 'Nothing was written' },
+      { sortBy: 2, empty: 'Nothing there' },
     );
   }
 
@@ -230,7 +241,7 @@ export class HeatView implements View {
       el(
         'div',
         { className: 'card-head' },
-        el('h2', { textContent: 'Written per cell' }),
+        this.#cellTitle,
         el('span', { className: 'scale-line' }, this.#least, this.#legend, this.#most),
         this.#cellText,
         el('span', { className: 'spring' }),
@@ -271,6 +282,9 @@ export class HeatView implements View {
   draw(): void {
     if (this.element.hidden) return;
     this.#drawMessage();
+    const { title } = wordsOf(this.#store.about);
+    setText(this.#cellTitle, `${title} per cell`);
+    this.#table.retitle(2, title);
     const { timeRange } = this.#store;
     const live = this.#store.about?.source === 'live';
     this.#axis.range = shownTime(timeRange, this.#spanMs, live);
@@ -290,7 +304,8 @@ export class HeatView implements View {
     const { tracking, columns } = this.#store;
     let text = '';
     if (columns.length === 0) {
-      if (tracking.state === 'off') text = `Writes are not tracked: ${tracking.why}`;
+      if (tracking.state === 'off')
+        text = `${wordsOf(this.#store.about).tracked} are not tracked: ${tracking.why}`;
       else if (tracking.state === 'ended') text = tracking.why ?? 'It has ended';
       else text = tracking.state === 'starting' ? 'Attaching …' : 'Waiting for the first interval …';
     }
@@ -306,7 +321,7 @@ export class HeatView implements View {
     this.#strips = [];
     const seconds = new Map(this.#columns.map((column) => [column.number, secondsOf([column])]));
     const bands = [...this.#store.bands.values()]
-      .filter((band) => passes(this.#store.filter, band.model))
+      .filter((band) => passes(this.#store.filter, this.#store.owned(band.model)))
       .sort((a, b) => a.model.start - b.model.start);
     for (const band of bands) {
       let firstBucket = Number.POSITIVE_INFINITY;
@@ -474,7 +489,7 @@ export class HeatView implements View {
   #paintLabel(context: CanvasRenderingContext2D, strip: Strip, y: number): void {
     const { palette } = this.#theme;
     const { band, height, firstBucket, buckets } = strip;
-    const { name, start, end, origin, bucketBytes } = band.model;
+    const { start, end, origin, bucketBytes } = band.model;
     const middle = height >= 34 ? y + 10 : y + height / 2;
     context.textBaseline = 'middle';
     context.font = FONT;
@@ -485,7 +500,7 @@ export class HeatView implements View {
     context.textAlign = 'left';
     context.fillStyle = palette.text;
     const room = GUTTER - 30 - context.measureText(size).width;
-    context.fillText(cut(context, shortLabel(name), room), 10, middle);
+    context.fillText(cut(context, shortLabel(this.#store.owned(band.model)), room), 10, middle);
     context.font = MONO;
     context.textAlign = 'right';
     context.fillStyle = palette.dim;
@@ -541,7 +556,7 @@ export class HeatView implements View {
       return;
     }
     const { band, top, height, firstBucket, buckets } = strip;
-    const { origin, bucketBytes, start, end, name } = band.model;
+    const { origin, bucketBytes, start, end } = band.model;
     const time = this.#axis.time(pointer.x);
     const column = this.#columns.find(({ startMs, endMs }) => startMs <= time && time < endMs);
     const bucket = firstBucket + Math.floor(((y! - top) / height) * buckets);
@@ -552,12 +567,13 @@ export class HeatView implements View {
     }
     const from = Math.max(start, origin + bucket * bucketBytes);
     const to = Math.min(end, origin + (bucket + 1) * bucketBytes);
+    const { done } = wordsOf(this.#store.about);
     const lines = [
       `${hex(from)} – ${hex(to)}, ${humanBytes(to - from)}`,
       column === undefined
         ? 'not looked at then'
-        : `${clock(column.startMs, true)} to ${clock(column.endMs, true)}: ${pages === 0 ? 'not written' : `${pagesText(pages)} written, ${rateText(bytesPerSecond(pages, [column]))}`}`,
-      label(name),
+        : `${clock(column.startMs, true)} to ${clock(column.endMs, true)}: ${pages === 0 ? `not ${done}` : `${pagesText(pages)} ${done}, ${rateText(bytesPerSecond(pages, [column]))}`}`,
+      label(this.#store.owned(band.model)),
     ];
     setText(this.#state, lines.join('. '));
     while (this.#tip.children.length < lines.length) this.#tip.append(el('div'));

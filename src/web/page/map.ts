@@ -2,12 +2,13 @@
 import { PAGE_SIZE } from '../../abi/index.js';
 import { cellCategories, cellKind, cellShare, type MappingModel, UNTOUCHED } from '../../model/index.js';
 import { PAGE_KINDS } from '../../query/internal.js';
-import { el, onFrame, pixelRatio, setText } from './dom.js';
+import { AGE_TITLES, AgeLegend } from './ages.js';
+import { el, onFrame, pixelRatio, setAttribute, setText } from './dom.js';
 import { categoriesText, hex, humanBytes, humanCount, KIND_TITLES, label, shortLabel } from './format.js';
 import { isFiltered, passes, type Store } from './store.js';
 import { Table } from './table.js';
 import type { ThemeSwitch } from './theme.js';
-import { TILE_CELLS, type TileSource } from './tiles.js';
+import { BY_AGE, TILE_CELLS, type TileSource } from './tiles.js';
 import type { View } from './view.js';
 import { Legend } from './where.js';
 
@@ -48,6 +49,12 @@ export class MapView implements View {
   readonly #store: Store;
   readonly #theme: ThemeSwitch;
   readonly #legend: Legend;
+  readonly #ageLegend: AgeLegend;
+  readonly #ageToggle = el('button', {
+    type: 'button',
+    textContent: 'By age',
+    title: 'Colours by how long memory was left alone, or by what it is',
+  });
   readonly #canvas = el('canvas', {
     tabIndex: 0,
     attributes: {
@@ -87,6 +94,8 @@ export class MapView implements View {
   #cursor: Place | undefined;
   #hover: Place | undefined;
   #fitted = true;
+  /** Colours tell how long memory was left alone, where that is known. */
+  #wantsAges = true;
   readonly #redraw = onFrame(() => this.#paint());
 
   constructor(store: Store, theme: ThemeSwitch, source: TileSource) {
@@ -94,11 +103,16 @@ export class MapView implements View {
     this.#theme = theme;
     this.#source = source;
     this.#legend = new Legend(store);
+    this.#ageLegend = new AgeLegend(store);
+    this.#ageToggle.addEventListener('click', () => {
+      this.#wantsAges = !this.#wantsAges;
+      this.draw();
+    });
     this.#table = new Table<VisibleRow>(
       'What is on screen in the address map, row by row',
       [
         { title: 'Address', mono: true, text: ({ address }) => hex(address) },
-        { title: 'Mapping', text: ({ mapping }) => label(mapping.name) },
+        { title: 'Mapping', text: ({ mapping }) => label(mapping) },
         { title: 'Cells', wide: true, text: ({ text }) => text },
       ],
       { empty: 'No mapping passes the filter' },
@@ -131,6 +145,8 @@ export class MapView implements View {
           'div',
           { className: 'card-head' },
           this.#legend.element,
+          this.#ageLegend.element,
+          this.#ageToggle,
           el('span', { className: 'spring' }),
           this.#address,
           el('div', { className: 'buttons' }, this.#zoomOut, this.#scale, this.#zoomIn, fit),
@@ -180,12 +196,30 @@ export class MapView implements View {
 
   draw(): void {
     if (this.element.hidden) return;
-    this.#legend.draw();
+    const isByAge = this.#isByAge;
+    this.#legend.element.hidden = isByAge;
+    this.#ageLegend.element.hidden = !isByAge;
+    this.#ageToggle.hidden = this.#store.about?.subject !== 'accesses';
+    setAttribute(this.#ageToggle, 'aria-pressed', isByAge);
+    if (isByAge) this.#ageLegend.draw();
+    else this.#legend.draw();
     this.#arrange();
     this.#redraw();
   }
 
+  get #isByAge(): boolean {
+    return this.#wantsAges && this.#store.about?.subject === 'accesses';
+  }
+
+  /** What a cell is, in words. */
+  #kindText(cell: number): string {
+    const index = cellKind(cell);
+    if (!this.#isByAge || index === UNTOUCHED) return PAGE_KINDS[index]!;
+    return `touched ${AGE_TITLES[index]} ago`;
+  }
+
   #kinds(): number {
+    if (this.#isByAge) return ALL_KINDS | BY_AGE;
     const { pageKinds } = this.#store.filter;
     if (pageKinds.size === 0) return ALL_KINDS;
     let kinds = 0;
@@ -197,7 +231,7 @@ export class MapView implements View {
     const { filter } = this.#store;
     return this.#store.mappings.filter((mapping) => {
       if (!passes(filter, mapping)) return false;
-      if (filter.pageKinds.size === 0 || mapping.pages === undefined) return true;
+      if (this.#isByAge || filter.pageKinds.size === 0 || mapping.pages === undefined) return true;
       return [...filter.pageKinds].some((kind) => (mapping.pages![kind] ?? 0) > 0);
     });
   }
@@ -341,10 +375,11 @@ export class MapView implements View {
       const count = Math.min(this.#cellsPerRow, all - cell);
       const line = firstLine * width;
       let x = line + left;
-      const nothing = palette.cells[UNTOUCHED << 4]!;
+      const colors = this.#isByAge ? palette.ages : palette.cells;
+      const nothing = colors[UNTOUCHED << 4]!;
       for (let at = 0; at < count; at++) {
         const value = tile?.[(cell + at) % TILE_CELLS];
-        const color = value === undefined ? nothing : palette.cells[value & 0xff]!;
+        const color = value === undefined ? nothing : colors[value & 0xff]!;
         words.fill(color, x, x + cellWidth - space);
         x += cellWidth;
       }
@@ -389,7 +424,7 @@ export class MapView implements View {
         context.textAlign = 'left';
         context.fillStyle = palette.text;
         const room = GUTTER - 12 - context.measureText(size).width - 18;
-        context.fillText(cut(context, shortLabel(mapping.name), room), 10, middle);
+        context.fillText(cut(context, shortLabel(mapping), room), 10, middle);
       } else {
         context.textAlign = 'right';
         context.fillStyle = palette.dim;
@@ -465,7 +500,7 @@ export class MapView implements View {
     let last = '';
     for (let at = 0; at <= count; at++) {
       const cell = at === count ? undefined : this.#cell(mapping, first + at);
-      const text = at === count ? '' : cell === undefined ? 'not known' : PAGE_KINDS[cellKind(cell)]!;
+      const text = at === count ? '' : cell === undefined ? 'not known' : this.#kindText(cell);
       if (text !== last && run > 0) {
         parts.push(`${last} × ${run}`);
         run = 0;
@@ -499,14 +534,17 @@ export class MapView implements View {
       const kind = PAGE_KINDS[cellKind(value)]!;
       const categories = categoriesText(cellCategories(value));
       const share =
-        pages > 1 && kind !== 'untouched' ? `, ${Math.round(cellShare(value) * 100)} % touched` : '';
-      state = `${KIND_TITLES[kind]}${share}${categories === '' ? '' : ` (${categories})`}`;
+        pages > 1 && kind !== 'untouched'
+          ? `, ${Math.round(cellShare(value) * 100)} % ${this.#isByAge ? 'in memory' : 'touched'}`
+          : '';
+      const title = this.#isByAge ? this.#kindText(value) : KIND_TITLES[kind];
+      state = `${title}${share}${categories === '' ? '' : ` (${categories})`}`;
     }
     const where = pages === 1 ? hex(start) : `${hex(start)} – ${hex(end)}, ${humanCount(pages)} pages`;
     return [
       where,
       state,
-      `${label(mapping.name)}, ${mapping.perms}, ${humanBytes(start - mapping.start)} into ${humanBytes(mapping.end - mapping.start)}`,
+      `${label(mapping)}, ${mapping.perms}, ${humanBytes(start - mapping.start)} into ${humanBytes(mapping.end - mapping.start)}`,
     ];
   }
 

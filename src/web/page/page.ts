@@ -14,6 +14,7 @@ import {
   plural,
   printable,
   rateText,
+  wordsOf,
 } from './format.js';
 import { HeatView } from './heat.js';
 import { MapView } from './map.js';
@@ -37,19 +38,21 @@ const theme = new ThemeSwitch();
 /** A figure of the strip under the head. */
 class Figure {
   readonly element: HTMLElement;
+  readonly #title: HTMLElement;
   readonly #value = el('dd');
 
   constructor(title: string, help: string) {
-    this.element = el(
-      'div',
-      { className: 'figure', title: help },
-      el('dt', { textContent: title }),
-      this.#value,
-    );
+    this.#title = el('dt', { textContent: title });
+    this.element = el('div', { className: 'figure', title: help }, this.#title, this.#value);
   }
 
   set(text: string): void {
     setText(this.#value, text);
+  }
+
+  name(title: string, help: string): void {
+    setText(this.#title, title);
+    this.element.title = help;
   }
 }
 
@@ -63,6 +66,12 @@ class Page {
     type: 'button',
     textContent: 'Pause',
     attributes: { 'aria-pressed': false },
+  });
+  /** What is tracked, where there is a choice. */
+  readonly #subjects = el('div', {
+    className: 'buttons',
+    hidden: true,
+    attributes: { role: 'group', 'aria-label': 'What is tracked' },
   });
   readonly #save = el('a', { className: 'button', textContent: 'Save report', download: '' });
   readonly #choose = el('button', { type: 'button', className: 'choose', title: 'Choose another process' });
@@ -86,6 +95,10 @@ class Page {
     swapped: new Figure('Swapped', 'Pages that were swapped out, or are marked so'),
     written: new Figure('Written', 'Written in the last interval, a second'),
     set: new Figure('Working set, 10 s', 'Distinct memory written in the last 10 seconds'),
+    cost: new Figure(
+      'Cost to the process',
+      'What tracking cost the process in the last interval, at most about, as a share of one core: page faults that it would not have otherwise, and stops',
+    ),
     own: new Figure('Cost of pmscan', 'The share of one core that pmscan itself took in the last interval'),
   };
   readonly #picker = new Picker((pid) => {
@@ -164,6 +177,21 @@ class Page {
     this.#choose.append(this.#name, el('span', { className: 'caret', attributes: { 'aria-hidden': true } }));
     this.#choose.disabled = !live;
     this.#choose.addEventListener('click', () => this.#picker.open());
+    for (const subject of ['writes', 'accesses'] as const) {
+      const button = el('button', {
+        type: 'button',
+        value: subject,
+        textContent: subject === 'writes' ? 'Writes' : 'Accesses',
+        title:
+          subject === 'writes'
+            ? 'Track which memory is written, from now on, for all who look'
+            : 'Track which memory is read, written or executed, from now on, for all who look; the first access to each page costs the process a page fault',
+      });
+      button.addEventListener('click', () => {
+        if (this.#pid !== undefined) this.#look(this.#pid, subject);
+      });
+      this.#subjects.append(button);
+    }
     this.#pause.addEventListener('click', () => this.#setPaused(!this.#paused));
     this.#search.addEventListener('input', () => store.setFilter({ text: this.#search.value.trim() }));
     append(document.getElementById('app')!, [
@@ -175,6 +203,7 @@ class Page {
         this.#given,
         this.#status,
         el('span', { className: 'spring' }),
+        live && this.#subjects,
         live && this.#pause,
         live && this.#save,
         el(
@@ -253,14 +282,14 @@ class Page {
     this.#drawHead();
   }
 
-  #look(pid: number): void {
+  #look(pid: number, subject?: 'writes' | 'accesses'): void {
     this.#stream?.close();
     this.#pid = pid;
     this.#held = [];
     this.#lost = undefined;
     this.#save.href = `report?pid=${pid}`;
     if (store.about?.pid !== pid) this.#map.setSource(new LiveTiles(pid, () => store.generation));
-    const stream = new EventSource(`stream?pid=${pid}`);
+    const stream = new EventSource(`stream?pid=${pid}${subject === undefined ? '' : `&of=${subject}`}`);
     this.#stream = stream;
     stream.onmessage = ({ data }) => {
       this.#lost = undefined;
@@ -338,12 +367,12 @@ class Page {
         return { text: 'Attaching …', state: 'idle', help: '' };
       case 'on': {
         const skipped = tracking.skipped ?? [];
-        const list = skipped.map(({ name, reason }) => `${label(name)} (${reason})`).join('\n');
+        const list = skipped.map(({ name, reason }) => `${label({ name })} (${reason})`).join('\n');
         const how = tracking.stops ? ' by soft-dirty bits' : '';
         const stops = tracking.stops ? ['The process is stopped for a moment at each interval'] : [];
         const but = skipped.length === 0 ? '' : `, but for ${plural(skipped.length, 'mapping')}`;
         return {
-          text: `Tracking writes${how}${but}`,
+          text: `Tracking ${wordsOf(about).tracked.toLowerCase()}${how}${but}`,
           state: 'good',
           help: [...stops, list].join('\n').trim(),
         };
@@ -365,6 +394,16 @@ class Page {
     this.#status.title = help;
     this.#status.className = `status ${state}`;
     this.#save.hidden = about === undefined;
+    this.#subjects.hidden = about?.canChoose !== true;
+    for (const button of this.#subjects.querySelectorAll('button')) {
+      setAttribute(button, 'aria-pressed', button.value === (about?.subject ?? 'writes'));
+    }
+    const words = wordsOf(about);
+    this.#figures.written.name(words.title, `Memory that was ${words.help} in the last interval, a second`);
+    this.#figures.set.name(
+      'Working set, 10 s',
+      `Distinct memory that was ${words.help} in the last 10 seconds`,
+    );
     for (const button of this.#given.querySelectorAll('button')) {
       setAttribute(button, 'aria-pressed', Number(button.value) === about?.pid);
     }
@@ -388,6 +427,8 @@ class Page {
     const workingSet = newest?.workingSet?.[ten];
     this.#figures.set.set(workingSet === undefined ? none : humanBytes(workingSet * PAGE_SIZE));
     this.#figures.own.element.hidden = recorded;
+    this.#figures.cost.element.hidden = recorded;
+    this.#figures.cost.set(store.targetShare === undefined ? none : percent(store.targetShare));
     this.#figures.own.set(store.ownShare === undefined ? none : percent(store.ownShare));
     this.#notes.hidden = store.notes.length === 0;
     setText(this.#notes, store.notes.join(' '));

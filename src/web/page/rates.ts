@@ -2,7 +2,7 @@
 import { PAGE_SIZE } from '../../abi/index.js';
 import { PAGE_KINDS, type PageKind } from '../../query/internal.js';
 import { el, onFrame, pixelRatio, setAttribute, setText } from './dom.js';
-import { clock, hex, humanBytes, label, pagesText, rateText, shortLabel } from './format.js';
+import { clock, hex, humanBytes, label, pagesText, rateText, shortLabel, wordsOf } from './format.js';
 import { shownTime, TimeAxis } from './heat.js';
 import { FONT } from './map.js';
 import {
@@ -239,6 +239,7 @@ export class RatesView implements View {
   readonly #set: Chart;
   readonly #keys = el('span', { className: 'line-keys' });
   readonly #setKeys = el('span', { className: 'line-keys' });
+  readonly #rateTitle = el('h2');
   readonly #setTitle = el('h2', {
     title: 'How much distinct memory was written within that time: what a copy made that often has to take',
   });
@@ -309,7 +310,7 @@ export class RatesView implements View {
         el(
           'section',
           { className: 'card', attributes: { 'aria-label': 'Written a second' } },
-          el('div', { className: 'card-head' }, el('h2', { textContent: 'Written a second' }), this.#keys),
+          el('div', { className: 'card-head' }, this.#rateTitle, this.#keys),
           this.#rate.frame,
         ),
         el(
@@ -355,13 +356,13 @@ export class RatesView implements View {
     this.#window = this.#hasSets && first >= 0 ? first : undefined;
     const sets = this.#hasSets ? windows : [];
     this.#table = new Table<RateRow>(
-      'Written by mapping',
+      `${wordsOf(this.#store.about).title} by mapping`,
       [
         { title: 'Now', align: 'right', text: ({ now }) => rateText(now), order: ({ now }) => now },
         { title: 'Mean', align: 'right', text: ({ mean }) => rateText(mean), order: ({ mean }) => mean },
         { title: 'Peak', align: 'right', text: ({ peak }) => rateText(peak), order: ({ peak }) => peak },
         {
-          title: 'Written',
+          title: wordsOf(this.#store.about).title,
           align: 'right',
           text: ({ pages }) => pagesText(pages),
           order: ({ pages }) => pages,
@@ -387,12 +388,12 @@ export class RatesView implements View {
         {
           title: 'Mapping',
           wide: true,
-          text: ({ band }) => label(band.model.name),
-          order: ({ band }) => label(band.model.name),
-          draw: ({ band, line }, cell) => drawName(label(band.model.name), line, cell),
+          text: ({ band }) => label(this.#store.owned(band.model)),
+          order: ({ band }) => label(this.#store.owned(band.model)),
+          draw: ({ band, line }, cell) => drawName(label(this.#store.owned(band.model)), line, cell),
         },
       ],
-      { sortBy: 1, empty: 'Nothing was written' },
+      { sortBy: 1, empty: 'Nothing yet' },
     );
     this.#tables.replaceChildren(this.#table.element);
     const choices = [...sets.keys(), undefined].map((index) => {
@@ -401,7 +402,7 @@ export class RatesView implements View {
       button.title =
         index === undefined
           ? 'All windows, of all mappings together'
-          : `Distinct memory written in ${windowText(windows[index]!)}, by mapping`;
+          : `Distinct memory ${wordsOf(this.#store.about).done} in ${windowText(windows[index]!)}, by mapping`;
       button.addEventListener('click', () => {
         this.#window = index;
         this.draw();
@@ -427,7 +428,7 @@ export class RatesView implements View {
     if (filter.text === '' && filter.mappingKinds.size === 0) return column.pages;
     let pages = 0;
     for (const band of this.#store.bands.values()) {
-      if (passes(filter, band.model)) pages += band.pages.get(column.number) ?? 0;
+      if (passes(filter, this.#store.owned(band.model))) pages += band.pages.get(column.number) ?? 0;
     }
     return pages;
   }
@@ -435,10 +436,12 @@ export class RatesView implements View {
   draw(): void {
     if (this.element.hidden) return;
     const { columns, timeRange, tracking, windows, about, filter } = this.#store;
-    const why = tracking.state === 'off' ? `Writes are not tracked: ${tracking.why}` : '';
+    const words = wordsOf(about);
+    setText(this.#rateTitle, `${words.title} a second`);
+    const why = tracking.state === 'off' ? `${words.tracked} are not tracked: ${tracking.why}` : '';
     this.#message.hidden = why === '';
     setText(this.#message, why);
-    const begun = `${windows} ${about?.source}`;
+    const begun = `${windows} ${about?.source} ${words.title}`;
     if (this.#begun !== begun || this.#table === undefined) {
       this.#begun = begun;
       this.#begin(windows);
@@ -482,8 +485,8 @@ export class RatesView implements View {
 
   #drawChoice(window: number | undefined): void {
     const names = this.#windows.map(windowText).join(', ');
-    const title =
-      window === undefined ? 'Write working set' : `Write working set, ${windowText(this.#windows[window]!)}`;
+    const { set } = wordsOf(this.#store.about);
+    const title = window === undefined ? set : `${set}, ${windowText(this.#windows[window]!)}`;
     setText(this.#setTitle, title);
     const of = window === undefined ? `of all mappings, in ${names}` : 'of all and by mapping';
     this.#set.describe(`${title} over time, ${of}; the same as numbers in the tables`);
@@ -517,7 +520,10 @@ export class RatesView implements View {
       ...this.#withLines().map(({ band, line }) =>
         el(
           'span',
-          { className: 'line-key', title: `${hex(band.model.start)} ${label(band.model.name)}` },
+          {
+            className: 'line-key',
+            title: `${hex(band.model.start)} ${label(this.#store.owned(band.model))}`,
+          },
           lineSample(line),
           el('span', { className: 'line-name', textContent: this.#lineName(band) }),
         ),
@@ -527,8 +533,8 @@ export class RatesView implements View {
 
   /** Its name, and where several have that, its address as well. */
   #lineName({ model }: Band): string {
-    const same = this.#withLines().filter(({ band }) => band.model.name === model.name);
-    const name = shortLabel(model.name);
+    const name = shortLabel(this.#store.owned(model));
+    const same = this.#withLines().filter(({ band }) => shortLabel(this.#store.owned(band.model)) === name);
     // The last digits are what differs.
     return same.length > 1 ? `${name} …${hex(model.start).slice(-7)}` : name;
   }
@@ -562,7 +568,7 @@ export class RatesView implements View {
     const all = secondsOf(columns);
     const rows: Omit<RateRow, 'line'>[] = [];
     for (const band of this.#store.bands.values()) {
-      if (!passes(this.#store.filter, band.model)) continue;
+      if (!passes(this.#store.filter, this.#store.owned(band.model))) continue;
       let total = 0;
       let peak = 0;
       for (const [column, pages] of band.pages) {

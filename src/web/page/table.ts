@@ -107,6 +107,12 @@ export class Table<Row> {
     return head;
   }
 
+  /** Another title for a column. */
+  retitle(column: number, title: string): void {
+    const head = this.#heads[column]!;
+    setText((head.firstElementChild as HTMLElement | null) ?? head, title);
+  }
+
   set(rows: readonly Row[]): void {
     this.#rows = rows;
     this.#draw();

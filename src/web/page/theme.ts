@@ -1,7 +1,6 @@
 /** Light and dark: the system's choice, or the reader's. Colours for canvases, as the words of an ImageData. */
 
 import { UNTOUCHED } from '../../model/index.js';
-import { PAGE_KINDS } from '../../query/internal.js';
 
 export const THEMES = ['auto', 'light', 'dark'] as const;
 export type Theme = (typeof THEMES)[number];
@@ -12,6 +11,12 @@ type Rgb = readonly [number, number, number];
 const KIND_COLORS: Readonly<Record<'light' | 'dark', readonly string[]>> = {
   light: ['#d55e00', '#0072b2', '#009e73', '#7cc4ef', '#e69f00', '#cc79a7', '#e4e8ed'],
   dark: ['#ee7a2b', '#3d97dd', '#1fb58b', '#a6d8f7', '#f2b632', '#de93bd', '#262d37'],
+};
+
+/** By class of age, from what was touched just now to what lies cold. */
+const AGE_COLORS: Readonly<Record<'light' | 'dark', readonly string[]>> = {
+  light: ['#b2182b', '#e8702a', '#e9b21e', '#7cc4ef', '#2f7fc1', '#123f7a'],
+  dark: ['#ff5a5f', '#f08c3a', '#f2c94c', '#8fd0f5', '#3d8fe0', '#3058b4'],
 };
 
 /** Ordered by lightness throughout, so that it reads without hues. From little to much. */
@@ -34,13 +39,27 @@ function word([red, green, blue]: Rgb): number {
   return (0xff000000 | (Math.round(blue) << 16) | (Math.round(green) << 8) | Math.round(red)) >>> 0;
 }
 
+/** By class and share, as a cell has them in its lower byte. */
+function cellColors(classes: readonly string[], nothing: Rgb): Uint32Array {
+  const colors = new Uint32Array(256).fill(word(nothing));
+  classes.slice(0, UNTOUCHED).forEach((text, index) => {
+    for (let share = 1; share < 16; share++) {
+      // Even one page in a thousand shows: it begins at a third of the colour.
+      colors[(index << 4) | share] = word(mix(nothing, parse(text), 0.34 + (0.66 * share) / 15));
+    }
+  });
+  return colors;
+}
+
 export const RAMP_STEPS = 256;
 
 export class Palette {
   /** By PAGE_KINDS, as CSS colours. */
   readonly kinds: readonly string[];
   /** By kind and share, as a cell has them in its lower byte. */
-  readonly cells = new Uint32Array(256);
+  readonly cells: Uint32Array;
+  /** The same by class of age. */
+  readonly ages: Uint32Array;
   readonly ramp = new Uint32Array(RAMP_STEPS);
   readonly panel: string;
   readonly panelWord: number;
@@ -63,14 +82,11 @@ export class Palette {
     this.sunken = variable('--sunken');
     this.panelWord = word(parse(this.panel));
     const nothing = parse(this.kinds[UNTOUCHED]!);
-    for (let kind = 0; kind < PAGE_KINDS.length; kind++) {
-      const color = parse(this.kinds[kind]!);
-      for (let share = 0; share < 16; share++) {
-        // Even one page in a thousand shows: it begins at a third of the colour.
-        const strength = share === 0 || kind === UNTOUCHED ? 0 : 0.34 + (0.66 * share) / 15;
-        this.cells[(kind << 4) | share] = word(mix(nothing, color, strength));
-      }
-    }
+    this.cells = cellColors(this.kinds, nothing);
+    this.ages = cellColors(AGE_COLORS[theme], nothing);
+    AGE_COLORS[theme].forEach((color, index) => {
+      document.documentElement.style.setProperty(`--age-${index}`, color);
+    });
     const stops = RAMPS[theme].map(parse);
     for (let step = 0; step < RAMP_STEPS; step++) {
       const at = (step / (RAMP_STEPS - 1)) * (stops.length - 1);

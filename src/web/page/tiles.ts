@@ -11,12 +11,15 @@ import {
 /** Cells of a tile; the server's, too. */
 export const TILE_CELLS = 2048;
 
+/** Among the bits of kinds: cells by how long pages were left alone, in place of kinds. */
+export const BY_AGE: number = 1 << 15;
+
 export interface TileSource {
   /**
    * The cells of one tile of the mapping at `start`, the best that there is now; undefined while there is nothing. What is
    * better comes later, and is announced.
    *
-   * @param kinds bits of the kinds that count
+   * @param kinds bits of the kinds that count, and BY_AGE
    */
   tile(mapping: MappingModel, cellBytes: number, index: number, kinds: number): Uint16Array | undefined;
   /** The smallest cells that this mapping can have, bytes. */
@@ -104,7 +107,7 @@ export class LiveTiles implements TileSource {
     let words: Uint16Array | undefined;
     try {
       const answer = await fetch(
-        `tiles?pid=${this.pid}&cell=${cellBytes}&kinds=${kinds}&t=${list.join(',')}`,
+        `tiles?pid=${this.pid}&cell=${cellBytes}&kinds=${kinds & ~BY_AGE}${kinds & BY_AGE ? '&by=age' : ''}&t=${list.join(',')}`,
       );
       if (answer.ok) words = new Uint16Array(await answer.arrayBuffer());
     } catch {
@@ -142,7 +145,7 @@ function decode(base64: string): Uint16Array {
 /** Tiles made of the grids that a file holds. */
 export class FileTiles implements TileSource {
   onTiles: () => void = () => undefined;
-  readonly #grids = new Map<number, Uint16Array>();
+  readonly #grids = new Map<string, Uint16Array>();
   readonly #tiles = new Map<string, Uint16Array>();
 
   finest(mapping: MappingModel): number {
@@ -162,10 +165,12 @@ export class FileTiles implements TileSource {
   }
 
   #make(mapping: MappingModel, cellBytes: number, index: number, kinds: number): Uint16Array {
-    let grid = this.#grids.get(mapping.start);
+    const isByAge = (kinds & BY_AGE) !== 0;
+    const gridKey = `${isByAge}:${mapping.start}`;
+    let grid = this.#grids.get(gridKey);
     if (grid === undefined) {
-      grid = decode(mapping.grid!.cells);
-      this.#grids.set(mapping.start, grid);
+      grid = decode(isByAge ? (mapping.grid!.ages ?? '') : mapping.grid!.cells);
+      this.#grids.set(gridKey, grid);
     }
     const all = Math.ceil((mapping.end - mapping.start) / cellBytes);
     const from = index * TILE_CELLS;

@@ -1,0 +1,259 @@
+/** The parts of `pmscan snap` that look at what was taken. */
+import { open, unlink } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import type { MappingDifference, SnapshotDifference } from '../../snapshot/index.js';
+import { type Column, tableLines } from '../columns.js';
+import { CliError, EXIT, type ExitCode } from '../exit.js';
+import { Interrupt } from '../interrupt.js';
+import { Output } from '../output.js';
+import { hex, humanBytes, humanCount, plural, printable } from '../text.js';
+import { asJson, describeLine, LIST_HEADER, localTime } from './describe.js';
+import { type ByteRange, type SnapshotName, withSnapshots } from './where.js';
+
+export const LIST_SCHEMA = 'pagemap-scan/snap-list@1';
+export const DIFF_SCHEMA = 'pagemap-scan/snap-diff@1';
+export const HISTORY_SCHEMA = 'pagemap-scan/snap-history@1';
+export const VERIFY_SCHEMA = 'pagemap-scan/snap-verify@1';
+export const SNAP_CORE_SCHEMA = 'pagemap-scan/snap-core@1';
+
+/** Of a command line, more is not shown. */
+const MOST_CHARACTERS = 200;
+
+export interface LookOptions {
+  readonly json?: boolean | undefined;
+}
+
+export function listCommand(folder: string, { json }: LookOptions): Promise<ExitCode> {
+  return withSnapshots(folder, async (snapshots) => {
+    const output = new Output();
+    const infos = snapshots.list();
+    const { pid, name, commandLine } = snapshots.process;
+    if (json) {
+      const about = { schema: LIST_SCHEMA, pid, name, commandLine };
+      output.line(JSON.stringify({ ...about, snapshots: infos.map(asJson) }));
+    } else {
+      const command = printable(commandLine.slice(0, MOST_CHARACTERS));
+      output.line(`${plural(infos.length, 'snapshot')} of process ${pid}, ${command}`);
+      if (infos.length > 0) output.line(LIST_HEADER);
+      for (const info of infos) output.line(describeLine(info));
+    }
+    await output.flush();
+    return EXIT.done;
+  });
+}
+
+export interface SnapCoreOptions extends LookOptions {
+  readonly output?: string | undefined;
+}
+
+export function coreOfSnapshot({ folder, which }: SnapshotName, options: SnapCoreOptions): Promise<ExitCode> {
+  return withSnapshots(folder, async (snapshots) => {
+    const snapshot = snapshots.open(which);
+    const { number } = snapshot.info;
+    const file = resolve(options.output ?? `core.${snapshots.process.pid}.${number}`);
+    const { bytes, storedBytes } = await snapshot.writeCore(file);
+    if (options.json) {
+      const output = new Output();
+      const { pid } = snapshots.process;
+      output.line(JSON.stringify({ schema: SNAP_CORE_SCHEMA, pid, number, file, bytes, storedBytes }));
+      await output.flush();
+    } else
+      process.stderr.write(
+        `pmscan: ${printable(file)}: ${humanBytes(bytes)}, ${humanBytes(storedBytes)} on the disk; snapshot ${number}, ${localTime(snapshot.info.time)}\n`,
+      );
+    return EXIT.done;
+  });
+}
+
+export interface DiffCommandOptions extends LookOptions {
+  readonly regions?: boolean | undefined;
+}
+
+export function diffCommand(
+  from: SnapshotName,
+  to: SnapshotName,
+  { json, regions }: DiffCommandOptions,
+): Promise<ExitCode> {
+  if (resolve(from.folder) !== resolve(to.folder))
+    throw new CliError(
+      EXIT.usage,
+      'Cannot compare snapshots in two folders: they are of two processes; name one folder',
+    );
+  return withSnapshots(from.folder, async (snapshots) => {
+    const difference = snapshots.diff(from.which, to.which, { ranges: regions });
+    const output = new Output();
+    if (json) output.line(JSON.stringify(diffAsJson(snapshots.process.pid, difference, regions === true)));
+    else for (const line of diffLines(difference)) output.line(line);
+    await output.flush();
+    return EXIT.done;
+  });
+}
+
+function diffAsJson(
+  pid: number,
+  { mappings, rewrittenPages, ...totals }: SnapshotDifference,
+  withRegions: boolean,
+) {
+  return {
+    schema: DIFF_SCHEMA,
+    pid,
+    ...totals,
+    rewrittenPages: rewrittenPages ?? null,
+    mappings: mappings.map(({ start, end, ranges, ...rest }) => ({
+      start: hex(start),
+      end: hex(end),
+      ...rest,
+      ...(withRegions && {
+        regions: ranges.map((range) => ({ start: hex(range.start), end: hex(range.end) })),
+      }),
+    })),
+  };
+}
+
+const COLUMNS: readonly Column[] = [
+  { title: 'ADDRESS', align: 'right' },
+  { title: 'BYTES', align: 'right' },
+  { title: 'PAGES', align: 'right' },
+  { title: 'REWRITTEN', align: 'right' },
+  { title: 'NAME', align: 'left' },
+];
+
+function diffLines(difference: SnapshotDifference): string[] {
+  const { from, to, changedPages, changedBytes, rewrittenPages, mappings } = difference;
+  const label = ({ name, state }: MappingDifference) =>
+    `${name === '' ? '[anon]' : printable(name)}${state === undefined ? '' : ` (${state})`}`;
+  const rows = mappings.map((row) => [
+    hex(row.start),
+    humanCount(row.changedBytes),
+    humanCount(row.changedPages),
+    rewrittenPages === undefined ? '?' : humanCount(row.rewrittenPages),
+    label(row),
+  ]);
+  const lines: string[] = [];
+  if (rows.length > 0) lines.push(...tableLines(COLUMNS, rows));
+  for (const { ranges } of mappings)
+    for (const { start, end } of ranges) lines.push(`${hex(start)}  ${plural(end - start, 'byte')}`);
+  const same =
+    rewrittenPages === undefined
+      ? 'which pages were written and are as before is not known'
+      : `${plural(rewrittenPages, 'page')} written and as before`;
+  lines.push(
+    `${from} to ${to}: ${plural(changedBytes, 'byte')} changed in ${plural(changedPages, 'page')}; ${same}`,
+  );
+  return lines;
+}
+
+/** Bytes that are shown of a line; the rest is cut. */
+const MOST_SHOWN_BYTES = 32;
+
+function showBytes(bytes: Uint8Array | undefined): string {
+  if (bytes === undefined) return 'not there';
+  const shown = [...bytes.subarray(0, MOST_SHOWN_BYTES)].map((byte) => byte.toString(16).padStart(2, '0'));
+  const rest = bytes.length > MOST_SHOWN_BYTES ? ' …' : '';
+  if (bytes.length > 8 || ![1, 2, 4, 8].includes(bytes.length)) return shown.join(' ') + rest;
+  return `${shown.join(' ')}  0x${[...shown]
+    .reverse()
+    .join('')
+    .replace(/^0+(?=.)/, '')}`;
+}
+
+export function historyCommand(
+  folder: string,
+  { address, lengthBytes }: ByteRange,
+  { json }: LookOptions,
+): Promise<ExitCode> {
+  return withSnapshots(folder, async (snapshots) => {
+    const entries = snapshots.history(address, lengthBytes);
+    const output = new Output();
+    if (json) {
+      output.line(
+        JSON.stringify({
+          schema: HISTORY_SCHEMA,
+          pid: snapshots.process.pid,
+          address: hex(address),
+          lengthBytes,
+          entries: entries.map(({ number, time, bytes, writtenSame }) => ({
+            number,
+            time: time.toISOString(),
+            bytes: bytes === undefined ? null : Buffer.from(bytes).toString('hex'),
+            writtenSame,
+          })),
+        }),
+      );
+    } else
+      for (const { number, time, bytes, writtenSame } of entries) {
+        const same = writtenSame > 0 ? `  (then written ${plural(writtenSame, 'time')}, the same)` : '';
+        output.line(`${String(number).padStart(6)}  ${localTime(time)}  ${showBytes(bytes)}${same}`);
+      }
+    await output.flush();
+    return EXIT.done;
+  });
+}
+
+export interface ExportOptions {
+  readonly output?: string | undefined;
+}
+
+/** Written at once, bytes. */
+const PIECE_BYTES = 1 << 20;
+
+export function exportCommand(
+  { folder, which }: SnapshotName,
+  ranges: readonly ByteRange[],
+  { output }: ExportOptions,
+): Promise<ExitCode> {
+  if (output === undefined && process.stdout.isTTY === true)
+    throw new CliError(EXIT.usage, 'Cannot write memory to a terminal; redirect it, or name a file: -o FILE');
+  return withSnapshots(folder, async (snapshots) => {
+    const snapshot = snapshots.open(which);
+    const pieces = function* () {
+      for (const { address, lengthBytes } of ranges)
+        for (let done = 0; done < lengthBytes; done += PIECE_BYTES)
+          yield snapshot.read(address + done, Math.min(PIECE_BYTES, lengthBytes - done));
+    };
+    if (output === undefined || output === '-') {
+      for (const piece of pieces())
+        if (!process.stdout.write(piece)) await new Promise((done) => process.stdout.once('drain', done));
+      return EXIT.done;
+    }
+    // Memory holds secrets.
+    const file = await open(output, 'w', 0o600);
+    try {
+      for (const piece of pieces()) await file.writeFile(piece);
+    } catch (error) {
+      // A part would be taken for all of it.
+      await unlink(output);
+      throw error;
+    } finally {
+      await file.close();
+    }
+    return EXIT.done;
+  });
+}
+
+export function verifyCommand(folder: string, { json }: LookOptions): Promise<ExitCode> {
+  return withSnapshots(folder, async (snapshots) => {
+    using interrupt = new Interrupt();
+    const found = await snapshots.verify({
+      onStep: async () => {
+        if (await interrupt.check())
+          throw new CliError(EXIT.interrupted, 'interrupted; not all was looked at');
+      },
+    });
+    const { problems, damaged, pages } = found;
+    const output = new Output();
+    if (json) output.line(JSON.stringify({ schema: VERIFY_SCHEMA, pid: snapshots.process.pid, ...found }));
+    else {
+      for (const problem of problems) output.line(printable(problem));
+      const what = `${plural(found.snapshots, 'snapshot')}, ${plural(pages, 'page')}`;
+      const lost = damaged.length === 0 ? '' : `: ${damaged.join(', ')}`;
+      output.line(
+        problems.length === 0
+          ? `${what}: all as they were written`
+          : `${what}: ${plural(damaged.length, 'snapshot')} damaged${lost}`,
+      );
+    }
+    await output.flush();
+    return problems.length === 0 ? EXIT.done : EXIT.failed;
+  });
+}

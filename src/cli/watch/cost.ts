@@ -1,0 +1,88 @@
+/** What a watch costs the process that is watched: page faults that it would not have otherwise, and stops. */
+import { isEnded, type ProcessHandle } from '../../live/internal.js';
+import { measureFaultCost, type Subject } from '../../track/index.js';
+import { humanCount } from '../text.js';
+import type { Collected } from './tracker.js';
+
+/** Of the time that a process runs; a watch that takes more is told of at once. */
+const MUCH = 0.1;
+
+/** A short time, from microseconds on. */
+export function shortTime(ms: number): string {
+  if (ms < 1) return `${(ms * 1000).toFixed(ms < 0.01 ? 1 : 0)} µs`;
+  return ms < 1000 ? `${ms.toFixed(ms < 10 ? 1 : 0)} ms` : `${(ms / 1000).toFixed(1)} s`;
+}
+
+/** A share of 1 as a percentage. */
+export function shareText(share: number): string {
+  return `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`;
+}
+
+/** Adds up what intervals cost the process. */
+export class CostMeter {
+  /** What a fault costs here, microseconds. */
+  readonly faultUs: number;
+  /** So far, milliseconds, at most. */
+  totalMs = 0;
+  /** In the last interval. */
+  latestMs = 0;
+  readonly #runMs: () => number | undefined;
+  readonly #begunMs: number | undefined;
+  #ranMs: number | undefined;
+  #isToldOf = false;
+
+  /**
+   * @param faultUs what a fault costs, microseconds
+   * @param runMs for how long the threads of the process have run, milliseconds; undefined where that is not known
+   */
+  constructor(faultUs: number, runMs: () => number | undefined) {
+    this.faultUs = faultUs;
+    this.#runMs = runMs;
+    this.#begunMs = runMs();
+  }
+
+  /** One for a process; undefined where this machine does not tell what a fault costs. */
+  static of(handle: ProcessHandle, subject: Subject): CostMeter | undefined {
+    const faultUs = measureFaultCost(subject);
+    if (faultUs === undefined) return undefined;
+    return new CostMeter(faultUs, () => {
+      try {
+        return handle.runMs();
+      } catch (error) {
+        if (isEnded(error)) return undefined;
+        throw error;
+      }
+    });
+  }
+
+  add({ faultCount = 0, stopMs = 0 }: Collected): void {
+    this.latestMs = (faultCount * this.faultUs) / 1000 + stopMs;
+    this.totalMs += this.latestMs;
+    // Asked at each interval: in the end the process may be gone.
+    this.#ranMs = this.#runMs() ?? this.#ranMs;
+  }
+
+  /** The cost as a share of the time that the process ran meanwhile, faults included; undefined where that is not known. */
+  get share(): number | undefined {
+    if (this.#ranMs === undefined || this.#begunMs === undefined) return undefined;
+    const ranMs = this.#ranMs - this.#begunMs;
+    return ranMs <= 0 ? undefined : Math.min(1, this.totalMs / ranMs);
+  }
+
+  /** A warning, once, when it costs the process much. */
+  warning(): string | undefined {
+    const { share } = this;
+    if (this.#isToldOf || share === undefined || share < MUCH) return undefined;
+    this.#isToldOf = true;
+    return `the watch costs the process up to ${shareText(share)} of the time that it runs: a page fault takes ${shortTime(this.faultUs / 1000)} here, and it has one for each page in each interval; a longer --interval costs less`;
+  }
+
+  /** For the summary. */
+  lines(faultCount: number): string[] {
+    const { share } = this;
+    const part = share === undefined ? '' : `, ${shareText(share)} of the time that it ran`;
+    return [
+      `cost to the process: at most about ${shortTime(this.totalMs)}${part} (${humanCount(faultCount)} page faults of ${shortTime(this.faultUs / 1000)})`,
+    ];
+  }
+}

@@ -1,0 +1,137 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+/** Writes a snapshot as an ELF core file, by the same sink that `dumpCore` has: as if it had been dumped at that moment. */
+import { dirname } from 'node:path';
+import { PAGE_SIZE } from '../abi/index.js';
+import {
+  CoreFile,
+  coreArchitecture,
+  ElfSink,
+  isPrivateFile,
+  isShared,
+  type PageCopier,
+  type ProcessState,
+  reservation,
+  type StateMapping,
+  type Stored,
+} from '../core/internal.js';
+import { SnapshotError } from './errors.js';
+import type { Point } from './log.js';
+import type { StoredMapping } from './manifest.js';
+import { pageOf, ZERO } from './page-table.js';
+import type { PageReader } from './pages.js';
+
+/** Written at once, bytes. */
+const PIECE_BYTES = 4 << 20;
+
+/** The sink asks for nothing: it was given all. */
+const NOTHING: PageCopier = {
+  async copy() {},
+  async copyFile() {},
+  async drain() {},
+};
+
+/** The runs of a mapping's pages that have content. */
+function visitRuns(
+  { table }: Point,
+  { mapping, holds }: StoredMapping,
+  visit: (start: number, end: number, reference: number) => void,
+): void {
+  if (holds !== 'pages' && holds !== 'parts') return;
+  table.runs(pageOf(mapping.start), pageOf(mapping.end), (page, count, reference) =>
+    visit(page * PAGE_SIZE, (page + count) * PAGE_SIZE, reference),
+  );
+}
+
+/** Announces memory as a dump does that copies all of it at once. */
+function announce(sink: ElfSink, point: Point): void {
+  for (const stored of point.mappings) {
+    const range = reservation(stored, {
+      hasHeader: stored.holds === 'header',
+      hasOwnPages: () => stored.holds === 'pages',
+      isPlacedByPages: !isShared(stored) && !isPrivateFile(stored),
+    });
+    if (range !== undefined) sink.reserve(...range);
+    visitRuns(point, stored, (start, end) => {
+      if (stored.holds === 'parts') sink.reserve(start, end);
+      else sink.expect(stored.mapping, start, end);
+    });
+  }
+}
+
+async function writePages(sink: ElfSink, point: Point, pages: PageReader): Promise<void> {
+  let bytes = new Uint8Array(PIECE_BYTES);
+  let ranges: number[] = [];
+  let filled = 0;
+  let writing: Promise<void> | undefined;
+  const flush = async () => {
+    await writing;
+    writing = filled === 0 ? undefined : sink.write(bytes, ranges);
+    if (writing !== undefined) bytes = new Uint8Array(PIECE_BYTES);
+    [ranges, filled] = [[], 0];
+  };
+  for (const stored of point.mappings) {
+    const runs: [start: number, end: number, reference: number][] = [];
+    visitRuns(point, stored, (start, end, reference) => {
+      // What is not written reads as zeros.
+      if (reference !== ZERO) runs.push([start, end, reference]);
+    });
+    for (const [start, end, reference] of runs) {
+      for (let at = start; at < end; at += PAGE_SIZE) {
+        bytes.set(pages.read(reference + (at - start) / PAGE_SIZE), filled);
+        if (ranges.at(-1) === at) ranges[ranges.length - 1] = at + PAGE_SIZE;
+        else ranges.push(at, at + PAGE_SIZE);
+        filled += PAGE_SIZE;
+        if (filled === PIECE_BYTES) await flush();
+      }
+    }
+  }
+  await flush();
+  await writing;
+}
+
+function readImage({ table }: Point, { mapping, imageBytes }: StoredMapping, pages: PageReader): Uint8Array {
+  const image = new Uint8Array(Math.ceil(imageBytes! / PAGE_SIZE) * PAGE_SIZE);
+  for (let at = 0; at < image.length; at += PAGE_SIZE)
+    image.set(pages.read(table.get(pageOf(mapping.start + at))), at);
+  return image.subarray(0, imageBytes);
+}
+
+function stateOf(point: Point, pages: PageReader): ProcessState {
+  const { facts, threads } = point.manifest.head;
+  const mappings = point.mappings.map(
+    ({ imageBytes, ...rest }): StateMapping => ({
+      ...rest,
+      ...(imageBytes !== undefined && { image: readImage(point, { ...rest, imageBytes }, pages) }),
+    }),
+  );
+  return {
+    facts,
+    threads,
+    mappings,
+    visitPages(mapping, visit) {
+      visitRuns(point, mapping, (start, end) => visit(start, end, { in: 'sink' }));
+    },
+  };
+}
+
+/** @throws SnapshotError 'damaged' */
+export async function writeCoreFile(point: Point, pages: PageReader, file: string): Promise<Stored> {
+  const arch = coreArchitecture();
+  if (arch === undefined)
+    throw new SnapshotError(
+      'version',
+      `Cannot write a core file: those of ${process.arch} are not supported yet`,
+    );
+  using core = new CoreFile(file, dirname(file));
+  try {
+    const sink = new ElfSink(core, arch, async () => {
+      await core.publish();
+      return core.storedBytes;
+    });
+    announce(sink, point);
+    await writePages(sink, point, pages);
+    return await sink.finish(stateOf(point, pages), NOTHING);
+  } finally {
+    await core.settle();
+  }
+}

@@ -1,0 +1,195 @@
+/** What differs between two snapshots of one process. */
+import { PAGE_SIZE } from '../abi/index.js';
+import { firstIndex } from '../abi/internal.js';
+import type { Mapping } from '../proc/index.js';
+import type { Point } from './log.js';
+import { ABSENT, decodeRanges, PageTable } from './page-table.js';
+import type { PageReader } from './pages.js';
+
+/** A range of bytes that differ; those up to 8 bytes apart are one. */
+export interface ChangedRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** What differs in one mapping. */
+export interface MappingDifference {
+  readonly start: number;
+  readonly end: number;
+  readonly name: string;
+  /** In only one of the snapshots: `new` in the later one, `gone` in the earlier one. */
+  readonly state?: 'new' | 'gone' | undefined;
+  /** Pages with other bytes. */
+  readonly changedPages: number;
+  /** Bytes that are other ones. Of what is in one snapshot only, those that are not zero. */
+  readonly changedBytes: number;
+  /** Pages that were written and have the bytes that they had. */
+  readonly rewrittenPages: number;
+  readonly ranges: readonly ChangedRange[];
+}
+
+/** The difference of two snapshots. */
+export interface SnapshotDifference {
+  readonly from: number;
+  readonly to: number;
+  readonly changedPages: number;
+  readonly changedBytes: number;
+  /**
+   * Pages that were written, in all intervals from the one to the other, and have the same bytes in both. Undefined when not all of the writes are
+   * known: a snapshot between them is not kept, or is the first of a run.
+   */
+  readonly rewrittenPages: number | undefined;
+  readonly mappings: readonly MappingDifference[];
+}
+
+/** Bytes that differ and are so near each other are told as one range. */
+const NEAR_BYTES = 8;
+/** So many ranges of a mapping are told, at most. */
+const MOST_RANGES = 10_000;
+
+interface Row {
+  readonly start: number;
+  readonly end: number;
+  readonly name: string;
+  readonly state: 'new' | 'gone' | undefined;
+  changedPages: number;
+  changedBytes: number;
+  rewrittenPages: number;
+  readonly ranges: { start: number; end: number }[];
+}
+
+/** Pages are compared in pieces of this length, before each of their bytes is. */
+const PIECE_BYTES = 256;
+
+/** Goes over pieces that are the same in both. */
+function skipEqual(from: number, one: Uint8Array, other: Uint8Array): number {
+  let at = from;
+  while (
+    at < PAGE_SIZE &&
+    Buffer.compare(one.subarray(at, at + PIECE_BYTES), other.subarray(at, at + PIECE_BYTES)) === 0
+  )
+    at += PIECE_BYTES;
+  return at;
+}
+
+/** Appends the bytes that differ between two pages. */
+function comparePages(
+  row: Row,
+  address: number,
+  one: Uint8Array,
+  other: Uint8Array,
+  withRanges: boolean,
+): void {
+  const { ranges } = row;
+  for (let at = 0; at < PAGE_SIZE; at++) {
+    // Most of a page is as it was.
+    if (at % PIECE_BYTES === 0) at = skipEqual(at, one, other);
+    if (at >= PAGE_SIZE || one[at] === other[at]) continue;
+    row.changedBytes++;
+    if (!withRanges) continue;
+    const last = ranges.at(-1);
+    if (last !== undefined && address + at - last.end <= NEAR_BYTES) last.end = address + at + 1;
+    else if (ranges.length < MOST_RANGES) ranges.push({ start: address + at, end: address + at + 1 });
+  }
+}
+
+/** The rows of all mappings of both, by address; of one that is in both, with the later one's borders. */
+function rowsOf(before: readonly Mapping[], after: readonly Mapping[]): Row[] {
+  const counts = { changedPages: 0, changedBytes: 0, rewrittenPages: 0 };
+  const isSame = (one: Mapping, other: Mapping) =>
+    one.start < other.end && one.end > other.start && one.inode === other.inode && one.name === other.name;
+  const row = ({ start, end, name }: Mapping, state: Row['state']): Row => ({
+    start,
+    end,
+    name,
+    state,
+    ...counts,
+    ranges: [],
+  });
+  const rows: Row[] = [];
+  let at = 0;
+  for (const mapping of after) {
+    while (at < before.length && before[at]!.end <= mapping.start) at++;
+    let isOld = false;
+    for (let next = at; next < before.length && before[next]!.start < mapping.end; next++)
+      isOld ||= isSame(before[next]!, mapping);
+    rows.push(row(mapping, isOld ? undefined : 'new'));
+  }
+  at = 0;
+  for (const mapping of before) {
+    while (at < after.length && after[at]!.end <= mapping.start) at++;
+    let isThere = false;
+    for (let next = at; next < after.length && after[next]!.start < mapping.end; next++)
+      isThere ||= isSame(after[next]!, mapping);
+    if (!isThere) rows.push(row(mapping, 'gone'));
+  }
+  return rows.sort((one, other) => one.start - other.start);
+}
+
+/** Finds the row of a page; several may have it when a mapping was replaced by another. */
+function finder(rows: readonly Row[]): (address: number, isThere: boolean) => Row | undefined {
+  const current = rows.filter(({ state }) => state !== 'gone');
+  const gone = rows.filter(({ state }) => state === 'gone');
+  const find = (list: readonly Row[], address: number): Row | undefined => {
+    const row = list[firstIndex(list.length, (index) => list[index]!.end > address)];
+    return row !== undefined && row.start <= address ? row : undefined;
+  };
+  return (address, isThere) => {
+    const row = find(current, address);
+    if (isThere) return row;
+    // What is there no more belongs to what has gone.
+    return row?.state === 'new' || row === undefined ? (find(gone, address) ?? row) : row;
+  };
+}
+
+export interface DiffOptions {
+  /** Whether to find out which bytes differ, and not only how many. */
+  readonly ranges?: boolean | undefined;
+}
+
+/**
+ * Compares two snapshots.
+ *
+ * @param between the manifests' sections of what was written, from the one behind `before` to that of `after`; undefined when not all are known
+ */
+export function compareSnapshots(
+  before: Point,
+  after: Point,
+  pages: PageReader,
+  between: readonly Uint8Array[] | undefined,
+  { ranges = false }: DiffOptions = {},
+): SnapshotDifference {
+  const mappingsOf = (point: Point) => point.mappings.map(({ mapping }) => mapping);
+  const rows = rowsOf(mappingsOf(before), mappingsOf(after));
+  const find = finder(rows);
+  const changed = new PageTable();
+  after.table.differences(before.table, (page, now, then) => {
+    const address = page * PAGE_SIZE;
+    const row = find(address, now !== ABSENT);
+    if (row === undefined) return;
+    changed.set(page, 1);
+    const bytes = row.changedBytes;
+    // What is not there reads as zeros: only what is not zero differs.
+    comparePages(row, address, pages.read(then), pages.read(now), ranges);
+    if (row.changedBytes > bytes) row.changedPages++;
+  });
+  const rewritten = new PageTable();
+  for (const section of between ?? [])
+    for (const [page, count] of decodeRanges(section))
+      for (let index = page; index < page + count; index++)
+        if (changed.get(index) === ABSENT) rewritten.set(index, 1);
+  rewritten.differences(new PageTable(), (page) => {
+    const row = after.table.get(page) === ABSENT ? undefined : find(page * PAGE_SIZE, true);
+    if (row !== undefined) row.rewrittenPages++;
+  });
+  const sum = (key: 'changedPages' | 'changedBytes' | 'rewrittenPages') =>
+    rows.reduce((total, row) => total + row[key], 0);
+  return {
+    from: before.manifest.head.number,
+    to: after.manifest.head.number,
+    changedPages: sum('changedPages'),
+    changedBytes: sum('changedBytes'),
+    rewrittenPages: between === undefined ? undefined : sum('rewrittenPages'),
+    mappings: rows.filter((row) => row.changedPages + row.rewrittenPages > 0),
+  };
+}

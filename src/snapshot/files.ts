@@ -1,0 +1,50 @@
+/** The files of a store, by their names. */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { codeOf } from '../abi/internal.js';
+import { SnapshotError } from './errors.js';
+
+export const STORE_FILE = 'store.json';
+export const LOCK_FILE = 'lock';
+/** What is still being written ends so. */
+export const PART = '.part';
+
+const digits = (number: number) => String(number).padStart(8, '0');
+
+export const dataFile = (folder: string, number: number) => join(folder, `data-${digits(number)}`);
+export const manifestFile = (folder: string, number: number) => join(folder, `snapshot-${digits(number)}`);
+
+/** What a folder has of a store; numbers ascending. */
+export interface StoreFiles {
+  readonly data: readonly number[];
+  readonly manifests: readonly number[];
+  /** Left by a writer that was killed. */
+  readonly parts: readonly string[];
+  /** Of anything else. */
+  readonly others: readonly string[];
+}
+
+export function listStore(folder: string): StoreFiles {
+  let names: string[];
+  try {
+    names = readdirSync(folder);
+  } catch (cause) {
+    if (codeOf(cause) !== 'ENOENT' && codeOf(cause) !== 'ENOTDIR') throw cause;
+    throw new SnapshotError('not-found', `Cannot open ${folder}: there is no such folder`, { cause });
+  }
+  const found = {
+    data: [] as number[],
+    manifests: [] as number[],
+    parts: [] as string[],
+    others: [] as string[],
+  };
+  for (const name of names) {
+    const match = /^(data|snapshot)-(\d{8,15})$/.exec(name);
+    if (match !== null) found[match[1] === 'data' ? 'data' : 'manifests'].push(Number(match[2]));
+    else if (name.endsWith(PART)) found.parts.push(name);
+    else if (name !== STORE_FILE && name !== LOCK_FILE) found.others.push(name);
+  }
+  found.data.sort((a, b) => a - b);
+  found.manifests.sort((a, b) => a - b);
+  return found;
+}

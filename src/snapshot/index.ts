@@ -1,0 +1,10 @@
+export type { SnapshotCompression } from './block.js';
+export type { ChangedRange, DiffOptions, MappingDifference, SnapshotDifference } from './diff.js';
+export { SnapshotError, type SnapshotProblem } from './errors.js';
+export type { HistoryEntry } from './history.js';
+export type { SnapshotInfo } from './info.js';
+export type { SnapshotCounts } from './manifest.js';
+export { openSnapshots, type Snapshot, type Snapshots } from './snapshots.js';
+export { type Snapshotter, type SnapshotterOptions, startSnapshots } from './snapshotter.js';
+export type { StoreProcess } from './store.js';
+export type { Verification, VerifyOptions } from './verify.js';

@@ -1,0 +1,2 @@
+/** What the other layers use besides what is public. */
+export * from './index.js';

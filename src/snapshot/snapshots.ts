@@ -1,0 +1,280 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+/** Reading a store: its snapshots, one by one. */
+import type { Pagemap, RegionBuffer, ScanRequest, ScanResult } from '../abi/index.js';
+import { PAGE_SIZE } from '../abi/index.js';
+import type { Mapping } from '../proc/index.js';
+import { mappingAt, readsAsZeros } from './content.js';
+import { writeCoreFile } from './core-file.js';
+import { compareSnapshots, type DiffOptions, type SnapshotDifference } from './diff.js';
+import { SnapshotError } from './errors.js';
+import { listStore } from './files.js';
+import { type HistoryEntry, readHistory } from './history.js';
+import { describeSnapshot, type SnapshotInfo } from './info.js';
+import { type Point, Replay, readManifest } from './log.js';
+import { ABSENT, decodeRanges, pageOf } from './page-table.js';
+import { type PageRanges, SnapshotPagemap } from './pagemap.js';
+import { PageReader } from './pages.js';
+import { readStoreProcess, type StoreProcess } from './store.js';
+import { type Verification, type VerifyOptions, verifyStore } from './verify.js';
+
+/**
+ * A process as it was at one moment. It is a `Pagemap`: scans tell what its pages were, and WRITTEN of those that were written
+ * or changed since the snapshot before. What scans protect is refused, and so is what was not noted, for instance WRITTEN of the first
+ * snapshot of a run (PagemapError EOPNOTSUPP). It lasts as long as the {@link Snapshots} that it comes from.
+ */
+export interface Snapshot extends Pagemap {
+  readonly info: SnapshotInfo;
+  /** The process's mappings, in the order of addresses. */
+  readonly mappings: readonly Mapping[];
+  /** The categories that scans can tell, as a bit set. */
+  readonly categories: number;
+  /**
+   * Reads memory, of any length and at any address that is mapped.
+   *
+   * @throws SnapshotError 'no-bytes' for what is not mapped, or of which nothing is kept; 'damaged'
+   */
+  read(address: number, lengthBytes: number): Uint8Array;
+  /** The page that an address lies in, which must not be changed; undefined when nothing is known of it. */
+  page(address: number): Uint8Array | undefined;
+  /**
+   * Writes an ELF core file, for gdb and its like: that which `dumpCore` would have written at the snapshot's moment.
+   *
+   * @returns its length, and what it takes on the disk, bytes
+   * @throws SnapshotError 'damaged'
+   */
+  writeCore(file: string): Promise<{ readonly bytes: number; readonly storedBytes: number }>;
+}
+
+class StoredSnapshot implements Snapshot {
+  readonly info: SnapshotInfo;
+  readonly mappings: readonly Mapping[];
+  readonly #point: Point;
+  readonly #pages: PageReader;
+  readonly #changed: PageRanges | undefined;
+  #pagemap: SnapshotPagemap | undefined;
+
+  constructor(point: Point, pages: PageReader, changed: PageRanges | undefined) {
+    this.info = describeSnapshot(point.manifest.head);
+    this.mappings = point.mappings.map(({ mapping }) => mapping);
+    this.#point = point;
+    this.#pages = pages;
+    this.#changed = changed;
+  }
+
+  get categories(): number {
+    return this.#map.categories;
+  }
+
+  scan(request: ScanRequest, output: RegionBuffer | null): ScanResult {
+    return this.#map.scan(request, output);
+  }
+
+  get #map(): SnapshotPagemap {
+    this.#pagemap ??= new SnapshotPagemap({
+      mappings: this.mappings,
+      categories: decodeRanges(this.#point.categories),
+      known: this.#point.manifest.head.categories,
+      written: this.#changed,
+    });
+    return this.#pagemap;
+  }
+
+  read(address: number, lengthBytes: number): Uint8Array {
+    const bytes = new Uint8Array(lengthBytes);
+    for (let done = 0; done < lengthBytes; ) {
+      const at = address + done;
+      const page = this.page(at);
+      if (page === undefined)
+        throw new SnapshotError(
+          'no-bytes',
+          `Cannot read 0x${at.toString(16)} of snapshot ${this.info.number}: it is not mapped there, or its content is not kept`,
+        );
+      const from = at % PAGE_SIZE;
+      const length = Math.min(PAGE_SIZE - from, lengthBytes - done);
+      bytes.set(page.subarray(from, from + length), done);
+      done += length;
+    }
+    return bytes;
+  }
+
+  page(address: number): Uint8Array | undefined {
+    const reference = this.#point.table.get(pageOf(address));
+    if (reference !== ABSENT) return this.#pages.read(reference);
+    const stored = mappingAt(this.#point.mappings, address);
+    return stored !== undefined && readsAsZeros(stored) ? this.#pages.read(ABSENT) : undefined;
+  }
+
+  writeCore(file: string): Promise<{ readonly bytes: number; readonly storedBytes: number }> {
+    return writeCoreFile(this.#point, this.#pages, file);
+  }
+}
+
+/** The snapshots of a process in a folder. Made by {@link openSnapshots}. */
+export class Snapshots implements Disposable {
+  readonly folder: string;
+  readonly process: StoreProcess;
+  readonly #pages: PageReader;
+  /** What was read before: a manifest does not change. */
+  readonly #infos = new Map<number, SnapshotInfo>();
+
+  /** Use {@link openSnapshots}. */
+  constructor(folder: string, process: StoreProcess) {
+    this.folder = folder;
+    this.process = process;
+    this.#pages = new PageReader(folder);
+  }
+
+  /** Numbers of the snapshots that are kept, ascending. */
+  numbers(): number[] {
+    for (;;) {
+      const { manifests } = listStore(this.folder);
+      const newest = manifests.at(-1);
+      if (newest === undefined) return [];
+      try {
+        const { first } = readManifest(this.folder, newest);
+        return manifests.filter((number) => number >= first);
+      } catch (error) {
+        // A writer has dropped it since, and there are newer ones.
+        if (!(error instanceof SnapshotError && error.reason === 'not-found')) throw error;
+      }
+    }
+  }
+
+  /**
+   * All snapshots, the oldest first.
+   *
+   * @throws SnapshotError 'damaged', 'version'
+   */
+  list(): SnapshotInfo[] {
+    return this.numbers().map((number) => {
+      let info = this.#infos.get(number);
+      if (info === undefined) {
+        info = describeSnapshot(readManifest(this.folder, number).head);
+        this.#infos.set(number, info);
+      }
+      return info;
+    });
+  }
+
+  /**
+   * The number of a snapshot: of `latest`; a number; `-3`, the third from the end; or a time such as `2026-11-29T10:00`, of
+   * the last one that is not later (in this machine's time zone, unless it says another).
+   *
+   * @throws SnapshotError 'not-found'
+   */
+  find(which: string): number {
+    const numbers = this.numbers();
+    const missing = (why: string) =>
+      new SnapshotError('not-found', `Cannot find snapshot ${which} in ${this.folder}: ${why}`);
+    if (numbers.length === 0) throw missing('there is none');
+    const range = `there are ${numbers[0]} to ${numbers.at(-1)}`;
+    if (which === 'latest') return numbers.at(-1)!;
+    if (/^\d+$/.test(which)) {
+      if (numbers.includes(Number(which))) return Number(which);
+      throw missing(range);
+    }
+    if (/^-\d+$/.test(which)) {
+      const number = numbers.at(Number(which));
+      if (number === undefined || Number(which) === 0) throw missing(range);
+      return number;
+    }
+    const time = Date.parse(/^\d{4}-\d\d-\d\d$/.test(which) ? `${which}T00:00` : which);
+    if (Number.isNaN(time) || !/^\d{4}-/.test(which))
+      throw missing('give a number, latest, -1 for the last, or a time: 2026-11-29T10:00');
+    const found = this.list().filter((info) => info.time.getTime() <= time);
+    if (found.length === 0) throw missing('all of them are later');
+    return found.at(-1)!.number;
+  }
+
+  /** @throws SnapshotError 'not-found', 'damaged', 'version' */
+  open(which: number | string): Snapshot {
+    const number = this.find(String(which));
+    const replay = new Replay(this.folder);
+    const before = number - 1;
+    const changed = new Set<number>();
+    const isRunsFirst = !this.#isFollowed(number);
+    if (!isRunsFirst) replay.to(before);
+    const point = replay.to(number, (page) => changed.add(page));
+    return new StoredSnapshot(
+      point,
+      this.#pages,
+      isRunsFirst ? undefined : union(decodeRanges(point.manifest.sections.written), changed),
+    );
+  }
+
+  /**
+   * Compares two snapshots, of which `from` is the earlier one.
+   *
+   * @throws SnapshotError 'not-found', 'damaged', 'version'
+   */
+  diff(from: number | string, to: number | string, options: DiffOptions = {}): SnapshotDifference {
+    const [first, last] = [this.find(String(from)), this.find(String(to))];
+    if (first >= last)
+      throw new SnapshotError(
+        'not-found',
+        `Cannot compare snapshot ${first} with ${last}: give the earlier one first`,
+      );
+    const before = new Replay(this.folder).to(first);
+    const replay = new Replay(this.folder);
+    const infos = this.list().filter(({ number }) => number >= first && number <= last);
+    const isAllKnown = infos.every(({ run }) => run === infos[0]!.run);
+    const written: Uint8Array[] = [];
+    if (isAllKnown)
+      for (const { number } of infos.slice(1))
+        written.push(readManifest(this.folder, number).sections.written);
+    const after = replay.to(last);
+    return compareSnapshots(before, after, this.#pages, isAllKnown ? written : undefined, options);
+  }
+
+  /**
+   * Tells when bytes changed, and from what to what.
+   *
+   * @param address of the first byte; any, not only those of pages
+   * @throws SnapshotError 'damaged', 'version'
+   */
+  history(address: number, lengthBytes: number): HistoryEntry[] {
+    return readHistory(new Replay(this.folder), this.numbers(), this.#pages, address, lengthBytes);
+  }
+
+  /** Looks whether all bytes are what was written. */
+  verify(options: VerifyOptions = {}): Promise<Verification> {
+    return verifyStore(this.folder, options);
+  }
+
+  /** Whether the snapshot before it is kept, and of the same run. */
+  #isFollowed(number: number): boolean {
+    const infos = this.list();
+    const index = infos.findIndex((info) => info.number === number);
+    return index > 0 && infos[index - 1]!.run === infos[index]!.run;
+  }
+
+  [Symbol.dispose](): void {
+    this.#pages[Symbol.dispose]();
+  }
+}
+
+/** Ranges, and pages besides them, as ranges. */
+function union(ranges: PageRanges, pages: ReadonlySet<number>): PageRanges {
+  const all = new Set(pages);
+  for (const [page, count] of ranges) for (let index = 0; index < count; index++) all.add(page + index);
+  const found: [page: number, count: number, value: number][] = [];
+  for (const page of [...all].sort((a, b) => a - b)) {
+    const last = found.at(-1);
+    if (last !== undefined && last[0] + last[1] === page) last[1]++;
+    else found.push([page, 1, 0]);
+  }
+  return found;
+}
+
+/**
+ * Opens a folder of snapshots, also while they are being taken. Dispose it to close its files.
+ *
+ * @throws SnapshotError 'not-found', 'damaged', 'version'
+ */
+export function openSnapshots(folder: string): Snapshots {
+  listStore(folder);
+  const process = readStoreProcess(folder);
+  if (process === undefined)
+    throw new SnapshotError('not-found', `Cannot open ${folder}: there are no snapshots in it`);
+  return new Snapshots(folder, process);
+}

@@ -1,0 +1,233 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+/** Takes snapshots of a running process, as often as it is asked to. */
+import { readFileSync } from 'node:fs';
+import {
+  BASE_CATEGORIES,
+  PAGE_IS_GUARD,
+  PAGE_IS_SOFT_DIRTY,
+  PAGE_IS_WPALLOWED,
+  PAGE_IS_WRITTEN,
+  PAGE_SIZE,
+  RegionBuffer,
+  USER_SPACE_END,
+} from '../abi/index.js';
+import { type CoreOptions, type DumpHooks, Follower } from '../core/internal.js';
+import { isEnded, kernelCategories, type LivePagemap, ProcessHandle } from '../live/internal.js';
+import { parseStatStartTime } from '../proc/index.js';
+import { forEachRegion } from '../query/index.js';
+import type { SnapshotCompression } from './block.js';
+import { describeSnapshot, type SnapshotInfo } from './info.js';
+import { encodeRanges, pageOf } from './page-table.js';
+import { SnapshotSink } from './sink.js';
+import { type StoreOptions, type StoreProcess, StoreWriter } from './store.js';
+
+export interface SnapshotterOptions
+  extends Pick<
+    CoreOptions,
+    | 'filter'
+    | 'only'
+    | 'without'
+    | 'zero'
+    | 'maxPauseMs'
+    | 'overPause'
+    | 'maxRounds'
+    | 'shared'
+    | 'signal'
+    | 'onProgress'
+  > {
+  /** The most snapshots that are kept: the oldest ones go. All by default. */
+  readonly keep?: number | undefined;
+  /** The most bytes that the folder may take: the oldest ones go. The newest one stays in any case. */
+  readonly keepBytes?: number | undefined;
+  /** How pages are compressed; `auto` by default. */
+  readonly compression?: SnapshotCompression | undefined;
+}
+
+function describeProcess(handle: ProcessHandle): StoreProcess {
+  return {
+    pid: handle.pid,
+    startTime: parseStatStartTime(handle.read('stat')).startTimeTicks,
+    bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
+    name: handle.name(),
+    commandLine: handle.commandLine(),
+  };
+}
+
+/** The categories that are kept of each page: that it was written is known from its bytes. */
+function keptCategories(): number {
+  const all = BASE_CATEGORIES | PAGE_IS_SOFT_DIRTY | PAGE_IS_GUARD;
+  return kernelCategories() & all & ~(PAGE_IS_WRITTEN | PAGE_IS_WPALLOWED);
+}
+
+function readCategories(pagemap: LivePagemap, buffer: RegionBuffer): Uint8Array {
+  const mask = keptCategories();
+  const ranges: [number, number, number][] = [];
+  const query = { start: 0, end: USER_SPACE_END, categoryAnyofMask: mask, returnMask: mask };
+  forEachRegion(
+    pagemap,
+    query,
+    (start, end, categories) => ranges.push([pageOf(start), (end - start) / PAGE_SIZE, categories]),
+    { buffer },
+  );
+  return encodeRanges(ranges);
+}
+
+/** Takes snapshots of one process into one folder. Made by {@link startSnapshots}. */
+export interface Snapshotter extends Disposable {
+  /** The process's pages. It belongs to this. */
+  readonly pagemap: LivePagemap;
+  /** What the folder takes on the disk, bytes. */
+  readonly storedBytes: number;
+  /** The oldest snapshot that is kept, and the newest; 0 for none yet. */
+  readonly kept: { readonly oldest: number; readonly newest: number };
+  /**
+   * Takes a snapshot: the state of the process at one moment, for which it is stopped. When this has ended, the snapshot is on
+   * the disk. After an error, none can be taken any more; those before it are whole.
+   *
+   * @throws what `dumpCore` throws; SnapshotError 'space'
+   */
+  take(): Promise<SnapshotInfo>;
+  /** To be called now and then between snapshots, as that of a tracker: it helps processes that grow memory by mremap. */
+  lookForNeighbours(): void;
+}
+
+export class ProcessSnapshotter implements Snapshotter {
+  readonly #follower: Follower;
+  readonly #store: StoreWriter;
+  readonly #sink: SnapshotSink;
+  readonly #stopped: { timeMs: number };
+
+  private constructor(
+    follower: Follower,
+    store: StoreWriter,
+    sink: SnapshotSink,
+    stopped: { timeMs: number },
+  ) {
+    this.#follower = follower;
+    this.#store = store;
+    this.#sink = sink;
+    this.#stopped = stopped;
+  }
+
+  /** Use {@link startSnapshots}. */
+  static async start(
+    pid: number,
+    folder: string,
+    options: SnapshotterOptions = {},
+    hooks: DumpHooks = {},
+  ): Promise<ProcessSnapshotter> {
+    const { keep, keepBytes, compression, ...follow } = options;
+    const about = aboutProcess(pid);
+    const storeOptions: StoreOptions = { keep, keepBytes, compression };
+    const stopped = { timeMs: 0 };
+    const buffer = new RegionBuffer(8192);
+    let pagemap: LivePagemap | undefined;
+    let store: StoreWriter | undefined;
+    let sink: SnapshotSink | undefined;
+    // Only once the process is attached to: of one that cannot be, no folder is left.
+    const open = () => {
+      store = StoreWriter.open(folder, about, storeOptions);
+      sink = new SnapshotSink(store, () => readCategories(pagemap!, buffer));
+      return sink;
+    };
+    try {
+      const follower = await Follower.attach(pid, open, follow, {
+        ...hooks,
+        whileStopped: (process) => {
+          stopped.timeMs = Date.now() - process.elapsedMs;
+          hooks.whileStopped?.(process);
+        },
+      });
+      pagemap = follower.pagemap;
+      return new ProcessSnapshotter(follower, store!, sink!, stopped);
+    } catch (error) {
+      store?.[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  get pagemap(): LivePagemap {
+    return this.#follower.pagemap;
+  }
+
+  get storedBytes(): number {
+    return this.#store.storedBytes;
+  }
+
+  get kept(): { readonly oldest: number; readonly newest: number } {
+    return { oldest: this.#store.oldest, newest: this.#store.newest };
+  }
+
+  async take(): Promise<SnapshotInfo> {
+    const result = await this.#follower.take();
+    const { state, ...kept } = this.#sink.take();
+    const head = await this.#store.add({
+      ...kept,
+      categories: keptCategories(),
+      facts: state.facts,
+      threads: state.threads,
+      timeMs: Math.round(this.#stopped.timeMs),
+      pauseMs: result.pauseMs,
+      totalMs: result.totalMs,
+      doubts: result.doubts ?? [],
+      unreadablePages: result.unreadablePages,
+    });
+    return describeSnapshot(head);
+  }
+
+  lookForNeighbours(): void {
+    this.#follower.lookForNeighbours();
+  }
+
+  [Symbol.dispose](): void {
+    try {
+      if (!this.#follower.pagemap.ended) this.#follower.release();
+    } catch (error) {
+      // Then the kernel has let go of it.
+      if (!isEnded(error)) throw error;
+    } finally {
+      this.#follower[Symbol.dispose]();
+      this.#store[Symbol.dispose]();
+    }
+  }
+}
+
+function aboutProcess(pid: number): StoreProcess {
+  using handle = new ProcessHandle(pid);
+  return describeProcess(handle);
+}
+
+/**
+ * Begins to take snapshots of a running process: the first `take` copies all of its memory, each later one what was written
+ * since. The process is stopped for milliseconds each time. Needs Linux 6.7, and what a debugger needs.
+ *
+ * @param folder where they are kept; it is made when it is not there. Memory holds secrets: only its owner may read it
+ * @throws SnapshotError for a folder that cannot be used, and what `dumpCore` throws
+ * @example
+ * ```ts
+ * import { spawn } from 'node:child_process';
+ * import { once } from 'node:events';
+ * import { mkdtempSync, rmSync } from 'node:fs';
+ * import { openSnapshots, startSnapshots } from 'pagemap-scan/snapshot';
+ * const folder = mkdtempSync('/tmp/snapshots-');
+ * const child = spawn('sleep', ['60']);
+ * await once(child, 'spawn');
+ * {
+ *   using snapshotter = await startSnapshots(child.pid!, folder);
+ *   await snapshotter.take();
+ *   const { number, changedPages, pauseMs } = await snapshotter.take();
+ *   console.assert(number === 2 && changedPages < 100 && pauseMs > 0);
+ * }
+ * child.kill();
+ * using snapshots = openSnapshots(folder);
+ * console.assert(snapshots.list().length === 2);
+ * rmSync(folder, { recursive: true });
+ * ```
+ */
+export async function startSnapshots(
+  pid: number,
+  folder: string,
+  options?: SnapshotterOptions,
+): Promise<Snapshotter> {
+  return await ProcessSnapshotter.start(pid, folder, options);
+}

@@ -1,0 +1,344 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+/**
+ * The writing side of a store. A snapshot's pages are appended to data files and brought to the disk; then its manifest gets
+ * its name. So at every moment all manifests that are there are of whole snapshots, and what else there is, a writer that was
+ * killed has left: the next one removes it.
+ */
+import { closeSync, mkdirSync, openSync, readFileSync, unlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { PAGE_SIZE } from '../abi/index.js';
+import { codeOf } from '../abi/internal.js';
+import { lockFile } from '../live/internal.js';
+import { checkValue, compressionKind, type SnapshotCompression } from './block.js';
+import { BlockIndex } from './block-index.js';
+import { DataFiles } from './data-files.js';
+import { SnapshotError } from './errors.js';
+import { LOCK_FILE, listStore, manifestFile, STORE_FILE, type StoreFiles } from './files.js';
+import { manifestBytes, Replay, readManifest } from './log.js';
+import { encodeManifest, type ManifestHead, type StoredMapping } from './manifest.js';
+import { encodeRanges, PageTable, ZERO } from './page-table.js';
+import { PageReader } from './pages.js';
+import { writeWhole } from './write.js';
+
+export const STORE_SCHEMA = 'pagemap-scan/snapshots@1';
+
+/** The process whose snapshots a store holds. */
+export interface StoreProcess {
+  readonly pid: number;
+  /** When it began, in the kernel's ticks since the machine's start. */
+  readonly startTime: number;
+  /** The machine's start that its number and its time belong to. */
+  readonly bootId: string;
+  readonly name: string;
+  readonly commandLine: string;
+}
+
+export interface StoreOptions {
+  /** The most snapshots that are kept. */
+  readonly keep?: number | undefined;
+  /** The most bytes that are kept; the newest snapshot stays in any case. */
+  readonly keepBytes?: number | undefined;
+  readonly compression?: SnapshotCompression | undefined;
+}
+
+/** A snapshot that is to be kept. */
+export interface NewSnapshot
+  extends Pick<
+    ManifestHead,
+    'timeMs' | 'pauseMs' | 'totalMs' | 'doubts' | 'unreadablePages' | 'categories' | 'facts' | 'threads'
+  > {
+  readonly mappings: readonly StoredMapping[];
+  readonly table: PageTable;
+  /** Ranges of pages that were written since the last one; undefined for the first. */
+  readonly written: readonly (readonly [page: number, count: number, value: number])[] | undefined;
+  /** Categories of pages, as `Sections` has them. */
+  readonly pageCategories: Uint8Array;
+}
+
+/** So many manifests in a row tell changes, at most: a reader of the last one reads all. */
+const MOST_CHANGES = 128;
+/** Changes up to so many bytes are always worth telling as such. */
+const LEAST_FULL_BYTES = 4096;
+
+const ZEROS = new Uint8Array(PAGE_SIZE);
+
+/** @throws SnapshotError 'version' and 'damaged' */
+export function readStoreProcess(folder: string): StoreProcess | undefined {
+  let text: string;
+  try {
+    text = readFileSync(join(folder, STORE_FILE), 'utf8');
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+  let content: { schema?: unknown; process?: StoreProcess };
+  try {
+    content = JSON.parse(text);
+  } catch (cause) {
+    throw new SnapshotError('damaged', `Cannot read ${join(folder, STORE_FILE)}: it is no JSON`, { cause });
+  }
+  if (content.schema !== STORE_SCHEMA || content.process === undefined)
+    throw new SnapshotError(
+      'version',
+      `Cannot read the snapshots in ${folder}: their format is ${String(content.schema)}, and this version knows ${STORE_SCHEMA}`,
+    );
+  return content.process;
+}
+
+export class StoreWriter implements Disposable {
+  readonly folder: string;
+  readonly #lock: number;
+  readonly #options: StoreOptions;
+  readonly #index = new BlockIndex();
+  readonly #data: DataFiles;
+  /** What the newest snapshot shows. */
+  #table: PageTable = new PageTable();
+  #mappings = '';
+  #categories: Uint8Array = new Uint8Array();
+  #number = 0;
+  #first = 1;
+  #run = 1;
+  /** Numbers of manifests that are there, of which only the first tells all, in groups. */
+  readonly #groups: number[][] = [];
+  #manifestBytes = new Map<number, number>();
+  #fullBytes = 0;
+  #changesBytes = 0;
+  #newPages = 0;
+  #isOpen = true;
+
+  private constructor(folder: string, lock: number, options: StoreOptions) {
+    this.folder = folder;
+    this.#lock = lock;
+    this.#options = options;
+    const kind = compressionKind(options.compression ?? 'auto');
+    this.#data = new DataFiles(folder, kind, this.#index);
+  }
+
+  /**
+   * Opens a store to add snapshots of a process, or makes one. Removes what a writer that was killed has left there.
+   *
+   * @throws SnapshotError 'busy', 'other-process', 'not-empty', 'version', 'damaged'
+   */
+  static open(folder: string, about: StoreProcess, options: StoreOptions = {}): StoreWriter {
+    compressionKind(options.compression ?? 'auto');
+    // Memory holds secrets.
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const files = listStore(folder);
+    const owner = readStoreProcess(folder);
+    if (owner === undefined && files.data.length + files.manifests.length + files.others.length > 0)
+      throw new SnapshotError(
+        'not-empty',
+        `Cannot keep snapshots in ${folder}: it holds other files; give another folder`,
+      );
+    const isSame =
+      owner === undefined ||
+      (owner.pid === about.pid && owner.startTime === about.startTime && owner.bootId === about.bootId);
+    if (!isSame)
+      throw new SnapshotError(
+        'other-process',
+        `Cannot keep snapshots of process ${about.pid} in ${folder}: those of another process, ${owner.pid}, are there; give another folder`,
+      );
+    const lock = openSync(join(folder, LOCK_FILE), 'w', 0o600);
+    try {
+      if (!lockFile(lock))
+        throw new SnapshotError('busy', `Cannot keep snapshots in ${folder}: another pmscan is doing so`);
+      if (owner === undefined)
+        writeWhole(
+          join(folder, STORE_FILE),
+          Buffer.from(`${JSON.stringify({ schema: STORE_SCHEMA, process: about }, null, 2)}\n`),
+        );
+      const writer = new StoreWriter(folder, lock, options);
+      writer.#load(listStore(folder));
+      return writer;
+    } catch (error) {
+      closeSync(lock);
+      throw error;
+    }
+  }
+
+  get newest(): number {
+    return this.#number;
+  }
+
+  /** The oldest one that is kept. */
+  get oldest(): number {
+    return this.#first;
+  }
+
+  /** What all of it takes on the disk, bytes, holes not counted. */
+  get storedBytes(): number {
+    let bytes = this.#index.bytes;
+    for (const each of this.#manifestBytes.values()) bytes += each;
+    return bytes;
+  }
+
+  #load({ manifests, parts }: StoreFiles): void {
+    for (const name of parts) unlinkSync(join(this.folder, name));
+    const newest = manifests.at(-1);
+    if (newest !== undefined) {
+      const { head } = readManifest(this.folder, newest);
+      this.#number = newest;
+      this.#first = head.first;
+      this.#run = head.run + 1;
+      for (const number of manifests) {
+        this.#manifestBytes.set(number, manifestBytes(this.folder, number));
+        if (readManifest(this.folder, number).base === 0) this.#groups.push([number]);
+        else this.#groups.at(-1)?.push(number);
+      }
+      this.#count();
+      this.#removeGroups();
+    }
+    this.#data.removeUnknown();
+  }
+
+  /** Finds out which blocks the snapshots need. */
+  #count(): void {
+    using pages = new PageReader(this.folder);
+    const replay = new Replay(this.folder);
+    for (let number = this.#first; number <= this.#number; number++) {
+      const visit = (_: number, before: number, now: number) => this.#change(before, now, number - 1);
+      const learn = (reference: number) => {
+        if (reference <= ZERO || this.#index.has(reference)) return;
+        const { head, bytes } = pages.head(reference);
+        this.#data.learn(reference, bytes, head.checks);
+      };
+      if (number > this.#first) {
+        replay.to(number, (page, before, now) => {
+          learn(now);
+          visit(page, before, now);
+        });
+        continue;
+      }
+      const { table } = replay.to(number);
+      table.differences(new PageTable(), (page, now) => {
+        learn(now);
+        visit(page, 0, now);
+      });
+    }
+    this.#table = replay.to(this.#number).table;
+  }
+
+  #change(before: number, now: number, last: number): void {
+    if (now > ZERO) this.#index.use(now);
+    if (before > ZERO) this.#index.release(before, last);
+  }
+
+  /** Keeps a page, unless the store has its bytes already. Returns its reference. */
+  put(page: Uint8Array): number {
+    if (Buffer.compare(page, ZEROS) === 0) return ZERO;
+    const check = checkValue(page);
+    const known = this.#index.find(check) ?? this.#data.findPending(check);
+    if (known !== undefined) return known;
+    this.#newPages++;
+    return this.#data.append(page, check);
+  }
+
+  /** Adds a snapshot: it is whole, and on the disk, once this has ended. */
+  async add(snapshot: NewSnapshot): Promise<ManifestHead> {
+    const { table, written = [], mappings, pageCategories, ...rest } = snapshot;
+    const grownBytes = this.#data.finish();
+    await this.#data.sync();
+    const number = this.#number + 1;
+    const isFirst = this.#groups.length === 0 || snapshot.written === undefined;
+    const changes = isFirst ? undefined : table.encode(this.#table);
+    const isFull =
+      changes === undefined ||
+      this.#groups.at(-1)!.length > MOST_CHANGES ||
+      this.#changesBytes + changes.length > Math.max(LEAST_FULL_BYTES, this.#fullBytes);
+    const counts = this.#compare(table, number);
+    const mappingsText = JSON.stringify(mappings);
+    const isSame = !isFull && mappingsText === this.#mappings;
+    const hasSameCategories = !isFull && Buffer.compare(pageCategories, this.#categories) === 0;
+    const pages = isFull ? table.encode(new PageTable()) : changes;
+    this.#first = this.#chooseFirst(number);
+    const head: ManifestHead = {
+      number,
+      base: isFull ? 0 : this.#number,
+      first: this.#first,
+      run: this.#run,
+      ...rest,
+      ...counts,
+      writtenPages: written.reduce((sum, [, count]) => sum + count, 0),
+      newPages: this.#newPages,
+      storedBytes: grownBytes,
+      mappings: isSame ? undefined : mappings,
+    };
+    const sections = {
+      pages,
+      written: encodeRanges(written),
+      categories: hasSameCategories ? undefined : pageCategories,
+    };
+    const bytes = encodeManifest({ head, sections });
+    writeWhole(manifestFile(this.folder, number), bytes);
+    if (isFull) {
+      this.#groups.push([number]);
+      this.#fullBytes = pages.length;
+      this.#changesBytes = 0;
+    } else {
+      this.#groups.at(-1)!.push(number);
+      this.#changesBytes += pages.length;
+    }
+    this.#manifestBytes.set(number, bytes.length);
+    [this.#number, this.#table, this.#mappings, this.#categories] = [
+      number,
+      table,
+      mappingsText,
+      pageCategories,
+    ];
+    this.#newPages = 0;
+    // Only now does nobody need them any more.
+    this.#data.drop(this.#first);
+    this.#removeGroups();
+    return { ...head, mappings };
+  }
+
+  /** Notes which pages the snapshot needs, and counts them. */
+  #compare(table: PageTable, number: number): { pages: number; changedPages: number } {
+    let changedPages = 0;
+    table.differences(this.#table, (_, now, before) => {
+      changedPages++;
+      this.#change(before, now, number - 1);
+    });
+    return { pages: table.count(), changedPages };
+  }
+
+  /** The oldest snapshot that stays when this one is there, too. */
+  #chooseFirst(number: number): number {
+    const { keepBytes } = this.#options;
+    // The newest one stays in any case.
+    const keep = Math.max(1, this.#options.keep ?? Number.POSITIVE_INFINITY);
+    let first = this.#first;
+    const drop = () => {
+      const bytes = this.#index.bytesOf(first);
+      first++;
+      return bytes;
+    };
+    while (number - first >= keep) drop();
+    if (keepBytes === undefined) return first;
+    let bytes = this.storedBytes;
+    for (let dropped = this.#first; dropped < first; dropped++) bytes -= this.#index.bytesOf(dropped);
+    while (bytes > keepBytes && first < number) bytes -= drop();
+    return first;
+  }
+
+  /** Removes manifests of dropped snapshots, as far as no other one is told as a change of them. */
+  #removeGroups(): void {
+    while (this.#groups.length > 1 && this.#groups[1]![0]! <= this.#first) {
+      for (const number of this.#groups.shift()!) {
+        unlinkSync(manifestFile(this.folder, number));
+        this.#manifestBytes.delete(number);
+      }
+    }
+  }
+
+  /** What was put and is in no snapshot is removed. */
+  [Symbol.dispose](): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    try {
+      this.#data[Symbol.dispose]();
+    } finally {
+      closeSync(this.#lock);
+    }
+  }
+}

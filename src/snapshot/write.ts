@@ -1,0 +1,55 @@
+/** Writes a small file so that it is there as a whole or not at all, whatever happens. */
+import { closeSync, fsyncSync, openSync, renameSync, unlinkSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { codeOf } from '../abi/internal.js';
+import { SnapshotError } from './errors.js';
+import { PART } from './files.js';
+
+const NO_ROOM: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
+
+/** An error that says where there was no room, if that is what it is about. */
+export function explainSpace(error: unknown, folder: string): unknown {
+  if (!NO_ROOM.has(codeOf(error) ?? '')) return error;
+  return new SnapshotError(
+    'space',
+    `Cannot keep the snapshot in ${folder}: there is no room for it any more, or a limit does not let it grow; those before it are whole`,
+    { cause: error },
+  );
+}
+
+export function writeAll(fd: number, bytes: Uint8Array, offset: number): void {
+  for (let done = 0; done < bytes.length; )
+    done += writeSync(fd, bytes, done, bytes.length - done, offset + done);
+}
+
+/** Brings a folder's list of names to the disk. */
+export function syncFolder(folder: string): void {
+  const fd = openSync(folder, 'r');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+export function writeWhole(path: string, bytes: Uint8Array): void {
+  const part = `${path}${PART}`;
+  try {
+    const fd = openSync(part, 'w', 0o600);
+    try {
+      writeAll(fd, bytes, 0);
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(part, path);
+    syncFolder(dirname(path));
+  } catch (error) {
+    try {
+      unlinkSync(part);
+    } catch {
+      // It never came to be, or has its name.
+    }
+    throw explainSpace(error, dirname(path));
+  }
+}
