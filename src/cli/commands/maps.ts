@@ -1,14 +1,7 @@
 import { type Command, Option } from 'commander';
 import { categoryNames, PAGE_SIZE, type Pagemap, RegionBuffer } from '../../abi/index.js';
-import { kernelCategories, type LivePagemap } from '../../live/index.js';
-import {
-  findOwners,
-  OWNER_KINDS,
-  type Owner,
-  type OwnerKind,
-  ownedLabel,
-  ownerText,
-} from '../../owners/internal.js';
+import { kernelCategories } from '../../live/index.js';
+import { OWNER_KINDS, type Owner, type OwnerKind, ownedLabel, ownerText } from '../../owners/internal.js';
 import { parseSmaps, type SmapsMapping } from '../../proc/index.js';
 import {
   type AddressRange,
