@@ -8,6 +8,7 @@ const UNIT = [
   'test/layers.test.ts',
   'test/complexity.test.ts',
   'test/public.test.ts',
+  'test/release.test.ts',
   'test/masks.test.ts',
   'test/traces.test.ts',
   'test/conformance/simulator.test.ts',

@@ -1,6 +1,6 @@
 // Stands in for dist/parts in the single executable: programs are this very file under another first argument, files and
 // native code come from inside of it.
-import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmdirSync, unlinkSync, writeSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { getAsset, getRawAsset } from 'node:sea';
@@ -12,7 +12,7 @@ export const readPart = (path) => getAsset(path, 'utf8');
 export const madeOf = () => getAsset('made-of', 'utf8');
 
 /** Where the dynamic linker can be handed native code: not every folder's file system lets code be run. */
-const folders = () => [tmpdir(), '/dev/shm', '/var/tmp', `/run/user/${process.getuid()}`, homedir(), '.'];
+const folders = () => [tmpdir(), '/dev/shm', '/var/tmp', `/run/user/${process.getuid()}`, homedir()];
 
 /**
  * The library as a file that has no name any more when it is written: nobody can open it but through this process, which
@@ -20,11 +20,13 @@ const folders = () => [tmpdir(), '/dev/shm', '/var/tmp', `/run/user/${process.ge
  */
 function loadFrom(parent, bytes) {
   const folder = mkdtempSync(join(parent, 'pmscan-'));
+  const path = join(folder, 'koffi.node');
   let fd;
   try {
-    fd = openSync(join(folder, 'koffi.node'), 'wx+', 0o700);
+    fd = openSync(path, 'wx+', 0o700);
+    unlinkSync(path);
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    rmdirSync(folder);
   }
   try {
     for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done);

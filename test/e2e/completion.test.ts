@@ -79,7 +79,7 @@ async function complete(shell: keyof typeof SHELLS, lines: readonly string[]): P
     // The shell takes the keys one by one: what comes after the Tab waits until it has been dealt with.
     for (const [index, line] of lines.entries()) {
       child.stdin.write(`pmscan ${line}\t\x01printf '<%s' '<'; printf '%s|' \x05; printf '%s\\n' '>>'\r`);
-      await until(`${shell} to complete ${line}`, () => said().length > index, { timeoutMs: 10_000 });
+      await until(`${shell} to complete ${line}`, () => said().length > index);
     }
   } catch (error) {
     throw new Error(`${(error as Error).message}\n${JSON.stringify(screen.slice(-3000))}`, { cause: error });

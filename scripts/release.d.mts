@@ -1,0 +1,1 @@
+export function changelogProblem(text: string, version: string): string | undefined;
