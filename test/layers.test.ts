@@ -28,6 +28,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   live: ['engine', 'proc', 'parts', 'abi', 'node'],
   query: ['proc', 'abi'],
   track: ['query', 'live', 'proc', 'abi', 'node'],
+  owners: ['live', 'query', 'proc', 'abi', 'node'],
   elf: [],
   core: ['track', 'live', 'query', 'proc', 'elf', 'abi', 'node'],
   snapshot: ['core', 'live', 'query', 'engine', 'proc', 'abi', 'node'],
@@ -36,7 +37,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   model: ['query', 'proc'],
   record: ['model', 'track', 'live', 'query', 'proc', 'abi', 'node', 'hyparquet', 'hyparquet-writer'],
   metrics: ['model', 'query', 'abi', 'node', ...OPEN_TELEMETRY],
-  web: ['model', 'record', 'metrics', 'track', 'live', 'query', 'proc', 'parts', 'abi', 'node'],
+  web: ['model', 'record', 'metrics', 'owners', 'track', 'live', 'query', 'proc', 'parts', 'abi', 'node'],
   // Runs in browsers.
   'web/page': ['model', 'query', 'abi'],
   // Runs in browsers, too.

@@ -2,6 +2,7 @@
 /** What `scan` and `maps` look at. */
 import type { Pagemap } from '../abi/index.js';
 import type { Provider } from '../live/index.js';
+import type { Owner } from '../owners/index.js';
 import type { Mapping } from '../proc/index.js';
 
 export interface Pages extends Pagemap, Disposable {
@@ -14,6 +15,8 @@ export interface Pages extends Pagemap, Disposable {
   /** What JSON says of where the answers come from. */
   readonly origin: Readonly<Record<string, unknown>>;
   mappings(): readonly Mapping[];
+  /** Whose memory each of these mappings is, as far as it can be told. */
+  owners(mappings: readonly Mapping[]): readonly (Owner | undefined)[];
   /** @throws ProcessError 'ended' when the process has ended meanwhile */
   checkAlive(): void;
   /** One of the process's files in /proc; undefined where there is no process. */

@@ -2,6 +2,7 @@
 /** Pages to look at: those of a process as they are now, or of one of its snapshots as they were. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { findOwners } from '../owners/internal.js';
 import type { Pages } from './looked-at.js';
 import { openTarget } from './target.js';
 
@@ -18,6 +19,7 @@ function ofProcess(target: string): Pages {
     },
     scan: (request, output) => pagemap.scan(request, output),
     mappings: () => pagemap.mappings(),
+    owners: (mappings) => findOwners(pagemap.process, mappings),
     checkAlive: () => pagemap.checkAlive(),
     read: (file) => pagemap.process.read(file),
     [Symbol.dispose]: () => pagemap[Symbol.dispose](),

@@ -15,7 +15,7 @@ export { createMemoryFile } from './memory.js';
 export { DISABLE_VARIABLE, ioctlDisabled, PROVIDER_VARIABLE } from './pagemap.js';
 export { allowTracing, hiddenHint, onlyAncestorsTrace, replaceProgram } from './permission.js';
 export { countLongPins, countPins, type PinCount } from './pins.js';
-export { isEnded, type NamedProcess, namedProcesses } from './process.js';
+export { isEnded, type NamedProcess, namedProcesses, readPagemap } from './process.js';
 export { dataRanges, openMappedFile, ProcessMemory, type Ranges } from './process-memory.js';
 export { mappingPageSize, mappingsCover } from './procmap.js';
 export { sleep as pause } from './ptrace.js';

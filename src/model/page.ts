@@ -18,6 +18,8 @@ export interface MappingModel {
   readonly perms: string;
   readonly name: string;
   readonly deleted?: boolean | undefined;
+  /** Whose memory it is, with a `?` where that is only likely. Left out where nothing is known, and for files. */
+  readonly owner?: string | undefined;
   readonly kind: MappingKind;
   /**
    * Pages by `PAGE_KINDS`, together all of the mapping's; null for kinds that cannot be told, which count as what else they are.

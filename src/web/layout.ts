@@ -3,6 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import { RegionBuffer, UnknownCategoryError } from '../abi/index.js';
 import type { LivePagemap } from '../live/index.js';
 import { AGE_CLASSES, type LayoutModel, type MappingModel, mappingKind } from '../model/index.js';
+import { type Owner, OwnerNames, ownerText } from '../owners/internal.js';
 import type { Mapping } from '../proc/index.js';
 import {
   type AddressRange,
@@ -23,7 +24,12 @@ const FRESH_CELL_BYTES = 65_536;
 /** Address space that is scanned at a time, bytes: others want to be served in between. */
 const LEG_BYTES = 2 ** 30;
 
-function modelOf(mapping: Mapping, pages: MappingModel['pages'], ages: MappingModel['ages']): MappingModel {
+function modelOf(
+  mapping: Mapping,
+  owner: Owner | undefined,
+  pages: MappingModel['pages'],
+  ages: MappingModel['ages'],
+): MappingModel {
   const { start, end, perms, name, deleted } = mapping;
   return {
     start,
@@ -32,6 +38,8 @@ function modelOf(mapping: Mapping, pages: MappingModel['pages'], ages: MappingMo
     name,
     kind: mappingKind(name, perms),
     ...(deleted ? { deleted } : {}),
+    // A path says more than whose it is.
+    ...(owner === undefined || owner.name === name || name[0] === '/' ? {} : { owner: ownerText(owner) }),
     ...(pages === undefined ? {} : { pages }),
     ...(ages === undefined ? {} : { ages }),
   };
@@ -50,6 +58,7 @@ function same(a: MappingModel | undefined, b: MappingModel): boolean {
     a.perms === b.perms &&
     a.name === b.name &&
     a.deleted === b.deleted &&
+    a.owner === b.owner &&
     sameCounts(a.pages, b.pages) &&
     sameCounts(a.ages, b.ages)
   );
@@ -66,6 +75,7 @@ export class ProcessLayout {
   readonly #pagemap: LivePagemap;
   readonly #masks: readonly LookMasks[];
   readonly #buffer = new RegionBuffer(8192);
+  readonly #names: OwnerNames;
   #rows = new Map<number, MappingModel>();
   #grid: LayoutGrid | undefined;
   /** Where accesses are tracked: the same by age. */
@@ -77,6 +87,9 @@ export class ProcessLayout {
   constructor(pagemap: LivePagemap) {
     this.#pagemap = pagemap;
     this.#masks = lookMasks(pagemap);
+    this.#names = new OwnerNames(pagemap.process);
+    // Before anything is tracked: to look for owners would be an access.
+    this.#names.look([]);
   }
 
   /** In address order. */
@@ -88,11 +101,18 @@ export class ProcessLayout {
 
   /** Reads the list of mappings alone, which takes no time; pages stay as they were counted. */
   list(): LayoutUpdate {
+    const mappings = this.#pagemap.mappings();
+    if (this.#ages === undefined) this.#names.look(mappings);
     return this.#take(
-      this.#pagemap.mappings().map((mapping) => {
+      mappings.map((mapping) => {
         const before = this.#rows.get(mapping.start);
         const isSame = before?.end === mapping.end;
-        return modelOf(mapping, isSame ? before.pages : undefined, isSame ? before.ages : undefined);
+        return modelOf(
+          mapping,
+          this.#names.of(mapping),
+          isSame ? before.pages : undefined,
+          isSame ? before.ages : undefined,
+        );
       }),
     );
   }
@@ -136,10 +156,12 @@ export class ProcessLayout {
     this.#ageGrid = ageGrid;
     this.#ages = ages;
     this.generation++;
+    if (ages === undefined) this.#names.look(mappings);
     const update = this.#take(
       mappings.map((mapping, index) =>
         modelOf(
           mapping,
+          this.#names.of(mapping),
           withUnknown(grid.pages(index), unknown),
           ageGrid?.pages(index).slice(0, AGE_CLASSES),
         ),

@@ -11,6 +11,7 @@ import { KERNEL_PROFILES } from '../../src/sim/index.js';
 import { finish, MAIN, pmscan, startPmscan } from '../support/cli.js';
 import { hasZeroPage } from '../support/facts.js';
 import { available, testWhere } from '../support/needs.js';
+import { firstOutput } from '../support/output.mjs';
 import { startTarget, type Target } from '../support/target.js';
 
 const live = testWhere('pagemap-scan', 'compiler');
@@ -56,6 +57,7 @@ describe('scan', () => {
       pages: 1,
       categories: ['written', 'present'],
       mapping: '',
+      owner: null,
     });
   });
 
@@ -176,6 +178,8 @@ describe('maps', () => {
       'end',
       'prot',
       'name',
+      'owner',
+      'ownerKind',
       'pages',
       'present',
       'swapped',
@@ -198,7 +202,7 @@ describe('maps', () => {
   live('as a table with a bar, totals and what the bar means', async () => {
     const { stdout } = await pmscan(['maps', target.pid]);
     const lines = stdout.trimEnd().split('\n');
-    expect(lines[0]).toMatch(/^Process \d+, target: \d+ mappings by size$/);
+    expect(lines[0]).toMatch(/^Process \d+, target: \d+ mappings by present$/);
     expect(lines[1]).toMatch(/^ADDRESS +PROT +SIZE +PRESENT +FILE +PAGES +NAME$/);
     expect(lines.find((line) => line.includes('▓▓▓▓▓▓▓▓········'))).toMatch(/\[anon\]$/);
     expect(lines.at(-2)).toMatch(/^total .* \d+ mappings$/);
@@ -209,6 +213,45 @@ describe('maps', () => {
     expect(ascii.stdout).toMatch(/^[\x20-\x7e\n]+$/);
     expect(ascii.stdout).toMatch(/mappings more/);
   });
+
+  live('--by owner adds up what has owners of the same kind', async () => {
+    const document = JSON.parse((await pmscan(['maps', target.pid, '--by', 'owner', '--json'])).stdout);
+    expect(Object.keys(document)).toEqual(['schema', 'pid', 'pageSize', 'owners', 'totals']);
+    type Sum = { kind: string | null; mappings: number; present: number };
+    const sum = (key: 'mappings' | 'present') =>
+      document.owners.reduce((total: number, owner: Sum) => total + owner[key], 0);
+    expect([sum('mappings'), sum('present')]).toEqual([document.totals.mappings, document.totals.present]);
+    const kinds = document.owners.map(({ kind }: Sum) => kind);
+    expect(kinds).toEqual(expect.arrayContaining(['library', 'malloc', 'program', 'stack', null]));
+    const lines = (await pmscan(['maps', target.pid, '--by', 'owner'])).stdout.trimEnd().split('\n');
+    expect(lines[0]).toMatch(/: \d+ mappings by owner, then present$/);
+    expect(lines[1]).toMatch(/^MAPPINGS +SIZE +PRESENT +FILE +PAGES +OWNER$/);
+    expect(lines.slice(2, -2)).toHaveLength(kinds.length);
+    expect(lines).toContainEqual(expect.stringMatching(/^ *\d+ .* libraries$/));
+  });
+
+  live(
+    'patterns match owners, and what is only reserved is left out where no order is asked for',
+    async () => {
+      const { regions } = JSON.parse(
+        (await pmscan(['scan', target.pid, '--json', '--mapping', 'stack: target'])).stdout,
+      );
+      expect(regions.length).toBeGreaterThan(0);
+      for (const region of regions) {
+        expect(region).toMatchObject({ mapping: '[stack]', owner: `[stack: target ${target.pid}]` });
+      }
+      const other = spawn(process.execPath, ['-e', 'console.log(1); setInterval(() => {}, 1e6)']);
+      await firstOutput(other);
+      const count = async (...args: string[]) =>
+        (await pmscan(['maps', other.pid!, ...args])).stdout.match(/ ---p /g)?.length ?? 0;
+      const folded = (await pmscan(['maps', other.pid!])).stdout;
+      expect(folded).toMatch(/\d+ mappings more that nobody can access, .* of address space/);
+      expect(await count()).toBe(0);
+      expect(await count('--sort', 'address')).toBeGreaterThan(2);
+      other.kill('SIGKILL');
+      await once(other, 'exit');
+    },
+  );
 
   live('colour only where it is wanted', async () => {
     const colored = { env: { FORCE_COLOR: '1' } };

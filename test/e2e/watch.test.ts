@@ -26,7 +26,7 @@ interface Line {
   writtenPages: number;
   writtenBytes: number;
   untrackedMappings: number;
-  mappings: { start: string; end: string; name: string; writtenPages: number }[];
+  mappings: { start: string; end: string; name: string; owner: string | null; writtenPages: number }[];
   regions: { start: string; end: string; pages: number }[];
 }
 
@@ -70,6 +70,34 @@ function pagesIn(line: Line, { start, end }: { start: number; end: number }): nu
   }
   return pages;
 }
+
+live('tells whose memory it is: of Node.js, spaces of V8', async () => {
+  const script = 'const kept = []; console.log(1); setInterval(() => kept.push(new Array(1000).fill(1)), 5)';
+  const node = spawn(process.execPath, ['-e', script]);
+  try {
+    await once(node.stdout, 'data');
+    const { stdout, stderr } = await pmscan([
+      'watch',
+      node.pid!,
+      '--interval',
+      '200ms',
+      '--duration',
+      '600ms',
+      '--json',
+    ]);
+    const lines = stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Line);
+    const owners = lines.flatMap(({ mappings }) => mappings.map(({ owner }) => owner));
+    expect(owners).toContain('[v8 new space]');
+    expect(owners).toContainEqual(expect.stringMatching(/^\[stack: (node|node-MainThread) \d+\]$/));
+    expect(stderr).toMatch(/most written: .*\[v8 new space\] [\d.]+ [KM]iB/);
+  } finally {
+    node.kill('SIGKILL');
+    await once(node, 'exit');
+  }
+});
 
 describe('exactly what was written', () => {
   live.each(['anon', 'shared', 'file', 'thp'])('in each interval, once: %s memory', async (kind) => {

@@ -106,6 +106,57 @@ const KNOWN_PAGES = KNOWN.map(([kind, count]) => `${count} ${kind}`).join(', ');
 const KNOWN_CELLS = KNOWN.map(([kind, count]) => `${kind} × ${count}`).join(', ');
 
 describe('the live page', () => {
+  testPage.each([360, 420, 768, 1920])('is whole at a width of %i', async (width) => {
+    const { page, problems } = await open(url, { width, height: 800 });
+    await until('figures', async () => (await page.textContent('.figure dd'))?.includes('B'));
+    // What has no other of these in it: two such boxes have nothing in common, and all of them are in the window.
+    const parts =
+      'header > *:not(.buttons):not(.spring), .buttons > *, [role="tab"], .figure dd, .chip, nav input';
+    const script = `(() => {
+      const boxOf = (element) => {
+        const { left, right, top, bottom } = element.getBoundingClientRect();
+        return { left, right, top, bottom, text: element.textContent };
+      };
+      const boxes = [...document.querySelectorAll('${parts}')].map(boxOf).filter(({ left, right }) => right > left);
+      const outside = boxes.filter(({ left, right }) => left < 0 || right > innerWidth + 1);
+      const overlapping = boxes.flatMap((one, index) =>
+        boxes.slice(index + 1).filter((other) =>
+          Math.min(one.right, other.right) - Math.max(one.left, other.left) > 1 &&
+          Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top) > 1,
+        ).map((other) => one.text + ' and ' + other.text),
+      );
+      const cut = [document.documentElement, ...document.querySelectorAll('.figure')]
+        .filter((element) => element.scrollWidth > element.clientWidth)
+        .map((element) => element.textContent.slice(0, 40));
+      return { boxes: boxes.length > 12, outside, overlapping, cut };
+    })()`;
+    for (const view of ['where', 'map', 'heat', 'rates']) {
+      await page.click(`#tab-${view}`);
+      const whole = { boxes: true, outside: [], overlapping: [], cut: [] };
+      expect([view, await page.evaluate(script)]).toEqual([view, whole]);
+    }
+    expect(problems).toEqual([]);
+    await page.close();
+  });
+
+  testPage('tells whose memory it is, and finds it by that', async () => {
+    const { page, problems } = await open(`${url}#pid=${process.pid}`);
+    const names = async () => (await rows(page, 'Mappings')).map(([, , , , , name]) => name!);
+    await until('an owner', async () => (await names()).includes('[v8 new space]'));
+    await page.fill('input[placeholder="Mapping name"]', 'V8 old');
+    await until('the old space alone', async () => {
+      const found = await names();
+      return found.length > 0 && found.every((name) => name === '[v8 old space]');
+    });
+    await page.click('#tab-map');
+    await page.click('#view-map button:has-text("As table")');
+    await until('a row of the map', async () =>
+      (await rows(page, 'What is on screen')).some(([, name]) => name === '[v8 old space]'),
+    );
+    expect(problems).toEqual([]);
+    await page.close();
+  });
+
   testPage('shows what is where, and filters it', async () => {
     const { page, problems } = await open();
     const known = await until('the known mapping', async () =>
@@ -441,7 +492,7 @@ describe('the report', () => {
     expect(await shown()).toEqual(['touched < 1 s ago × 16, touched < 10 min ago × 16, untouched × 32']);
     expect(await page.locator('#view-map .legend.ages').isVisible()).toBe(true);
     await page.click('#view-map button:has-text("By age")');
-    expect(await shown()).toEqual(['anonymous × 32, untouched × 32']);
+    await until('the kinds', async () => (await shown())[0] === 'anonymous × 32, untouched × 32');
     expect(await page.locator('#view-map .legend.ages').isVisible()).toBe(false);
     await page.click('#tab-heat');
     expect(await page.textContent('#view-heat h2')).toBe('Touched per cell');

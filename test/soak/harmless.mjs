@@ -17,7 +17,7 @@ for (const [mode, threads] of runs) {
   const before = performance.now();
   const { said, stops } = await attachCycles(program, mode, threads, cycles, 4, accesses);
   stops.sort((a, b) => a - b);
-  const [median, most] = [stops[stops.length >> 1], stops.at(-1)].map((ms) => ms.toFixed(2));
+  const [median, most] = [stops[stops.length >> 1], stops.at(-1)].map((ms) => ms?.toFixed(2) ?? '–');
   const seconds = ((performance.now() - before) / 1000).toFixed(1);
   console.log(
     `${mode}, ${threads} threads: ${cycles} cycles, stop ${median} ms (most ${most}), ${seconds} s: ${said}`,

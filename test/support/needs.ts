@@ -35,6 +35,7 @@ const EXTRA: Readonly<Record<string, () => string | undefined>> = {
   compiler: () => (hasCompiler() ? undefined : 'there is no C compiler (cc)'),
   chromium: () => (hasChromium() ? undefined : 'there is no Chromium'),
   prometheus: () => (existsSync(PROMETHEUS) ? undefined : `there is no ${PROMETHEUS}`),
+  python: () => program('python3'),
   bash: () => program('bash'),
   zsh: () => program('zsh'),
   fish: () => program('fish'),

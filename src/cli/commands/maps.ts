@@ -1,9 +1,11 @@
 import { type Command, Option } from 'commander';
 import { categoryNames, PAGE_SIZE, type Pagemap, RegionBuffer } from '../../abi/index.js';
 import { kernelCategories } from '../../live/index.js';
+import { OWNER_KINDS, type Owner, type OwnerKind, ownedLabel, ownerText } from '../../owners/internal.js';
 import { parseSmaps, type SmapsMapping } from '../../proc/index.js';
 import {
   type AddressRange,
+  emptyCounts,
   legRanges,
   lookMasks,
   lookWith,
@@ -15,15 +17,16 @@ import {
   scanLegs,
 } from '../../query/internal.js';
 import { bar, legend } from '../bar.js';
-import { shorten, tableLines } from '../columns.js';
+import { type Column, shorten, tableLines } from '../columns.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
+import type { Pages } from '../looked-at.js';
 import { parseCount } from '../options.js';
 import { Output } from '../output.js';
 import { openPages } from '../pages.js';
 import { type Proportions, proportions, sumProportions } from '../proportions.js';
 import { tellProvider } from '../target.js';
-import { hex, humanBytes, mappingLabel, outputStyle, plural, printable, type Style } from '../text.js';
+import { hex, humanBytes, outputStyle, plural, printable, type Style } from '../text.js';
 
 export const MAPS_SCHEMA = 'pagemap-scan/maps@1';
 
@@ -33,6 +36,7 @@ type SortKey = (typeof SORT_KEYS)[number];
 export interface MapsOptions {
   readonly sort?: SortKey | undefined;
   readonly top?: number | undefined;
+  readonly by?: 'owner' | undefined;
   readonly pss?: boolean | undefined;
   readonly json?: boolean | undefined;
   readonly color?: boolean | undefined;
@@ -43,6 +47,7 @@ export type RowSource = AddressRange & {
   readonly perms: string;
   readonly name: string;
   readonly deleted?: boolean | undefined;
+  readonly owner?: Owner | undefined;
 };
 
 /** A mapping with its pages: by category for the numbers, by kind for the bar. */
@@ -161,9 +166,7 @@ function sizes(counts: PageCounts & Proportions, all: MapsRows): string[] {
 
 const right = (title: string) => ({ title, align: 'right' }) as const;
 const left = (title: string) => ({ title, align: 'left' }) as const;
-const COLUMNS = [
-  left('ADDRESS'),
-  left('PROT'),
+const COUNT_COLUMNS = [
   right('SIZE'),
   right('PRESENT'),
   right('PSS'),
@@ -177,14 +180,28 @@ const COLUMNS = [
 /** What a narrow terminal does without, first to last; the bar tells of most of it. */
 const DISPENSABLE = ['PROT', 'GUARD', 'ZERO', 'HUGE', 'FILE', 'SWAPPED'];
 
-/** The table of `shown`, some of the rows of `all`, as lines; the last is that of the totals. */
-export function mapsTable(shown: readonly MapsRow[], all: MapsRows, style: Style): string[] {
-  const numbers = [
-    ...shown.map((row) => [hex(row.mapping.start), row.mapping.perms, ...sizes(row, all)]),
-    ['total', '', ...sizes(all.totals, all)],
-  ];
+/** A line of a table: what stands before the counts, and the name behind them. */
+interface TableLine {
+  readonly leading: readonly string[];
+  readonly counts: PageCounts & Proportions;
+  readonly kinds: readonly number[];
+  readonly name: string;
+}
+
+/** A table of counts as lines; the last is that of the totals. */
+function countsTable(
+  leading: readonly Column[],
+  shown: readonly TableLine[],
+  total: TableLine,
+  all: MapsRows,
+  style: Style,
+  nameTitle: string,
+): string[] {
+  const columns = [...leading, ...COUNT_COLUMNS];
+  const rows = [...shown, total];
+  const numbers = rows.map(({ leading: first, counts }) => [...first, ...sizes(counts, all)]);
   // Names take what room is left; where that is too little, the bar shrinks first, then columns go.
-  const widths = COLUMNS.map(({ title }, index) => {
+  const widths = columns.map(({ title }, index) => {
     const widest = Math.max(...numbers.map((row) => row[index]!.length));
     return widest === 0 ? 0 : Math.max(widest, title.length) + 2;
   });
@@ -193,23 +210,37 @@ export function mapsTable(shown: readonly MapsRow[], all: MapsRows, style: Style
   if (used() + NAME_LEAST_COLUMNS > style.columns) cells = NARROW_BAR_CELLS;
   for (const title of DISPENSABLE) {
     if (used() + NAME_LEAST_COLUMNS <= style.columns) break;
-    widths[COLUMNS.findIndex((column) => column.title === title)] = 0;
+    const index = columns.findIndex((column) => column.title === title);
+    if (index >= 0) widths[index] = 0;
   }
   const room = Math.max(style.columns - used(), 1);
 
-  const kept = COLUMNS.filter((_, index) => widths[index]! > 0);
-  const names = [...shown.map(({ mapping }) => mappingLabel(mapping)), plural(all.rows.length, 'mapping')];
-  const bars = [...shown.map(({ kinds }) => kinds), all.kinds];
   const lines = tableLines(
-    [...kept, left('PAGES'), left('NAME')],
+    [...columns.filter((_, index) => widths[index]! > 0), left('PAGES'), left(nameTitle)],
     numbers.map((row, index) => [
       ...row.filter((_, column) => widths[column]! > 0),
-      bar(bars[index]!, cells, style),
-      shorten(names[index]!, room, style),
+      bar(rows[index]!.kinds, cells, style),
+      shorten(rows[index]!.name, room, style),
     ]),
   );
   const { colors } = style;
   return lines.map((line, index) => (index === 0 || index === lines.length - 1 ? colors.bold(line) : line));
+}
+
+function totalLine(leading: readonly string[], { totals, kinds, rows }: MapsRows): TableLine {
+  return { leading, counts: totals, kinds, name: plural(rows.length, 'mapping') };
+}
+
+/** The table of `shown`, some of the rows of `all`, as lines; the last is that of the totals. */
+export function mapsTable(shown: readonly MapsRow[], all: MapsRows, style: Style): string[] {
+  const lines = shown.map((row) => ({
+    leading: [hex(row.mapping.start), row.mapping.perms],
+    counts: row,
+    kinds: row.kinds,
+    name: ownedLabel(row.mapping, row.mapping.owner),
+  }));
+  const leading = [left('ADDRESS'), left('PROT')];
+  return countsTable(leading, lines, totalLine(['total', ''], all), all, style, 'NAME');
 }
 
 /** The same with proportional and unique sets. */
@@ -222,67 +253,211 @@ function withProportions(counted: MapsRows, smaps: readonly SmapsMapping[]): Map
   return { ...counted, rows, totals: { ...counted.totals, ...sumProportions(found) } };
 }
 
+/** All mappings of owners of one kind. */
+interface OwnerRow extends PageCounts, Proportions {
+  /** Undefined for memory of which nothing is known. */
+  readonly kind: OwnerKind | undefined;
+  /** Whether most of it is known for sure. */
+  readonly sure: boolean;
+  readonly mappings: number;
+  readonly kinds: readonly number[];
+}
+
+/** The rows added up by the kinds of their owners. */
+function ownerRows({ rows }: MapsRows): OwnerRow[] {
+  const groups = new Map<OwnerKind | undefined, MapsRow[]>();
+  for (const row of rows) {
+    const kind = row.mapping.owner?.kind;
+    const group = groups.get(kind);
+    if (group === undefined) groups.set(kind, [row]);
+    else group.push(row);
+  }
+  return [...groups].map(([kind, members]) => {
+    const sum = (value: (row: MapsRow) => number) => members.reduce((total, row) => total + value(row), 0);
+    const counts = emptyCounts();
+    for (const key of Object.keys(counts) as (keyof PageCounts)[]) counts[key] = sum((row) => row[key]);
+    const proportionOf = (name: keyof Proportions) =>
+      members.some((row) => row[name] !== undefined) ? { [name]: sum((row) => row[name] ?? 0) } : {};
+    const weight = ({ present, mapping }: MapsRow) => (mapping.owner?.sure === true ? present : -present);
+    return {
+      kind,
+      sure: kind !== undefined && sum(weight) >= 0,
+      mappings: members.length,
+      kinds: PAGE_KINDS.map((_, index) => sum((row) => row.kinds[index]!)),
+      ...counts,
+      ...proportionOf('pssBytes'),
+      ...proportionOf('ussBytes'),
+    };
+  });
+}
+
+const ownerTitle = ({ kind, sure }: OwnerRow) =>
+  kind === undefined ? '[anon]' : `${OWNER_KINDS[kind]}${sure ? '' : '?'}`;
+
+function compareOwners(sort: SortKey): (a: OwnerRow, b: OwnerRow) => number {
+  const byTitle = (a: OwnerRow, b: OwnerRow) => (ownerTitle(a) < ownerTitle(b) ? -1 : 1);
+  switch (sort) {
+    // A kind of owner has no address of its own.
+    case 'address':
+    case 'name':
+      return byTitle;
+    case 'size':
+      return (a, b) => b.pages - a.pages || byTitle(a, b);
+    case 'pss':
+      return (a, b) => (b.pssBytes ?? 0) - (a.pssBytes ?? 0) || byTitle(a, b);
+    case 'uss':
+      return (a, b) => (b.ussBytes ?? 0) - (a.ussBytes ?? 0) || byTitle(a, b);
+    default:
+      return (a, b) => b[sort] - a[sort] || b.pages - a.pages || byTitle(a, b);
+  }
+}
+
+function ownersTable(shown: readonly OwnerRow[], all: MapsRows, style: Style): string[] {
+  const lines = shown.map((row) => ({
+    leading: [String(row.mappings)],
+    counts: row,
+    kinds: row.kinds,
+    name: ownerTitle(row),
+  }));
+  return countsTable(
+    [right('MAPPINGS')],
+    lines,
+    totalLine([String(all.rows.length)], all),
+    all,
+    style,
+    'OWNER',
+  );
+}
+
+/** What nobody can access, and where nothing is. */
+function isEmptyReserve({ mapping, present, swapped, guard }: MapsRow): boolean {
+  return mapping.perms === '---p' && present === 0 && swapped === 0 && guard === 0;
+}
+
+/** The counts with PSS and USS where they are asked for; undefined when that was interrupted. */
+async function countTarget(pagemap: Pages, isProportional: boolean): Promise<MapsRows | undefined> {
+  using interrupt = new Interrupt();
+  const mappings = pagemap.mappings();
+  const owners = pagemap.owners(mappings);
+  const counted = await countRows(
+    pagemap,
+    mappings.map((mapping, index) => ({ ...mapping, owner: owners[index] })),
+    {
+      step: async () => !(await interrupt.check()),
+      categories: pagemap.categories,
+      partial: pagemap.provider === 'fallback',
+    },
+  );
+  if (counted === undefined || !isProportional) return counted;
+  return withProportions(counted, parseSmaps(pagemap.read!('smaps')));
+}
+
+/** The one JSON document. */
+function mapsDocument(
+  pagemap: Pages,
+  counted: MapsRows,
+  shown: readonly MapsRow[] | readonly OwnerRow[],
+  isProportional: boolean,
+): object {
+  // What could not be told is null: a 0 would be an answer.
+  const nulls = Object.fromEntries(counted.unknown.map((name) => [name, null]));
+  const numbers = (counts: PageCounts & Proportions) => ({
+    ...counts,
+    ...nulls,
+    ...(isProportional && { pssBytes: counts.pssBytes ?? null, ussBytes: counts.ussBytes ?? null }),
+  });
+  const mappingOf = ({ kinds: _kinds, mapping, ...counts }: MapsRow) => ({
+    start: hex(mapping.start),
+    end: hex(mapping.end),
+    prot: mapping.perms,
+    name: mapping.name,
+    owner: mapping.owner === undefined ? null : ownerText(mapping.owner),
+    ownerKind: mapping.owner?.kind ?? null,
+    ...numbers(counts),
+    ...(mapping.deleted ? { deleted: true } : {}),
+  });
+  const ownerOf = ({ kinds: _kinds, kind, mappings, sure, ...counts }: OwnerRow) => ({
+    kind: kind ?? null,
+    sure,
+    mappings,
+    ...numbers(counts),
+  });
+  return {
+    schema: MAPS_SCHEMA,
+    pid: pagemap.pid,
+    ...pagemap.origin,
+    pageSize: PAGE_SIZE,
+    ...(isOwnerRows(shown) ? { owners: shown.map(ownerOf) } : { mappings: shown.map(mappingOf) }),
+    totals: { mappings: counted.rows.length, ...counted.totals, ...nulls },
+  };
+}
+
+function isOwnerRows(rows: readonly MapsRow[] | readonly OwnerRow[]): rows is readonly OwnerRow[] {
+  return rows[0] !== undefined && 'kind' in rows[0];
+}
+
+/** The tables, and what is left out of them, as lines. */
+function mapsText(counted: MapsRows, options: MapsOptions, sort: SortKey, style: Style): string[] {
+  const rows = counted.rows.toSorted(compare(sort));
+  if (options.by === 'owner') {
+    const owners = ownerRows(counted).sort(compareOwners(sort));
+    return ownersTable(owners.slice(0, options.top ?? owners.length), counted, style);
+  }
+  // Where no order was asked for, nothing is to be seen in what is only reserved.
+  const folded = options.sort === undefined ? rows.filter(isEmptyReserve) : [];
+  const kept = options.sort === undefined ? rows.filter((row) => !isEmptyReserve(row)) : rows;
+  const shown = kept.slice(0, options.top ?? kept.length);
+  const lines = mapsTable(shown, counted, style);
+  if (folded.length > 0) {
+    const bytes = folded.reduce((sum, { pages }) => sum + pages * PAGE_SIZE, 0);
+    lines.push(
+      `${plural(folded.length, 'mapping')} more that nobody can access, ${humanBytes(bytes)} of address space with nothing in them; --sort address shows them`,
+    );
+  }
+  if (shown.length < kept.length) {
+    lines.push(
+      `${plural(kept.length - shown.length, 'mapping')} more; the totals count them, --top shows them`,
+    );
+  }
+  return lines;
+}
+
 /** The work of `pmscan maps`. */
 export async function mapsCommand(target: string, options: MapsOptions): Promise<ExitCode> {
   using pagemap = await openPages(target);
-  using interrupt = new Interrupt();
   const isProportional = options.pss === true || options.sort === 'pss' || options.sort === 'uss';
-  if (isProportional && pagemap.read === undefined)
+  if (isProportional && pagemap.read === undefined) {
     throw new CliError(
       EXIT.usage,
       'Cannot tell PSS and USS of a snapshot: they were not noted; leave out --pss',
     );
-  let counted = await countRows(pagemap, pagemap.mappings(), {
-    step: async () => !(await interrupt.check()),
-    categories: pagemap.categories,
-    partial: pagemap.provider === 'fallback',
-  });
+  }
+  const counted = await countTarget(pagemap, isProportional);
   // Half of a table would be a wrong table: of a scan that was cut short nothing is shown.
   if (counted === undefined) {
     process.stderr.write('pmscan: interrupted before all mappings were counted\n');
     return EXIT.interrupted;
   }
-  if (isProportional) counted = withProportions(counted, parseSmaps(pagemap.read!('smaps')));
   pagemap.checkAlive();
 
-  const { rows, totals } = counted;
-  rows.sort(compare(options.sort ?? 'size'));
-  const shown = rows.slice(0, options.top ?? rows.length);
   const output = new Output();
   if (options.json) {
-    // What could not be told is null: a 0 would be an answer.
-    const nulls = Object.fromEntries(counted.unknown.map((name) => [name, null]));
-    const document = {
-      schema: MAPS_SCHEMA,
-      pid: pagemap.pid,
-      ...pagemap.origin,
-      pageSize: PAGE_SIZE,
-      mappings: shown.map(({ kinds: _kinds, mapping, ...counts }) => ({
-        start: hex(mapping.start),
-        end: hex(mapping.end),
-        prot: mapping.perms,
-        name: mapping.name,
-        ...counts,
-        ...nulls,
-        ...(isProportional && { pssBytes: counts.pssBytes ?? null, ussBytes: counts.ussBytes ?? null }),
-        ...(mapping.deleted ? { deleted: true } : {}),
-      })),
-      totals: { mappings: rows.length, ...totals, ...nulls },
-    };
+    const sort = options.sort ?? 'size';
+    const all =
+      options.by === 'owner'
+        ? ownerRows(counted).sort(compareOwners(sort))
+        : counted.rows.toSorted(compare(sort));
+    const document = mapsDocument(pagemap, counted, all.slice(0, options.top ?? all.length), isProportional);
     output.line(JSON.stringify(document, null, 2));
   } else {
     const style = outputStyle(options.color !== false);
+    const sort = options.sort ?? 'present';
     if (pagemap.provider === 'fallback') tellProvider(pagemap.categories);
     const title = printable(pagemap.title);
     output.line(
-      `${style.colors.bold(title)}: ${plural(rows.length, 'mapping')} by ${options.sort ?? 'size'}`,
+      `${style.colors.bold(title)}: ${plural(counted.rows.length, 'mapping')} by ${options.by === 'owner' ? 'owner, then ' : ''}${sort}`,
     );
-    for (const line of mapsTable(shown, counted, style)) output.line(line);
-    if (shown.length < rows.length) {
-      output.line(
-        `${plural(rows.length - shown.length, 'mapping')} more; the totals count them, --top shows them`,
-      );
-    }
+    for (const line of mapsText(counted, options, sort, style)) output.line(line);
     output.line(legend(style));
   }
   await output.flush();
@@ -297,8 +472,13 @@ export function addMapsCommand(
   program
     .command('maps')
     .description("show a process's mappings and what their pages are")
-    .argument('<pid>', 'process number, or the name of one process; or a snapshot, DIR@N')
-    .addOption(new Option('--sort <key>', 'order of the mappings').choices(SORT_KEYS).default('size'))
+    .argument('<pid>', 'process number, or the name of one process')
+    .addOption(
+      new Option('--sort <key>', 'order of the mappings; present by default, size in JSON').choices(
+        SORT_KEYS,
+      ),
+    )
+    .addOption(new Option('--by <what>', 'add up what has owners of the same kind').choices(['owner']))
     .option('--top <n>', 'show the first n mappings only', parseCount)
     .option('--pss', 'how much of it is shared: two more columns, from smaps')
     .option('--json', 'one JSON document, counts in pages')
@@ -308,11 +488,13 @@ export function addMapsCommand(
 Columns: SIZE is address space; PRESENT is in memory now; SWAPPED is swapped out or marked; FILE, ZERO, HUGE and GUARD
 are pages of files and shared memory, of the shared zero page, mapped as huge pages, and guard pages. A page may count
 in several columns. PAGES shows each mapping's pages in proportion. With --pss, PSS has each page divided by how many
-have it mapped, and USS the pages that nobody else has.
+have it mapped, and USS the pages that nobody else has. Memory without a file is called after its owner: [v8 old space],
+[stack: main 1234]; what is only likely has a ?, and [anon] is what nothing is known of.
 
 Examples:
   pmscan maps 1234
-  pmscan maps redis-server --sort present --top 20
+  pmscan maps 1234 --by owner                   whose memory it is, in sums
+  pmscan maps redis-server --top 20
   pmscan maps postgres --sort pss               what of it would be free without this process
   pmscan maps postgres --json | jq '.totals.swapped * 4096'`,
     )

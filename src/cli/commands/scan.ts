@@ -8,8 +8,8 @@ import {
   UnknownCategoryError,
 } from '../../abi/index.js';
 import { isEnded, type ProcessError } from '../../live/internal.js';
+import { type Owner, ownedLabel, ownedMatcher, ownerText } from '../../owners/internal.js';
 import type { Mapping } from '../../proc/index.js';
-import { mappingMatcher } from '../../proc/internal.js';
 import {
   type AddressRange,
   compileWhere,
@@ -27,16 +27,7 @@ import { intersectRanges, mergeRanges, parseCategories, parseCount, parseRange }
 import { Output } from '../output.js';
 import { openPages } from '../pages.js';
 import { tellProvider } from '../target.js';
-import {
-  hex,
-  humanBytes,
-  humanCount,
-  mappingLabel,
-  outputStyle,
-  plural,
-  printable,
-  type Style,
-} from '../text.js';
+import { hex, humanBytes, humanCount, outputStyle, plural, printable, type Style } from '../text.js';
 
 export const SCAN_SCHEMA = 'pagemap-scan/scan@1';
 
@@ -53,6 +44,7 @@ export interface ScanOptions {
 interface NamedMapping {
   readonly name: string;
   readonly deleted?: boolean | undefined;
+  readonly owner?: Owner | undefined;
 }
 
 /** Where the found regions go. `mapping` is undefined for one that appeared while we scanned. */
@@ -76,6 +68,7 @@ function jsonSink(output: Output, { pid, origin }: Pages): RegionSink {
         pages: (end - start) / PAGE_SIZE,
         categories: categoryNames(categories),
         mapping: mapping?.name ?? null,
+        owner: mapping?.owner === undefined ? null : ownerText(mapping.owner),
       };
       output.write(`${separator}\n${JSON.stringify(region)}`);
       separator = ',';
@@ -119,7 +112,7 @@ export function textSink(output: Output, style: Style): RegionSink {
       );
       const names = (categoryNames(categories).join(' ') || '-').padEnd(categoriesWidth);
       const room = Math.max(style.columns - numbers.length - names.length - 2, 1);
-      const label = mapping === undefined ? '(new mapping)' : mappingLabel(mapping);
+      const label = mapping === undefined ? '(new mapping)' : ownedLabel(mapping, mapping.owner);
       output.line(`${numbers}${colors.cyan(names)}  ${shorten(label, room, style)}`);
     },
     end({ regions, pages }, incomplete) {
@@ -171,7 +164,15 @@ function* legs(
   }
 }
 
-function* chooseRanges(mappings: readonly Mapping[], options: ScanOptions): Generator<AddressRange> {
+type OwnedMapping = Mapping & { readonly owner: Owner | undefined };
+
+function ownedMappings(pagemap: Pages): OwnedMapping[] {
+  const mappings = pagemap.mappings();
+  const owners = pagemap.owners(mappings);
+  return mappings.map((mapping, index) => ({ ...mapping, owner: owners[index] }));
+}
+
+function* chooseRanges(mappings: readonly OwnedMapping[], options: ScanOptions): Generator<AddressRange> {
   if (options.mapping === undefined && options.range === undefined) {
     // One call may cover many mappings and the gaps between: what appears there meanwhile is found, too.
     yield* legRanges(mappings);
@@ -179,8 +180,8 @@ function* chooseRanges(mappings: readonly Mapping[], options: ScanOptions): Gene
   }
   let chosen = mergeRanges(mappings);
   if (options.mapping !== undefined) {
-    const matches = mappingMatcher(options.mapping);
-    chosen = mergeRanges(mappings.filter(({ name }) => matches(name)));
+    const matches = ownedMatcher(options.mapping);
+    chosen = mergeRanges(mappings.filter(({ name, owner }) => matches(name, owner)));
     if (chosen.length === 0) {
       throw new CliError(
         EXIT.failed,
@@ -201,7 +202,7 @@ export async function scanCommand(target: string, options: ScanOptions): Promise
   const returnMask = options.return ?? pagemap.categories;
   checkKernelKnows(pagemap, categoryInverted | categoryMask | categoryAnyofMask | returnMask);
 
-  const mappings = pagemap.mappings();
+  const mappings = ownedMappings(pagemap);
   const output = new Output();
   if (pagemap.provider === 'fallback' && !options.json) tellProvider(pagemap.categories);
   const sink = options.json
@@ -272,7 +273,10 @@ export function addScanCommand(
       'which pages, e.g. "written & !file & (present | swapped)"; all mapped ones by default',
     )
     .option('--range <a-b>', 'only these addresses: 0xA-0xB or 0xA+SIZE; may be repeated', parseRange)
-    .option('--mapping <pattern>', 'only mappings with this in their name; with * or ?, the whole name')
+    .option(
+      '--mapping <pattern>',
+      'only mappings with this in their name or owner; with * or ?, the whole of it',
+    )
     .option('--return <list>', 'categories to report, e.g. present,file; or none', parseCategories)
     .option('--max-pages <n>', 'stop after this many pages', parseCount)
     .option('--json', 'one JSON document')
@@ -285,6 +289,7 @@ Examples:
   pmscan scan 1234 --where 'present & !file'         anonymous memory
   pmscan scan redis-server --where swapped           what was swapped out
   pmscan scan 1234 --where huge --mapping '[heap]'   huge pages of the heap
+  pmscan scan node --mapping 'v8 old' --where present
   pmscan scan 1234 --range 0x7f0000000000+64M --json | jq .totals`,
     )
     .action((target: string, _options: ScanOptions, command: Command) =>

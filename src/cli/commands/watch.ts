@@ -22,6 +22,7 @@ import {
   type WatchSink,
   watchLoop,
 } from '../watch/loop.js';
+import { WatchedOwners } from '../watch/owned.js';
 import type { WatchSummary } from '../watch/summary.js';
 import type { WatchTracker } from '../watch/tracker.js';
 
@@ -219,9 +220,12 @@ export async function watchCommand(
       'Cannot keep within --budget: what a page fault costs cannot be measured here, as `pmscan doctor` tells',
     );
   }
-  using tracker = await trackActivity(pid, subject, { anyway, sample }).catch((error: unknown) => {
-    throw watched === undefined ? error : asTooSoon(error, options.interval);
-  });
+  using owners = new WatchedOwners(pid, subject);
+  using tracker = owners.of(
+    await trackActivity(pid, subject, { anyway, sample }).catch((error: unknown) => {
+      throw watched === undefined ? error : asTooSoon(error, options.interval);
+    }),
+  );
   if (tracker.provider === 'fallback' && !live) process.stderr.write(`pmscan: ${SOFT_DIRTY_NOTE}\n`);
   if (!live) tellBusy(tracker.skipped);
   const output = new Output();

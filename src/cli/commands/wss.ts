@@ -20,6 +20,7 @@ import { Output } from '../output.js';
 import { StatusLine, StatusLines } from '../status-line.js';
 import { resolveTarget } from '../target.js';
 import { humanBytes, outputStyle } from '../text.js';
+import { WatchedOwners } from '../watch/owned.js';
 import { humanDuration, type WorkingSetReport, wssJson, wssLines } from '../wss/report.js';
 
 export interface WssCommandOptions {
@@ -172,9 +173,11 @@ export async function wssCommand(target: string, options: WssCommandOptions): Pr
     const why = `Cannot tell the working set of process ${pid}: it ended, or replaced its program, before ${humanDuration(options.duration)} were over; a shorter --duration tells more`;
     throw new CliError(EXIT.noProcess, why, { cause: error });
   }
+  using owners = new WatchedOwners(pid, 'writes');
+  const owned = { ...report, ownerOf: owners.find() };
   const output = new Output();
-  if (options.json) output.line(wssJson(report));
-  else for (const line of wssLines(report, outputStyle(options.color !== false))) output.line(line);
+  if (options.json) output.line(wssJson(owned));
+  else for (const line of wssLines(owned, outputStyle(options.color !== false))) output.line(line);
   await output.flush();
   return ending.received === undefined ? EXIT.done : EXIT.interrupted;
 }

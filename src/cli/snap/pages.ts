@@ -22,6 +22,7 @@ export function openSnapshotPages(target: string): Pages {
       categories: snapshot.categories,
       scan: (request, output) => snapshot.scan(request, output),
       mappings: () => snapshot.mappings,
+      owners: (mappings) => mappings.map(() => undefined),
       checkAlive: () => undefined,
       read: undefined,
       [Symbol.dispose]: () => opened[Symbol.dispose](),

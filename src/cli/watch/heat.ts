@@ -1,5 +1,6 @@
 /** What the live view shows: for each mapping its writes by address and by time. */
 import { PAGE_SIZE } from '../../abi/index.js';
+import type { Owner } from '../../owners/index.js';
 
 /** Parts of a mapping's address range that are told apart; a strip on screen shows one or more of them per cell. */
 export const BUCKETS = 256;
@@ -21,6 +22,7 @@ export class MappingHeat {
   readonly start: number;
   end: number;
   name: string;
+  owner: Owner | undefined;
   /** Pages per second by part of the address range, with afterglow. */
   heat = new Float64Array(BUCKETS);
   /** Pages per second, by interval, newest last. */
@@ -118,12 +120,14 @@ export class HeatModel {
   }
 
   /** Begins an interval with the mappings that there are; those that are gone are forgotten. */
-  begin(mappings: readonly WrittenMapping[]): void {
+  begin(mappings: readonly WrittenMapping[], ownerOf?: (mapping: WrittenMapping) => Owner | undefined): void {
     const next = new Map<number, MappingHeat>();
-    for (const { start, end, name } of mappings) {
+    for (const mapping of mappings) {
+      const { start, end, name } = mapping;
       let found = this.#mappings.get(start);
       if (found === undefined || found.name !== name) found = new MappingHeat(start, end, name);
       else if (found.end !== end) found.resize(end);
+      found.owner = ownerOf?.(mapping);
       next.set(start, found);
     }
     this.#mappings = next;

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { PAGE_SIZE } from '../../abi/index.js';
 import { ProcessError } from '../../live/index.js';
+import type { Owner } from '../../owners/index.js';
 import { Output } from '../output.js';
 import { CostMeter } from './cost.js';
 import { exitCodeOf, JsonSink, LineSink, type WatchSink, watchLoop } from './loop.js';
@@ -130,7 +131,7 @@ describe('what is written', () => {
       writtenPages: 2,
       writtenBytes: 8192,
       untrackedMappings: 3,
-      mappings: [{ start: '0x1000', end: '0x101000', name: '[heap]\x1b', writtenPages: 2 }],
+      mappings: [{ start: '0x1000', end: '0x101000', name: '[heap]\x1b', owner: null, writtenPages: 2 }],
       regions: [{ start: '0x1000', end: '0x3000', pages: 2 }],
     });
     await watchLoop(new FakeTracker(2, 1), new JsonSink(capture(), false, () => 0), { intervalMs: 1 });
@@ -166,6 +167,39 @@ describe('what is written', () => {
       'distinct pages 2 (8 KiB)',
       'write working set of 1 interval: 8 KiB on average, 8 KiB at most',
       'most written: [heap]\\x1b 16 KiB',
+    ]);
+  });
+
+  test('by owner: what one owner has is added up, with where most of it is', async () => {
+    class Owned extends FakeTracker {
+      override collect(visit?: (start: number, end: number) => void): Collected {
+        const old: Owner = { name: '[v8 old space]', kind: 'v8-old', sure: true };
+        const other: Owner = { name: '[stack: a\x1b 5]', kind: 'stack', sure: false };
+        const mappings = [1, 2, 3, 4, 5].map((index) => ({
+          start: index * 0x100000,
+          end: index * 0x100000 + 0x10000,
+          name: '',
+          writtenPages: index,
+        }));
+        const ownerOf = ({ start }: { start: number }) =>
+          [undefined, old, other, old, undefined][start / 0x100000 - 1];
+        return { ...super.collect(visit), writtenPages: 15, mappings, ownerOf };
+      }
+    }
+    const { summary } = await watchLoop(new Owned(1, 2), new LineSink(capture(), false), { intervalMs: 1 });
+    expect(text.split('\n')[0]).toMatch(
+      / {2}\[v8 old space\] 24 KiB, \[anon\] at 0x500000 20 KiB, \[stack: a\\x1b 5\?\] 12 KiB$/,
+    );
+    expect(summary.lines().at(-1)).toBe(
+      'most written: [v8 old space] 48 KiB (2 mappings, most at 0x400000), [anon] at 0x500000 40 KiB, [stack: a\\x1b 5?] 24 KiB, [anon] at 0x100000 8 KiB',
+    );
+    await watchLoop(new Owned(1, 1), new JsonSink(capture(), false, () => 0), { intervalMs: 1 });
+    expect(JSON.parse(text).mappings.map(({ owner }: { owner: string | null }) => owner)).toEqual([
+      null,
+      '[v8 old space]',
+      '[stack: a\x1b 5?]',
+      '[v8 old space]',
+      null,
     ]);
   });
 });

@@ -1,13 +1,15 @@
 /** The watch itself: collects at each interval and shows what came of it, one way or the other. */
 import { PAGE_SIZE } from '../../abi/index.js';
 import { isEnded, type ProcessError } from '../../live/internal.js';
+import { ownerText } from '../../owners/internal.js';
 import type { Subject } from '../../track/internal.js';
 import { EXIT, type ExitCode } from '../exit.js';
 import { Alarm } from '../interrupt.js';
 import type { Output } from '../output.js';
-import { hex, humanBytes, humanCount, mappingLabel, plural, type Style } from '../text.js';
+import { hex, humanBytes, humanCount, plural, type Style } from '../text.js';
 import type { CostMeter } from './cost.js';
 import { HeatModel } from './heat.js';
+import { totalsByOwner } from './owned.js';
 import { Screen } from './screen.js';
 import { WatchSummary } from './summary.js';
 import { type Collected, type WatchTracker, WORDS } from './tracker.js';
@@ -175,12 +177,16 @@ export class JsonSink implements WatchSink {
       untrackedMappings: this.#untracked(),
       mappings: mappings
         .filter((mapping) => mapping.writtenPages > 0)
-        .map(({ start, end, name, writtenPages }) => ({
-          start: hex(start),
-          end: hex(end),
-          name,
-          [this.#words.pages]: writtenPages,
-        })),
+        .map((mapping) => {
+          const owner = collected.ownerOf?.(mapping);
+          return {
+            start: hex(mapping.start),
+            end: hex(mapping.end),
+            name: mapping.name,
+            owner: owner === undefined ? null : ownerText(owner),
+            [this.#words.pages]: mapping.writtenPages,
+          };
+        }),
       ...(this.region === undefined ? {} : { regions: this.#regions }),
     };
     this.#output.line(JSON.stringify(line));
@@ -216,11 +222,12 @@ export class LineSink implements WatchSink {
     if (warning !== undefined) this.#warn(warning);
     const { elapsedMs, intervalMs, scanMs, writtenPages, errorPages, mappings } = collected;
     const bytes = (pages: number) => humanBytes(pages * PAGE_SIZE);
-    const most = mappings
+    const written = mappings
       .filter((mapping) => mapping.writtenPages > 0)
-      .sort((a, b) => b.writtenPages - a.writtenPages)
+      .map((mapping) => ({ ...mapping, owner: collected.ownerOf?.(mapping), pages: mapping.writtenPages }));
+    const most = totalsByOwner(written)
       .slice(0, 3)
-      .map((mapping) => `${mappingLabel(mapping)} ${bytes(mapping.writtenPages)}`);
+      .map(({ label, pages }) => `${label} ${bytes(pages)}`);
     const rate = intervalMs > 0 ? bytes((writtenPages / intervalMs) * 1000) : '0 B';
     this.#output.line(
       `${(elapsedMs / 1000).toFixed(1).padStart(7)} s  ${rate.padStart(9)}/s  ` +
@@ -300,7 +307,7 @@ export class ViewSink implements WatchSink {
 
   interval(collected: Collected, summary: WatchSummary, ownShare: number): void {
     const seconds = Math.max(collected.intervalMs, 1) / 1000;
-    this.#heat.begin(collected.mappings);
+    this.#heat.begin(collected.mappings, collected.ownerOf);
     for (const [start, end] of this.#written) this.#heat.add(start, end);
     this.#written.length = 0;
     this.#heat.end(collected.mappings, seconds);

@@ -1,11 +1,13 @@
 /** What a watch has seen from its beginning to its end. */
 import { PAGE_SIZE } from '../../abi/index.js';
+import type { Owner } from '../../owners/index.js';
 import { type Subject, WriteWorkingSet } from '../../track/internal.js';
-import { humanBytes, humanCount, plural, printable } from '../text.js';
+import { hex, humanBytes, humanCount, plural } from '../text.js';
 import type { CostMeter } from './cost.js';
+import { totalsByOwner } from './owned.js';
 import { type Collected, WORDS } from './tracker.js';
 
-const MOST_MAPPINGS = 5;
+const MOST_OWNERS = 5;
 /** Of so many mappings at most is kept account; a process that maps and unmaps all the time would fill our memory. */
 const MOST_KEPT = 20_000;
 
@@ -24,7 +26,10 @@ export class WatchSummary {
   peakStopMs = 0;
   #stopMs = 0;
   readonly #words: (typeof WORDS)[Subject];
-  readonly #mappings = new Map<string, { start: number; name: string; pages: number }>();
+  readonly #mappings = new Map<
+    string,
+    { start: number; name: string; owner: Owner | undefined; pages: number }
+  >();
 
   /** The share of all pages that is looked at. */
   readonly sampled: number;
@@ -63,11 +68,14 @@ export class WatchSummary {
     if (collected.intervalMs > 0) {
       this.peakRate = Math.max(this.peakRate, (collected.writtenPages / collected.intervalMs) * 1000);
     }
-    for (const { start, name, writtenPages } of collected.mappings) {
+    for (const mapping of collected.mappings) {
+      const { start, name, writtenPages } = mapping;
       if (writtenPages === 0) continue;
-      const key = `${start} ${name}`;
+      const owner = collected.ownerOf?.(mapping);
+      // V8 gives a chunk to another space now and then: each gets what was written while it had it.
+      const key = `${start} ${name} ${owner?.name}`;
       const known = this.#mappings.get(key);
-      if (known === undefined) this.#mappings.set(key, { start, name, pages: writtenPages });
+      if (known === undefined) this.#mappings.set(key, { start, name, owner, pages: writtenPages });
       else known.pages += writtenPages;
     }
     this.workingSet.endInterval();
@@ -128,12 +136,13 @@ export class WatchSummary {
         `${this.#words.workingSet} of ${plural(intervals, 'interval')}: ${bytes(meanPages / this.sampled)} on average, ${bytes(peakPages / this.sampled)} at most`,
       );
     }
-    const most = [...this.#mappings.values()].sort((a, b) => b.pages - a.pages).slice(0, MOST_MAPPINGS);
+    const most = totalsByOwner(this.#mappings.values()).slice(0, MOST_OWNERS);
     if (most.length > 0) {
-      const list = most.map(({ name, start, pages }) => {
-        const label = name === '' ? `[anon] at 0x${start.toString(16)}` : printable(name);
-        return `${label} ${bytes(pages)}`;
-      });
+      const list = most.map(({ label, start, pages, mappings }) =>
+        mappings === 1
+          ? `${label} ${bytes(pages)}`
+          : `${label} ${bytes(pages)} (${plural(mappings, 'mapping')}, most at ${hex(start)})`,
+      );
       lines.push(`most ${this.#words.done}: ${list.join(', ')}`);
     }
     return lines;

@@ -1,4 +1,5 @@
 /** What the watch needs of a tracker; that of a process has it, and tests make their own. */
+import type { Owner } from '../../owners/index.js';
 import type { Subject } from '../../track/internal.js';
 import type { WrittenMapping } from './heat.js';
 
@@ -19,6 +20,8 @@ export interface Collected {
   readonly faultCount?: number | undefined;
   /** All tracked mappings, in address order. */
   readonly mappings: readonly WrittenMapping[];
+  /** Whose memory a mapping is; undefined where nothing is known. */
+  readonly ownerOf?: ((mapping: WrittenMapping) => Owner | undefined) | undefined;
 }
 
 export interface WatchTracker {

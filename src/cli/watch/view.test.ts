@@ -82,6 +82,27 @@ describe('the heat of a mapping', () => {
     expect(mapping.strip(16).every((value) => value === 0)).toBe(true);
   });
 
+  test('shows and finds mappings by their owners', () => {
+    const heat = new HeatModel();
+    const mappings = [1, 2].map((index) => ({
+      start: index * 0x100000,
+      end: index * 0x100000 + 0x10000,
+      name: '',
+      writtenPages: 1,
+    }));
+    heat.begin(mappings, ({ start }) =>
+      start === 0x200000 ? { name: '[v8 old space]', kind: 'v8-old', sure: true } : undefined,
+    );
+    heat.end(mappings, 1);
+    const found = (filter: string) =>
+      visibleMappings(heat, { ...initialState(), filter }).map(({ start }) => start);
+    expect([found('V8 old'), found('[anon]'), found('')]).toEqual([
+      [0x200000],
+      [0x100000],
+      [0x100000, 0x200000],
+    ]);
+  });
+
   test('a mapping that is gone is forgotten, one of another name is new', () => {
     const heat = model();
     heat.begin([{ start: 0x10000000, end: 0x10001000, name: 'other', writtenPages: 0 }]);

@@ -1,8 +1,9 @@
 /** The live view as cells: pure, so that it can be tested without a terminal. */
 import { PAGE_SIZE } from '../../abi/index.js';
+import { ownedLabel } from '../../owners/internal.js';
 import type { Subject } from '../../track/internal.js';
 import { shorten } from '../columns.js';
-import { hex, humanBytes, humanCount, mappingLabel, printable } from '../text.js';
+import { hex, humanBytes, humanCount, printable } from '../text.js';
 import { shareText } from './cost.js';
 import { type HeatModel, LEVELS, LogScale, type MappingHeat } from './heat.js';
 import type { CellGrid, CellStyle } from './screen.js';
@@ -90,12 +91,14 @@ function drawLevels(
   });
 }
 
+const labelOf = (mapping: MappingHeat) => ownedLabel(mapping, mapping.owner);
+
 /** The rows that the state asks for, in its order. */
 export function visibleMappings(model: HeatModel, state: ViewState): MappingHeat[] {
   const wanted = state.filter.toLowerCase();
   const list = model.mappings.filter(
     (mapping) =>
-      (mapping.name || '[anon]').toLowerCase().includes(wanted) &&
+      (labelOf(mapping).toLowerCase().includes(wanted) || mapping.name.toLowerCase().includes(wanted)) &&
       (!state.onlyWritten || mapping.totalPages > 0),
   );
   const byAddress = (a: MappingHeat, b: MappingHeat) => a.start - b.start;
@@ -104,7 +107,10 @@ export function visibleMappings(model: HeatModel, state: ViewState): MappingHeat
     total: (a, b) => b.totalPages - a.totalPages || byAddress(a, b),
     size: (a, b) => b.pages - a.pages || byAddress(a, b),
     address: byAddress,
-    name: (a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : byAddress(a, b)),
+    name: (a, b) => {
+      const [first, second] = [labelOf(a), labelOf(b)];
+      return first < second ? -1 : first > second ? 1 : byAddress(a, b);
+    },
   };
   return list.sort(orders[state.sort]);
 }
@@ -124,7 +130,7 @@ const HELP = [
   'digits 1 to 9, and the colour, say how fast its pages are written, on a logarithmic scale; a dot is nothing. What was',
   'written last fades over a few intervals. To the right of it, the mapping as a whole over the last intervals.',
   '',
-  's, S     next, previous order            /        filter by name; Enter keeps it, Esc clears it',
+  's, S     next, previous order            /        filter by name or owner; Enter keeps it, Esc clears',
   'w        only mappings that were written p, Space pause the picture; nothing is lost meanwhile',
   'arrows   scroll (PgUp, PgDn, g, G too)   ?, h     this help',
   'q        end, with a summary',
@@ -199,7 +205,7 @@ export function drawView(
       const history = mapping.history.slice(-timeCells);
       drawLevels(grid, timeColumn + timeCells - history.length, row, history, timeScale, color);
     }
-    grid.put(nameColumn, row, shorten(mappingLabel(mapping), grid.columns - nameColumn));
+    grid.put(nameColumn, row, shorten(labelOf(mapping), grid.columns - nameColumn));
   });
 
   drawFoot(grid, model, state, scale, timeCells ? timeScale : undefined, rows.length, room, color);

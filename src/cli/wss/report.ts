@@ -1,8 +1,10 @@
 /** What `pmscan wss` says in the end: as JSON, and as tables for people. */
 import { PAGE_SIZE } from '../../abi/index.js';
+import { type Owner, ownedLabel, ownerText } from '../../owners/internal.js';
+import type { AddressRange } from '../../query/index.js';
 import type { AccessReport, IdlePages } from '../../track/index.js';
 import { type Column, shorten, tableLines } from '../columns.js';
-import { hex, humanBytes, mappingLabel, type Style } from '../text.js';
+import { hex, humanBytes, type Style } from '../text.js';
 import { shortTime } from '../watch/cost.js';
 
 export const WSS_SCHEMA = 'pagemap-scan/wss@1';
@@ -19,9 +21,15 @@ export interface WorkingSetReport extends AccessReport {
   readonly sampled?: number | undefined;
   readonly intervalMs: number;
   readonly elapsedMs: number;
+  /** Whose memory a mapping is; undefined where nothing is known. */
+  readonly ownerOf?: ((mapping: AddressRange) => Owner | undefined) | undefined;
   /** What the measurement cost the process, at most about, milliseconds; undefined where that is not known. */
   readonly targetCostMs?: number | undefined;
 }
+
+type Named = AddressRange & { readonly name: string };
+
+const labelOf = (report: WorkingSetReport, mapping: Named) => ownedLabel(mapping, report.ownerOf?.(mapping));
 
 const bytes = (pages: number) => humanBytes(pages * PAGE_SIZE);
 const percent = (pages: number, all: number) => (all === 0 ? '' : `${((pages / all) * 100).toFixed(0)} %`);
@@ -56,7 +64,10 @@ export function wssJson(report: WorkingSetReport): string {
     ...(targetCostMs === undefined ? {} : { targetCostMs: Math.round(targetCostMs * 10) / 10 }),
     windows,
     idle,
-    mappings,
+    mappings: mappings.map((mapping) => {
+      const owner = report.ownerOf?.(mapping);
+      return { ...mapping, owner: owner === undefined ? null : ownerText(owner) };
+    }),
   });
 }
 
@@ -125,7 +136,8 @@ const MAPPING_COLUMNS: readonly Column[] = [
   { title: 'NAME', align: 'left' },
 ];
 
-function mappingLines({ mappings }: WorkingSetReport, style: Style): string[] {
+function mappingLines(report: WorkingSetReport, style: Style): string[] {
+  const { mappings } = report;
   const coldest = [...mappings].sort((a, b) => b.idlePages - a.idlePages);
   const rows = coldest
     .slice(0, MOST_MAPPINGS)
@@ -134,7 +146,7 @@ function mappingLines({ mappings }: WorkingSetReport, style: Style): string[] {
       bytes(mapping.residentPages),
       bytes(mapping.accessedPages),
       bytes(mapping.idlePages),
-      shorten(mappingLabel(mapping), Math.max(20, style.columns - 60), style),
+      shorten(labelOf(report, mapping), Math.max(20, style.columns - 60), style),
     ]);
   const more =
     mappings.length > MOST_MAPPINGS ? [`… and ${mappings.length - MOST_MAPPINGS} more mappings`] : [];
@@ -142,13 +154,16 @@ function mappingLines({ mappings }: WorkingSetReport, style: Style): string[] {
 }
 
 /** What it means, in one sentence. */
-export function conclusion({ idle, residentPages, mappings }: WorkingSetReport): string {
+export function conclusion(report: WorkingSetReport): string {
+  const { idle, residentPages, mappings } = report;
   const last = idle.at(-1);
   if (last === undefined || residentPages === 0) return 'Nothing of it is resident.';
   const needed = residentPages - last.pages;
   const byName = new Map<string, number>();
-  for (const mapping of mappings)
-    byName.set(mappingLabel(mapping), (byName.get(mappingLabel(mapping)) ?? 0) + mapping.idlePages);
+  for (const mapping of mappings) {
+    const label = labelOf(report, mapping);
+    byName.set(label, (byName.get(label) ?? 0) + mapping.idlePages);
+  }
   const [most] = [...byName].sort(([, a], [, b]) => b - a);
   const where = most === undefined || most[1] === 0 ? '' : `, ${bytes(most[1])} of it in ${most[0]}`;
   return (

@@ -1,7 +1,7 @@
 import { CATEGORIES, PAGE_SIZE } from '../../abi/index.js';
 import type { AboutModel, MappingKind } from '../../model/index.js';
 import type { PAGE_KINDS } from '../../query/internal.js';
-import { humanBytes, mappingLabel } from '../../query/internal.js';
+import { humanBytes, mappingLabel, printable } from '../../query/internal.js';
 
 export { hex, humanBytes, humanCount, plural, printable } from '../../query/internal.js';
 
@@ -29,9 +29,15 @@ export function percent(share: number): string {
   return `${(share * 100).toFixed(share < 0.0995 ? 1 : 0)} %`;
 }
 
-/** A mapping's name; what has none is anonymous. */
-export function label(name: string): string {
-  return mappingLabel({ name });
+/** A mapping with what it is called, and its owner where that says more. */
+export interface Named {
+  readonly name: string;
+  readonly owner?: string | undefined;
+}
+
+/** Whose a mapping is, or its name; what has neither is anonymous. */
+export function label({ name, owner }: Named): string {
+  return owner === undefined ? mappingLabel({ name }) : printable(owner);
 }
 
 /** What is tracked, in words. */
@@ -64,8 +70,8 @@ export function wordsOf(about: AboutModel | undefined): Words {
 }
 
 /** The last part of a path says the most where there is little room. */
-export function shortLabel(name: string): string {
-  const text = label(name);
+export function shortLabel(named: Named): string {
+  const text = label(named);
   return text.startsWith('/') ? text.slice(text.lastIndexOf('/') + 1) || text : text;
 }
 

@@ -211,7 +211,7 @@ export class HeatView implements View {
                 ),
             ),
         },
-        { title: 'Mapping', wide: true, text: ({ band }) => label(band.model.name) },
+        { title: 'Mapping', wide: true, text: ({ band }) => label(this.#store.owned(band.model)) },
       ],
       { sortBy: 2, empty: 'Nothing there' },
     );
@@ -321,7 +321,7 @@ export class HeatView implements View {
     this.#strips = [];
     const seconds = new Map(this.#columns.map((column) => [column.number, secondsOf([column])]));
     const bands = [...this.#store.bands.values()]
-      .filter((band) => passes(this.#store.filter, band.model))
+      .filter((band) => passes(this.#store.filter, this.#store.owned(band.model)))
       .sort((a, b) => a.model.start - b.model.start);
     for (const band of bands) {
       let firstBucket = Number.POSITIVE_INFINITY;
@@ -489,7 +489,7 @@ export class HeatView implements View {
   #paintLabel(context: CanvasRenderingContext2D, strip: Strip, y: number): void {
     const { palette } = this.#theme;
     const { band, height, firstBucket, buckets } = strip;
-    const { name, start, end, origin, bucketBytes } = band.model;
+    const { start, end, origin, bucketBytes } = band.model;
     const middle = height >= 34 ? y + 10 : y + height / 2;
     context.textBaseline = 'middle';
     context.font = FONT;
@@ -500,7 +500,7 @@ export class HeatView implements View {
     context.textAlign = 'left';
     context.fillStyle = palette.text;
     const room = GUTTER - 30 - context.measureText(size).width;
-    context.fillText(cut(context, shortLabel(name), room), 10, middle);
+    context.fillText(cut(context, shortLabel(this.#store.owned(band.model)), room), 10, middle);
     context.font = MONO;
     context.textAlign = 'right';
     context.fillStyle = palette.dim;
@@ -556,7 +556,7 @@ export class HeatView implements View {
       return;
     }
     const { band, top, height, firstBucket, buckets } = strip;
-    const { origin, bucketBytes, start, end, name } = band.model;
+    const { origin, bucketBytes, start, end } = band.model;
     const time = this.#axis.time(pointer.x);
     const column = this.#columns.find(({ startMs, endMs }) => startMs <= time && time < endMs);
     const bucket = firstBucket + Math.floor(((y! - top) / height) * buckets);
@@ -573,7 +573,7 @@ export class HeatView implements View {
       column === undefined
         ? 'not looked at then'
         : `${clock(column.startMs, true)} to ${clock(column.endMs, true)}: ${pages === 0 ? `not ${done}` : `${pagesText(pages)} ${done}, ${rateText(bytesPerSecond(pages, [column]))}`}`,
-      label(name),
+      label(this.#store.owned(band.model)),
     ];
     setText(this.#state, lines.join('. '));
     while (this.#tip.children.length < lines.length) this.#tip.append(el('div'));

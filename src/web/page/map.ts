@@ -112,7 +112,7 @@ export class MapView implements View {
       'What is on screen in the address map, row by row',
       [
         { title: 'Address', mono: true, text: ({ address }) => hex(address) },
-        { title: 'Mapping', text: ({ mapping }) => label(mapping.name) },
+        { title: 'Mapping', text: ({ mapping }) => label(mapping) },
         { title: 'Cells', wide: true, text: ({ text }) => text },
       ],
       { empty: 'No mapping passes the filter' },
@@ -424,7 +424,7 @@ export class MapView implements View {
         context.textAlign = 'left';
         context.fillStyle = palette.text;
         const room = GUTTER - 12 - context.measureText(size).width - 18;
-        context.fillText(cut(context, shortLabel(mapping.name), room), 10, middle);
+        context.fillText(cut(context, shortLabel(mapping), room), 10, middle);
       } else {
         context.textAlign = 'right';
         context.fillStyle = palette.dim;
@@ -544,7 +544,7 @@ export class MapView implements View {
     return [
       where,
       state,
-      `${label(mapping.name)}, ${mapping.perms}, ${humanBytes(start - mapping.start)} into ${humanBytes(mapping.end - mapping.start)}`,
+      `${label(mapping)}, ${mapping.perms}, ${humanBytes(start - mapping.start)} into ${humanBytes(mapping.end - mapping.start)}`,
     ];
   }
 

@@ -367,7 +367,7 @@ class Page {
         return { text: 'Attaching …', state: 'idle', help: '' };
       case 'on': {
         const skipped = tracking.skipped ?? [];
-        const list = skipped.map(({ name, reason }) => `${label(name)} (${reason})`).join('\n');
+        const list = skipped.map(({ name, reason }) => `${label({ name })} (${reason})`).join('\n');
         const how = tracking.stops ? ' by soft-dirty bits' : '';
         const stops = tracking.stops ? ['The process is stopped for a moment at each interval'] : [];
         const but = skipped.length === 0 ? '' : `, but for ${plural(skipped.length, 'mapping')}`;

@@ -388,9 +388,9 @@ export class RatesView implements View {
         {
           title: 'Mapping',
           wide: true,
-          text: ({ band }) => label(band.model.name),
-          order: ({ band }) => label(band.model.name),
-          draw: ({ band, line }, cell) => drawName(label(band.model.name), line, cell),
+          text: ({ band }) => label(this.#store.owned(band.model)),
+          order: ({ band }) => label(this.#store.owned(band.model)),
+          draw: ({ band, line }, cell) => drawName(label(this.#store.owned(band.model)), line, cell),
         },
       ],
       { sortBy: 1, empty: 'Nothing yet' },
@@ -428,7 +428,7 @@ export class RatesView implements View {
     if (filter.text === '' && filter.mappingKinds.size === 0) return column.pages;
     let pages = 0;
     for (const band of this.#store.bands.values()) {
-      if (passes(filter, band.model)) pages += band.pages.get(column.number) ?? 0;
+      if (passes(filter, this.#store.owned(band.model))) pages += band.pages.get(column.number) ?? 0;
     }
     return pages;
   }
@@ -520,7 +520,10 @@ export class RatesView implements View {
       ...this.#withLines().map(({ band, line }) =>
         el(
           'span',
-          { className: 'line-key', title: `${hex(band.model.start)} ${label(band.model.name)}` },
+          {
+            className: 'line-key',
+            title: `${hex(band.model.start)} ${label(this.#store.owned(band.model))}`,
+          },
           lineSample(line),
           el('span', { className: 'line-name', textContent: this.#lineName(band) }),
         ),
@@ -530,8 +533,8 @@ export class RatesView implements View {
 
   /** Its name, and where several have that, its address as well. */
   #lineName({ model }: Band): string {
-    const same = this.#withLines().filter(({ band }) => band.model.name === model.name);
-    const name = shortLabel(model.name);
+    const name = shortLabel(this.#store.owned(model));
+    const same = this.#withLines().filter(({ band }) => shortLabel(this.#store.owned(band.model)) === name);
     // The last digits are what differs.
     return same.length > 1 ? `${name} …${hex(model.start).slice(-7)}` : name;
   }
@@ -565,7 +568,7 @@ export class RatesView implements View {
     const all = secondsOf(columns);
     const rows: Omit<RateRow, 'line'>[] = [];
     for (const band of this.#store.bands.values()) {
-      if (!passes(this.#store.filter, band.model)) continue;
+      if (!passes(this.#store.filter, this.#store.owned(band.model))) continue;
       let total = 0;
       let peak = 0;
       for (const [column, pages] of band.pages) {

@@ -45,10 +45,14 @@ export function isFiltered({ mappingKinds, pageKinds, text }: Filter): boolean {
   return mappingKinds.size + pageKinds.size + text.length > 0;
 }
 
-export function passes(filter: Filter, { name, kind }: { name: string; kind: MappingKind }): boolean {
+export function passes(
+  filter: Filter,
+  { name, owner = '', kind }: { name: string; owner?: string | undefined; kind: MappingKind },
+): boolean {
+  const isWanted = (text: string) => text.toLowerCase().includes(filter.text.toLowerCase());
   return (
     (filter.mappingKinds.size === 0 || filter.mappingKinds.has(kind)) &&
-    (filter.text === '' || (name || '[anon]').toLowerCase().includes(filter.text.toLowerCase()))
+    (filter.text === '' || isWanted(name || '[anon]') || isWanted(owner))
   );
 }
 
@@ -93,6 +97,11 @@ export class Store {
 
   mappingAt(start: number): MappingModel | undefined {
     return this.#mappings.get(start);
+  }
+
+  /** A band with its owner: that of the mapping that begins where it does. */
+  owned(band: BandModel): BandModel & { readonly owner: string | undefined } {
+    return { ...band, owner: this.#mappings.get(band.start)?.owner };
   }
 
   setFilter(filter: Partial<Filter>): void {
@@ -268,7 +277,7 @@ export interface HotRange {
 export function hottestRanges(store: Store, columns: readonly Column[], most: number): HotRange[] {
   const ranges: HotRange[] = [];
   for (const band of store.bands.values()) {
-    if (!passes(store.filter, band.model)) continue;
+    if (!passes(store.filter, store.owned(band.model))) continue;
     const buckets = new Map<number, number>();
     for (const { number } of columns) {
       const pairs = band.cells.get(number);

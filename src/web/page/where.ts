@@ -173,8 +173,9 @@ export class WhereView implements View {
         {
           title: 'Name',
           wide: true,
-          text: ({ name, deleted }) => `${label(name)}${deleted ? ' (deleted)' : ''}`,
-          order: ({ name }) => label(name),
+          text: (mapping) =>
+            `${label(mapping)}${mapping.deleted && mapping.owner === undefined ? ' (deleted)' : ''}`,
+          order: (mapping) => label(mapping),
         },
       ],
       { sortBy: 3, empty: 'No mapping passes the filter', onPick: openMap },

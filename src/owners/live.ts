@@ -1,0 +1,202 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+/** Gathers evidence of a live process: its threads, and words of its memory. It neither stops nor changes the process. */
+import { closeSync, readdirSync, readFileSync, readlinkSync, readSync } from 'node:fs';
+import { PAGE_SIZE } from '../abi/index.js';
+import { ProcessError, type ProcessHandle, readPagemap } from '../live/internal.js';
+import type { Mapping } from '../proc/index.js';
+import { type Evidence, type ThreadEvidence, Words } from './evidence.js';
+import type { Owner } from './owner.js';
+import { recogniseOwners } from './recognise.js';
+
+/** Of more threads than this, the others' stacks are found by their place alone. */
+const MOST_THREADS = 4096;
+/** So many times memory is read for one look: a process with a million mappings must not make a look slow. */
+const MOST_READS = 50_000;
+/** In the upper half of a word of /proc/PID/pagemap. */
+const PRESENT = 0x80000000;
+
+/** Reads words of another process's memory, only where they are in memory already: a page that is read would be brought in otherwise. */
+class MemoryWords implements Disposable {
+  readonly #memory: number;
+  readonly #pagemap: number;
+  readonly #word = new Uint32Array(2);
+  #readsLeft = MOST_READS;
+
+  constructor(memory: number, pagemap: number) {
+    this.#memory = memory;
+    this.#pagemap = pagemap;
+  }
+
+  /** Undefined where the process's memory may not be read. */
+  static open(handle: ProcessHandle): MemoryWords | undefined {
+    let memory: number | undefined;
+    try {
+      memory = handle.open('mem');
+      return new MemoryWords(memory, handle.open('pagemap'));
+    } catch (error) {
+      if (memory !== undefined) closeSync(memory);
+      if (error instanceof ProcessError && error.reason === 'ended') throw error;
+      return undefined;
+    }
+  }
+
+  read(address: number, count: number): Words | undefined {
+    if (this.#readsLeft <= 0 || !Number.isSafeInteger(address) || address % 8 !== 0) return undefined;
+    this.#readsLeft--;
+    const end = address + count * 8;
+    const words = new Uint32Array(count * 2);
+    try {
+      for (let page = address - (address % PAGE_SIZE); page < end; page += PAGE_SIZE) {
+        if (readPagemap(this.#pagemap, this.#word, page) < 8 || (this.#word[1]! & PRESENT) === 0)
+          return undefined;
+      }
+      return readSync(this.#memory, words, 0, words.byteLength, address) === words.byteLength
+        ? new Words(words)
+        : undefined;
+    } catch {
+      // Unmapped since, or memory of a device: the recogniser does without.
+      return undefined;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.#memory);
+    closeSync(this.#pagemap);
+  }
+}
+
+/** The stack pointer in /proc/PID/task/TID/syscall, undefined of a thread that runs: `0 0x5 0x7ffe… … SP PC`. */
+export function parseStackPointer(text: string): number | undefined {
+  const pointer = /^-?\d+ (?:0x[0-9a-f]+ )*(0x[0-9a-f]+) 0x[0-9a-f]+\s*$/.exec(text)?.[1];
+  return pointer === undefined ? undefined : Number(pointer);
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    // The thread has ended, or we may not see it.
+    return '';
+  }
+}
+
+function threadsOf(handle: ProcessHandle): ThreadEvidence[] {
+  let numbers: string[];
+  try {
+    numbers = readdirSync(handle.path('task'));
+  } catch {
+    return [];
+  }
+  return numbers.slice(0, MOST_THREADS).map((tid) => ({
+    tid: Number(tid),
+    name: readText(handle.path(`task/${tid}/comm`)).replace(/\n$/, ''),
+    stackPointer: parseStackPointer(readText(handle.path(`task/${tid}/syscall`))),
+  }));
+}
+
+function programOf(handle: ProcessHandle): string | undefined {
+  try {
+    return readlinkSync(handle.path('exe')).replace(/ \(deleted\)$/, '');
+  } catch {
+    return undefined;
+  }
+}
+
+/** Evidence of a live process, as of now. */
+export class LiveEvidence implements Evidence, Disposable {
+  readonly pid: number;
+  readonly mappings: readonly Mapping[];
+  readonly threads: readonly ThreadEvidence[];
+  readonly program: string | undefined;
+  readonly #memory: MemoryWords | undefined;
+
+  /**
+   * @param mappings all of the process
+   * @throws ProcessError 'ended'
+   */
+  constructor(handle: ProcessHandle, mappings: readonly Mapping[]) {
+    this.pid = handle.pid;
+    this.mappings = mappings;
+    this.threads = threadsOf(handle);
+    this.program = programOf(handle);
+    this.#memory = MemoryWords.open(handle);
+  }
+
+  read(address: number, count: number): Words | undefined {
+    return this.#memory?.read(address, count);
+  }
+
+  [Symbol.dispose](): void {
+    this.#memory?.[Symbol.dispose]();
+  }
+}
+
+/**
+ * The owner of each of a process's mappings, in their order; undefined where nothing is known. What needs the process's memory is left
+ * out where that may not be read.
+ *
+ * @param mappings all of the process
+ * @throws ProcessError 'ended'
+ */
+export function findOwners(
+  handle: ProcessHandle,
+  mappings: readonly Mapping[],
+): readonly (Owner | undefined)[] {
+  using evidence = new LiveEvidence(handle, mappings);
+  return recogniseOwners(evidence);
+}
+
+/** Of the time, looking for owners takes no more than this share. */
+const MOST_SHARE = 0.02;
+/** V8 moves whole chunks from one space to another, so that what was found is looked at again, milliseconds. */
+const LOOK_AGAIN_MS = 5000;
+
+interface Range {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** The owners of a process's mappings over time: found anew when mappings have changed, but not too often. */
+export class OwnerNames {
+  readonly #handle: ProcessHandle;
+  readonly #isOnce: boolean;
+  readonly #owners = new Map<number, { readonly end: number; readonly owner: Owner | undefined }>();
+  #lookedAt = Number.NEGATIVE_INFINITY;
+  #notBefore = Number.NEGATIVE_INFINITY;
+
+  /**
+   * @param handle stays the caller's
+   * @param isOnce looks once only, for who tracks accesses: to look again would be some
+   */
+  constructor(handle: ProcessHandle, isOnce = false) {
+    this.#handle = handle;
+    this.#isOnce = isOnce;
+  }
+
+  /** Looks again when one of these mappings is new, or a while has passed. Without the process, or the right, there are no owners. */
+  look(mappings: readonly Range[]): void {
+    const now = performance.now();
+    if (now < this.#notBefore || (this.#isOnce && this.#lookedAt > 0)) return;
+    if (now - this.#lookedAt < LOOK_AGAIN_MS && mappings.every((mapping) => this.#isKnown(mapping))) return;
+    this.#owners.clear();
+    try {
+      const listed = this.#handle.mappings();
+      const owners = findOwners(this.#handle, listed);
+      for (const [index, { start, end }] of listed.entries())
+        this.#owners.set(start, { end, owner: owners[index] });
+    } catch {
+      // Nobody is told of it: the one who tracks the process finds out by himself.
+    }
+    this.#lookedAt = performance.now();
+    this.#notBefore = this.#lookedAt + (this.#lookedAt - now) / MOST_SHARE;
+  }
+
+  #isKnown({ start, end }: Range): boolean {
+    return this.#owners.get(start)?.end === end;
+  }
+
+  /** The owner of a mapping; undefined where none is known, and for a mapping that has changed since. */
+  of(mapping: Range): Owner | undefined {
+    return this.#isKnown(mapping) ? this.#owners.get(mapping.start)!.owner : undefined;
+  }
+}

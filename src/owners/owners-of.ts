@@ -1,0 +1,107 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+/** Whose memory the pages of a process are, for programs. */
+import { getHeapSpaceStatistics } from 'node:v8';
+import { PAGE_SIZE } from '../abi/index.js';
+import { openPagemap } from '../live/index.js';
+import type { Mapping } from '../proc/index.js';
+import { emptyCounts, type PageCounts, summarizeMappings } from '../query/internal.js';
+import { findOwners } from './live.js';
+import { OWNER_KINDS, type Owner, type OwnerKind } from './owner.js';
+
+/** A mapping with its owner and its pages. */
+export interface OwnedMapping extends PageCounts {
+  readonly mapping: Mapping;
+  /** Undefined where nothing is known. */
+  readonly owner: Owner | undefined;
+}
+
+/** The pages of all owners of one kind. */
+export interface OwnerSum extends PageCounts {
+  readonly kind: OwnerKind;
+  readonly mappings: number;
+}
+
+/** A space of V8's heap: what V8 counts, and what the kernel has of it. Bytes. */
+export interface V8SpaceMemory {
+  /** As in `v8.getHeapSpaceStatistics()`: `old_space`. */
+  readonly name: string;
+  /** What V8 has asked for. */
+  readonly sizeBytes: number;
+  /** What lives in it, and what V8 has not collected yet. */
+  readonly usedBytes: number;
+  /** What is in memory. */
+  readonly presentBytes: number;
+  readonly swappedBytes: number;
+}
+
+/** What `ownersOf` finds. */
+export interface OwnedMemory {
+  readonly pid: number;
+  /** In address order. */
+  readonly mappings: readonly OwnedMapping[];
+  /** Sums of those that have an owner, the largest first. */
+  readonly owners: readonly OwnerSum[];
+  /**
+   * For this process: V8's spaces, in V8's order. V8 counts those of the calling thread; the kernel's figures are of all threads, so that
+   * with workers they are larger.
+   */
+  readonly v8?: readonly V8SpaceMemory[];
+}
+
+/**
+ * Finds out whose memory the pages of a process are: spaces of V8, malloc, stacks, libraries. It reads a few words of the process's memory,
+ * as far as that is allowed, and neither stops nor changes it.
+ *
+ * @param target a process number, or 'self'
+ * @throws ProcessError as `openPagemap`
+ * @example
+ * ```ts
+ * import { ownersOf } from 'pagemap-scan/owners';
+ * const { owners, v8 } = ownersOf('self');
+ * const old = owners.find(({ kind }) => kind === 'v8-old');
+ * console.assert(old !== undefined && old.present > 0);
+ * console.assert(v8!.some(({ name, presentBytes }) => name === 'old_space' && presentBytes > 0));
+ * ```
+ */
+export function ownersOf(target: number | 'self'): OwnedMemory {
+  using pagemap = openPagemap(target);
+  const listed = pagemap.mappings();
+  const owners = findOwners(pagemap.process, listed);
+  const { summaries } = summarizeMappings(pagemap, listed);
+  pagemap.checkAlive();
+  const mappings = summaries.map((summary, index) => ({ ...summary, owner: owners[index] }));
+  return {
+    pid: pagemap.pid,
+    mappings,
+    owners: sumsOf(mappings),
+    ...(pagemap.pid === process.pid ? { v8: v8Spaces(mappings) } : {}),
+  };
+}
+
+function sumsOf(mappings: readonly OwnedMapping[]): OwnerSum[] {
+  const sums = Object.keys(OWNER_KINDS).map((kind) => {
+    const members = mappings.filter(({ owner }) => owner?.kind === kind);
+    const counts = emptyCounts();
+    for (const key of Object.keys(counts) as (keyof PageCounts)[]) {
+      counts[key] = members.reduce((sum, member) => sum + member[key], 0);
+    }
+    return { kind: kind as OwnerKind, mappings: members.length, ...counts };
+  });
+  return sums.filter(({ mappings: count }) => count > 0).sort((a, b) => b.present - a.present);
+}
+
+function v8Spaces(mappings: readonly OwnedMapping[]): V8SpaceMemory[] {
+  return getHeapSpaceStatistics().map(({ space_name: name, space_size, space_used_size }) => {
+    const label = `[v8 ${name.replaceAll('_', ' ').replace('read only', 'read-only')}]`;
+    const members = mappings.filter(({ owner }) => owner?.name === label);
+    const bytes = (key: 'present' | 'swapped') =>
+      members.reduce((sum, member) => sum + member[key], 0) * PAGE_SIZE;
+    return {
+      name,
+      sizeBytes: space_size,
+      usedBytes: space_used_size,
+      presentBytes: bytes('present'),
+      swappedBytes: bytes('swapped'),
+    };
+  });
+}

@@ -1,0 +1,352 @@
+/** Recognisers on evidence that is made up: what no program at hand shows, and programs that mean to deceive. */
+import { describe, expect, test } from 'vitest';
+import { parseMaps } from '../proc/index.js';
+import { type Evidence, type ThreadEvidence, Words } from './evidence.js';
+import { ownedLabel, ownerLabel } from './label.js';
+import { parseStackPointer } from './live.js';
+import { OWNER_KINDS } from './owner.js';
+import { recogniseOwners } from './recognise.js';
+
+const MIB = 2 ** 20;
+
+/** Memory that holds given words, and zeros elsewhere. */
+class Scene {
+  readonly #lines: string[] = [];
+  readonly #words = new Map<number, number>();
+  readonly threads: ThreadEvidence[] = [];
+  program = '/bin/program';
+  isReadable = true;
+  reads = 0;
+
+  map(start: number, bytes: number, perms = 'rw-p', name = '', offset = 0): this {
+    const inode = name.startsWith('/') ? 7 : 0;
+    const range = `${start.toString(16)}-${(start + bytes).toString(16)}`;
+    this.#lines.push(`${range} ${perms} ${offset.toString(16)} 00:00 ${inode} ${name}\n`);
+    return this;
+  }
+
+  write(address: number, ...words: number[]): this {
+    words.forEach((word, index) => {
+      this.#words.set(address + index * 8, word);
+    });
+    return this;
+  }
+
+  /** The owners' labels by the addresses where mappings start. */
+  labels(): Record<string, string> {
+    const mappings = parseMaps(new TextEncoder().encode(this.#lines.join('')));
+    const evidence: Evidence = {
+      pid: 1,
+      mappings,
+      threads: this.threads,
+      program: this.program,
+      read: (address, count) => {
+        this.reads++;
+        const isMapped = mappings.some(({ start, end }) => start <= address && address + count * 8 <= end);
+        if (!this.isReadable || !isMapped) return undefined;
+        const halves = new Uint32Array(count * 2);
+        for (let index = 0; index < count; index++) {
+          const word = this.#words.get(address + index * 8) ?? 0;
+          halves[2 * index] = word % 2 ** 32;
+          halves[2 * index + 1] = Math.floor(word / 2 ** 32);
+        }
+        return new Words(halves);
+      },
+    };
+    const owners = recogniseOwners(evidence);
+    return Object.fromEntries(
+      mappings.map((mapping, index) => [
+        `0x${mapping.start.toString(16)}`,
+        ownedLabel(mapping, owners[index]),
+      ]),
+    );
+  }
+}
+
+describe('what the kernel has a name for', () => {
+  test('keeps it, or gets a plainer one', () => {
+    const names: [kernel: string, perms: string, label: string][] = [
+      ['[vdso]', 'r-xp', '[vdso]'],
+      ['/bin/program', 'r-xp', '/bin/program'],
+      ['/SYSV0052e2c1 (deleted)', 'rw-s', '[shm: key 0x0052e2c1]'],
+      ['/memfd:wayland shm (deleted)', 'rw-s', '[memfd: wayland shm]'],
+      ['/dev/zero (deleted)', 'rw-s', '[shared anonymous]'],
+      ['/[aio] (deleted)', 'rw-s', '[aio]'],
+      ['anon_inode:[io_uring]', 'rw-s', '[io_uring]'],
+      ['[anon: Go: heap]', 'rw-p', '[anon: Go: heap]'],
+      ['[anon:mine\x1b[31m]', 'rw-p', '[anon:mine\\x1b[31m]'],
+    ];
+    const scene = new Scene();
+    for (const [index, [name, perms]] of names.entries()) scene.map((index + 1) * MIB, 4096, perms, name);
+    expect(Object.values(scene.labels())).toEqual(names.map(([, , label]) => label));
+  });
+
+  test('brk is malloc only where it begins as glibc has it', () => {
+    expect(new Scene().map(MIB, MIB, 'rw-p', '[heap]').labels()).toEqual({ '0x100000': '[heap]' });
+    expect(Object.keys(OWNER_KINDS)).toContain('heap');
+  });
+});
+
+describe('stacks', () => {
+  const guarded = () => new Scene().map(0x1000, 0x1000, '---p').map(0x2000, 0x8000);
+
+  test('are those that a stack pointer is in, with a guard below', () => {
+    const scene = guarded().map(0x20000, 0x1000);
+    scene.threads.push({ tid: 12, name: 'a\x1b[2J', stackPointer: 0x9000 });
+    scene.threads.push({ tid: 13, name: 'odd', stackPointer: 0x20800 });
+    expect(scene.labels()).toEqual({
+      '0x1000': '[stack guard]',
+      '0x2000': '[stack: a\\x1b[2J 12]',
+      '0x20000': '[stack: odd 13?]',
+    });
+  });
+
+  test('are those with the descriptor of a thread that there is', () => {
+    const at = 0x9700;
+    const scene = () =>
+      guarded()
+        .write(at, at, 0, at)
+        .write(at + 0x2d0, 12);
+    const running = { tid: 12, name: 'busy' };
+    const found = scene();
+    found.threads.push(running);
+    expect(found.labels()['0x2000']).toBe('[stack: busy 12]');
+    const ofNobody = scene();
+    ofNobody.threads.push({ ...running, tid: 99 });
+    expect(ofNobody.labels()['0x2000']).toBe('[anon]');
+    const hidden = scene();
+    hidden.threads.push(running);
+    hidden.isReadable = false;
+    expect(hidden.labels()['0x2000']).toBe('[anon]');
+  });
+
+  test('the stack pointer is read of a thread that waits in a system call', () => {
+    const waiting = '202 0x7fe6 0x109 0x45b4 0x0 0x0 0xffffffff 0x7ffcef00a760 0x7fe6a3ccff16\n';
+    expect(parseStackPointer(waiting)).toBe(0x7ffcef00a760);
+    expect(parseStackPointer('-1 0x7ffc00001000 0x401000\n')).toBe(0x7ffc00001000);
+    expect([parseStackPointer('running\n'), parseStackPointer('')]).toEqual([undefined, undefined]);
+  });
+});
+
+describe('malloc', () => {
+  const arena = 64 * MIB;
+  const heap = () =>
+    new Scene()
+      .map(MIB, 0x1000, 'rw-p', '/lib/libc.so.6')
+      .map(arena, 0x21000)
+      .map(arena + 0x21000, 64 * MIB - 0x21000, '---p');
+
+  test('an arena, and what is kept for it', () => {
+    const scene = heap()
+      .write(arena, arena + 0x30, 0, 0x21000, 0x21000)
+      .write(arena + 0x30 + 270 * 8, MIB);
+    expect(scene.labels()).toMatchObject({
+      '0x4000000': '[malloc arena 1]',
+      '0x4021000': '[malloc arena 1]',
+    });
+  });
+
+  test.each([
+    ['lies beyond its end', [arena + 0x30, 0, 0x22000, 0x21000]],
+    ['has another length', [arena + 0x30, 0, 0x20000, 0x20000]],
+    ['has its arena in the middle of nowhere', [0x7000_0000_0030, 0, 0x21000, 0x21000]],
+    ['has its arena elsewhere in itself', [arena + 0x80, 0, 0x21000, 0x21000]],
+    ['is empty', [arena + 0x30, 0, 0, 0x21000]],
+  ])('a heap that %s is none', (_, words) => {
+    expect(
+      heap()
+        .write(arena, ...words)
+        .labels()['0x4000000'],
+    ).toBe('[anon]');
+  });
+
+  test('arenas are numbered from the oldest on, by what each says of the next', () => {
+    const scene = new Scene().map(MIB, 0x1000, 'rw-p', '/lib/libc.so.6');
+    const order = [3, 1, 2];
+    const at = (number: number) => (order.indexOf(number) + 1) * arena;
+    for (const number of [1, 2, 3]) scene.write(at(number), at(number) + 0x30, 0, 0x21000, 0x21000);
+    for (const number of [3, 1, 2]) scene.map(at(number), 0x21000);
+    const next = (number: number, address: number) => scene.write(at(number) + 0x30 + 270 * 8, address);
+    next(1, MIB);
+    next(2, at(1) + 0x30);
+    next(3, at(2) + 0x30);
+    expect(Object.values(scene.labels()).slice(1)).toEqual(order.map((number) => `[malloc arena ${number}]`));
+  });
+
+  test('large blocks, one or many', () => {
+    const one = new Scene().map(MIB, 0x40000).write(MIB, 0, 0x40002);
+    expect(one.labels()).toEqual({ '0x100000': '[malloc: large block]' });
+    const two = new Scene()
+      .map(MIB, 0x40000)
+      .write(MIB, 0, 0x30002)
+      .write(MIB + 0x30000, 0, 0x10002);
+    expect(two.labels()).toEqual({ '0x100000': '[malloc: large blocks]' });
+    const aligned = new Scene().map(MIB, 0x40000).write(MIB + 0xff0, 0xff0, 0x3f112);
+    expect(aligned.labels()).toEqual({ '0x100000': '[anon]' });
+    const gap = new Scene().map(MIB, 0x40000).write(MIB + 0xff0, 0xff0, 0x3f012);
+    expect(gap.labels()).toEqual({ '0x100000': '[malloc: large block]' });
+  });
+
+  test('a block with something behind it is only likely, and one that is longer than its mapping is none', () => {
+    const before = new Scene().map(MIB, 0x40000).write(MIB, 0, 0x30002);
+    expect(before.labels()).toEqual({ '0x100000': '[malloc: large block?]' });
+    const small = new Scene().map(MIB, 0x40000).write(MIB, 0, 0x1002);
+    expect(small.labels()).toEqual({ '0x100000': '[anon]' });
+    const long = new Scene().map(MIB, 0x40000).write(MIB, 0, 0x41002);
+    expect(long.labels()).toEqual({ '0x100000': '[anon]' });
+  });
+});
+
+describe('V8', () => {
+  const chunk = 0x4_0000_0000;
+  const space = 0x10_0100;
+  const heap = 0x10_0800;
+  const methods = 0x40_0000;
+  const CHUNK = 1 << 18;
+
+  /** A chunk as in Node.js 20, and the space that it is in. */
+  function node20(overrides: Record<number, number> = {}, spaceWords = [methods, heap, 2]): Scene {
+    const words = [CHUNK, 4, heap, chunk + 0x1148, chunk + CHUNK, 0, 0, 0, space, methods, chunk, CHUNK];
+    for (const [index, word] of Object.entries(overrides)) words[Number(index)] = word;
+    return new Scene()
+      .map(MIB, 0x1000)
+      .map(methods, 0x1000, 'r--p', '/bin/node')
+      .map(chunk, CHUNK)
+      .write(space, ...spaceWords)
+      .write(chunk, ...words);
+  }
+  const labelOf = (scene: Scene) => scene.labels()['0x400000000'];
+
+  test('a chunk in each of the forms', () => {
+    expect(labelOf(node20())).toBe('[v8 old space]');
+    const node22 = node20().write(
+      chunk,
+      4,
+      chunk,
+      CHUNK,
+      heap,
+      chunk + 0x1140,
+      chunk + CHUNK,
+      0,
+      0,
+      0,
+      space,
+      methods,
+      chunk,
+      CHUNK,
+    );
+    expect(labelOf(node22)).toBe('[v8 old space]');
+    const described = 0x10_0400;
+    const node24 = node20()
+      .write(chunk, 0x184, described, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+      .write(described, methods, chunk, CHUNK, 0, 0, 0, CHUNK, chunk + CHUNK, heap, chunk + 0x10, space);
+    expect(labelOf(node24)).toBe('[v8 old space]');
+  });
+
+  test('young objects are told by the flags as well as by the space', () => {
+    expect(labelOf(node20({ 1: 0x12 }, [methods, heap, 1]))).toBe('[v8 new space]');
+    // What the two disagree on is not said.
+    expect(labelOf(node20({ 1: 4 }, [methods, heap, 1]))).toBe('[v8 heap]');
+    expect(labelOf(node20({ 1: 0x12 }))).toBe('[v8 heap]');
+    expect(labelOf(node20({}, [methods, heap, 200]))).toBe('[v8 heap]');
+    // Code cannot lie where nothing may be executed; nor can anything be written where objects never change.
+    expect(labelOf(node20({}, [methods, heap, 0]))).toBe('[v8 heap]');
+  });
+
+  test.each<[string, Scene]>([
+    ['tells another address', node20({ 10: chunk + CHUNK })],
+    ['tells two lengths', node20({ 11: CHUNK * 2 })],
+    ['has objects beyond its end', node20({ 4: chunk + CHUNK + 8 })],
+    ['begins before itself', node20({ 3: chunk - 8 })],
+    ['names a space that is not there', node20({ 8: 0x7000_0000 })],
+    ['names a space at no address of one', node20({ 8: space + 1 })],
+    ['names a space of another heap', node20({}, [methods, heap + 8, 2])],
+    ['names a space whose methods can be written', node20({}, [heap, heap, 2])],
+    ['has no heap', node20({ 2: 0 }, [methods, 0, 2])],
+  ])('a chunk that %s is none', (_, scene) => {
+    expect(labelOf(scene)).toBe('[anon]');
+  });
+
+  test('a chunk that covers a part of its mapping only is likely', () => {
+    expect(labelOf(node20())).toBe('[v8 old space]');
+    const scene = new Scene()
+      .map(MIB, 0x1000)
+      .map(methods, 0x1000, 'r--p', '/bin/node')
+      .map(chunk, CHUNK * 3)
+      .write(space, methods, heap, 2)
+      .write(chunk, CHUNK, 4, heap, chunk + 0x1148, chunk + CHUNK, 0, 0, 0, space, methods, chunk, CHUNK);
+    expect(labelOf(scene)).toBe('[v8 old space?]');
+  });
+
+  test('the memory of WebAssembly is told by what is kept behind it, in a process with V8 only', () => {
+    const [at, bytes] = [0x10_0000_0000, 16 << 16];
+    const add = (scene: Scene) => scene.map(at, bytes).map(at + bytes, 8 * 2 ** 30 - bytes, '---p');
+    expect(add(node20()).labels()).toMatchObject({
+      '0x1000000000': '[wasm memory]',
+      '0x1000100000': '[wasm memory]',
+    });
+    expect(add(new Scene()).labels()).toEqual({ '0x1000000000': '[anon]', '0x1000100000': '[reserved]' });
+  });
+});
+
+describe('variables without values in the file', () => {
+  const base = 0x40_0000;
+  const ELF = [0x00010102464c457f, 0, 0x003e0003, 0, 64, 0, 0x0038_0040_0000_0000, 2];
+  const load = (offset: number, address: number, inFile: number, inMemory: number) => [
+    1,
+    offset,
+    address,
+    address,
+    inFile,
+    inMemory,
+    0x1000,
+  ];
+  const scene = (behind: number) =>
+    new Scene()
+      .map(base, 0x1000, 'r--p', '/lib/libx.so')
+      .map(base + 0x1000, 0x1000, 'rw-p', '/lib/libx.so', 0x1000)
+      .map(base + 0x2000, behind)
+      .write(base, ...ELF)
+      .write(base + 64, ...load(0, 0, 0x900, 0x900), ...load(0x1000, 0x1000, 0x900, 0x3000));
+
+  test('end where the file says', () => {
+    expect(scene(0x2000).labels()['0x402000']).toBe('[bss: libx.so]');
+    // Joined with something else by the kernel.
+    expect(scene(0x9000).labels()['0x402000']).toBe('[bss: libx.so?]');
+  });
+
+  test('without the headers, by their place', () => {
+    const hidden = scene(0x2000);
+    hidden.isReadable = false;
+    expect(hidden.labels()['0x402000']).toBe('[bss: libx.so?]');
+  });
+
+  test('a header that lies makes nothing of it, nor takes long', () => {
+    const liar = scene(0x2000).write(base + 56, 0xffff_ffff_ffff);
+    expect(liar.labels()['0x402000']).toBe('[bss: libx.so?]');
+    const far = scene(0x2000).write(base + 32, 2 ** 52);
+    expect(far.labels()['0x402000']).toBe('[bss: libx.so?]');
+  });
+});
+
+describe('many mappings', () => {
+  test('each is looked at a few times at most', () => {
+    const scene = new Scene();
+    for (let index = 1; index <= 2000; index++) scene.map(index * 4 * MIB, 2 * MIB);
+    const labels = Object.values(scene.labels());
+    expect(new Set(labels)).toEqual(new Set(['[anon]']));
+    expect(scene.reads).toBeLessThan(2000 * 8);
+  });
+});
+
+describe('labels', () => {
+  test('say what is only likely', () => {
+    expect(ownerLabel({ name: '[jemalloc]', kind: 'jemalloc', sure: false })).toBe('[jemalloc?]');
+    expect(ownerLabel({ name: '[jemalloc]', kind: 'jemalloc', sure: true })).toBe('[jemalloc]');
+    expect(ownerLabel({ name: 'x\u202e', kind: 'file', sure: false })).toBe('x\\u202e?');
+    expect(ownedLabel({ name: '' }, undefined)).toBe('[anon]');
+    expect(
+      ownedLabel({ name: '/lib/a.so', deleted: true }, { name: '/lib/a.so', kind: 'library', sure: true }),
+    ).toBe('/lib/a.so (deleted)');
+  });
+});

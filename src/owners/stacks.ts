@@ -1,0 +1,125 @@
+/** Stacks of threads, what guards them, and thread-local storage. */
+import { PAGE_SIZE } from '../abi/index.js';
+import type { Mapping } from '../proc/index.js';
+import type { Claims } from './claims.js';
+import type { ThreadEvidence } from './evidence.js';
+
+/** Where glibc's thread descriptor on x86-64 holds its own address, once more, and the thread's number: words from its beginning. */
+const SELF_WORD = 2;
+const TID_WORD = 90;
+const DESCRIPTOR_WORDS = TID_WORD + 1;
+/** glibc puts descriptors at multiples of this, bytes. */
+const DESCRIPTOR_ALIGNMENT = 64;
+/** A descriptor lies that near to the end of its stack, bytes, at least so much of it that its thread's number is in it. */
+const DESCRIPTOR_REACH = 2 * PAGE_SIZE;
+/** The main thread's descriptor lies in a mapping of its own, which is small. */
+const LARGEST_TLS = 32 * PAGE_SIZE;
+/** A guard is small; what is larger is reserved for something else, bytes. */
+const LARGEST_GUARD = 1 << 20;
+
+/**
+ * The numbers of threads whose glibc descriptors lie between two addresses. A descriptor holds its own address twice, and the number of a
+ * thread that there is, in its place: no other memory does.
+ */
+function descriptors(
+  claims: Claims,
+  start: number,
+  end: number,
+  threads: ReadonlyMap<number, ThreadEvidence>,
+): number[] {
+  const found: number[] = [];
+  for (let page = start; page < end; page += PAGE_SIZE) {
+    const words = claims.evidence.read(page, PAGE_SIZE / 8);
+    if (words === undefined) continue;
+    for (let at = 0; at < PAGE_SIZE; at += DESCRIPTOR_ALIGNMENT) {
+      const address = page + at;
+      if (words.at(at / 8) !== address) continue;
+      if (at / 8 + SELF_WORD < words.length && words.at(at / 8 + SELF_WORD) !== address) continue;
+      const whole = claims.evidence.read(address, DESCRIPTOR_WORDS);
+      const tid = whole?.at(SELF_WORD) === address ? whole.low(TID_WORD) : 0;
+      if (threads.has(tid)) found.push(tid);
+    }
+  }
+  return found;
+}
+
+function threadsByNumber(claims: Claims): ReadonlyMap<number, ThreadEvidence> {
+  return new Map(claims.evidence.threads.map((thread) => [thread.tid, thread]));
+}
+
+function stackName({ name, tid }: ThreadEvidence): string {
+  return `[stack: ${name} ${tid}]`;
+}
+
+/** Whether a mapping can be a thread's stack: writable, with a guard below. */
+function isGuarded(claims: Claims, index: number): boolean {
+  const guard = claims.guardBelow(index);
+  return guard !== undefined && guard.end - guard.start <= LARGEST_GUARD;
+}
+
+/** By the stack pointer of a thread that waits. */
+function byPointer(claims: Claims): void {
+  for (const thread of claims.evidence.threads) {
+    const index = thread.stackPointer === undefined ? -1 : claims.indexAt(thread.stackPointer);
+    if (index < 0 || !claims.isFree(index)) continue;
+    const mapping = claims.mappings[index]!;
+    if (mapping.name !== '' || !mapping.perms.startsWith('rw')) continue;
+    claims.claim(index, 'stack', stackName(thread), isGuarded(claims, index));
+  }
+}
+
+/** By the descriptor that glibc keeps at the upper end of a thread's stack: of threads that run, too. */
+function byDescriptor(claims: Claims, threads: ReadonlyMap<number, ThreadEvidence>): void {
+  for (const index of claims.freeWritable()) {
+    if (!isGuarded(claims, index)) continue;
+    const { start, end } = claims.mappings[index]!;
+    const [tid] = descriptors(claims, Math.max(start, end - DESCRIPTOR_REACH), end, threads);
+    if (tid !== undefined) claims.claim(index, 'stack', stackName(threads.get(tid)!));
+  }
+}
+
+/** `[tls]`: what glibc keeps for the main thread, and the variables that it has of its own. */
+export function recogniseThreadLocal(claims: Claims): void {
+  const threads = threadsByNumber(claims);
+  for (const index of claims.freeWritable()) {
+    const { start, end } = claims.mappings[index]!;
+    if (end - start > LARGEST_TLS) continue;
+    if (descriptors(claims, start, end, threads).includes(claims.evidence.pid)) {
+      claims.claim(index, 'tls', '[tls]');
+      return;
+    }
+  }
+}
+
+function claimGuards(claims: Claims): void {
+  claims.owners.forEach((owner, index) => {
+    if (owner?.kind !== 'stack' || !isGuarded(claims, index)) return;
+    claims.claim(index - 1, 'stack-guard', '[stack guard]', owner.sure);
+  });
+}
+
+/** Stacks of the threads that there are, and their guards. */
+export function recogniseStacks(claims: Claims): void {
+  const threads = threadsByNumber(claims);
+  const main = threads.get(claims.evidence.pid);
+  claims.mappings.forEach(({ name }, index) => {
+    if (name === '[stack]') claims.claim(index, 'stack', main === undefined ? name : stackName(main));
+  });
+  byPointer(claims);
+  byDescriptor(claims, threads);
+  claimGuards(claims);
+}
+
+/** Stacks that no thread has now: libraries keep them for the next. They have a guard, and the size of one that is in use. */
+export function recogniseIdleStacks(claims: Claims): void {
+  const bytes = ({ start, end }: Mapping) => end - start;
+  const sizes = new Set<number>();
+  claims.owners.forEach((owner, index) => {
+    if (owner?.kind === 'stack' && owner.sure) sizes.add(bytes(claims.mappings[index]!));
+  });
+  for (const index of claims.freeWritable()) {
+    if (!isGuarded(claims, index) || !sizes.has(bytes(claims.mappings[index]!))) continue;
+    claims.claim(index, 'stack', '[stack: no thread]', false);
+    claims.claim(index - 1, 'stack-guard', '[stack guard]', false);
+  }
+}
