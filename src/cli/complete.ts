@@ -125,11 +125,14 @@ function argumentCandidates(
 function fitting(program: Command, words: readonly string[], typed: string): Candidate[] {
   if (words.includes('--')) return [];
   const at = words.findIndex((word) => !word.startsWith('-'));
-  const command = program.commands.find((each) => each.name() === words[at]);
+  const whole = program.commands.find((each) => each.name() === words[at]);
+  // `pmscan snap list`: some commands have parts.
+  const part = whole?.commands.find((each) => each.name() === words[at + 1]);
+  const command = part ?? whole;
   const subject = command ?? program;
   const processes = () => namedProcesses();
   const { positionals, open } = command
-    ? parse(command, words.slice(at + 1))
+    ? parse(command, words.slice(at + (part === undefined ? 1 : 2)))
     : { positionals: [], open: undefined };
   if (open !== undefined) return valueCandidates(open, typed, positionals[0], processes);
   const assigned = /^(--[\w-]+=)(.*)$/s.exec(typed);
@@ -149,15 +152,20 @@ function fitting(program: Command, words: readonly string[], typed: string): Can
   }
   if (command === undefined) {
     if (at >= 0) return [];
-    return program
-      .createHelp()
-      .visibleCommands(program)
-      .map((each) => ({ value: each.name(), about: about(each.description()) }));
+    return partsOf(program);
   }
   const declared = command.registeredArguments;
   const last = declared.at(-1);
   const argument = declared[positionals.length] ?? (last?.variadic ? last : undefined);
-  return argumentCandidates(argument, typed, processes);
+  const parts = positionals.length === 0 ? partsOf(command) : [];
+  return [...parts, ...argumentCandidates(argument, typed, processes)];
+}
+
+function partsOf(command: Command): Candidate[] {
+  return command
+    .createHelp()
+    .visibleCommands(command)
+    .map((each) => ({ value: each.name(), about: about(each.description()) }));
 }
 
 /**

@@ -51,6 +51,8 @@ const cases = (): (readonly [string, readonly string[]])[] => [
   ['scan 1 --where=swa', ['scan', '1', '--where=swapped']],
   [`scan ${NAME} --mapping \\[hea`, ['scan', NAME, '--mapping', '[heap]']],
   ['run scenario', ['run', 'scenario one.jsonl']],
+  ['snap verif', ['snap', 'verify']],
+  ['snap diff one two --reg', ['snap', 'diff', 'one', 'two', '--regions']],
 ];
 
 /** Types each line into a shell, has it completed, and has the shell say what the words are then. */
