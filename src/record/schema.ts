@@ -50,6 +50,8 @@ export const COLUMNS = [
   { name: 'size_bytes', type: 'int64', of: MAPPED },
   { name: 'name', type: 'string', of: MAPPED },
   { name: 'kind', type: 'string', of: MAPPED },
+  { name: 'owner', type: 'string', of: MAPPED },
+  { name: 'owner_kind', type: 'string', of: MAPPED },
   { name: 'is_new', type: 'boolean', of: PARTS },
   { name: 'bucket_offset', type: 'int64', of: PARTS },
   { name: 'bucket_bytes', type: 'int64', of: PARTS },
