@@ -379,6 +379,7 @@ export class Recorder {
       ...(this.#options.subject === 'accesses'
         ? { subject: 'accesses', sampled: this.#options.sampled }
         : {}),
+      ...(this.#options.ownerOf === undefined ? {} : { owners: true }),
       ...(this.#options.layoutOnly ? { layoutOnly: true } : {}),
       skipped: this.#skipped.map(({ name, start, reason }) => ({ name, start, reason })),
       ...(end === undefined ? {} : { end }),
