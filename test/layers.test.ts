@@ -35,7 +35,18 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   scenario: ['sim', 'live', 'parts', 'abi', 'node'],
   // What pictures show, as data.
   model: ['query', 'proc'],
-  record: ['model', 'track', 'live', 'query', 'proc', 'abi', 'node', 'hyparquet', 'hyparquet-writer'],
+  record: [
+    'model',
+    'track',
+    'owners',
+    'live',
+    'query',
+    'proc',
+    'abi',
+    'node',
+    'hyparquet',
+    'hyparquet-writer',
+  ],
   metrics: ['model', 'query', 'abi', 'node', ...OPEN_TELEMETRY],
   web: ['model', 'record', 'metrics', 'owners', 'track', 'live', 'query', 'proc', 'parts', 'abi', 'node'],
   // Runs in browsers.

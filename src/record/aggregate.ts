@@ -354,6 +354,11 @@ interface Grid {
   readonly ages: Uint8Array | undefined;
 }
 
+/** The owner of a mapping as the page has it: of files, it has the path. */
+function ownerOf(name: string, owner: unknown): Pick<MappingModel, 'owner'> {
+  return typeof owner === 'string' && owner !== name && name[0] !== '/' ? { owner } : {};
+}
+
 /** The last layout, with the last cells that there are. */
 async function readLayout(recording: Recording, until: number): Promise<LayoutModel | null> {
   let atMs = Number.NEGATIVE_INFINITY;
@@ -363,7 +368,12 @@ async function readLayout(recording: Recording, until: number): Promise<LayoutMo
   const key = (start: number, end: number) => `${start}-${end}`;
   // Files that were written before there were such columns have none.
   const own = recording.info.subject === 'accesses' ? (['age_cells'] as const) : [];
-  for await (const group of recording.groups('layout', [...LAYOUT_COLUMNS, ...own], until - CELLS_BACK_MS)) {
+  const owned = recording.info.owners ? (['owner'] as const) : [];
+  for await (const group of recording.groups(
+    'layout',
+    [...LAYOUT_COLUMNS, ...own, ...owned],
+    until - CELLS_BACK_MS,
+  )) {
     const numbers: Float64Array[] = [];
     for (const column of LAYOUT_COLUMNS.slice(6, 12)) numbers.push(await group.numbers(column));
     const elapsed = await group.numbers('elapsed_ms');
@@ -375,6 +385,7 @@ async function readLayout(recording: Recording, until: number): Promise<LayoutMo
     const cellBytes = await group.numbers('cell_bytes');
     const cells = await group.values('cells');
     const ages = own.length > 0 ? await group.values('age_cells') : [];
+    const owners = owned.length > 0 ? await group.values('owner') : [];
     for (let row = 0; row < group.rows; row++) {
       if (elapsed[row] !== atMs) {
         atMs = elapsed[row]!;
@@ -393,6 +404,7 @@ async function readLayout(recording: Recording, until: number): Promise<LayoutMo
         perms,
         name,
         ...(deleted[row] === true ? { deleted: true } : {}),
+        ...ownerOf(name, owners[row]),
         kind,
         pages,
       });

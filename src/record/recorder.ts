@@ -5,6 +5,9 @@ import { hostname, release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { codeOf, PAGE_SIZE } from '../abi/internal.js';
 import { mappingKind } from '../model/index.js';
+import type { Owner } from '../owners/index.js';
+import { ownerText } from '../owners/internal.js';
+import type { AddressRange } from '../query/index.js';
 import type { SkippedMapping, Subject } from '../track/internal.js';
 import { Buckets } from './buckets.js';
 import { CompleteFile } from './complete-file.js';
@@ -44,6 +47,8 @@ export interface RecorderOptions {
   readonly subject?: Subject | undefined;
   /** Only for accesses: the share of all pages that is looked at, from 0 to 1. Regions are those of the sample, counts the estimates for all. */
   readonly sampled?: number | undefined;
+  /** Whose memory a mapping is, as `OwnedMapping` has it; undefined where nothing is known. */
+  readonly ownerOf?: ((mapping: AddressRange) => Owner | undefined) | undefined;
   /** No intervals will come: writes are not tracked. Told to readers. */
   readonly layoutOnly?: boolean | undefined;
   /** Only for files: replace one that is there. */
@@ -257,6 +262,7 @@ export class Recorder {
         size_bytes: end - start,
         name,
         kind: mappingKind(name, prot ?? ''),
+        ...this.#ownerOf(mappings[index]!),
         is_new: isNew === true,
         bucket_offset: offset,
         bucket_bytes: bytes,
@@ -264,6 +270,11 @@ export class Recorder {
       });
     });
     await this.#flushAt(time);
+  }
+
+  #ownerOf(mapping: AddressRange): Pick<Row, 'owner' | 'owner_kind'> {
+    const owner = this.#options.ownerOf?.(mapping);
+    return owner === undefined ? {} : { owner: ownerText(owner), owner_kind: owner.kind };
   }
 
   /** Takes what the pages are now. */
@@ -280,6 +291,7 @@ export class Recorder {
         size_bytes: end - start,
         name,
         kind: mappingKind(name, perms),
+        ...this.#ownerOf(mapping),
         prot: perms,
         deleted: deleted === true,
         present_pages: counts.present,
@@ -367,6 +379,7 @@ export class Recorder {
       ...(this.#options.subject === 'accesses'
         ? { subject: 'accesses', sampled: this.#options.sampled }
         : {}),
+      ...(this.#options.ownerOf === undefined ? {} : { owners: true }),
       ...(this.#options.layoutOnly ? { layoutOnly: true } : {}),
       skipped: this.#skipped.map(({ name, start, reason }) => ({ name, start, reason })),
       ...(end === undefined ? {} : { end }),

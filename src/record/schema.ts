@@ -50,6 +50,8 @@ export const COLUMNS = [
   { name: 'size_bytes', type: 'int64', of: MAPPED },
   { name: 'name', type: 'string', of: MAPPED },
   { name: 'kind', type: 'string', of: MAPPED },
+  { name: 'owner', type: 'string', of: MAPPED },
+  { name: 'owner_kind', type: 'string', of: MAPPED },
   { name: 'is_new', type: 'boolean', of: PARTS },
   { name: 'bucket_offset', type: 'int64', of: PARTS },
   { name: 'bucket_bytes', type: 'int64', of: PARTS },
@@ -130,6 +132,8 @@ export interface RecordingInfo {
   readonly subject?: 'accesses' | undefined;
   /** The share of all pages that was looked at, from 0 to 1; numbers of accessed pages are estimates. All where it is left out. */
   readonly sampled?: number | undefined;
+  /** Owners of mappings were looked for. Left out of files that have no such columns. */
+  readonly owners?: boolean | undefined;
   /** Writes were not tracked: there are only rows of layouts. */
   readonly layoutOnly?: boolean | undefined;
   /** Writable mappings that were not tracked, as of the last flush. */

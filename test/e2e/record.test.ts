@@ -82,12 +82,13 @@ describe('what was written', () => {
     expect(sums!['working_set']).toBe(sums!['distinct_pages']);
 
     const layouts = await duckdb(`
-      SELECT prot, kind, present_pages, file_pages, kind_file_pages, cell_bytes, octet_length(cells) AS bytes
+      SELECT prot, kind, owner_kind, present_pages, file_pages, kind_file_pages, cell_bytes, octet_length(cells) AS bytes
       FROM '${file}' WHERE record = 'layout' AND start_address = ${start}`);
     // At the beginning and at the end; a cell is four pages.
     const layout = {
       prot: 'rw-s',
       kind: 'shared',
+      owner_kind: 'shared',
       present_pages: 1024,
       file_pages: 1024,
       kind_file_pages: 1024,
@@ -96,6 +97,13 @@ describe('what was written', () => {
       { ...layout, cell_bytes: 16_384, bytes: 512 },
       { ...layout, cell_bytes: 16_384, bytes: 512 },
     ]);
+
+    const owners = await duckdb(
+      `SELECT DISTINCT owner FROM '${file}' WHERE record = 'layout' AND owner_kind IN ('stack', 'malloc') ORDER BY 1`,
+    );
+    expect(owners.map(({ owner }) => owner)).toEqual(
+      expect.arrayContaining(['[heap]', expect.stringMatching(/^\[stack: writes \d+\]$/)]),
+    );
 
     const opened = await openRecording(file);
     expect(opened.info).toMatchObject({

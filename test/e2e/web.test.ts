@@ -526,6 +526,8 @@ describe('the report', () => {
         ([address, , , , pages]) => address === hex(target.start) && pages === KNOWN_PAGES,
       ),
     );
+    const names = (await rows(page, 'Mappings')).map(([, , , , , name]) => name);
+    expect(names).toContain(`[stack: scene ${target.pid}]`);
     await page.click('#tab-heat');
     // A recording tells parts of 64 KiB apart: somewhere in the first one.
     const starts = (await rows(page, 'Hottest')).map(([where]) => Number.parseInt(where!.slice(2), 16));

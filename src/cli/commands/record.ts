@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { PAGE_SIZE, PagemapError } from '../../abi/index.js';
 import { type LivePagemap, openPagemap, ProcessError } from '../../live/index.js';
 import type { Metrics } from '../../metrics/index.js';
+import { OwnerNames } from '../../owners/internal.js';
 import { Recorder, RecordingError, takeLayout, WORKING_SET_WINDOWS_MS } from '../../record/internal.js';
 import {
   AccessAges,
@@ -303,6 +304,9 @@ export async function recordCommand(
   using pagemap = openPagemap(pid);
   const about = describe(pagemap);
   const cost = options.layoutOnly ? undefined : CostMeter.of(pagemap.process, subject);
+  // Before anything is tracked: to look for owners would be an access.
+  const names = new OwnerNames(pagemap.process, subject === 'accesses');
+  names.look([]);
   let metrics: Metrics | undefined;
   let recorder: Recorder | undefined;
   try {
@@ -317,7 +321,7 @@ export async function recordCommand(
         });
     if (tracker !== undefined) tellBusy(tracker.skipped);
     // Only now: of a process that cannot be tracked no empty file is left.
-    recorder = await createRecorder(about, options, subject, sample);
+    recorder = await createRecorder(about, options, subject, sample, names);
     const outlets = { recorder, metrics };
     const { interval: intervalMs, duration: durationMs } = options;
     const layouts = new LayoutTaker(
@@ -376,6 +380,7 @@ async function createRecorder(
   options: RecordCommandOptions,
   subject: Subject,
   sample: PageSample | undefined,
+  names: OwnerNames,
 ): Promise<Recorder | undefined> {
   const { output, interval, flush, rotate, rotateSize, host, force, layoutOnly } = options;
   if (output === undefined) return undefined;
@@ -391,6 +396,10 @@ async function createRecorder(
       subject,
       sampled: sample?.share,
       toolVersion: version,
+      ownerOf: (mapping) => {
+        names.look([mapping]);
+        return names.of(mapping);
+      },
     });
   } catch (error) {
     if (error instanceof RecordingError && error.reason === 'exists') {
