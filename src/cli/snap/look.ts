@@ -1,6 +1,7 @@
 /** The parts of `pmscan snap` that look at what was taken. */
 import { open, unlink } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import { type Owner, ownedLabel, ownerText } from '../../owners/internal.js';
 import type { MappingDifference, SnapshotDifference } from '../../snapshot/index.js';
 import { type Column, tableLines } from '../columns.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
@@ -8,6 +9,7 @@ import { Interrupt } from '../interrupt.js';
 import { Output } from '../output.js';
 import { hex, humanBytes, humanCount, plural, printable } from '../text.js';
 import { asJson, describeLine, LIST_HEADER, localTime } from './describe.js';
+import { ownersOfSnapshot } from './owners.js';
 import { type ByteRange, type SnapshotName, withSnapshots } from './where.js';
 
 export const LIST_SCHEMA = 'pagemap-scan/snap-list@1';
@@ -81,17 +83,31 @@ export function diffCommand(
     );
   return withSnapshots(from.folder, async (snapshots) => {
     const difference = snapshots.diff(from.which, to.which, { ranges: regions });
+    const { pid } = snapshots.process;
+    // Of what is gone, whose it was before.
+    const owners = [difference.to, difference.from].map((number) =>
+      ownersOfSnapshot(pid, snapshots.open(number)),
+    );
+    const ownerOf = (start: number) => owners[0]!.get(start) ?? owners[1]!.get(start);
     const output = new Output();
-    if (json) output.line(JSON.stringify(diffAsJson(snapshots.process.pid, difference, regions === true)));
-    else for (const line of diffLines(difference)) output.line(line);
+    if (json) output.line(JSON.stringify(diffAsJson(pid, difference, ownerOf, regions === true)));
+    else for (const line of diffLines(difference, ownerOf)) output.line(line);
     await output.flush();
     return EXIT.done;
   });
 }
 
+type OwnerOf = (start: number) => Owner | undefined;
+
+const ownerJson = (owner: Owner | undefined) => ({
+  owner: owner === undefined ? null : ownerText(owner),
+  ownerKind: owner?.kind ?? null,
+});
+
 function diffAsJson(
   pid: number,
   { mappings, rewrittenPages, ...totals }: SnapshotDifference,
+  ownerOf: OwnerOf,
   withRegions: boolean,
 ) {
   return {
@@ -99,9 +115,11 @@ function diffAsJson(
     pid,
     ...totals,
     rewrittenPages: rewrittenPages ?? null,
-    mappings: mappings.map(({ start, end, ranges, ...rest }) => ({
+    mappings: mappings.map(({ start, end, name, ranges, ...rest }) => ({
       start: hex(start),
       end: hex(end),
+      name,
+      ...ownerJson(ownerOf(start)),
       ...rest,
       ...(withRegions && {
         regions: ranges.map((range) => ({ start: hex(range.start), end: hex(range.end) })),
@@ -118,10 +136,10 @@ const COLUMNS: readonly Column[] = [
   { title: 'NAME', align: 'left' },
 ];
 
-function diffLines(difference: SnapshotDifference): string[] {
+function diffLines(difference: SnapshotDifference, ownerOf: OwnerOf): string[] {
   const { from, to, changedPages, changedBytes, rewrittenPages, mappings } = difference;
-  const label = ({ name, state }: MappingDifference) =>
-    `${name === '' ? '[anon]' : printable(name)}${state === undefined ? '' : ` (${state})`}`;
+  const label = ({ start, name, state }: MappingDifference) =>
+    `${ownedLabel({ name }, ownerOf(start))}${state === undefined ? '' : ` (${state})`}`;
   const rows = mappings.map((row) => [
     hex(row.start),
     humanCount(row.changedBytes),
