@@ -124,8 +124,14 @@ function argumentCandidates(
 
 function fitting(program: Command, words: readonly string[], typed: string): Candidate[] {
   if (words.includes('--')) return [];
-  const at = words.findIndex((word) => !word.startsWith('-'));
-  const command = program.commands.find((each) => each.name() === words[at]);
+  let at = words.findIndex((word) => !word.startsWith('-'));
+  let command = program.commands.find((each) => each.name() === words[at]);
+  // A command may have commands of its own: `snap list`.
+  const inner = command?.commands.find((each) => each.name() === words[at + 1]);
+  if (inner !== undefined) {
+    command = inner;
+    at++;
+  }
   const subject = command ?? program;
   const processes = () => namedProcesses();
   const { positionals, open } = command
@@ -154,10 +160,15 @@ function fitting(program: Command, words: readonly string[], typed: string): Can
       .visibleCommands(program)
       .map((each) => ({ value: each.name(), about: about(each.description()) }));
   }
+  const parts = positionals.length === 0 ? command.createHelp().visibleCommands(command) : [];
+  const inside = parts.filter((each) => each.name() !== 'help');
   const declared = command.registeredArguments;
   const last = declared.at(-1);
   const argument = declared[positionals.length] ?? (last?.variadic ? last : undefined);
-  return argumentCandidates(argument, typed, processes);
+  return [
+    ...inside.map((each) => ({ value: each.name(), about: about(each.description()) })),
+    ...argumentCandidates(argument, typed, processes),
+  ];
 }
 
 /**
