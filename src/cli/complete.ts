@@ -124,15 +124,18 @@ function argumentCandidates(
 
 function fitting(program: Command, words: readonly string[], typed: string): Candidate[] {
   if (words.includes('--')) return [];
-  const at = words.findIndex((word) => !word.startsWith('-'));
-  const whole = program.commands.find((each) => each.name() === words[at]);
-  // `pmscan snap list`: some commands have parts.
-  const part = whole?.commands.find((each) => each.name() === words[at + 1]);
-  const command = part ?? whole;
+  let at = words.findIndex((word) => !word.startsWith('-'));
+  let command = program.commands.find((each) => each.name() === words[at]);
+  // A command may have commands of its own: `snap list`.
+  const inner = command?.commands.find((each) => each.name() === words[at + 1]);
+  if (inner !== undefined) {
+    command = inner;
+    at++;
+  }
   const subject = command ?? program;
   const processes = () => namedProcesses();
   const { positionals, open } = command
-    ? parse(command, words.slice(at + (part === undefined ? 1 : 2)))
+    ? parse(command, words.slice(at + 1))
     : { positionals: [], open: undefined };
   if (open !== undefined) return valueCandidates(open, typed, positionals[0], processes);
   const assigned = /^(--[\w-]+=)(.*)$/s.exec(typed);
@@ -152,20 +155,20 @@ function fitting(program: Command, words: readonly string[], typed: string): Can
   }
   if (command === undefined) {
     if (at >= 0) return [];
-    return partsOf(program);
+    return program
+      .createHelp()
+      .visibleCommands(program)
+      .map((each) => ({ value: each.name(), about: about(each.description()) }));
   }
+  const parts = positionals.length === 0 ? command.createHelp().visibleCommands(command) : [];
+  const inside = parts.filter((each) => each.name() !== 'help');
   const declared = command.registeredArguments;
   const last = declared.at(-1);
   const argument = declared[positionals.length] ?? (last?.variadic ? last : undefined);
-  const parts = positionals.length === 0 ? partsOf(command) : [];
-  return [...parts, ...argumentCandidates(argument, typed, processes)];
-}
-
-function partsOf(command: Command): Candidate[] {
-  return command
-    .createHelp()
-    .visibleCommands(command)
-    .map((each) => ({ value: each.name(), about: about(each.description()) }));
+  return [
+    ...inside.map((each) => ({ value: each.name(), about: about(each.description()) })),
+    ...argumentCandidates(argument, typed, processes),
+  ];
 }
 
 /**

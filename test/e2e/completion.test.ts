@@ -108,6 +108,19 @@ describe.each(Object.keys(SHELLS) as (keyof typeof SHELLS)[])('%s', (shell) => {
   );
 });
 
+test('commands of commands', async () => {
+  const values = async (...words: string[]) =>
+    (await pmscan(['completion', 'fish', '--', ...words])).stdout
+      .split('\n')
+      .map((line) => line.split('\t')[0])
+      .filter((value) => value !== '');
+  expect(await values('snap', 'his')).toEqual(['history']);
+  expect(await values('snap', NAME.slice(0, -1))).toEqual([NAME]);
+  // The rest is files.
+  expect(await values('snap', 'list', '')).toEqual([]);
+  expect(await values('snap', 'diff', '--js')).toEqual(['--json']);
+});
+
 test('a name that no process has is answered with those that have it in part', async () => {
   const { code, stderr } = await pmscan(['maps', NAME.slice(0, -1)]);
   expect(code).toBe(3);
