@@ -58,6 +58,8 @@ export interface MeasuredMapping {
   readonly kinds: readonly (number | null)[];
   /** Pages in memory that were not accessed for a minute, ten minutes, an hour; null where it is not known yet. */
   readonly idle?: readonly (number | null)[] | undefined;
+  /** Whose memory it is, by the kinds of owners; undefined where that is not known. */
+  readonly ownerKind?: string | undefined;
 }
 
 export type MetricsProblem =
@@ -116,6 +118,9 @@ type Packages = Awaited<ReturnType<typeof loadPackages>>;
 /** Seconds: from a few mappings to hundreds of GiB. */
 const COLLECT_BOUNDARIES = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
 
+/** The kinds of pages that are in memory, by their indices. */
+const RESIDENT = (['huge', 'anonymous', 'file', 'zero'] as const).map((kind) => PAGE_KINDS.indexOf(kind));
+
 /** Names and words of what is told of writes, and of accesses. */
 const ABOUT = {
   writes: { total: 'written', set: 'write_working_set', distinct: 'distinct_written', done: 'written' },
@@ -154,6 +159,10 @@ function makeInstruments(
     pages: meter.createGauge('pmscan.memory.pages', {
       unit: '{page}',
       description: 'Pages of 4,096 bytes by what they are; the kinds exclude each other',
+    }),
+    owned: meter.createGauge('pmscan.memory.owned', {
+      unit: 'By',
+      description: 'Resident memory by whose it is, as far as that is known',
     }),
     mappings: meter.createGauge('pmscan.mappings', { unit: '{mapping}', description: 'Mappings' }),
     untracked: meter.createGauge('pmscan.mappings.untracked', {
@@ -380,6 +389,7 @@ export class Metrics implements AsyncDisposable {
   readonly #labels = new NameLabels();
   #prots = new Map<number, string>();
   #kindsSeen = new Set<string>();
+  #ownersSeen = new Set<string>();
   #ended: Promise<void> | undefined;
 
   static {
@@ -457,6 +467,21 @@ export class Metrics implements AsyncDisposable {
     }
     this.#instruments.mappings.record(mappings.length);
     this.#idle(mappings);
+    this.#owned(mappings);
+  }
+
+  #owned(mappings: readonly MeasuredMapping[]): void {
+    // Of a process of which nobody asked, there are no series.
+    if (mappings.every(({ ownerKind }) => ownerKind === undefined)) return;
+    const sums = new Map([...this.#ownersSeen].map((kind) => [kind, 0]));
+    for (const { kinds, ownerKind = 'unknown' } of mappings) {
+      const resident = RESIDENT.reduce((sum, kind) => sum + (kinds[kind] ?? 0), 0);
+      sums.set(ownerKind, (sums.get(ownerKind) ?? 0) + resident);
+    }
+    this.#ownersSeen = new Set(sums.keys());
+    for (const [kind, pages] of sums) {
+      this.#instruments.owned.record(pages * PAGE_SIZE, { 'pmscan.owner.kind': kind });
+    }
   }
 
   #idle(mappings: readonly MeasuredMapping[]): void {

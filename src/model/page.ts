@@ -20,6 +20,8 @@ export interface MappingModel {
   readonly deleted?: boolean | undefined;
   /** Whose memory it is, with a `?` where that is only likely. Left out where nothing is known, and for files. */
   readonly owner?: string | undefined;
+  /** Its kind. Left out where nothing is known. */
+  readonly ownerKind?: string | undefined;
   readonly kind: MappingKind;
   /**
    * Pages by `PAGE_KINDS`, together all of the mapping's; null for kinds that cannot be told, which count as what else they are.

@@ -39,6 +39,7 @@ function modelOf(
     kind: mappingKind(name, perms),
     ...(deleted ? { deleted } : {}),
     // A path says more than whose it is.
+    ...(owner === undefined ? {} : { ownerKind: owner.kind }),
     ...(owner === undefined || owner.name === name || name[0] === '/' ? {} : { owner: ownerText(owner) }),
     ...(pages === undefined ? {} : { pages }),
     ...(ages === undefined ? {} : { ages }),
@@ -59,6 +60,7 @@ function same(a: MappingModel | undefined, b: MappingModel): boolean {
     a.name === b.name &&
     a.deleted === b.deleted &&
     a.owner === b.owner &&
+    a.ownerKind === b.ownerKind &&
     sameCounts(a.pages, b.pages) &&
     sameCounts(a.ages, b.ages)
   );

@@ -50,6 +50,7 @@ export class Meter {
       mappings.map((mapping) => ({
         mapping,
         kinds: mapping.pages ?? [],
+        ownerKind: mapping.ownerKind,
         idle: mapping.ages && idleOf(mapping.ages, this.#elapsedMs),
       })),
     );

@@ -77,6 +77,8 @@ describe('scraped', () => {
     expect(text).toContain('process_executable_name="writes"');
     expect(sample(text, 'pmscan_memory_pages', { ...shared, pmscan_page_kind: 'file' })).toBe(512);
     expect(sample(text, 'pmscan_memory_write_working_set', { pmscan_window: '10s' })).toBeGreaterThan(0);
+    expect(sample(text, 'pmscan_memory_owned', { pmscan_owner_kind: 'stack' })).toBeGreaterThan(0);
+    expect(sample(text, 'pmscan_target_cost_total')).toBeGreaterThan(0);
     expect(text).toMatch(/^# TYPE pmscan_collect_duration histogram$/m);
     // The second is no address, if one takes it apart.
     for (const path of ['/', '//']) expect((await fetch(url.replace('/metrics', path))).status).toBe(404);

@@ -56,6 +56,7 @@ export const MACHINES = [
         'test/track/exact.test.ts',
         'test/track/accesses.test.ts',
         'test/track/accesses-missed.test.ts',
+        'test/track/noticed.test.ts',
         'test/e2e/watch-accesses.test.ts',
         'test/e2e/record-accesses.test.ts',
         'test/web/accesses.test.ts',

@@ -61,6 +61,7 @@ const CELLS_EVERY_MS = 600_000;
 
 /** Where what was seen goes. */
 interface Outlets {
+  readonly names: OwnerNames;
   readonly recorder: Recorder | undefined;
   readonly metrics: Metrics | undefined;
 }
@@ -109,7 +110,9 @@ class LayoutTaker {
       this.#taken = { elapsedMs: time, at: performance.now() };
       const every = this.#every ?? layoutEvery(mappings.length);
       while (this.#due - this.#slackMs <= elapsedMs) this.#due += every;
-      this.#outlets.metrics?.layout(mappings);
+      const { metrics, names } = this.#outlets;
+      names.look(mappings.map(({ mapping }) => mapping));
+      metrics?.layout(mappings.map((one) => ({ ...one, ownerKind: names.of(one.mapping)?.kind })));
       await this.#outlets.recorder?.layout(mappings, time);
     } catch (error) {
       // Then the next collect says so.
@@ -322,7 +325,7 @@ export async function recordCommand(
     if (tracker !== undefined) tellBusy(tracker.skipped);
     // Only now: of a process that cannot be tracked no empty file is left.
     recorder = await createRecorder(about, options, subject, sample, names);
-    const outlets = { recorder, metrics };
+    const outlets = { recorder, metrics, names };
     const { interval: intervalMs, duration: durationMs } = options;
     const layouts = new LayoutTaker(
       pagemap,
