@@ -12,7 +12,10 @@ function ofProcess(target: string): Pages {
   return {
     provider,
     pid,
-    title: `Process ${pid}, ${pagemap.process.name()}`,
+    // Asked when it is wanted: the process may have ended by then.
+    get title() {
+      return `Process ${pid}, ${pagemap.process.name()}`;
+    },
     origin: provider === 'ioctl' ? {} : { provider },
     get categories() {
       return pagemap.categories;
