@@ -172,6 +172,19 @@ export function conclusion(report: WorkingSetReport): string {
   );
 }
 
+/** With an error above this share of what was measured, a sample tells little. */
+const LARGE_ERROR = 0.25;
+
+/** What to do where the sample is too small. */
+export function sampleAdvice({ sampled, windows }: WorkingSetReport): string[] {
+  const last = windows.at(-1);
+  if (sampled === undefined || last === undefined || last.errorPages <= last.meanPages * LARGE_ERROR)
+    return [];
+  return [
+    `The error is large: of so little memory, or of huge pages, which are looked at as a whole, a sample of ${Number((sampled * 100).toFixed(1))} % tells little. --exact, or a larger --sample, tells more.`,
+  ];
+}
+
 /** All of it, for people. */
 export function wssLines(report: WorkingSetReport, style: Style): string[] {
   const { bold } = style.colors;
@@ -186,5 +199,5 @@ export function wssLines(report: WorkingSetReport, style: Style): string[] {
     targetCostMs === undefined
       ? []
       : [`Measuring cost the process at most about ${shortTime(targetCostMs)}.`];
-  return [...lines, conclusion(report), ...cost];
+  return [...lines, conclusion(report), ...sampleAdvice(report), ...cost];
 }
