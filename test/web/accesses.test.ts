@@ -45,12 +45,16 @@ describe('a session', () => {
       const cells = session.tile(start, PAGE, 0, 0x3f, isByAge);
       return cells && [...cells].slice(0, 64).map((cell) => (cell >> 4) & 15);
     };
-    // What is read all the time is hot, the rest has been left alone since the beginning: more than a second by now.
+    // What is read all the time is hot. The rest has been left alone since the beginning: in what class that is depends on how slow
+    // this machine is.
+    let found: number[] = [];
     await until('ages', async () => {
       await target.order('read 1 10 4 1');
-      return classes(true)?.[0] === 1 && classes(true)?.[10] === 0;
+      found = classes(true) ?? [];
+      return found[10] === 0 && found[0]! > 0;
     });
-    expect(classes(true)).toEqual(Array.from({ length: 64 }, (_, page) => (page >= 10 && page < 14 ? 0 : 1)));
+    const cold = found[0]!;
+    expect(found).toEqual(Array.from({ length: 64 }, (_, page) => (page >= 10 && page < 14 ? 0 : cold)));
     // Anonymous memory, as before.
     expect(new Set(classes(false))).toEqual(new Set([1]));
     await until('the look', () => {
