@@ -65,8 +65,9 @@ byPage('where each page lies that is accessed, and how long the others were left
   const mapping = model.layout!.mappings.find((one) => one.start === start)!;
   const words = new Uint16Array(new Uint8Array(Buffer.from(mapping.grid!.ages!, 'base64')).buffer);
   const classOf = (page: number) => (words[Math.floor((page * 4096) / mapping.grid!.cellBytes)]! >> 4) & 15;
-  // Below a second, and below ten: it took three.
-  expect([classOf(0), classOf(512), classOf(1023)]).toEqual([0, 1, 1]);
+  // What is read all the time is younger than what was never touched, all of which is as old as the recording: three seconds or more.
+  expect(classOf(0)).toBeLessThan(classOf(512));
+  expect(classOf(1023)).toBe(classOf(512));
   for await (const group of recording.groups('layout', ['idle_1m_pages']))
     expect((await group.numbers('idle_1m_pages')).every(Number.isNaN)).toBe(true);
 });
