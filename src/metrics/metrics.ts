@@ -205,6 +205,21 @@ function windowLabel(milliseconds: number): string {
   return seconds % 60 === 0 ? `${seconds / 60}m` : `${seconds}s`;
 }
 
+/** Pages by key. A key that was seen before and is gone is at zero, not where it last was. */
+function sumBy<T>(
+  seen: ReadonlySet<string>,
+  items: readonly T[],
+  keyOf: (item: T) => string,
+  pagesOf: (item: T) => number,
+): Map<string, number> {
+  const sums = new Map([...seen].map((key) => [key, 0]));
+  for (const item of items) {
+    const key = keyOf(item);
+    sums.set(key, (sums.get(key) ?? 0) + pagesOf(item));
+  }
+  return sums;
+}
+
 type Instruments = ReturnType<typeof makeInstruments>;
 type Exporter = InstanceType<Packages['prometheus']['PrometheusExporter']>;
 
@@ -473,11 +488,12 @@ export class Metrics implements AsyncDisposable {
   #owned(mappings: readonly MeasuredMapping[]): void {
     // Of a process of which nobody asked, there are no series.
     if (mappings.every(({ ownerKind }) => ownerKind === undefined)) return;
-    const sums = new Map([...this.#ownersSeen].map((kind) => [kind, 0]));
-    for (const { kinds, ownerKind = 'unknown' } of mappings) {
-      const resident = RESIDENT.reduce((sum, kind) => sum + (kinds[kind] ?? 0), 0);
-      sums.set(ownerKind, (sums.get(ownerKind) ?? 0) + resident);
-    }
+    const sums = sumBy(
+      this.#ownersSeen,
+      mappings,
+      ({ ownerKind = 'unknown' }) => ownerKind,
+      ({ kinds }) => RESIDENT.reduce((sum, kind) => sum + (kinds[kind] ?? 0), 0),
+    );
     this.#ownersSeen = new Set(sums.keys());
     for (const [kind, pages] of sums) {
       this.#instruments.owned.record(pages * PAGE_SIZE, { 'pmscan.owner.kind': kind });
@@ -486,13 +502,15 @@ export class Metrics implements AsyncDisposable {
 
   #idle(mappings: readonly MeasuredMapping[]): void {
     IDLE_LIMITS_MS.forEach((limitMs, limit) => {
-      const sums = new Map<string, number>();
-      for (const { mapping, idle } of mappings) {
-        const pages = idle?.[limit];
-        if (pages === undefined || pages === null) continue;
-        const kind = mappingKind(mapping.name, mapping.perms);
-        sums.set(kind, (sums.get(kind) ?? 0) + pages);
-      }
+      const known = mappings.filter(({ idle }) => typeof idle?.[limit] === 'number');
+      // In the first hour of tracking nothing is known to have been left alone for an hour.
+      if (known.length === 0) return;
+      const sums = sumBy(
+        this.#kindsSeen,
+        known,
+        ({ mapping }) => mappingKind(mapping.name, mapping.perms),
+        ({ idle }) => idle![limit]!,
+      );
       for (const [kind, pages] of sums) {
         this.#instruments.idle.record(pages * PAGE_SIZE, {
           'pmscan.mapping.kind': kind,
