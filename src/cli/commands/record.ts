@@ -172,6 +172,7 @@ class RecordSink implements WatchSink {
   async interval(collected: Collected, summary: WatchSummary): Promise<void> {
     const late = summary.isLate;
     const { distinctPages, latestWorkingSets: latest } = summary;
+    const targetCostMs = summary.cost?.latestMs;
     this.#ages?.endInterval(collected.elapsedMs);
     const { skipped } = this.#tracker;
     const { recorder, metrics } = this.#outlets;
@@ -180,9 +181,8 @@ class RecordSink implements WatchSink {
       distinctPages,
       workingSet: WORKING_SET_WINDOWS_MS.map((windowMs, index) => ({ windowMs, pages: latest[index]! })),
       untracked: skipped.length,
-      targetCostMs: summary.latestTargetCostMs,
+      targetCostMs,
     });
-    const targetCostMs = summary.latestTargetCostMs;
     await recorder?.interval(collected, { late, distinctPages, workingSet: latest, skipped, targetCostMs });
     await this.#layouts.take(collected.elapsedMs);
     this.#progress.show(collected, recorder?.totals.bytes ?? 0);

@@ -26,6 +26,8 @@ export class CostMeter {
   totalMs = 0;
   /** In the last interval. */
   latestMs = 0;
+  /** So far, at most. */
+  faultCount = 0;
   readonly #runMs: () => number | undefined;
   readonly #begunMs: number | undefined;
   #ranMs: number | undefined;
@@ -58,6 +60,7 @@ export class CostMeter {
   add({ faultCount = 0, stopMs = 0 }: Collected): void {
     this.latestMs = (faultCount * this.faultUs) / 1000 + stopMs;
     this.totalMs += this.latestMs;
+    this.faultCount += faultCount;
     // Asked at each interval: in the end the process may be gone.
     this.#ranMs = this.#runMs() ?? this.#ranMs;
   }
@@ -78,8 +81,8 @@ export class CostMeter {
   }
 
   /** For the summary. */
-  lines(faultCount: number): string[] {
-    const { share } = this;
+  lines(): string[] {
+    const { faultCount, share } = this;
     const part = share === undefined ? '' : `, ${shareText(share)} of the time that it ran`;
     return [
       `cost to the process: at most about ${shortTime(this.totalMs)}${part} (${humanCount(faultCount)} page faults of ${shortTime(this.faultUs / 1000)})`,

@@ -168,9 +168,7 @@ export class JsonSink implements WatchSink {
       scanMs: round(scanMs),
       ...(summary.isLate ? { late: true } : {}),
       ...(stopMs === undefined ? {} : { stopMs: round(stopMs) }),
-      ...(summary.latestTargetCostMs === undefined
-        ? {}
-        : { targetCostMs: round(summary.latestTargetCostMs) }),
+      ...(summary.cost === undefined ? {} : { targetCostMs: round(summary.cost.latestMs) }),
       [this.#words.pages]: writtenPages,
       [this.#words.bytes]: writtenPages * PAGE_SIZE,
       ...(errorPages === undefined ? {} : { sampled: summary.sampled, errorPages }),
@@ -218,7 +216,7 @@ export class LineSink implements WatchSink {
   }
 
   async interval(collected: Collected, summary: WatchSummary): Promise<void> {
-    const warning = summary.costWarning();
+    const warning = summary.cost?.warning();
     if (warning !== undefined) this.#warn(warning);
     const { elapsedMs, intervalMs, scanMs, writtenPages, errorPages, mappings } = collected;
     const bytes = (pages: number) => humanBytes(pages * PAGE_SIZE);
@@ -311,8 +309,8 @@ export class ViewSink implements WatchSink {
     for (const [start, end] of this.#written) this.#heat.add(start, end);
     this.#written.length = 0;
     this.#heat.end(collected.mappings, seconds);
-    const { lateIntervals, targetShare } = summary;
-    this.#info = { elapsedMs: collected.elapsedMs, ownShare, lateIntervals, targetShare };
+    const { lateIntervals, cost } = summary;
+    this.#info = { elapsedMs: collected.elapsedMs, ownShare, lateIntervals, targetShare: cost?.share };
     if (!this.#state.paused) this.#draw();
   }
 

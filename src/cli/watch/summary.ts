@@ -34,13 +34,12 @@ export class WatchSummary {
   /** The share of all pages that is looked at. */
   readonly sampled: number;
 
-  /** Page faults that the tracking cost the process, at most. */
-  faultCount = 0;
-  readonly #cost: CostMeter | undefined;
+  /** What the watch costs the process; undefined where that cannot be told. */
+  readonly cost: CostMeter | undefined;
 
   /**
    * @param windows of the working set, in intervals
-   * @param cost measures what the watch costs the process; undefined where that cannot be told
+   * @param cost measures what the watch costs the process, and is given each interval
    */
   constructor(
     windows: readonly number[] = [1, 10, 100],
@@ -50,7 +49,7 @@ export class WatchSummary {
   ) {
     this.#words = WORDS[subject];
     this.sampled = sampled;
-    this.#cost = cost;
+    this.cost = cost;
     this.workingSet = new WriteWorkingSet(windows);
   }
 
@@ -62,8 +61,7 @@ export class WatchSummary {
     this.writtenPages += collected.writtenPages;
     this.elapsedMs = collected.elapsedMs;
     this.#stopMs += collected.stopMs ?? 0;
-    this.faultCount += collected.faultCount ?? 0;
-    this.#cost?.add(collected);
+    this.cost?.add(collected);
     this.peakStopMs = Math.max(this.peakStopMs, collected.stopMs ?? 0);
     if (collected.intervalMs > 0) {
       this.peakRate = Math.max(this.peakRate, (collected.writtenPages / collected.intervalMs) * 1000);
@@ -92,21 +90,6 @@ export class WatchSummary {
     return this.intervals === 0 ? 0 : this.#stopMs / this.intervals;
   }
 
-  /** What the last interval cost the process, milliseconds; undefined where that cannot be told. */
-  get latestTargetCostMs(): number | undefined {
-    return this.#cost?.latestMs;
-  }
-
-  /** What the watch costs the process, of the time that it runs; undefined where that cannot be told. */
-  get targetShare(): number | undefined {
-    return this.#cost?.share;
-  }
-
-  /** Tells once when that is much. */
-  costWarning(): string | undefined {
-    return this.#cost?.warning();
-  }
-
   /** Distinct pages since the beginning; of a sample, the estimate for all. */
   get distinctPages(): number {
     return Math.round(this.workingSet.distinctPages / this.sampled);
@@ -126,7 +109,7 @@ export class WatchSummary {
     const lines = [
       `${plural(this.intervals, 'interval')} in ${seconds.toFixed(1)} s, ${late} late; ` +
         `the tool itself took ${((this.ownMs / Math.max(this.elapsedMs, 1)) * 100).toFixed(1)} % of the time`,
-      ...(this.#cost?.lines(this.faultCount) ?? []),
+      ...(this.cost?.lines() ?? []),
       `${this.#words.done} ${bytes(this.writtenPages)}: ${bytes(mean)}/s on average, ${bytes(this.peakRate)}/s at most`,
       `distinct pages ${humanCount(this.distinctPages)} (${bytes(this.distinctPages)})`,
     ];
