@@ -159,24 +159,25 @@ interface Range {
 /** The owners of a process's mappings over time: found anew when mappings have changed, but not too often. */
 export class OwnerNames {
   readonly #handle: ProcessHandle;
-  readonly #isOnce: boolean;
+  #isFixed = false;
   readonly #owners = new Map<number, { readonly end: number; readonly owner: Owner | undefined }>();
   #lookedAt = Number.NEGATIVE_INFINITY;
   #notBefore = Number.NEGATIVE_INFINITY;
 
   /**
    * @param handle stays the caller's
-   * @param isOnce looks once only, for who tracks accesses: to look again would be some
+   * @param isOnce looks now and never again, for who is about to track accesses: to look would be some
    */
   constructor(handle: ProcessHandle, isOnce = false) {
     this.#handle = handle;
-    this.#isOnce = isOnce;
+    if (isOnce) this.look([]);
+    this.#isFixed = isOnce;
   }
 
   /** Looks again when one of these mappings is new, or a while has passed. Without the process, or the right, there are no owners. */
   look(mappings: readonly Range[]): void {
     const now = performance.now();
-    if (now < this.#notBefore || (this.#isOnce && this.#lookedAt > 0)) return;
+    if (this.#isFixed || now < this.#notBefore) return;
     if (now - this.#lookedAt < LOOK_AGAIN_MS && mappings.every((mapping) => this.#isKnown(mapping))) return;
     this.#owners.clear();
     try {

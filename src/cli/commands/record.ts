@@ -25,7 +25,7 @@ import { CostMeter } from '../watch/cost.js';
 import { exitCodeOf, type WatchEnd, type WatchSink, watchLoop } from '../watch/loop.js';
 import type { WatchSummary } from '../watch/summary.js';
 import { type Collected, WORDS } from '../watch/tracker.js';
-import { asTooSoon, conclude, endedTooSoon, sampleOf, Watched } from './watch.js';
+import { conclude, endedTooSoon, openFor, sampleOf, Watched } from './watch.js';
 
 export const RECORD_SCHEMA = 'pagemap-scan/record@1';
 
@@ -175,7 +175,8 @@ class RecordSink implements WatchSink {
     const targetCostMs = summary.cost?.latestMs;
     this.#ages?.endInterval(collected.elapsedMs);
     const { skipped } = this.#tracker;
-    const { recorder, metrics } = this.#outlets;
+    const { recorder, metrics, names } = this.#outlets;
+    names.look(collected.mappings);
     metrics?.interval(collected, {
       late,
       distinctPages,
@@ -304,12 +305,11 @@ export async function recordCommand(
   await using watched = commandLine === undefined ? undefined : new Watched(commandLine, false);
   const pid = watched === undefined ? resolveTarget(target!) : await watched.started();
   requireProvider();
-  using pagemap = openPagemap(pid);
-  const about = describe(pagemap);
+  const open = <T>(how: () => T | Promise<T>) => openFor(watched, options.interval, how);
+  using pagemap = await open(() => openPagemap(pid));
+  const about = await open(() => describe(pagemap));
   const cost = options.layoutOnly ? undefined : CostMeter.of(pagemap.process, subject);
-  // Before anything is tracked: to look for owners would be an access.
   const names = new OwnerNames(pagemap.process, subject === 'accesses');
-  names.look([]);
   let metrics: Metrics | undefined;
   let recorder: Recorder | undefined;
   try {
@@ -319,9 +319,7 @@ export async function recordCommand(
     }
     using tracker = options.layoutOnly
       ? undefined
-      : await track(pid, subject, { anyway: options.anyway, sample }).catch((error: unknown) => {
-          throw watched === undefined ? error : asTooSoon(error, options.interval);
-        });
+      : await open(() => track(pid, subject, { anyway: options.anyway, sample }));
     if (tracker !== undefined) tellBusy(tracker.skipped);
     // Only now: of a process that cannot be tracked no empty file is left.
     recorder = await createRecorder(about, options, subject, sample, names);
@@ -399,10 +397,7 @@ async function createRecorder(
       subject,
       sampled: sample?.share,
       toolVersion: version,
-      ownerOf: (mapping) => {
-        names.look([mapping]);
-        return names.of(mapping);
-      },
+      ownerOf: (mapping) => names.of(mapping),
     });
   } catch (error) {
     if (error instanceof RecordingError && error.reason === 'exists') {

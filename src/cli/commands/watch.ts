@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import type { Readable } from 'node:stream';
 import type { Command } from 'commander';
 import { onlyAncestorsTrace, ProcessError, ProcessHandle } from '../../live/internal.js';
+import { OwnerNames } from '../../owners/internal.js';
 import { programArgument } from '../../parts/index.js';
 import { PageSample, type ProcessTracker, type Subject, trackActivity } from '../../track/internal.js';
 import { isThere } from '../command-path.js';
@@ -22,7 +23,6 @@ import {
   type WatchSink,
   watchLoop,
 } from '../watch/loop.js';
-import { WatchedOwners } from '../watch/owned.js';
 import type { WatchSummary } from '../watch/summary.js';
 import type { WatchTracker } from '../watch/tracker.js';
 
@@ -112,11 +112,11 @@ export class Watched implements AsyncDisposable {
   }
 }
 
-function nameOf(pid: number): string {
+function nameOf(handle: ProcessHandle): string {
   try {
-    using handle = new ProcessHandle(pid);
     return handle.name();
   } catch {
+    // It has ended: the first collect says so.
     return '';
   }
 }
@@ -124,6 +124,7 @@ function nameOf(pid: number): string {
 function chooseSink(
   options: WatchCommandOptions,
   tracker: WatchTracker,
+  handle: ProcessHandle,
   output: Output,
   live: boolean,
 ): WatchSink {
@@ -137,7 +138,7 @@ function chooseSink(
   }
   const about = {
     pid: tracker.pid,
-    name: nameOf(tracker.pid),
+    name: nameOf(handle),
     intervalMs: options.interval,
     untracked,
     subject,
@@ -152,10 +153,18 @@ export function endedTooSoon(cause: ProcessError, intervalMs: number): CliError 
   return new CliError(EXIT.noProcess, why, { cause });
 }
 
-/** The same for a command that was gone before it could be tracked; any other error as it is. */
-export function asTooSoon(error: unknown, intervalMs: number): unknown {
-  const isGone = error instanceof ProcessError && ['ended', 'zombie', 'not-found'].includes(error.reason);
-  return isGone ? endedTooSoon(error, intervalMs) : error;
+/** Opens what is needed of a process. Of a command of ours that is gone before, the error is that it ended too soon. */
+export async function openFor<T>(
+  watched: Watched | undefined,
+  intervalMs: number,
+  open: () => T | Promise<T>,
+): Promise<T> {
+  try {
+    return await open();
+  } catch (error) {
+    const isGone = error instanceof ProcessError && ['ended', 'zombie', 'not-found'].includes(error.reason);
+    throw watched !== undefined && isGone ? endedTooSoon(error, intervalMs) : error;
+  }
 }
 
 /** Tells on standard error how it ended, and what was seen. */
@@ -212,7 +221,8 @@ export async function watchCommand(
   const { anyway } = options;
   const sample = sampleOf(options.sample);
   const subject = subjectOf(options);
-  using handle = new ProcessHandle(pid);
+  const open = <T>(how: () => T | Promise<T>) => openFor(watched, options.interval, how);
+  using handle = await open(() => new ProcessHandle(pid));
   const cost = CostMeter.of(handle, subject);
   if (options.budget !== undefined && cost === undefined) {
     throw new CliError(
@@ -220,20 +230,16 @@ export async function watchCommand(
       'Cannot keep within --budget: what a page fault costs cannot be measured here, as `pmscan doctor` tells',
     );
   }
-  using owners = new WatchedOwners(pid, subject);
-  using tracker = owners.of(
-    await trackActivity(pid, subject, { anyway, sample }).catch((error: unknown) => {
-      throw watched === undefined ? error : asTooSoon(error, options.interval);
-    }),
-  );
+  const owners = new OwnerNames(handle, subject === 'accesses');
+  using tracker = await open(() => trackActivity(pid, subject, { anyway, sample }));
   if (tracker.provider === 'fallback' && !live) process.stderr.write(`pmscan: ${SOFT_DIRTY_NOTE}\n`);
   if (!live) tellBusy(tracker.skipped);
   const output = new Output();
   let result: Awaited<ReturnType<typeof watchLoop>>;
   {
-    using sink = chooseSink(options, tracker, output, live);
+    using sink = chooseSink(options, tracker, handle, output, live);
     const { interval: intervalMs, duration: durationMs, regions, budget } = options;
-    const what = { intervalMs, durationMs, regions, subject, sampled: sample?.share, cost, budget } as const;
+    const what = { intervalMs, durationMs, regions, subject, sampled: sample?.share, owners, cost, budget };
     result = await watchLoop(tracker, sink, what, ending.requested);
   }
   const { end, summary, error } = result;

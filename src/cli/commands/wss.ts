@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import picocolors from 'picocolors';
 import { PAGE_IS_ACCESSED, PAGE_SIZE } from '../../abi/index.js';
 import { isEnded, kernelCategories, openPagemap, ProcessHandle } from '../../live/internal.js';
+import { OwnerNames } from '../../owners/internal.js';
 import {
   AccessStatistics,
   type AccessWindow,
@@ -20,7 +21,6 @@ import { Output } from '../output.js';
 import { StatusLine, StatusLines } from '../status-line.js';
 import { resolveTarget } from '../target.js';
 import { humanBytes, outputStyle } from '../text.js';
-import { WatchedOwners } from '../watch/owned.js';
 import { humanDuration, type WorkingSetReport, wssJson, wssLines } from '../wss/report.js';
 
 export interface WssCommandOptions {
@@ -75,7 +75,7 @@ class LiveView implements Disposable {
 
 /** By the ioctl's ACCESSED. */
 async function measureAccesses(
-  pid: number,
+  { pid }: ProcessHandle,
   options: WssCommandOptions,
   alarm: Alarm,
 ): Promise<WorkingSetReport> {
@@ -119,12 +119,12 @@ async function measureAccesses(
 
 /** By the referenced bits: cleared once, then counted when each window's time has passed. */
 async function measureReferenced(
-  pid: number,
+  handle: ProcessHandle,
   options: WssCommandOptions,
   alarm: Alarm,
 ): Promise<WorkingSetReport> {
   const { interval: intervalMs, duration: durationMs } = options;
-  using handle = new ProcessHandle(pid);
+  const { pid } = handle;
   using line = new StatusLine();
   clearReferenced(handle);
   const began = performance.now();
@@ -160,21 +160,22 @@ export async function wssCommand(target: string, options: WssCommandOptions): Pr
       `Cannot measure ${humanDuration(options.duration)} in intervals of ${humanDuration(options.interval)}: give a longer --duration, or a shorter --interval`,
     );
   }
-  const pid = resolveTarget(target);
+  using handle = new ProcessHandle(resolveTarget(target));
   using ending = new Ending();
   const alarm = new Alarm(ending.requested);
   const byPage = (kernelCategories() & PAGE_IS_ACCESSED) !== 0;
   if (!byPage) process.stderr.write(`pmscan: ${REFERENCED_NOTE}\n`);
   let report: WorkingSetReport;
   try {
-    report = await (byPage ? measureAccesses(pid, options, alarm) : measureReferenced(pid, options, alarm));
+    report = await (byPage ? measureAccesses : measureReferenced)(handle, options, alarm);
   } catch (error) {
     if (!isEnded(error)) throw error;
-    const why = `Cannot tell the working set of process ${pid}: it ended, or replaced its program, before ${humanDuration(options.duration)} were over; a shorter --duration tells more`;
+    const why = `Cannot tell the working set of process ${handle.pid}: it ended, or replaced its program, before ${humanDuration(options.duration)} were over; a shorter --duration tells more`;
     throw new CliError(EXIT.noProcess, why, { cause: error });
   }
-  using owners = new WatchedOwners(pid, 'writes');
-  const owned = { ...report, ownerOf: owners.find() };
+  const owners = new OwnerNames(handle);
+  owners.look(report.mappings);
+  const owned: WorkingSetReport = { ...report, ownerOf: (mapping) => owners.of(mapping) };
   const output = new Output();
   if (options.json) output.line(wssJson(owned));
   else for (const line of wssLines(owned, outputStyle(options.color !== false))) output.line(line);

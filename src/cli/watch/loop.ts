@@ -1,7 +1,7 @@
 /** The watch itself: collects at each interval and shows what came of it, one way or the other. */
 import { PAGE_SIZE } from '../../abi/index.js';
 import { isEnded, type ProcessError } from '../../live/internal.js';
-import { ownerText } from '../../owners/internal.js';
+import { type OwnerNames, ownerText } from '../../owners/internal.js';
 import type { Subject } from '../../track/internal.js';
 import { EXIT, type ExitCode } from '../exit.js';
 import { Alarm } from '../interrupt.js';
@@ -27,6 +27,8 @@ export interface WatchOptions {
   readonly subject?: Subject | undefined;
   /** Only so much of all pages is looked at, from 0 to 1: distinct pages are estimates for all. */
   readonly sampled?: number | undefined;
+  /** Tells whose the mappings are. */
+  readonly owners?: Pick<OwnerNames, 'look' | 'of'> | undefined;
   /** Measures what the watch costs the process. */
   readonly cost?: CostMeter | undefined;
   /** The share of the time that the watch may cost the process, above 0: intervals get longer for it. Needs `cost`. */
@@ -114,6 +116,11 @@ export async function watchLoop(
     } catch (error) {
       if (!isEnded(error)) throw error;
       return { end: 'process ended', summary, error };
+    }
+    const { owners } = options;
+    if (owners !== undefined) {
+      owners.look(collected.mappings);
+      collected = { ...collected, ownerOf: (mapping) => owners.of(mapping) };
     }
     // Those are figures of more time than was asked for, whether it was the machine that kept us, or the collecting itself.
     const excess = Math.max(beganLate, collected.intervalMs - plannedMs);
