@@ -10,6 +10,9 @@ import { PAGE_KINDS } from '../query/internal.js';
 
 export const MODEL_SCHEMA = 'pagemap-scan/page@1';
 
+/** What is tracked, as a title or a sentence begins with it. */
+export const SUBJECT_TITLES = { writes: 'Writes', accesses: 'Accesses' } as const;
+
 /** A mapping as it is now (or was last). */
 export interface MappingModel {
   readonly start: number;

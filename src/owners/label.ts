@@ -15,6 +15,11 @@ export function ownerLabel(owner: Owner): string {
   return printable(ownerText(owner));
 }
 
+/** Whether an owner's name says more of a mapping than the kernel's name for it. Of a file, nothing says more than its path. */
+export function ownerSaysMore(owner: string, name: string): boolean {
+  return owner !== name && name[0] !== '/';
+}
+
 /** A mapping as people see it: by its owner where that says more than the kernel's name, a file by its path. */
 export function ownedLabel(
   mapping: { readonly name: string; readonly deleted?: boolean | undefined },

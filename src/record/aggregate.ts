@@ -11,11 +11,13 @@ import {
   mappingKind,
   type PageModel,
   REPORT_LIMITS,
+  SUBJECT_TITLES,
   unknownKinds,
 } from '../model/index.js';
+import { ownerSaysMore } from '../owners/internal.js';
 import { humanBytes } from '../query/internal.js';
 import type { Recording } from './read.js';
-import type { ColumnName } from './schema.js';
+import { type ColumnName, PART_ROWS } from './schema.js';
 
 export type AggregateLimits = { readonly [limit in keyof typeof REPORT_LIMITS]: number };
 
@@ -104,11 +106,6 @@ interface Band {
   readonly bySize: Map<number, number>;
 }
 
-/** The rows that tell what was written, or accessed, and their column that tells how much. */
-function partsOf({ info }: Recording): ['write', 'written_pages'] | ['access', 'accessed_pages'] {
-  return info.subject === 'accesses' ? ['access', 'accessed_pages'] : ['write', 'written_pages'];
-}
-
 /** By which rows of one mapping are known as such: heap and stack may move their start. */
 function bandKey(name: string, start: number): string {
   return name === '[heap]' || name === '[stack]' ? name : `${start} ${name}`;
@@ -143,7 +140,7 @@ async function readBands(recording: Recording, most: number, step: (rows: number
   const bands = new Map<string, Band>();
   let rest: Band | undefined;
   let dropped = 0;
-  const [part, pagesColumn] = partsOf(recording);
+  const [part, pagesColumn] = PART_ROWS[recording.info.subject ?? 'writes'];
   const columns = ['start_address', 'size_bytes', 'name', 'bucket_bytes', pagesColumn] as const;
   for await (const group of recording.groups(part, columns)) {
     const starts = await group.numbers('start_address');
@@ -293,7 +290,7 @@ async function readHeat(
   // The rest has a cell in each column.
   const most = limits.heatCells - (rest === undefined ? 0 : columns.models.length);
   let coarser = false;
-  const [part, pagesColumn] = partsOf(recording);
+  const [part, pagesColumn] = PART_ROWS[recording.info.subject ?? 'writes'];
   const wanted = [
     'elapsed_ms',
     'start_address',
@@ -354,9 +351,9 @@ interface Grid {
   readonly ages: Uint8Array | undefined;
 }
 
-/** The owner of a mapping as the page has it: of files, it has the path. */
+/** The owner of a mapping as the page has it. */
 function ownerOf(name: string, owner: unknown): Pick<MappingModel, 'owner'> {
-  return typeof owner === 'string' && owner !== name && name[0] !== '/' ? { owner } : {};
+  return typeof owner === 'string' && ownerSaysMore(owner, name) ? { owner } : {};
 }
 
 /** The last layout, with the last cells that there are. */
@@ -572,7 +569,7 @@ async function makeHeat(
   if (pages > 0)
     notes.push(
       partsNote(
-        isAccesses ? 'Accesses' : 'Writes',
+        SUBJECT_TITLES[recording.info.subject ?? 'writes'],
         told.map(({ bucketBytes }) => bucketBytes),
         spread / pages,
       ),

@@ -15,6 +15,7 @@ import { RecordingError } from './errors.js';
 import type { MappingLayout } from './layout.js';
 import { dateOf, partPath, WorkingFolder } from './place.js';
 import {
+  PART_ROWS,
   RECORDING_SCHEMA,
   type RecordingEnd,
   type RecordingInfo,
@@ -235,8 +236,7 @@ export class Recorder {
     await this.#rotateAt(time);
     const { elapsedMs, intervalMs, scanMs, writtenPages, errorPages, mappings } = interval;
     const { subject = 'writes', sampled = 1 } = this.#options;
-    const [part, column] =
-      subject === 'writes' ? (['write', 'written_pages'] as const) : (['access', 'accessed_pages'] as const);
+    const [part, column] = PART_ROWS[subject];
     if (details.skipped !== undefined) this.#skipped = details.skipped;
     const { table } = this.#part!;
     const common = { ...this.#common(time, elapsedMs), interval_ms: rounded(intervalMs) };

@@ -23,6 +23,12 @@ const ALL = RECORDS;
 const PARTS: readonly RecordKind[] = ['write', 'access'];
 const MAPPED: readonly RecordKind[] = [...PARTS, 'layout'];
 
+/** The rows that tell what was written, or accessed, and their column that tells how much. */
+export const PART_ROWS = {
+  writes: ['write', 'written_pages'],
+  accesses: ['access', 'accessed_pages'],
+} as const;
+
 /** How long the windows of the working set are, milliseconds; in the order of their columns. */
 export const WORKING_SET_WINDOWS_MS = [10_000, 60_000, 600_000] as const;
 

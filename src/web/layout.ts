@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import { RegionBuffer, UnknownCategoryError } from '../abi/index.js';
 import type { LivePagemap } from '../live/index.js';
 import { AGE_CLASSES, type LayoutModel, type MappingModel, mappingKind } from '../model/index.js';
-import { type Owner, OwnerNames, ownerText } from '../owners/internal.js';
+import { type Owner, OwnerNames, ownerSaysMore, ownerText } from '../owners/internal.js';
 import type { Mapping } from '../proc/index.js';
 import {
   type AddressRange,
@@ -38,9 +38,8 @@ function modelOf(
     name,
     kind: mappingKind(name, perms),
     ...(deleted ? { deleted } : {}),
-    // A path says more than whose it is.
     ...(owner === undefined ? {} : { ownerKind: owner.kind }),
-    ...(owner === undefined || owner.name === name || name[0] === '/' ? {} : { owner: ownerText(owner) }),
+    ...(owner !== undefined && ownerSaysMore(owner.name, name) ? { owner: ownerText(owner) } : {}),
     ...(pages === undefined ? {} : { pages }),
     ...(ages === undefined ? {} : { ages }),
   };

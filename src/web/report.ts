@@ -1,6 +1,6 @@
 /** One HTML file that holds everything: opened from a disk, it asks nobody for anything. */
 import { createHash } from 'node:crypto';
-import { kindsText, type PageModel, REPORT_LIMITS, unknownKinds } from '../model/index.js';
+import { kindsText, type PageModel, REPORT_LIMITS, SUBJECT_TITLES, unknownKinds } from '../model/index.js';
 import { humanBytes, humanCount, plural } from '../query/internal.js';
 import { loadAssets } from './assets.js';
 
@@ -44,6 +44,7 @@ function between(sizes: readonly number[]): string {
 /** How the data of a sample was made smaller. */
 export function sampleNotes({ about, layout, heat, tracking }: PageModel): string[] {
   const notes: string[] = [];
+  const tracked = SUBJECT_TITLES[about.subject ?? 'writes'];
   const cells = (layout?.mappings ?? []).flatMap(({ grid }) => (grid === undefined ? [] : [grid.cellBytes]));
   if (cells.length > 0) notes.push(`Pages as at the end of the sample, in cells of ${between(cells)}.`);
   const unknown = unknownKinds(layout?.mappings ?? []);
@@ -54,7 +55,7 @@ export function sampleNotes({ about, layout, heat, tracking }: PageModel): strin
     const buckets = (heat?.bands ?? []).map(({ bucketBytes }) => bucketBytes);
     const joined = intervals === columns.length ? '' : `, joined to ${humanCount(columns.length)} columns`;
     notes.push(
-      `${about.subject === 'accesses' ? 'Accesses' : 'Writes'} of ${plural(intervals, 'interval')}${joined}${buckets.length === 0 ? '' : `, by parts of ${between(buckets)}`}.`,
+      `${tracked} of ${plural(intervals, 'interval')}${joined}${buckets.length === 0 ? '' : `, by parts of ${between(buckets)}`}.`,
     );
   }
   const skipped = tracking.skipped ?? [];
@@ -62,8 +63,7 @@ export function sampleNotes({ about, layout, heat, tracking }: PageModel): strin
     const reasons = [...new Set(skipped.map(({ reason }) => reason))].join(', ');
     notes.push(`Not tracked: ${plural(skipped.length, 'mapping')} (${reasons}).`);
   }
-  if (tracking.state === 'off')
-    notes.push(`${about.subject === 'accesses' ? 'Accesses' : 'Writes'} were not tracked: ${tracking.why}.`);
+  if (tracking.state === 'off') notes.push(`${tracked} were not tracked: ${tracking.why}.`);
   return notes;
 }
 

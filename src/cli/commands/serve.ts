@@ -48,7 +48,8 @@ function tellOf(session: Session): void {
     if (!told) tellBusy(skipped);
     told ||= skipped.some(({ reason }) => reason === 'busy');
     if (state !== 'off' && state !== 'ended') return;
-    const what = state === 'off' ? 'writes cannot be tracked' : 'its metrics end';
+    const what =
+      state === 'off' ? `${session.about.subject ?? 'writes'} cannot be tracked` : 'its metrics end';
     process.stderr.write(
       `pmscan: ${printable(session.about.name)} ${session.pid}: ${what}: ${printable(why)}\n`,
     );

@@ -1,5 +1,5 @@
 import { CATEGORIES, PAGE_SIZE } from '../../abi/index.js';
-import type { AboutModel, MappingKind } from '../../model/index.js';
+import { type AboutModel, type MappingKind, SUBJECT_TITLES } from '../../model/index.js';
 import type { PAGE_KINDS } from '../../query/internal.js';
 import { humanBytes, mappingLabel, printable } from '../../query/internal.js';
 
@@ -53,14 +53,14 @@ export interface Words {
 const WRITES: Words = {
   done: 'written',
   title: 'Written',
-  tracked: 'Writes',
+  tracked: SUBJECT_TITLES.writes,
   set: 'Write working set',
   help: 'written',
 };
 const ACCESSES: Words = {
   done: 'touched',
   title: 'Touched',
-  tracked: 'Accesses',
+  tracked: SUBJECT_TITLES.accesses,
   set: 'Working set',
   help: 'read, written or executed',
 };

@@ -1,6 +1,12 @@
 /** The page: its head, its tabs, and where its data comes from, a stream or itself. */
 import { PAGE_SIZE } from '../../abi/index.js';
-import { type MappingKind, type PageModel, type StreamMessage, UNTOUCHED } from '../../model/index.js';
+import {
+  type MappingKind,
+  type PageModel,
+  type StreamMessage,
+  SUBJECT_TITLES,
+  UNTOUCHED,
+} from '../../model/index.js';
 import { PAGE_KINDS } from '../../query/internal.js';
 import { append, el, setAttribute, setText } from './dom.js';
 import {
@@ -181,7 +187,7 @@ class Page {
       const button = el('button', {
         type: 'button',
         value: subject,
-        textContent: subject === 'writes' ? 'Writes' : 'Accesses',
+        textContent: SUBJECT_TITLES[subject],
         title:
           subject === 'writes'
             ? 'Track which memory is written, from now on, for all who look'
