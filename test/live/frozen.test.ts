@@ -36,11 +36,15 @@ class Frozen implements AsyncDisposable {
     return this.torn.pid;
   }
 
-  /** It works on as if nothing had been. */
-  async checkThawed(): Promise<void> {
+  /**
+   * It works on as if nothing had been. Frozen between the two system calls of an attach, it keeps a descriptor, and only then: the
+   * message says which.
+   */
+  async checkThawed(stderr = ''): Promise<void> {
     this.group.freeze(false);
     expect(await this.torn.gap()).toBeGreaterThanOrEqual(0);
-    expect(leftovers(this.pid)).toBeUndefined();
+    const kept = /descriptor (\d+), a userfaultfd that is used for nothing, stays open/.exec(stderr)?.[1];
+    expect(leftovers(this.pid)).toBe(kept === undefined ? undefined : `descriptor ${kept} is a userfaultfd`);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -113,8 +117,8 @@ live('frozen right before a system call is run in a thread: it is taken back', a
 });
 
 live('frozen at any moment of an attach, a round or a stop: it ends in time, or goes on', async () => {
-  await using target = await Frozen.start();
   for (let trial = 0; trial < 12; trial++) {
+    await using target = await Frozen.start();
     const child = startPmscan(['core', String(target.pid), '-o', file]);
     const ended = finish(child);
     await sleep(250 + trial * 60);
@@ -124,7 +128,7 @@ live('frozen at any moment of an attach, a round or a stop: it ends in time, or 
     if (code !== 0) expect(stderr).toContain('it is frozen');
     expect(helpersOf(target.pid)).toEqual([]);
     expect(tracerOf(target.pid)).toBe('0');
-    await target.checkThawed();
+    await target.checkThawed(stderr);
   }
 });
 
@@ -149,8 +153,8 @@ live('frozen in the middle of a round, and at the stop', async () => {
 
 live('ended by SIGTERM at any moment, frozen or not, nothing of ours is left', async () => {
   const trials = Number(process.env['PMSCAN_TRIALS'] ?? 16);
-  await using target = await Frozen.start();
   for (let trial = 0; trial < trials; trial++) {
+    await using target = await Frozen.start();
     const command = trial % 2 === 0 ? ['core', '-o', file] : ['watch', '--duration', '10s'];
     const child = startPmscan([command[0]!, String(target.pid), ...command.slice(1)]);
     const ended = finish(child);
@@ -158,10 +162,10 @@ live('ended by SIGTERM at any moment, frozen or not, nothing of ours is left', a
     if (trial % 4 >= 2) setTimeout(() => target.group.freeze(), after * Math.random()).unref();
     await sleep(after);
     child.kill('SIGTERM');
-    await ended;
+    const { stderr } = await ended;
     for (let tries = 0; tries < 400 && helpersOf(target.pid).length > 0; tries++) await sleep(5);
     expect(helpersOf(target.pid), `after ${after} ms`).toEqual([]);
     expect(tracerOf(target.pid)).toBe('0');
-    await target.checkThawed();
+    await target.checkThawed(stderr);
   }
 });
