@@ -1,9 +1,9 @@
 /** The notes of a core file: what the process was, and its threads' registers. */
 import { encodeNote, NT_AUXV, NT_FILE, NT_PRPSINFO, NT_PRSTATUS, NT_SIGINFO } from '../elf/index.js';
-import { type Mapping, nameBytes } from '../proc/index.js';
+import { type Mapping, nameBytes, TICKS_PER_SECOND } from '../proc/internal.js';
 import type { CoreArchitecture } from './architecture.js';
 import type { ProcessState } from './state.js';
-import { type ProcessFacts, type TaskIds, type ThreadState, TICKS_PER_SECOND } from './threads.js';
+import type { ProcessFacts, TaskIds, ThreadState } from './threads.js';
 
 function putTime(view: DataView, at: number, ticks: number): void {
   view.setBigInt64(at, BigInt(Math.floor(ticks / TICKS_PER_SECOND)), true);

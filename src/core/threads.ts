@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { NT_PRSTATUS } from '../elf/index.js';
 import type { ProcessHandle, StoppedProcess } from '../live/internal.js';
-import { nameBytes, type ProcessStatus, parseStatus } from '../proc/index.js';
+import { nameBytes, type ProcessStatus, parseStatus, statNumbers } from '../proc/internal.js';
 import { x64 } from './arch-x64.js';
 import type { CoreArchitecture, RegisterSetKind } from './architecture.js';
 
@@ -125,19 +125,14 @@ export function describeThreads(handle: ProcessHandle, taken: readonly TakenThre
   });
 }
 
-/** What /proc/PID/stat counts times in: USER_HZ, which is 100 on every architecture that we know. */
-export const TICKS_PER_SECOND = 100;
-
 /** Gives the fields of /proc/PID/stat behind the name, by their numbers from 3 on; 0 for all when it is gone. */
 export function statFields(handle: ProcessHandle, file: string): (number: number) => number {
-  let fields: string[] = [];
   try {
-    const text = new TextDecoder('latin1').decode(handle.read(file));
-    fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+    return statNumbers(handle.read(file));
   } catch {
     // It has ended since.
+    return () => 0;
   }
-  return (number) => Number(fields[number - 3] ?? 0);
 }
 
 /** 0 for a parent outside of the namespace, as for the process itself. */

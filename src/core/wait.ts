@@ -3,10 +3,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PAGE_SIZE } from '../abi/index.js';
 import { type GroupMemory, groupMemoryOf, ProcessHandle } from '../live/internal.js';
-import { parseStatus } from '../proc/index.js';
+import { parseStatus, TICKS_PER_SECOND } from '../proc/internal.js';
 import { type ProcessTracker, trackProcess } from '../track/index.js';
 import { failure } from './limits.js';
-import { statFields, TICKS_PER_SECOND } from './threads.js';
+import { statFields } from './threads.js';
 import type { WhenCondition, WhenValues } from './when.js';
 
 export interface WaitOptions {

@@ -2,7 +2,15 @@
 /** Finding and holding a process by its /proc folder. */
 import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync, readSync } from 'node:fs';
 import { codeOf, errnoNumber, PAGE_SIZE, PagemapError } from '../abi/internal.js';
-import { type Mapping, PF_KTHREAD, parseMaps, parseStatStartTime, parseStatus } from '../proc/index.js';
+import {
+  type Mapping,
+  PF_KTHREAD,
+  parseMaps,
+  parseStatStartTime,
+  parseStatus,
+  statNumbers,
+  TICKS_PER_SECOND,
+} from '../proc/internal.js';
 import { hiddenHint, inUserNamespace } from './permission.js';
 
 /** Why a process cannot be looked at. */
@@ -248,10 +256,9 @@ export class ProcessHandle implements Disposable {
 
   /** For how long its threads have run in all, milliseconds, in steps of 10. @throws ProcessError 'ended' */
   runMs(): number {
-    const text = new TextDecoder('latin1').decode(this.read('stat'));
-    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-    // Fields 14 and 15, user and system time in ticks of USER_HZ, of which the first here is field 3.
-    return (Number(fields[11]) + Number(fields[12])) * 10;
+    const number = statNumbers(this.read('stat'));
+    // In user and in system mode.
+    return ((number(14) + number(15)) * 1000) / TICKS_PER_SECOND;
   }
 
   /** What is wrong with this process, given the error that an access to its /proc folder had. */

@@ -10,3 +10,4 @@ export {
 export * from './index.js';
 export { mappingMatcher, matchesGlob } from './name-pattern.js';
 export * from './recognise.js';
+export { statNumbers, TICKS_PER_SECOND } from './status.js';

@@ -244,6 +244,16 @@ export interface ProcessStat {
   startTimeTicks: number;
 }
 
+/** What /proc/PID/stat counts times in: USER_HZ, which is 100 on every architecture that we know. */
+export const TICKS_PER_SECOND = 100;
+
+/** The numbers of /proc/PID/stat behind the name, by their places from 3 on as proc(5) has them; 0 for what is missing. */
+export function statNumbers(bytes: Uint8Array): (place: number) => number {
+  // The name is neither escaped nor limited in what it holds; no field after it has a parenthesis.
+  const fields = decodeName(bytes, bytes.lastIndexOf(0x29) + 2, bytes.length).split(' ');
+  return (place) => Number(fields[place - 3] ?? 0);
+}
+
 /**
  * Parses the bytes of /proc/PID/stat as far as it takes to know a process again.
  *
