@@ -29,14 +29,24 @@ export function parseDuration(text: string): number {
   return milliseconds;
 }
 
-/** `2%` or `0.02`: a share above 0, at most 1. */
-export function parseShare(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*(%?)$/.exec(text.trim());
-  const share = match ? Number(match[1]) / (match[2] === '%' ? 100 : 1) : Number.NaN;
-  if (!(share > 0 && share <= 1))
-    throw new InvalidArgumentError('Give a share of the pages, above 0 and at most all: 2%, 0.5%, 100%.');
-  return share;
+/** A parser of `2%` or `0.02`: a share above 0, at most 1. */
+function shareOf(whole: string): (text: string) => number {
+  return (text) => {
+    const match = /^(\d+(?:\.\d+)?)\s*(%?)$/.exec(text.trim());
+    const share = match ? Number(match[1]) / (match[2] === '%' ? 100 : 1) : Number.NaN;
+    if (!(share > 0 && share <= 1))
+      throw new InvalidArgumentError(`Give a share of ${whole}, above 0 and at most all: 2%, 0.5%, 100%.`);
+    return share;
+  };
 }
+
+export const parseShare = shareOf('the pages');
+
+/** What a watch may cost the process, of a processor's time. */
+export const parseBudget = shareOf('the time');
+
+/** How much of all pages is looked at for accesses: each first access to one of them costs the process a fault. */
+export const DEFAULT_SAMPLE = '2%';
 
 /** An integer from 1. */
 export function parseCount(text: string): number {

@@ -14,6 +14,7 @@ import { isDevice, isKernelMade, type Mapping } from '../proc/internal.js';
 import { forEachRegion, RegionDealer, type RegionVisitor, scanLegs } from '../query/internal.js';
 import { disposedError } from './disposed.js';
 import { type PageSample, SampledCount } from './sample.js';
+import { faultsOf } from './target-cost.js';
 import type { SkipReason } from './tracker.js';
 import { tryUnregister } from './unregister.js';
 
@@ -185,7 +186,7 @@ export class AccessTracker implements Disposable {
     const faults = new Float64Array(mappings.length);
     // What is looked at lies in mappings of the list: runs are made of them.
     const dealer = new RegionDealer(mappings, (index, start, end, categories) => {
-      faults[index]! += Math.ceil((end - start) / (categories & PAGE_IS_HUGE ? HUGE_PAGE_SIZE : PAGE_SIZE));
+      faults[index]! += faultsOf(end - start, (categories & PAGE_IS_HUGE) !== 0);
       total.add((end - start) / PAGE_SIZE);
       counts[index]!.add((end - start) / PAGE_SIZE);
       visit?.(start, end, PAGE_IS_ACCESSED);

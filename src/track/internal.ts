@@ -10,3 +10,4 @@ export {
   WriteProtectTracker,
 } from './process.js';
 export { SoftDirtyTracker } from './soft-dirty.js';
+export { targetCostMs } from './target-cost.js';

@@ -1,7 +1,6 @@
 /** Which pages of another process are written, interval by interval, while it runs. */
 import {
   errnoNumber,
-  HUGE_PAGE_SIZE,
   PAGE_IS_HUGE,
   PAGE_IS_PRESENT,
   PAGE_IS_SWAPPED,
@@ -44,6 +43,7 @@ import {
   WRITTEN_OR_GONE,
 } from './protected-scan.js';
 import { SoftDirtyTracker } from './soft-dirty.js';
+import { faultsOf } from './target-cost.js';
 import type { Interval, MappingWrites, ProcessTracker, SkippedMapping, SkipReason } from './tracker.js';
 import { tryUnregister } from './unregister.js';
 
@@ -342,7 +342,8 @@ export class WriteProtectTracker implements ProcessTracker {
       const pages = (end - start) / PAGE_SIZE;
       piece.row.writtenPages += pages;
       round.writtenPages += pages;
-      if (!piece.isNew) round.faultCount += faultsOf(pages, piece.kind, categories);
+      const isHuge = piece.kind === 'hugetlb' || (categories & PAGE_IS_HUGE) !== 0;
+      if (!piece.isNew) round.faultCount += faultsOf(end - start, isHuge);
       round.visit?.(start, end, PAGE_IS_WRITTEN);
     });
     const { end } = group[group.length - 1]!;
@@ -572,12 +573,6 @@ export class WriteProtectTracker implements ProcessTracker {
     this.#faults[Symbol.dispose]();
     this.#pagemap[Symbol.dispose]();
   }
-}
-
-/** How many faults the first writes to so many pages were. A part of a huge page that was protected alone has small pages by now. */
-function faultsOf(pages: number, kind: TrackedKind, categories: number): number {
-  const isHuge = kind === 'hugetlb' || (categories & PAGE_IS_HUGE) !== 0;
-  return isHuge ? Math.ceil((pages * PAGE_SIZE) / HUGE_PAGE_SIZE) : pages;
 }
 
 function coverage({ start, end, kind, mapping }: Piece, cut: number): Covered {

@@ -15,6 +15,7 @@ import {
   measureFaultCost,
   type ProcessTracker,
   type Subject,
+  targetCostMs,
   trackActivity,
 } from '../track/internal.js';
 import { type HeatLimits, HeatStore } from './heat.js';
@@ -346,8 +347,7 @@ export class Session {
       this.#setTracking(this.#on(skipped));
     }
     const costMs = performance.now() - before;
-    const { intervalMs } = this.#options;
-    const { budget = TARGET_SHARE } = this.#options;
+    const { intervalMs, budget = TARGET_SHARE } = this.#options;
     const paidMs = (targetCostMs ?? 0) / budget;
     const least = Math.max(intervalMs, costMs / (COLLECT_SHARE / this.#sharers()), paidMs);
     // On time, unless it is late already.
@@ -355,10 +355,10 @@ export class Session {
   }
 
   /** What an interval cost the process, milliseconds. */
-  #targetCostMs({ faultCount, stopMs = 0 }: Interval): number | undefined {
+  #targetCostMs(interval: Interval): number | undefined {
     const faultUs = measureFaultCost(this.#subject);
-    if (faultCount === undefined || faultUs === undefined) return undefined;
-    return (faultCount * faultUs) / 1000 + stopMs;
+    if (interval.faultCount === undefined || faultUs === undefined) return undefined;
+    return targetCostMs(interval, faultUs);
   }
 
   /** The share of a core that this program took since it was asked last. */

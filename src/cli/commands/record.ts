@@ -15,7 +15,7 @@ import {
 import { CliError, EXIT, type ExitCode, exitCodeOf as errorExit } from '../exit.js';
 import { Alarm, Ending } from '../interrupt.js';
 import { addMetricsOption, type MetricsTarget, metricsOption, startMetrics } from '../metrics.js';
-import { optionOr, parseDuration, parseShare, parseSize } from '../options.js';
+import { DEFAULT_SAMPLE, optionOr, parseDuration, parseShare, parseSize } from '../options.js';
 import { Output } from '../output.js';
 import { StatusLine } from '../status-line.js';
 import { requireProvider, resolveTarget, tellBusy } from '../target.js';
@@ -52,9 +52,6 @@ export interface RecordCommandOptions {
 function layoutEvery(mappings: number): number {
   return 60_000 * Math.max(1, Math.ceil(mappings / 1000));
 }
-
-/** As `pmscan wss` has it: each first access to a page that is looked at costs the process a fault. */
-const DEFAULT_SAMPLE = 0.02;
 
 /** The cells of the address map are for a picture, and the most expensive part of a layout to keep. */
 const CELLS_EVERY_MS = 600_000;
@@ -298,7 +295,8 @@ export async function recordCommand(
 ): Promise<ExitCode> {
   checkUsage(target, commandLine, options);
   const subject: Subject = options.accesses ? 'accesses' : 'writes';
-  const sample = options.accesses && !options.exact ? sampleOf(options.sample ?? DEFAULT_SAMPLE) : undefined;
+  const sample =
+    options.accesses && !options.exact ? sampleOf(options.sample ?? parseShare(DEFAULT_SAMPLE)) : undefined;
   const ages = options.accesses ? new AccessAges(sample) : undefined;
   const metricsTarget = metricsOption(options.metrics);
   using ending = new Ending();
@@ -440,7 +438,7 @@ export function addRecordCommand(
     )
     .option(
       '--sample <share>',
-      'with --accesses: look at a random share of the pages (default: 2%)',
+      `with --accesses: look at a random share of the pages (default: ${DEFAULT_SAMPLE})`,
       parseShare,
     )
     .option(

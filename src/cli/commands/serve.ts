@@ -5,7 +5,7 @@ import type { Session } from '../../web/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Ending } from '../interrupt.js';
 import { addMetricsOption, type MetricsTarget, metricsOption, startMetrics } from '../metrics.js';
-import { optionOr, parseDuration, parseShare } from '../options.js';
+import { optionOr, parseBudget, parseDuration } from '../options.js';
 import { resolveTarget, tellBusy } from '../target.js';
 import { printable } from '../text.js';
 
@@ -123,7 +123,7 @@ export function addServeCommand(
       optionOr(
         '--budget <share>',
         'the share of a processor that looking may cost each process: intervals get longer for it',
-        parseShare,
+        parseBudget,
         '2%',
       ),
     )

@@ -9,7 +9,7 @@ import { PageSample, type ProcessTracker, type Subject, trackActivity } from '..
 import { isThere } from '../command-path.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Ending } from '../interrupt.js';
-import { optionOr, parseDuration, parseShare } from '../options.js';
+import { optionOr, parseBudget, parseDuration, parseShare } from '../options.js';
 import { Output } from '../output.js';
 import { requireProvider, resolveTarget, tellBusy } from '../target.js';
 import { mappingLabel, outputStyle, plural, printable } from '../text.js';
@@ -266,7 +266,7 @@ export function addWatchCommand(
     .option(
       '--budget <share>',
       'the share of a processor that the watch may cost the process: intervals get longer for it',
-      parseShare,
+      parseBudget,
     )
     .option('--anyway', 'track a process that uses userfaultfd itself: what it registers meanwhile fails')
     .option('--regions', 'tell the address ranges that were written, too')

@@ -10,18 +10,19 @@ import {
   type IdlePages,
   type MappingIdleness,
   measureFaultCost,
-  PageSample,
   readReferenced,
+  targetCostMs,
   trackProcess,
-} from '../../track/index.js';
+} from '../../track/internal.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Alarm, Ending } from '../interrupt.js';
-import { optionOr, parseDuration, parseShare } from '../options.js';
+import { DEFAULT_SAMPLE, optionOr, parseDuration, parseShare } from '../options.js';
 import { Output } from '../output.js';
 import { StatusLine, StatusLines } from '../status-line.js';
 import { resolveTarget } from '../target.js';
 import { humanBytes, outputStyle } from '../text.js';
 import { humanDuration, type WorkingSetReport, wssJson, wssLines } from '../wss/report.js';
+import { sampleOf } from './watch.js';
 
 export interface WssCommandOptions {
   readonly duration: number;
@@ -80,7 +81,7 @@ async function measureAccesses(
   alarm: Alarm,
 ): Promise<WorkingSetReport> {
   const { interval: intervalMs, duration: durationMs } = options;
-  const sample = options.exact || options.sample === 1 ? undefined : new PageSample(options.sample);
+  const sample = options.exact ? undefined : sampleOf(options.sample);
   const faultUs = measureFaultCost('accesses');
   using tracker = await trackProcess(pid, { accesses: true, anyway: options.anyway, sample });
   const statistics = new AccessStatistics({
@@ -98,8 +99,9 @@ async function measureAccesses(
   let faultCount = 0;
   const report = (): WorkingSetReport => {
     const found = statistics.report(pagemap, mappings);
-    const targetCostMs = faultUs && (faultCount * faultUs) / 1000;
-    const how = { provider: 'ioctl', sampled: sample?.share, intervalMs, elapsedMs, targetCostMs } as const;
+    const costMs = faultUs && targetCostMs({ faultCount }, faultUs);
+    const times = { intervalMs, elapsedMs, targetCostMs: costMs };
+    const how = { provider: 'ioctl', sampled: sample?.share, ...times } as const;
     return { ...found, pid, ...how };
   };
   for (let count = 1; count <= most; count++) {
@@ -191,7 +193,9 @@ export function addWssCommand(program: Command, run: (work: () => Promise<ExitCo
     .argument('<pid>', 'process number, or the name of one process')
     .addOption(optionOr('--duration <time>', 'for how long', parseDuration, '1m'))
     .addOption(optionOr('--interval <time>', 'how often to look', parseDuration, '1s'))
-    .addOption(optionOr('--sample <share>', 'look at a random share of the pages', parseShare, '2%'))
+    .addOption(
+      optionOr('--sample <share>', 'look at a random share of the pages', parseShare, DEFAULT_SAMPLE),
+    )
     .option('--exact', 'look at all pages; each first access then costs the process a page fault')
     .option('--anyway', 'measure a process that uses userfaultfd itself: what it registers meanwhile fails')
     .option('--json', 'one JSON document')

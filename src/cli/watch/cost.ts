@@ -1,6 +1,6 @@
 /** What a watch costs the process that is watched: page faults that it would not have otherwise, and stops. */
 import { isEnded, type ProcessHandle } from '../../live/internal.js';
-import { measureFaultCost, type Subject } from '../../track/index.js';
+import { measureFaultCost, type Subject, targetCostMs } from '../../track/internal.js';
 import { humanCount } from '../text.js';
 import type { Collected } from './tracker.js';
 
@@ -57,10 +57,10 @@ export class CostMeter {
     });
   }
 
-  add({ faultCount = 0, stopMs = 0 }: Collected): void {
-    this.latestMs = (faultCount * this.faultUs) / 1000 + stopMs;
+  add(collected: Collected): void {
+    this.latestMs = targetCostMs(collected, this.faultUs);
     this.totalMs += this.latestMs;
-    this.faultCount += faultCount;
+    this.faultCount += collected.faultCount ?? 0;
     // Asked at each interval: in the end the process may be gone.
     this.#ranMs = this.#runMs() ?? this.#ranMs;
   }
