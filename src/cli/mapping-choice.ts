@@ -1,5 +1,6 @@
-/** Options that choose mappings to copy, for all commands that copy memory. */
-import { type Command, InvalidArgumentError } from 'commander';
+/** Options of all commands that copy memory: which mappings, and for how long the process may be stopped. */
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { parseDuration } from './options.js';
 
 /** `0x33`, `33` (hexadecimal, as /proc/PID/coredump_filter shows it): a set of nine bits. */
 function parseFilter(text: string): number {
@@ -24,4 +25,19 @@ export function addMappingChoice(command: Command): Command {
     .option('--only <pattern>', 'only mappings with this in their name; may be repeated', addTo)
     .option('--without <pattern>', 'leave out mappings with this in their name; may be repeated', addTo)
     .option('--zero <pattern>', 'have all bytes of such mappings read as zero: secrets', addTo);
+}
+
+export function addPauseOptions(command: Command): Command {
+  return command
+    .option('--max-pause <time>', 'the longest time that it may be stopped for', parseDuration)
+    .addOption(
+      new Option('--over-pause <what>', 'when that does not suffice: fail, or accept a longer one')
+        .choices(['fail', 'accept'])
+        .default('fail'),
+    )
+    .addOption(
+      new Option('--shared <when>', 'copy memory that others can write: at the stop, or while it runs')
+        .choices(['stop', 'running'])
+        .default('stop'),
+    );
 }

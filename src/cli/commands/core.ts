@@ -19,7 +19,7 @@ import {
 import { freezerOf, openPagemap, ProcessError, ProcessHandle } from '../../live/internal.js';
 import { CliError, EXIT, type ExitCode, exitCodeOf } from '../exit.js';
 import { Ending } from '../interrupt.js';
-import { addMappingChoice } from '../mapping-choice.js';
+import { addMappingChoice, addPauseOptions } from '../mapping-choice.js';
 import { parseCount, parseDuration } from '../options.js';
 import { Output } from '../output.js';
 import { StatusLine } from '../status-line.js';
@@ -326,18 +326,8 @@ export function addCoreCommand(
     .option('-o, --output <file>', 'where to write it; - is standard output (default: core.PID)');
   addMappingChoice(command)
     .option('--stacks', 'only what backtraces need: registers and stacks, some hundred KiB')
-    .option('--max-rounds <n>', 'most rounds of copying while it runs (default: 30)', parseCount)
-    .option('--max-pause <time>', 'the longest time that it may be stopped for', parseDuration)
-    .addOption(
-      new Option('--over-pause <what>', 'when that does not suffice: fail, or accept a longer one')
-        .choices(['fail', 'accept'])
-        .default('fail'),
-    )
-    .addOption(
-      new Option('--shared <when>', 'copy memory that others can write: at the stop, or while it runs')
-        .choices(['stop', 'running'])
-        .default('stop'),
-    )
+    .option('--max-rounds <n>', 'most rounds of copying while it runs (default: 30)', parseCount);
+  addPauseOptions(command)
     .addOption(new Option('--compress <kind>', 'compress it').choices(['gzip', 'zstd']))
     .option('--stop', 'stop it for all of the copying: where writes cannot be tracked')
     .option('--when <condition>', 'wait until it is met: rss > 2G & cpu > 90% (see below)')

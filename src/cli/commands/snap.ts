@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
 import type { ExitCode } from '../exit.js';
-import { addMappingChoice } from '../mapping-choice.js';
+import { addMappingChoice, addPauseOptions } from '../mapping-choice.js';
 import { optionOr, parseCount, parseDuration, parseSize } from '../options.js';
 import {
   coreOfSnapshot,
@@ -42,18 +42,8 @@ export function addSnapCommand(program: Command, run: Run): void {
         .argParser(parseSize)
         .conflicts('keep'),
     );
-  addMappingChoice(snap)
-    .option('--max-pause <time>', 'the longest time that it may be stopped for', parseDuration)
-    .addOption(
-      new Option('--over-pause <what>', 'when that does not suffice: fail, or accept a longer one')
-        .choices(['fail', 'accept'])
-        .default('fail'),
-    )
-    .addOption(
-      new Option('--shared <when>', 'copy memory that others can write: at the stop, or while it runs')
-        .choices(['stop', 'running'])
-        .default('stop'),
-    )
+  addMappingChoice(snap);
+  addPauseOptions(snap)
     .addOption(
       new Option('--compress <kind>', 'how to compress pages; auto is zstd where Node has it')
         .choices(['auto', 'zstd', 'deflate', 'none'])
