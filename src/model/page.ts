@@ -192,6 +192,21 @@ export const AGE_CLASSES: number = AGE_LIMITS_MS.length + 1;
 /** Pages that were left alone for at least so long are counted as idle, milliseconds; each of these is one of `AGE_LIMITS_MS`. */
 export const IDLE_LIMITS_MS = [60_000, 600_000, 3_600_000] as const;
 
+/**
+ * Pages that were left alone for at least as long as each of `IDLE_LIMITS_MS`; null where nobody has looked for so long.
+ *
+ * @param ages pages by the classes of `AGE_LIMITS_MS`
+ * @param elapsedMs since accesses are tracked
+ */
+export function idlePages(ages: ArrayLike<number>, elapsedMs: number): (number | null)[] {
+  return IDLE_LIMITS_MS.map((limitMs) => {
+    if (elapsedMs < limitMs) return null;
+    let pages = 0;
+    for (let age = AGE_LIMITS_MS.indexOf(limitMs) + 1; age < ages.length; age++) pages += ages[age]!;
+    return pages;
+  });
+}
+
 /** The untouched kind: a cell of which nothing is there. */
 export const UNTOUCHED: number = PAGE_KINDS.indexOf('untouched');
 

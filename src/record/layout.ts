@@ -9,9 +9,8 @@ import {
   RegionBuffer,
 } from '../abi/index.js';
 import type { LivePagemap } from '../live/index.js';
-import { AGE_CLASSES, AGE_LIMITS_MS, IDLE_LIMITS_MS, packCell } from '../model/index.js';
+import { AGE_CLASSES, AGE_LIMITS_MS, idlePages, packCell } from '../model/index.js';
 import type { Mapping } from '../proc/index.js';
-
 import {
   type LookMasks,
   legRanges,
@@ -132,12 +131,8 @@ class Ages {
   /** As `MappingLayout` has it. */
   idle(index: number): (number | null)[] {
     const { elapsedMs, sample } = this.#ages;
-    return IDLE_LIMITS_MS.map((limitMs) => {
-      if (elapsedMs < limitMs) return null;
-      const from = AGE_LIMITS_MS.indexOf(limitMs) + 1;
-      const pages = this.#counts[index]!.subarray(from).reduce((sum, count) => sum + count, 0);
-      return Math.round(pages / (sample?.share ?? 1));
-    });
+    const share = sample?.share ?? 1;
+    return idlePages(this.#counts[index]!, elapsedMs).map((pages) => pages && Math.round(pages / share));
   }
 }
 

@@ -1,17 +1,9 @@
 /** A session's findings as metrics: the same ones that `pmscan record --metrics` gives. */
 import type { Metrics } from '../metrics/index.js';
-import { AGE_LIMITS_MS, IDLE_LIMITS_MS, type MappingModel } from '../model/index.js';
+import { idlePages, type MappingModel } from '../model/index.js';
 import { WORKING_SET_WINDOWS_MS } from '../record/internal.js';
 import type { Interval } from '../track/index.js';
 import { RecentWrites } from './recent.js';
-
-/** Idle pages by `IDLE_LIMITS_MS`, from those by age. */
-function idleOf(ages: readonly number[], elapsedMs: number): (number | null)[] {
-  return IDLE_LIMITS_MS.map((limitMs) => {
-    if (elapsedMs < limitMs) return null;
-    return ages.slice(AGE_LIMITS_MS.indexOf(limitMs) + 1).reduce((sum, pages) => sum + pages, 0);
-  });
-}
 
 export class Meter {
   readonly #metrics: Metrics;
@@ -51,7 +43,7 @@ export class Meter {
         mapping,
         kinds: mapping.pages ?? [],
         ownerKind: mapping.ownerKind,
-        idle: mapping.ages && idleOf(mapping.ages, this.#elapsedMs),
+        idle: mapping.ages && idlePages(mapping.ages, this.#elapsedMs),
       })),
     );
   }
