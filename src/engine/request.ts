@@ -6,8 +6,9 @@ import {
   PM_SCAN_WP_MATCHING,
   type RegionBuffer,
   type ScanRequest,
+  scanError,
   USER_SPACE_END,
-} from '../abi/index.js';
+} from '../abi/internal.js';
 
 const EFAULT = 14;
 const EINVAL = 22;
@@ -48,6 +49,21 @@ export class CheckedRequest {
   /** Whether there is an output vector with a length. */
   hasVec = false;
   vecLen = 0;
+
+  /**
+   * Checks and takes over a request to a page map without a kernel behind it: what is invalid is thrown, and the output begins empty.
+   *
+   * @param pid for the error; undefined for a page map that is no process's
+   * @throws PagemapError EINVAL, EFAULT, as the ioctl
+   */
+  require(request: ScanRequest, output: RegionBuffer | null, knownCategories: number, pid?: number): void {
+    // Others would not get as far as the kernel.
+    const isWhole = Number.isInteger(Number(request.start)) && Number.isInteger(Number(request.end));
+    if (!isWhole) throw scanError(EINVAL, request, undefined, pid);
+    if (output !== null) output.length = 0;
+    const invalid = this.check(request, output, knownCategories);
+    if (invalid !== 0) throw scanError(invalid, request, undefined, pid);
+  }
 
   /**
    * Checks the arguments in the kernel's order and takes them over.

@@ -4,7 +4,6 @@ import {
   categoryNames,
   errnoNumber,
   NotSupportedError,
-  PAGE_IS_ACCESSED,
   PAGE_IS_FILE,
   PAGE_IS_GUARD,
   PAGE_IS_HUGE,
@@ -21,28 +20,30 @@ import {
   type ScanRequest,
   type ScanResult,
 } from '../abi/index.js';
-import { firstIndex, scanError } from '../abi/internal.js';
+import { firstIndex } from '../abi/internal.js';
 import { CheckedRequest, defineScanner, FRAME_FILE, FRAME_ZERO } from '../engine/internal.js';
 import { type BlockSource, pageWords, WordTables } from '../live/internal.js';
 import type { Mapping } from '../proc/index.js';
 
-const { BLOCK_PAGES, BLOCK_SLOTS, CLEAN, FRAME_KINDS, GUARD, HUGE, KIND_SHIFT, P, SOFT_DIRTY, SWAP, VOID } =
-  pageWords;
+const {
+  BLOCK_PAGES,
+  BLOCK_SLOTS,
+  CLEAN,
+  FRAME_KINDS,
+  GUARD,
+  HUGE,
+  KIND_SHIFT,
+  P,
+  SOFT_DIRTY,
+  SWAP,
+  VOID,
+  WORD_PROFILE,
+} = pageWords;
 
 const Scanner = defineScanner(pageWords.WORD_FORMAT);
 
 /** Of a page that is not there: an empty entry would be WRITTEN. */
 const NOT_THERE = VOID | CLEAN;
-
-const PROFILE = {
-  knownCategories: ALL_CATEGORIES,
-  reportsSoftDirty: true,
-  reportsGuard: true,
-  emptyIsWritten: false,
-  holeIsWritten: false,
-  untrackedIsWritten: true,
-  hugeZeroIsPfnZero: true,
-};
 
 /** Ranges of pages with a number each, ascending. */
 export type PageRanges = readonly (readonly [page: number, count: number, value: number])[];
@@ -82,7 +83,7 @@ export class SnapshotPagemap implements Pagemap, BlockSource {
     this.#pages = pages;
     this.#entries = pages.categories.map(([, , categories]) => entryOf(categories));
     this.#scanner = new Scanner({
-      profile: PROFILE,
+      profile: WORD_PROFILE,
       tables: this.#tables,
       mappings: pages.mappings.map(({ start, end }) => ({
         start: start / PAGE_SIZE,
@@ -107,12 +108,7 @@ export class SnapshotPagemap implements Pagemap, BlockSource {
   }
 
   scan(request: ScanRequest, output: RegionBuffer | null): ScanResult {
-    const checked = this.#checked;
-    if (!Number.isInteger(Number(request.start)) || !Number.isInteger(Number(request.end)))
-      throw scanError(errnoNumber('EINVAL')!, request, undefined);
-    if (output !== null) output.length = 0;
-    const invalid = checked.check(request, output, ALL_CATEGORIES);
-    if (invalid !== 0) throw scanError(invalid, request, undefined);
+    this.#checked.require(request, output, ALL_CATEGORIES);
     this.#refuseUnknowable(request);
     try {
       return this.#scanner.scan(request, output);
@@ -144,7 +140,7 @@ export class SnapshotPagemap implements Pagemap, BlockSource {
         'a snapshot before it',
         'it is the first one of its run: nobody tracked the writes before it',
       );
-    if ((unknown & ~PAGE_IS_ACCESSED) !== 0 || (unknown & PAGE_IS_ACCESSED) !== 0)
+    if (unknown !== 0)
       throw refuse(
         `tell ${categoryNames(unknown).join(', ')}`,
         'another kernel at the time',

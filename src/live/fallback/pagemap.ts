@@ -24,13 +24,7 @@ import {
   scanError,
   UnknownCategoryError,
 } from '../../abi/internal.js';
-import {
-  CheckedRequest,
-  defineScanner,
-  type ScanMapping,
-  type ScanProfile,
-  type ScanTarget,
-} from '../../engine/internal.js';
+import { CheckedRequest, defineScanner, type ScanMapping, type ScanTarget } from '../../engine/internal.js';
 import {
   isPrivate,
   isPrivateAnonymous,
@@ -62,21 +56,12 @@ import {
   translateWords,
   VOID,
   WORD_FORMAT,
+  WORD_PROFILE,
   WordTables,
   wordIsFile,
 } from './words.js';
 
 const Scanner = defineScanner(WORD_FORMAT);
-
-const PROFILE: ScanProfile = {
-  knownCategories: ALL_CATEGORIES,
-  reportsSoftDirty: true,
-  reportsGuard: true,
-  emptyIsWritten: false,
-  holeIsWritten: false,
-  untrackedIsWritten: true,
-  hugeZeroIsPfnZero: true,
-};
 
 /** A mapping as the walk needs it. */
 interface Part extends ScanMapping {
@@ -139,7 +124,7 @@ export class FallbackPagemap extends ProcessPagemap implements LivePagemap, Bloc
     super(process);
     this.#knowledge = knowledge;
     this.#target = {
-      profile: PROFILE,
+      profile: WORD_PROFILE,
       tables: this.#tables,
       mappings: [],
       frameKinds: FRAME_KINDS,
@@ -178,12 +163,7 @@ export class FallbackPagemap extends ProcessPagemap implements LivePagemap, Bloc
   scan(request: ScanRequest, output: RegionBuffer | null): ScanResult {
     this.checkOpen(request);
     const checked = this.#checked;
-    if (!Number.isInteger(Number(request.start)) || !Number.isInteger(Number(request.end))) {
-      throw scanError(errnoNumber('EINVAL')!, request, undefined, this.pid);
-    }
-    if (output !== null) output.length = 0;
-    const invalid = checked.check(request, output, ALL_CATEGORIES);
-    if (invalid !== 0) throw scanError(invalid, request, undefined, this.pid);
+    checked.require(request, output, ALL_CATEGORIES, this.pid);
     this.#refuseUnknowable(request);
     const clean = (checked.flags & PM_SCAN_WP_MATCHING) === 0 ? undefined : this.#clean;
     clean?.harvest((mappings) => this.#trackableOf(mappings));

@@ -9,12 +9,13 @@
  * P present, S swapped or a marker, H a part of a huge page, V nothing is there (but other bits are to be told), G guard,
  * WP not written since it was last protected, SD soft-dirty; kind is the engine's `FRAME_*`.
  */
-import { HUGE_PAGE_SIZE, PAGE_SIZE } from '../../abi/index.js';
+import { ALL_CATEGORIES, HUGE_PAGE_SIZE, PAGE_SIZE } from '../../abi/index.js';
 import {
   type EntryFormat,
   FRAME_ANONYMOUS,
   FRAME_FILE,
   FRAME_ZERO,
+  type ScanProfile,
   type ScanTables,
 } from '../../engine/index.js';
 
@@ -56,6 +57,17 @@ export const WORD_FORMAT: EntryFormat = {
   protectEntry(words, slot) {
     words[slot] = words[slot]! | CLEAN;
   },
+};
+
+/** How the engine walks such words. */
+export const WORD_PROFILE: ScanProfile = {
+  knownCategories: ALL_CATEGORIES,
+  reportsSoftDirty: true,
+  reportsGuard: true,
+  emptyIsWritten: false,
+  holeIsWritten: false,
+  untrackedIsWritten: true,
+  hugeZeroIsPfnZero: true,
 };
 
 /** What a word's translation depends on besides the word. */
