@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { manualPages } from './man.mjs';
-import { playgroundPage } from './playground.mjs';
+import { FOR_BROWSERS, playgroundPage } from './playground.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const require = createRequire(import.meta.url);
@@ -22,12 +22,7 @@ try {
   await build({
     entryPoints: [join(page, 'page.ts'), join(page, 'page.css')],
     outdir: assets,
-    bundle: true,
-    minify: true,
-    format: 'iife',
-    target: 'es2022',
-    legalComments: 'none',
-    logLevel: 'warning',
+    ...FOR_BROWSERS,
   });
   writeFileSync(join(root, 'dist', 'playground.html'), await playgroundPage(root));
 } catch {

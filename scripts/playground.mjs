@@ -6,6 +6,16 @@ import { build } from 'esbuild';
 
 const hash = (text) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
 
+/** How code for browsers is bundled. */
+export const FOR_BROWSERS = {
+  bundle: true,
+  minify: true,
+  format: 'iife',
+  target: 'es2022',
+  legalComments: 'none',
+  logLevel: 'warning',
+};
+
 /** @param {string} root the repository */
 export async function playgroundPage(root) {
   const folder = join(root, 'src/playground');
@@ -13,12 +23,7 @@ export async function playgroundPage(root) {
     entryPoints: [join(folder, 'playground.ts'), join(folder, 'playground.css')],
     outdir: folder,
     write: false,
-    bundle: true,
-    minify: true,
-    format: 'iife',
-    target: 'es2022',
-    legalComments: 'none',
-    logLevel: 'warning',
+    ...FOR_BROWSERS,
     // What runs scenarios on a kernel asks for it, and is not needed: no part of it may be left.
     external: ['node:*'],
     logOverride: { 'empty-import-meta': 'silent' },
