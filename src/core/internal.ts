@@ -1,5 +1,6 @@
 /** What the other layers use besides what is public. */
 export type { CoreArchitecture } from './architecture.js';
+export { readFully } from './copier.js';
 export type { DumpHooks } from './dump.js';
 export { ElfSink } from './elf-sink.js';
 export { CoreFile } from './file.js';

@@ -1,10 +1,18 @@
 /** What Node's own file functions lack. */
+import { codeOf } from '../abi/internal.js';
 import { lastError, libc } from './libc.js';
 
 const AT_FDCWD = -100;
 const AT_SYMLINK_FOLLOW = 0x400;
 const FALLOC_FL_KEEP_SIZE = 1;
 const FALLOC_FL_PUNCH_HOLE = 2;
+
+const NO_SYNC: ReadonlySet<string> = new Set(['EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']);
+
+/** Whether an error of fsync says that the file system cannot do that: of folders, some over a network cannot. */
+export function cannotSync(error: unknown): boolean {
+  return NO_SYNC.has(codeOf(error) ?? '');
+}
 
 /** Gives a file that was opened without a name (O_TMPFILE) one; fails where there is such a file already. */
 export function linkDescriptor(fd: number, path: string): void {

@@ -4,7 +4,7 @@ export { DescriptorSearch, mountKinds, type OpenDescriptor, openDescriptors } fr
 export { fallbackKnowledge, type Knowledge, softDirtyMissing } from './fallback/knowledge.js';
 export * as pageWords from './fallback/words.js';
 export { type BlockSource, WordTables } from './fallback/words.js';
-export { linkDescriptor, punchHole } from './files.js';
+export { cannotSync, linkDescriptor, punchHole } from './files.js';
 export { type Freezer, freezerOf } from './frozen.js';
 export { type GroupMemory, groupMemoryOf } from './groups.js';
 export { holesAreWritten } from './holes.js';

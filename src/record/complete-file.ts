@@ -4,13 +4,12 @@ import { constants } from 'node:fs';
 import { copyFile, type FileHandle, link, open, rename, rm, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { codeOf } from '../abi/internal.js';
+import { cannotSync } from '../live/internal.js';
 
 const COPY_BYTES = 1 << 20;
 
 /** File systems that know no hard links answer so. */
 const NO_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
-
-const NO_SYNC = new Set(['EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']);
 
 async function writeAll(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
   for (let done = 0; done < bytes.length; ) {
@@ -125,8 +124,7 @@ export class CompleteFile {
     try {
       await folder.sync();
     } catch (error) {
-      // Some file systems over a network cannot.
-      if (!NO_SYNC.has(codeOf(error) ?? '')) throw error;
+      if (!cannotSync(error)) throw error;
     } finally {
       await folder.close();
     }

@@ -36,11 +36,6 @@ export class BlockIndex {
     return this.#bytes;
   }
 
-  /** Of all blocks. */
-  blocks(): IterableIterator<Block> {
-    return this.#blocks.values();
-  }
-
   add(reference: number, bytes: number, checks: Uint8Array): void {
     const block = { reference, bytes, checks, users: 0, lastUse: 0 };
     this.#blocks.set(reference, block);

@@ -1,15 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** The data files of a store while snapshots are added: blocks are appended, and what nobody needs becomes holes. */
-import {
-  closeSync,
-  fstatSync,
-  fsync,
-  ftruncateSync,
-  openSync,
-  readSync,
-  statSync,
-  unlinkSync,
-} from 'node:fs';
+import { closeSync, fstatSync, fsync, ftruncateSync, openSync, readSync, unlinkSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { PAGE_SIZE } from '../abi/index.js';
 import { punchHole } from '../live/internal.js';
@@ -32,7 +23,8 @@ import { explainSpace, syncFolder, writeAll } from './write.js';
 const fsyncAsync = promisify(fsync);
 
 const FILE_HEAD = Buffer.from(`${'PMSNAPD1'.padEnd(BLOCK_ALIGN - 1, ' ')}\n`, 'latin1');
-/** @throws SnapshotError 'damaged', 'version' */
+
+/** @throws SnapshotError 'damaged' */
 export function checkFileHead(folder: string, number: number): void {
   const path = dataFile(folder, number);
   const head = Buffer.alloc(BLOCK_ALIGN);
@@ -75,8 +67,6 @@ export class DataFiles implements Disposable {
   /** Blocks since the last snapshot. */
   #fresh: number[] = [];
   #grownBytes = 0;
-  /** How long the open file was with the last snapshot. */
-  #committed = { number: 0, end: 0 };
 
   constructor(folder: string, kind: ReturnType<typeof compressionKind>, index: BlockIndex) {
     this.#folder = folder;
@@ -176,7 +166,6 @@ export class DataFiles implements Disposable {
   /** Gives back what only snapshots before `first` need, and what was written and is in none. */
   drop(first: number): void {
     for (const reference of this.#fresh.splice(0)) this.#index.dismiss(reference);
-    if (this.#open !== undefined) this.#committed = { number: this.#open.number, end: this.#open.end };
     const files = new Set<number>();
     for (const { reference } of this.#index.drop(first)) {
       const { file, offset } = placeOf(reference);
@@ -221,13 +210,22 @@ export class DataFiles implements Disposable {
 
   /** What was appended since the last snapshot is removed. */
   [Symbol.dispose](): void {
-    for (const { fd } of this.#full) closeSync(fd);
-    if (this.#open === undefined) return;
-    const { number, fd } = this.#open;
-    this.#open = undefined;
-    if (number === this.#committed.number) ftruncateSync(fd, this.#committed.end);
-    closeSync(fd);
-    if (statSync(dataFile(this.#folder, number)).size <= BLOCK_ALIGN || number !== this.#committed.number)
-      unlinkSync(dataFile(this.#folder, number));
+    const files = new Set<number>();
+    for (const { number, fd } of this.#full.splice(0)) {
+      closeSync(fd);
+      files.add(number);
+    }
+    for (const reference of this.#fresh.splice(0)) {
+      const { file, offset } = placeOf(reference);
+      this.#blocks.get(file)!.delete(offset);
+      files.add(file);
+    }
+    if (this.#open !== undefined) {
+      const { number, fd } = this.#open;
+      this.#open = undefined;
+      closeSync(fd);
+      files.add(number);
+    }
+    for (const file of files) this.#clear(file);
   }
 }

@@ -1,9 +1,10 @@
 /** What differs between two snapshots of one process. */
-import { PAGE_SIZE } from '../abi/index.js';
+import { PAGE_SIZE, USER_SPACE_END } from '../abi/index.js';
 import { firstIndex } from '../abi/internal.js';
+import { PageSet } from '../core/internal.js';
 import type { Mapping } from '../proc/index.js';
 import type { Point } from './log.js';
-import { ABSENT, decodeRanges, PageTable } from './page-table.js';
+import { ABSENT, decodeRanges, pageOf } from './page-table.js';
 import type { PageReader } from './pages.js';
 
 /** A range of bytes that differ; those up to 8 bytes apart are one. */
@@ -162,26 +163,29 @@ export function compareSnapshots(
   const mappingsOf = (point: Point) => point.mappings.map(({ mapping }) => mapping);
   const rows = rowsOf(mappingsOf(before), mappingsOf(after));
   const find = finder(rows);
-  const changed = new PageTable();
+  const changed = new PageSet();
   after.table.differences(before.table, (page, now, then) => {
     const address = page * PAGE_SIZE;
     const row = find(address, now !== ABSENT);
     if (row === undefined) return;
-    changed.set(page, 1);
+    changed.add(address, address + PAGE_SIZE);
     const bytes = row.changedBytes;
     // What is not there reads as zeros: only what is not zero differs.
     comparePages(row, address, pages.read(then), pages.read(now), ranges);
     if (row.changedBytes > bytes) row.changedPages++;
   });
-  const rewritten = new PageTable();
+  const written = new PageSet();
   for (const section of between ?? [])
     for (const [page, count] of decodeRanges(section))
-      for (let index = page; index < page + count; index++)
-        if (changed.get(index) === ABSENT) rewritten.set(index, 1);
-  rewritten.differences(new PageTable(), (page) => {
-    const row = after.table.get(page) === ABSENT ? undefined : find(page * PAGE_SIZE, true);
-    if (row !== undefined) row.rewrittenPages++;
-  });
+      written.add(page * PAGE_SIZE, (page + count) * PAGE_SIZE);
+  written.runs(0, USER_SPACE_END, true, (from, to) =>
+    changed.runs(from, to, false, (start, end) => {
+      for (let address = start; address < end; address += PAGE_SIZE) {
+        const row = after.table.get(pageOf(address)) === ABSENT ? undefined : find(address, true);
+        if (row !== undefined) row.rewrittenPages++;
+      }
+    }),
+  );
   const sum = (key: 'changedPages' | 'changedBytes' | 'rewrittenPages') =>
     rows.reduce((total, row) => total + row[key], 0);
   return {

@@ -9,6 +9,9 @@ export const LOCK_FILE = 'lock';
 /** What is still being written ends so. */
 export const PART = '.part';
 
+/** Others' files may end so, too. */
+const OWN_PART = /^(store\.json|snapshot-\d{8,15})\.part$/;
+
 const digits = (number: number) => String(number).padStart(8, '0');
 
 export const dataFile = (folder: string, number: number) => join(folder, `data-${digits(number)}`);
@@ -41,7 +44,7 @@ export function listStore(folder: string): StoreFiles {
   for (const name of names) {
     const match = /^(data|snapshot)-(\d{8,15})$/.exec(name);
     if (match !== null) found[match[1] === 'data' ? 'data' : 'manifests'].push(Number(match[2]));
-    else if (name.endsWith(PART)) found.parts.push(name);
+    else if (OWN_PART.test(name)) found.parts.push(name);
     else if (name !== STORE_FILE && name !== LOCK_FILE) found.others.push(name);
   }
   found.data.sort((a, b) => a - b);

@@ -183,7 +183,7 @@ export class SnapshotPagemap implements Pagemap, BlockSource {
 }
 
 /** Calls `visit` for the parts of ranges that lie between two pages. */
-export function forEachWithin(
+function forEachWithin(
   ranges: PageRanges,
   first: number,
   end: number,

@@ -1,7 +1,13 @@
 /** Keeps states of a process in a store: of each page, once, what it holds. */
-import { fstatSync, readSync } from 'node:fs';
+import { fstatSync } from 'node:fs';
 import { PAGE_SIZE } from '../abi/index.js';
-import type { PageSource, ProcessState, StateSink, Stored } from '../core/internal.js';
+import {
+  type PageSource,
+  type ProcessState,
+  readFully,
+  type StateSink,
+  type Stored,
+} from '../core/internal.js';
 import type { StoredMapping } from './manifest.js';
 import { ABSENT, PageTable, pageOf, ZERO } from './page-table.js';
 import type { StoreWriter } from './store.js';
@@ -195,12 +201,7 @@ export class SnapshotSink implements StateSink {
       const bytes = new Uint8Array(Math.min(READ_BYTES, end - start));
       for (let at = 0; at < end - start; at += bytes.length) {
         const length = Math.min(bytes.length, end - start - at);
-        bytes.fill(0);
-        for (let done = 0; done < length; ) {
-          const got = readSync(fd, bytes, done, length - done, offset + at + done);
-          if (got === 0) break;
-          done += got;
-        }
+        readFully(fd, bytes, 0, length, offset + at);
         for (let page = 0; page < length; page += PAGE_SIZE)
           references[(at + page) / PAGE_SIZE] = this.#store.put(bytes.subarray(page, page + PAGE_SIZE));
       }

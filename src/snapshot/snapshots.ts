@@ -1,8 +1,8 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Reading a store: its snapshots, one by one. */
 import type { Pagemap, RegionBuffer, ScanRequest, ScanResult } from '../abi/index.js';
-import { PAGE_SIZE } from '../abi/index.js';
-import { coreArchitecture, pointersOf } from '../core/internal.js';
+import { PAGE_SIZE, USER_SPACE_END } from '../abi/index.js';
+import { coreArchitecture, PageSet, pointersOf } from '../core/internal.js';
 import type { Mapping } from '../proc/index.js';
 import { mappingAt, readsAsZeros } from './content.js';
 import { writeCoreFile } from './core-file.js';
@@ -209,10 +209,10 @@ export class Snapshots implements Disposable {
     const number = this.find(String(which));
     const replay = new Replay(this.folder);
     const before = number - 1;
-    const changed = new Set<number>();
+    const changed = new PageSet();
     const isRunsFirst = !this.#isFollowed(number);
     if (!isRunsFirst) replay.to(before);
-    const point = replay.to(number, (page) => changed.add(page));
+    const point = replay.to(number, (page) => changed.add(page * PAGE_SIZE, (page + 1) * PAGE_SIZE));
     return new StoredSnapshot(
       point,
       this.#pages,
@@ -261,9 +261,8 @@ export class Snapshots implements Disposable {
 
   /** Whether the snapshot before it is kept, and of the same run. */
   #isFollowed(number: number): boolean {
-    const infos = this.list();
-    const index = infos.findIndex((info) => info.number === number);
-    return index > 0 && infos[index - 1]!.run === infos[index]!.run;
+    const runOf = (each: number) => readManifest(this.folder, each).head.run;
+    return this.numbers().includes(number - 1) && runOf(number - 1) === runOf(number);
   }
 
   [Symbol.dispose](): void {
@@ -272,15 +271,12 @@ export class Snapshots implements Disposable {
 }
 
 /** Ranges, and pages besides them, as ranges. */
-function union(ranges: PageRanges, pages: ReadonlySet<number>): PageRanges {
-  const all = new Set(pages);
-  for (const [page, count] of ranges) for (let index = 0; index < count; index++) all.add(page + index);
+function union(ranges: PageRanges, pages: PageSet): PageRanges {
+  for (const [page, count] of ranges) pages.add(page * PAGE_SIZE, (page + count) * PAGE_SIZE);
   const found: [page: number, count: number, value: number][] = [];
-  for (const page of [...all].sort((a, b) => a - b)) {
-    const last = found.at(-1);
-    if (last !== undefined && last[0] + last[1] === page) last[1]++;
-    else found.push([page, 1, 0]);
-  }
+  pages.runs(0, USER_SPACE_END, true, (start, end) =>
+    found.push([pageOf(start), (end - start) / PAGE_SIZE, 0]),
+  );
   return found;
 }
 

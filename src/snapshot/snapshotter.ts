@@ -96,6 +96,7 @@ export class ProcessSnapshotter implements Snapshotter {
   readonly #store: StoreWriter;
   readonly #sink: SnapshotSink;
   readonly #stopped: { timeMs: number };
+  #failure: unknown;
 
   private constructor(
     follower: Follower,
@@ -159,6 +160,20 @@ export class ProcessSnapshotter implements Snapshotter {
   }
 
   async take(): Promise<SnapshotInfo> {
+    if (this.#failure !== undefined)
+      throw new Error('Cannot take another snapshot: the last one failed; begin anew', {
+        cause: this.#failure,
+      });
+    try {
+      return await this.#take();
+    } catch (error) {
+      // What the store and the tracking know is of two moments by now.
+      this.#failure = error;
+      throw error;
+    }
+  }
+
+  async #take(): Promise<SnapshotInfo> {
     const result = await this.#follower.take();
     const { state, ...kept } = this.#sink.take();
     const head = await this.#store.add({

@@ -324,7 +324,8 @@ export class StoreWriter implements Disposable {
   /** Removes manifests of dropped snapshots, as far as no other one is told as a change of them. */
   #removeGroups(): void {
     while (this.#groups.length > 1 && this.#groups[1]![0]! <= this.#first) {
-      for (const number of this.#groups.shift()!) {
+      // From the end, so that none is left that is told as a change of one that is gone, whenever this is ended.
+      for (const number of this.#groups.shift()!.reverse()) {
         unlinkSync(manifestFile(this.folder, number));
         this.#manifestBytes.delete(number);
       }

@@ -1,6 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Looks whether all bytes of a store are what was written. */
 
+import { codeOf } from '../abi/internal.js';
 import { checkFileHead } from './data-files.js';
 import { SnapshotError } from './errors.js';
 import { listStore, manifestFile } from './files.js';
@@ -45,7 +46,7 @@ class Verifier {
 
   async run(): Promise<Verification> {
     const { data, manifests } = listStore(this.#folder);
-    for (const number of data) this.#note(() => checkFileHead(this.#folder, number));
+    for (const number of data) this.#note(() => this.#checkHead(number));
     const kept = this.#kept(manifests);
     let replay = new Replay(this.#folder);
     /** Pages of the state that is gone over, by address, whose bytes are lost. */
@@ -80,6 +81,15 @@ class Verifier {
       problems: [...new Set(this.#problems)],
       damaged: this.#damaged,
     };
+  }
+
+  #checkHead(number: number): void {
+    try {
+      checkFileHead(this.#folder, number);
+    } catch (error) {
+      // A writer has dropped it since; had it not, its pages would be missed.
+      if (codeOf(error) !== 'ENOENT') throw error;
+    }
   }
 
   /** The snapshots that count, as far as that can be known. */
@@ -117,8 +127,9 @@ class Verifier {
   }
 
   #say(error: unknown): void {
-    if (!(error instanceof SnapshotError)) throw error;
-    this.#problems.push(error.message);
+    // What the disk cannot read is damaged, too.
+    if (!(error instanceof SnapshotError) && codeOf(error) !== 'EIO') throw error;
+    this.#problems.push((error as Error).message);
   }
 }
 

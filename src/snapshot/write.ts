@@ -2,6 +2,7 @@
 import { closeSync, fsyncSync, openSync, renameSync, unlinkSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { codeOf } from '../abi/internal.js';
+import { cannotSync } from '../live/internal.js';
 import { SnapshotError } from './errors.js';
 import { PART } from './files.js';
 
@@ -27,6 +28,8 @@ export function syncFolder(folder: string): void {
   const fd = openSync(folder, 'r');
   try {
     fsyncSync(fd);
+  } catch (error) {
+    if (!cannotSync(error)) throw error;
   } finally {
     closeSync(fd);
   }
@@ -34,6 +37,7 @@ export function syncFolder(folder: string): void {
 
 export function writeWhole(path: string, bytes: Uint8Array): void {
   const part = `${path}${PART}`;
+  let written = part;
   try {
     const fd = openSync(part, 'w', 0o600);
     try {
@@ -43,12 +47,13 @@ export function writeWhole(path: string, bytes: Uint8Array): void {
       closeSync(fd);
     }
     renameSync(part, path);
+    written = path;
     syncFolder(dirname(path));
   } catch (error) {
     try {
-      unlinkSync(part);
+      unlinkSync(written);
     } catch {
-      // It never came to be, or has its name.
+      // It never came to be.
     }
     throw explainSpace(error, dirname(path));
   }

@@ -175,6 +175,37 @@ describe('a store', () => {
     expectContent(folder, 3, models[2]!);
   });
 
+  test('forgets it in files that were filled and brought to the disk, too', async () => {
+    const folder = newFolder();
+    const models = await fill(folder, 3, { compression: 'none' });
+    const names = readdirSync(folder);
+    {
+      using store = StoreWriter.open(folder, ABOUT, { compression: 'none' });
+      for (let number = 0; number < 20_000; number++) store.put(pageOfNumber(8_000_000 + number));
+      // Something that cannot be replaced is in its place: no manifest gets its name.
+      mkdirSync(join(folder, 'snapshot-00000004', 'in'), { recursive: true });
+      await expect(addSnapshot(store, models[2]!, [])).rejects.toThrow();
+      rmSync(join(folder, 'snapshot-00000004'), { recursive: true });
+    }
+    expect(readdirSync(folder)).toEqual(names);
+    expectContent(folder, 3, models[2]!);
+    using snapshots = openSnapshots(folder);
+    expect((await snapshots.verify()).problems).toEqual([]);
+  });
+
+  test("leaves others' files alone, whatever they are called", async () => {
+    const folder = newFolder();
+    mkdirSync(folder);
+    const film = join(folder, 'film.mkv.part');
+    writeFileSync(film, 'half of it');
+    expect(reasonOf(() => StoreWriter.open(folder, ABOUT))).toBe('not-empty');
+    rmSync(film);
+    await fill(folder, 1);
+    writeFileSync(film, 'half of it');
+    await fill(folder, 1);
+    expect(readFileSync(film, 'utf8')).toBe('half of it');
+  });
+
   test('has one writer at a time, of one process', async () => {
     const folder = newFolder();
     using _ = StoreWriter.open(folder, ABOUT);

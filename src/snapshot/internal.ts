@@ -1,2 +1,0 @@
-/** What the other layers use besides what is public. */
-export * from './index.js';
