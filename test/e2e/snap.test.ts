@@ -286,6 +286,23 @@ describe('pmscan snap', () => {
     expect(await pmscan(['snap', 'export', `${folder}@1`, '1000+8', '-o', join(base, 'none')])).toMatchObject(
       { code: 1 },
     );
+    // What was there before is lost only to something whole.
+    const kept = join(base, 'kept');
+    writeFileSync(kept, 'from before');
+    expect(await pmscan(['snap', 'export', `${folder}@1`, '1000+8', '-o', kept])).toMatchObject({ code: 1 });
+    expect(readFileSync(kept, 'utf8')).toBe('from before');
+    for (const command of [
+      ['core', `${folder}@1`],
+      ['export', `${folder}@1`, '1000+8'],
+    ])
+      expect(await pmscan(['snap', ...command, '-o', '/dev/null'])).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining('it is no plain file'),
+      });
+    expect(await pmscan(['snap', 'core', `${folder}@1`, '-o', '-'])).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('name a file'),
+    });
     expect(await pmscan(['snap', 'history', folder, 'xyz'])).toMatchObject({ code: 2 });
     const name = join(folder, 'data-00000001');
     const bytes = readFileSync(name);

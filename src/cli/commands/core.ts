@@ -1,5 +1,4 @@
-import { accessSync, constants, statSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import type { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, Option } from 'commander';
@@ -22,6 +21,7 @@ import { Ending } from '../interrupt.js';
 import { addMappingChoice, addPauseOptions } from '../mapping-choice.js';
 import { parseCount, parseDuration } from '../options.js';
 import { Output } from '../output.js';
+import { checkOutput } from '../output-file.js';
 import { StatusLine } from '../status-line.js';
 import { requireIoctl, requireProvider, resolveTarget } from '../target.js';
 import { humanBytes, outputStyle, plural, printable } from '../text.js';
@@ -98,22 +98,6 @@ class ProgressLine implements Disposable {
 
   [Symbol.dispose](): void {
     this.#line[Symbol.dispose]();
-  }
-}
-
-/** Refuses what could only fail after the work is done. */
-function checkOutput(file: string): void {
-  const folder = dirname(file);
-  const fail = (why: string) => new CliError(EXIT.failed, `Cannot write ${printable(file)}: ${why}`);
-  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true)
-    throw fail('there is no such folder');
-  const existing = statSync(file, { throwIfNoEntry: false });
-  if (existing?.isDirectory()) throw fail('it is a folder; name a file in it');
-  if (existing !== undefined && !existing.isFile()) throw fail('it is no plain file');
-  try {
-    accessSync(folder, constants.W_OK | constants.X_OK);
-  } catch {
-    throw fail(`its folder may not be written to`);
   }
 }
 

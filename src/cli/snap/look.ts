@@ -1,12 +1,13 @@
 /** The parts of `pmscan snap` that look at what was taken. */
-import { open, unlink } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
+import { CoreFile } from '../../core/internal.js';
 import { type Owner, ownedLabel, ownerText } from '../../owners/internal.js';
 import type { MappingDifference, SnapshotDifference } from '../../snapshot/index.js';
 import { type Column, tableLines } from '../columns.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
 import { Output } from '../output.js';
+import { checkOutput } from '../output-file.js';
 import { hex, humanBytes, humanCount, plural, printable } from '../text.js';
 import { asJson, describeLine, LIST_HEADER, localTime } from './describe.js';
 import { ownersOfSnapshot } from './owners.js';
@@ -49,10 +50,16 @@ export interface SnapCoreOptions extends LookOptions {
 }
 
 export function coreOfSnapshot({ folder, which }: SnapshotName, options: SnapCoreOptions): Promise<ExitCode> {
+  if (options.output === '-')
+    throw new CliError(
+      EXIT.usage,
+      'Cannot write this core file to standard output: it is not written from its beginning to its end; name a file',
+    );
   return withSnapshots(folder, async (snapshots) => {
     const snapshot = snapshots.open(which);
     const { number } = snapshot.info;
     const file = resolve(options.output ?? `core.${snapshots.process.pid}.${number}`);
+    checkOutput(file);
     const { bytes, storedBytes } = await snapshot.writeCore(file);
     if (options.json) {
       const output = new Output();
@@ -85,10 +92,14 @@ export function diffCommand(
     const difference = snapshots.diff(from.which, to.which, { ranges: regions });
     const { pid } = snapshots.process;
     // Of what is gone, whose it was before.
-    const owners = [difference.to, difference.from].map((number) =>
-      ownersOfSnapshot(pid, snapshots.open(number)),
-    );
-    const ownerOf = (start: number) => owners[0]!.get(start) ?? owners[1]!.get(start);
+    const after = ownersOfSnapshot(pid, snapshots.open(difference.to));
+    let before: ReturnType<typeof ownersOfSnapshot> | undefined;
+    const ownerOf = (start: number) => {
+      const owner = after.get(start);
+      if (owner !== undefined) return owner;
+      before ??= ownersOfSnapshot(pid, snapshots.open(difference.from));
+      return before.get(start);
+    };
     const output = new Output();
     if (json) output.line(JSON.stringify(diffAsJson(pid, difference, ownerOf, regions === true)));
     else for (const line of diffLines(difference, ownerOf)) output.line(line);
@@ -220,7 +231,8 @@ export function exportCommand(
   ranges: readonly ByteRange[],
   { output }: ExportOptions,
 ): Promise<ExitCode> {
-  if (output === undefined && process.stdout.isTTY === true)
+  const isToStdout = output === undefined || output === '-';
+  if (isToStdout && process.stdout.isTTY === true)
     throw new CliError(EXIT.usage, 'Cannot write memory to a terminal; redirect it, or name a file: -o FILE');
   return withSnapshots(folder, async (snapshots) => {
     const snapshot = snapshots.open(which);
@@ -229,22 +241,20 @@ export function exportCommand(
         for (let done = 0; done < lengthBytes; done += PIECE_BYTES)
           yield snapshot.read(address + done, Math.min(PIECE_BYTES, lengthBytes - done));
     };
-    if (output === undefined || output === '-') {
+    if (isToStdout) {
       for (const piece of pieces())
         if (!process.stdout.write(piece)) await new Promise((done) => process.stdout.once('drain', done));
       return EXIT.done;
     }
-    // Memory holds secrets.
-    const file = await open(output, 'w', 0o600);
-    try {
-      for (const piece of pieces()) await file.writeFile(piece);
-    } catch (error) {
-      // A part would be taken for all of it.
-      await unlink(output);
-      throw error;
-    } finally {
-      await file.close();
+    const path = resolve(output);
+    checkOutput(path);
+    using file = new CoreFile(path, dirname(path));
+    let bytes = 0;
+    for (const piece of pieces()) {
+      file.writeSync(piece, 0, piece.length, bytes);
+      bytes += piece.length;
     }
+    await file.publish();
     return EXIT.done;
   });
 }
