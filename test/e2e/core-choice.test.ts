@@ -5,6 +5,7 @@ import {
   existsSync,
   mkdtempSync,
   openSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -21,10 +22,13 @@ import { nativeProgram } from '../support/native.js';
 import { testWhere } from '../support/needs.js';
 import { firstOutput } from '../support/output.mjs';
 import { CoreReader, startTorn } from '../support/torn.mjs';
+import { until } from '../support/until.js';
 import { startWrites, type Writes } from '../support/writes.js';
 
 const live = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler');
 const withGdb = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler', 'gdb');
+
+const SYS_READ = 0;
 
 const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-core-choice-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -156,9 +160,16 @@ live(
 
 withGdb('--stacks: gdb shows the same backtraces and libraries as of all memory', async () => {
   const program = nativeProgram('harmless', ['-pthread']);
-  const child = spawn(program, ['nanosleep', '3'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = spawn(program, ['read', '4'], { stdio: ['pipe', 'pipe', 'inherit'] });
   await firstOutput(child);
   try {
+    // Where nothing moves, both files have to say the same.
+    await until('all threads at rest', () => {
+      const waits = readdirSync(`/proc/${child.pid}/task`).map((tid) =>
+        readFileSync(`/proc/${child.pid}/task/${tid}/syscall`, 'utf8'),
+      );
+      return waits.length === 4 && waits.every((wait) => wait.startsWith(`${SYS_READ} 0x0 `));
+    });
     const look = async () => {
       const commands = ['thread apply all bt', 'info sharedlibrary'].flatMap((command) => ['-ex', command]);
       const args = ['-q', '-nx', '-batch', '-iex', 'set debuginfod enabled off', ...commands, program, file];
