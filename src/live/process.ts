@@ -3,6 +3,7 @@
 import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync, readSync } from 'node:fs';
 import { codeOf, errnoNumber, PAGE_SIZE, PagemapError } from '../abi/internal.js';
 import {
+  baseName,
   type Mapping,
   PF_KTHREAD,
   parseMaps,
@@ -356,10 +357,6 @@ export interface ProcessMatch {
   readonly name: string;
   /** Its command line with spaces between the arguments; written by the process, so not to be trusted. */
   readonly commandLine: string;
-}
-
-function baseName(path: string): string {
-  return path.slice(path.lastIndexOf('/') + 1);
 }
 
 /** A process with the names that it goes by. */

@@ -5,7 +5,6 @@ import { OWNER_KINDS, type Owner, type OwnerKind, ownedLabel, ownerText } from '
 import { parseSmaps, type SmapsMapping } from '../../proc/index.js';
 import {
   type AddressRange,
-  emptyCounts,
   legRanges,
   lookMasks,
   lookWith,
@@ -15,12 +14,13 @@ import {
   type PageCounts,
   pageKindIndex,
   scanLegs,
+  sumCounts,
 } from '../../query/internal.js';
 import { bar, legend } from '../bar.js';
 import { type Column, shorten, tableLines } from '../columns.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
-import type { Pages } from '../looked-at.js';
+import { ownedMappings, type Pages } from '../looked-at.js';
 import { parseCount } from '../options.js';
 import { Output } from '../output.js';
 import { openPages } from '../pages.js';
@@ -202,7 +202,7 @@ function countsTable(
   const numbers = rows.map(({ leading: first, counts }) => [...first, ...sizes(counts, all)]);
   // Names take what room is left; where that is too little, the bar shrinks first, then columns go.
   const widths = columns.map(({ title }, index) => {
-    const widest = Math.max(...numbers.map((row) => row[index]!.length));
+    const widest = numbers.reduce((most, row) => Math.max(most, row[index]!.length), 0);
     return widest === 0 ? 0 : Math.max(widest, title.length) + 2;
   });
   const used = () => widths.reduce((sum, width) => sum + width, 0) + cells + 2;
@@ -274,8 +274,6 @@ function ownerRows({ rows }: MapsRows): OwnerRow[] {
   }
   return [...groups].map(([kind, members]) => {
     const sum = (value: (row: MapsRow) => number) => members.reduce((total, row) => total + value(row), 0);
-    const counts = emptyCounts();
-    for (const key of Object.keys(counts) as (keyof PageCounts)[]) counts[key] = sum((row) => row[key]);
     const proportionOf = (name: keyof Proportions) =>
       members.some((row) => row[name] !== undefined) ? { [name]: sum((row) => row[name] ?? 0) } : {};
     const weight = ({ present, mapping }: MapsRow) => (mapping.owner?.sure === true ? present : -present);
@@ -284,7 +282,7 @@ function ownerRows({ rows }: MapsRows): OwnerRow[] {
       sure: kind !== undefined && sum(weight) >= 0,
       mappings: members.length,
       kinds: PAGE_KINDS.map((_, index) => sum((row) => row.kinds[index]!)),
-      ...counts,
+      ...sumCounts(members),
       ...proportionOf('pssBytes'),
       ...proportionOf('ussBytes'),
     };
@@ -337,17 +335,11 @@ function isEmptyReserve({ mapping, present, swapped, guard }: MapsRow): boolean 
 /** The counts with PSS and USS where they are asked for; undefined when that was interrupted. */
 async function countTarget(pagemap: Pages, isProportional: boolean): Promise<MapsRows | undefined> {
   using interrupt = new Interrupt();
-  const mappings = pagemap.mappings();
-  const owners = pagemap.owners(mappings);
-  const counted = await countRows(
-    pagemap,
-    mappings.map((mapping, index) => ({ ...mapping, owner: owners[index] })),
-    {
-      step: async () => !(await interrupt.check()),
-      categories: pagemap.categories,
-      partial: pagemap.provider === 'fallback',
-    },
-  );
+  const counted = await countRows(pagemap, ownedMappings(pagemap), {
+    step: async () => !(await interrupt.check()),
+    categories: pagemap.categories,
+    partial: pagemap.provider === 'fallback',
+  });
   if (counted === undefined || !isProportional) return counted;
   return withProportions(counted, parseSmaps(pagemap.read!('smaps')));
 }
@@ -398,11 +390,11 @@ function isOwnerRows(rows: readonly MapsRow[] | readonly OwnerRow[]): rows is re
 
 /** The tables, and what is left out of them, as lines. */
 function mapsText(counted: MapsRows, options: MapsOptions, sort: SortKey, style: Style): string[] {
-  const rows = counted.rows.toSorted(compare(sort));
   if (options.by === 'owner') {
     const owners = ownerRows(counted).sort(compareOwners(sort));
     return ownersTable(owners.slice(0, options.top ?? owners.length), counted, style);
   }
+  const rows = counted.rows.toSorted(compare(sort));
   // Where no order was asked for, nothing is to be seen in what is only reserved.
   const folded = options.sort === undefined ? rows.filter(isEmptyReserve) : [];
   const kept = options.sort === undefined ? rows.filter((row) => !isEmptyReserve(row)) : rows;

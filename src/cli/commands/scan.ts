@@ -9,7 +9,6 @@ import {
 } from '../../abi/index.js';
 import { isEnded, type ProcessError } from '../../live/internal.js';
 import { type Owner, ownedLabel, ownedMatcher, ownerText } from '../../owners/internal.js';
-import type { Mapping } from '../../proc/index.js';
 import {
   type AddressRange,
   compileWhere,
@@ -22,7 +21,7 @@ import {
 import { shorten } from '../columns.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
-import type { Pages } from '../looked-at.js';
+import { type OwnedMapping, ownedMappings, type Pages } from '../looked-at.js';
 import { intersectRanges, mergeRanges, parseCategories, parseCount, parseRange } from '../options.js';
 import { Output } from '../output.js';
 import { openPages } from '../pages.js';
@@ -162,14 +161,6 @@ function* legs(
       { buffer },
     );
   }
-}
-
-type OwnedMapping = Mapping & { readonly owner: Owner | undefined };
-
-function ownedMappings(pagemap: Pages): OwnedMapping[] {
-  const mappings = pagemap.mappings();
-  const owners = pagemap.owners(mappings);
-  return mappings.map((mapping, index) => ({ ...mapping, owner: owners[index] }));
 }
 
 function* chooseRanges(mappings: readonly OwnedMapping[], options: ScanOptions): Generator<AddressRange> {
