@@ -1,5 +1,6 @@
 /** What the other layers use besides what is public. */
 export { Attacher, type Attachment, attachProblem, attachUserfaultfd } from './attach.js';
+export { findContainerProcesses, isContainerId } from './containers.js';
 export { DescriptorSearch, mountKinds, type OpenDescriptor, openDescriptors } from './descriptors.js';
 export { fallbackKnowledge, type Knowledge, softDirtyMissing } from './fallback/knowledge.js';
 export * as pageWords from './fallback/words.js';

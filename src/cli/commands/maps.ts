@@ -25,7 +25,7 @@ import { parseCount } from '../options.js';
 import { Output } from '../output.js';
 import { openPages } from '../pages.js';
 import { type Proportions, proportions, sumProportions } from '../proportions.js';
-import { tellProvider } from '../target.js';
+import { TARGET, tellProvider } from '../target.js';
 import { hex, humanBytes, outputStyle, plural, printable, type Style } from '../text.js';
 
 export const MAPS_SCHEMA = 'pagemap-scan/maps@1';
@@ -464,7 +464,7 @@ export function addMapsCommand(
   program
     .command('maps')
     .description("show a process's mappings and what their pages are")
-    .argument('<pid>', 'process number, or the name of one process')
+    .argument('<pid>', `${TARGET}; or a snapshot, DIR@N`)
     .addOption(
       new Option('--sort <key>', 'order of the mappings; present by default, size in JSON').choices(
         SORT_KEYS,

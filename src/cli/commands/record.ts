@@ -18,7 +18,7 @@ import { addMetricsOption, type MetricsTarget, metricsOption, startMetrics } fro
 import { DEFAULT_SAMPLE, optionOr, parseDuration, parseShare, parseSize } from '../options.js';
 import { Output } from '../output.js';
 import { StatusLine } from '../status-line.js';
-import { requireProvider, resolveTarget, tellBusy } from '../target.js';
+import { requireProvider, resolveTarget, TARGET, tellBusy } from '../target.js';
 import { humanBytes, humanCount, plural, printable } from '../text.js';
 import { version } from '../version.js';
 import { CostMeter } from '../watch/cost.js';
@@ -415,7 +415,7 @@ export function addRecordCommand(
     .command('record')
     .description('record which pages a running process writes, or accesses, and what they are, as Parquet')
     .usage('[options] <pid> -o <path>\n       pmscan record [options] -o <path> -- <command> [args...]')
-    .argument('[pid]', 'process number, or the name of one process')
+    .argument('[pid]', TARGET)
     .option('-o, --output <path>', 'a file, FILE.parquet, or a folder, in which files are rotated')
     .addOption(
       optionOr(

@@ -25,7 +25,7 @@ import { type OwnedMapping, ownedMappings, type Pages } from '../looked-at.js';
 import { intersectRanges, mergeRanges, parseCategories, parseCount, parseRange } from '../options.js';
 import { Output } from '../output.js';
 import { openPages } from '../pages.js';
-import { tellProvider } from '../target.js';
+import { TARGET, tellProvider } from '../target.js';
 import { hex, humanBytes, humanCount, outputStyle, plural, printable, type Style } from '../text.js';
 
 export const SCAN_SCHEMA = 'pagemap-scan/scan@1';
@@ -258,7 +258,7 @@ export function addScanCommand(
   program
     .command('scan')
     .description('list the pages of a process that match a filter')
-    .argument('<pid>', 'process number, or the name of one process; or a snapshot, DIR@N')
+    .argument('<pid>', `${TARGET}; or a snapshot, DIR@N`)
     .option(
       '--where <expr>',
       'which pages, e.g. "written & !file & (present | swapped)"; all mapped ones by default',

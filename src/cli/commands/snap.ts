@@ -16,6 +16,7 @@ import {
 } from '../snap/look.js';
 import { type SnapCommandOptions, snapCommand } from '../snap/take.js';
 import { type ByteRange, parseByteRange, parseSnapshotName, type SnapshotName } from '../snap/where.js';
+import { TARGET } from '../target.js';
 
 type Run = (work: () => Promise<ExitCode>) => Promise<void>;
 
@@ -31,7 +32,7 @@ export function addSnapCommand(program: Command, run: Run): void {
       'take snapshots of a running process again and again, each for milliseconds; look at them later',
     )
     .usage('[options] <pid> -o <dir>\n       pmscan snap list|core|diff|history|export|verify <dir> ...')
-    .argument('[pid]', 'process number, or the name of one process')
+    .argument('[pid]', TARGET)
     .option('-o, --output <dir>', 'the folder to keep them in')
     .addOption(optionOr('--every <time>', 'how often', parseDuration, '10s'))
     .option('--for <time>', 'end after this long', parseDuration)
