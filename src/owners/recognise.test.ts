@@ -2,9 +2,9 @@
 import { describe, expect, test } from 'vitest';
 import { findMappingIndex, parseMaps } from '../proc/index.js';
 import { type Evidence, type ThreadEvidence, Words } from './evidence.js';
-import { ownedLabel, ownerLabel } from './label.js';
+import { besideLabel, ownedLabel, ownerLabel } from './label.js';
 import { parseStackPointer } from './live.js';
-import { OWNER_KINDS } from './owner.js';
+import { OWNER_KINDS, type Owner } from './owner.js';
 import { recogniseOwners } from './recognise.js';
 
 const MIB = 2 ** 20;
@@ -439,6 +439,19 @@ describe('many mappings', () => {
 });
 
 describe('labels', () => {
+  test('of what nobody has a name for say what is beside it', () => {
+    const at = (start: number, name = '', owner?: Owner) => ({ start, end: start + 4096, name, owner });
+    const go = at(0x1000, '', { name: '[go heap]', kind: 'go-heap', sure: false });
+    const file = at(0x3000, '/lib/li\x1bb.so');
+    const unknown = at(0x2000);
+    expect(besideLabel(unknown, go, file)).toBe('after [go heap?]');
+    expect(besideLabel(unknown, at(0x1000), file)).toBe('before li\\x1bb.so');
+    expect(besideLabel(unknown, at(0), at(0x4000, '/x'))).toBeUndefined();
+    expect(besideLabel(go, file, file)).toBeUndefined();
+    expect(besideLabel(file, go, go)).toBeUndefined();
+    expect(besideLabel(unknown, undefined, undefined)).toBeUndefined();
+  });
+
   test('say what is only likely', () => {
     expect(ownerLabel({ name: '[jemalloc]', kind: 'jemalloc', sure: false })).toBe('[jemalloc?]');
     expect(ownerLabel({ name: '[jemalloc]', kind: 'jemalloc', sure: true })).toBe('[jemalloc]');

@@ -1,7 +1,14 @@
 import { type Command, Option } from 'commander';
 import { categoryNames, PAGE_SIZE, type Pagemap, RegionBuffer } from '../../abi/index.js';
 import { kernelCategories } from '../../live/index.js';
-import { OWNER_KINDS, type Owner, type OwnerKind, ownedLabel, ownerText } from '../../owners/internal.js';
+import {
+  besideLabel,
+  OWNER_KINDS,
+  type Owner,
+  type OwnerKind,
+  ownedLabel,
+  ownerText,
+} from '../../owners/internal.js';
 import { parseSmaps, type SmapsMapping } from '../../proc/index.js';
 import {
   type AddressRange,
@@ -231,13 +238,28 @@ function totalLine(leading: readonly string[], { totals, kinds, rows }: MapsRows
   return { leading, counts: totals, kinds, name: plural(rows.length, 'mapping') };
 }
 
+/** A mapping as people see it; of what nobody has a name for, what is beside it. */
+function nameOf({ mapping }: MapsRow, places: ReadonlyMap<number, readonly (RowSource | undefined)[]>): string {
+  const [before, after] = places.get(mapping.start) ?? [];
+  const beside = besideLabel(mapping, before, after);
+  const label = ownedLabel(mapping, mapping.owner);
+  return beside === undefined ? label : `${label} ${beside}`;
+}
+
 /** The table of `shown`, some of the rows of `all`, as lines; the last is that of the totals. */
 export function mapsTable(shown: readonly MapsRow[], all: MapsRows, style: Style): string[] {
+  // `all` is in address order.
+  const places = new Map(
+    all.rows.map(({ mapping }, index) => [
+      mapping.start,
+      [all.rows[index - 1]?.mapping, all.rows[index + 1]?.mapping] as const,
+    ]),
+  );
   const lines = shown.map((row) => ({
     leading: [hex(row.mapping.start), row.mapping.perms],
     counts: row,
     kinds: row.kinds,
-    name: ownedLabel(row.mapping, row.mapping.owner),
+    name: nameOf(row, places),
   }));
   const leading = [left('ADDRESS'), left('PROT')];
   return countsTable(leading, lines, totalLine(['total', ''], all), all, style, 'NAME');
@@ -481,7 +503,7 @@ Columns: SIZE is address space; PRESENT is in memory now; SWAPPED is swapped out
 are pages of files and shared memory, of the shared zero page, mapped as huge pages, and guard pages. A page may count
 in several columns. PAGES shows each mapping's pages in proportion. With --pss, PSS has each page divided by how many
 have it mapped, and USS the pages that nobody else has. Memory without a file is called after its owner: [v8 old space],
-[stack: main 1234]; what is only likely has a ?, and [anon] is what nothing is known of.
+[stack: main 1234]; what is only likely has a ?, and [anon] is what nothing is known of, with what lies beside it.
 
 Examples:
   pmscan maps 1234
