@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import { categoryNames, PAGE_SIZE, type Pagemap, RegionBuffer } from '../../abi/index.js';
+import { firstIndex } from '../../abi/internal.js';
 import { kernelCategories } from '../../live/index.js';
 import {
   besideLabel,
@@ -239,27 +240,21 @@ function totalLine(leading: readonly string[], { totals, kinds, rows }: MapsRows
 }
 
 /** A mapping as people see it; of what nobody has a name for, what is beside it. */
-function nameOf({ mapping }: MapsRow, places: ReadonlyMap<number, readonly (RowSource | undefined)[]>): string {
-  const [before, after] = places.get(mapping.start) ?? [];
-  const beside = besideLabel(mapping, before, after);
+function nameOf({ mapping }: MapsRow, { rows }: MapsRows): string {
   const label = ownedLabel(mapping, mapping.owner);
+  // All rows are in address order.
+  const index = firstIndex(rows.length, (at) => rows[at]!.mapping.start >= mapping.start);
+  const beside = besideLabel(mapping, rows[index - 1]?.mapping, rows[index + 1]?.mapping);
   return beside === undefined ? label : `${label} ${beside}`;
 }
 
 /** The table of `shown`, some of the rows of `all`, as lines; the last is that of the totals. */
 export function mapsTable(shown: readonly MapsRow[], all: MapsRows, style: Style): string[] {
-  // `all` is in address order.
-  const places = new Map(
-    all.rows.map(({ mapping }, index) => [
-      mapping.start,
-      [all.rows[index - 1]?.mapping, all.rows[index + 1]?.mapping] as const,
-    ]),
-  );
   const lines = shown.map((row) => ({
     leading: [hex(row.mapping.start), row.mapping.perms],
     counts: row,
     kinds: row.kinds,
-    name: nameOf(row, places),
+    name: nameOf(row, all),
   }));
   const leading = [left('ADDRESS'), left('PROT')];
   return countsTable(leading, lines, totalLine(['total', ''], all), all, style, 'NAME');
