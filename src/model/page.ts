@@ -7,6 +7,7 @@
  */
 import type { MappingKind } from '../proc/internal.js';
 import { PAGE_KINDS } from '../query/internal.js';
+import type { OwnerKind } from './owners.js';
 
 export const MODEL_SCHEMA = 'pagemap-scan/page@1';
 
@@ -24,7 +25,7 @@ export interface MappingModel {
   /** Whose memory it is, with a `?` where that is only likely. Left out where nothing is known, and for files. */
   readonly owner?: string | undefined;
   /** Its kind. Left out where nothing is known. */
-  readonly ownerKind?: string | undefined;
+  readonly ownerKind?: OwnerKind | undefined;
   readonly kind: MappingKind;
   /**
    * Pages by `PAGE_KINDS`, together all of the mapping's; null for kinds that cannot be told, which count as what else they are.

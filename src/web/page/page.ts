@@ -15,6 +15,7 @@ import {
   KIND_TITLES,
   label,
   MAPPING_TITLES,
+  ownerTitle,
   pagesText,
   percent,
   plural,
@@ -89,9 +90,9 @@ class Page {
   });
   readonly #search = el('input', {
     type: 'search',
-    placeholder: 'Mapping name',
+    placeholder: 'Name or owner',
     spellcheck: false,
-    attributes: { 'aria-label': 'Show mappings with this in their name' },
+    attributes: { 'aria-label': "Show mappings with this in their name, or their owner's" },
   });
   readonly #chips = el('div', { className: 'chips', attributes: { 'aria-label': 'Filters' } });
   readonly #notes = el('div', { className: 'notes' });
@@ -456,6 +457,7 @@ class Page {
       ...[...filter.mappingKinds].map((kind: MappingKind) =>
         chip(MAPPING_TITLES[kind], () => store.toggleMappingKind(kind)),
       ),
+      ...[...filter.ownerKinds].map((key) => chip(ownerTitle(key), () => store.toggleOwnerKind(key))),
       ...[...filter.pageKinds].map((kind) =>
         chip(KIND_TITLES[PAGE_KINDS[kind]!], () => store.togglePageKind(kind)),
       ),

@@ -6,6 +6,7 @@ import type {
   ColumnModel,
   MappingKind,
   MappingModel,
+  OwnerKind,
   PageModel,
   StreamMessage,
   TrackingModel,
@@ -31,27 +32,43 @@ export interface Column extends ColumnModel {
   readonly pages: number;
 }
 
+/** A kind of owner, or none. */
+export type OwnerKey = OwnerKind | typeof NO_OWNER;
+export const NO_OWNER = '';
+
+export function ownerKey({ ownerKind }: { ownerKind?: OwnerKind | undefined }): OwnerKey {
+  return ownerKind ?? NO_OWNER;
+}
+
 /** What the reader has chosen to see. Empty sets are no restriction. */
 export interface Filter {
   readonly mappingKinds: ReadonlySet<MappingKind>;
+  /** `NO_OWNER` among them stands for memory of which nothing is known. */
+  readonly ownerKinds: ReadonlySet<OwnerKey>;
   /** Indices into PAGE_KINDS. */
   readonly pageKinds: ReadonlySet<number>;
   readonly text: string;
 }
 
-export const NO_FILTER: Filter = { mappingKinds: new Set(), pageKinds: new Set(), text: '' };
+export const NO_FILTER: Filter = {
+  mappingKinds: new Set(),
+  ownerKinds: new Set(),
+  pageKinds: new Set(),
+  text: '',
+};
 
-export function isFiltered({ mappingKinds, pageKinds, text }: Filter): boolean {
-  return mappingKinds.size + pageKinds.size + text.length > 0;
+export function isFiltered({ mappingKinds, ownerKinds, pageKinds, text }: Filter): boolean {
+  return mappingKinds.size + ownerKinds.size + pageKinds.size + text.length > 0;
 }
 
-export function passes(
-  filter: Filter,
-  { name, owner = '', kind }: { name: string; owner?: string | undefined; kind: MappingKind },
-): boolean {
+type Filtered = Pick<MappingModel, 'name' | 'owner' | 'ownerKind' | 'kind'>;
+
+export function passes(filter: Filter, mapping: Filtered): boolean {
+  const { name, owner = '', kind } = mapping;
   const isWanted = (text: string) => text.toLowerCase().includes(filter.text.toLowerCase());
   return (
     (filter.mappingKinds.size === 0 || filter.mappingKinds.has(kind)) &&
+    (filter.ownerKinds.size === 0 || filter.ownerKinds.has(ownerKey(mapping))) &&
     (filter.text === '' || isWanted(name || '[anon]') || isWanted(owner))
   );
 }
@@ -100,8 +117,9 @@ export class Store {
   }
 
   /** A band with its owner: that of the mapping that begins where it does. */
-  owned(band: BandModel): BandModel & { readonly owner: string | undefined } {
-    return { ...band, owner: this.#mappings.get(band.start)?.owner };
+  owned(band: BandModel): BandModel & Pick<MappingModel, 'owner' | 'ownerKind'> {
+    const { owner, ownerKind } = this.#mappings.get(band.start) ?? {};
+    return { ...band, owner, ownerKind };
   }
 
   setFilter(filter: Partial<Filter>): void {
@@ -113,6 +131,12 @@ export class Store {
     const mappingKinds = new Set(this.filter.mappingKinds);
     if (!mappingKinds.delete(kind)) mappingKinds.add(kind);
     this.setFilter({ mappingKinds });
+  }
+
+  toggleOwnerKind(key: OwnerKey): void {
+    const ownerKinds = new Set(this.filter.ownerKinds);
+    if (!ownerKinds.delete(key)) ownerKinds.add(key);
+    this.setFilter({ ownerKinds });
   }
 
   togglePageKind(kind: number): void {
