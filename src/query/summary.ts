@@ -110,7 +110,20 @@ export class RegionDealer<M extends AddressRange> {
   }
 }
 
-/** Collects a summary from regions that come in address order. */
+/**
+ * Collects a summary from regions that come in address order.
+ *
+ * @example
+ * ```ts
+ * import { PAGE_IS_PRESENT, PAGE_IS_SWAPPED } from 'pagemap-scan';
+ * import { MappingSummarizer } from 'pagemap-scan/query';
+ * const summarizer = new MappingSummarizer([{ start: 0x10000, end: 0x20000, name: '[heap]' }]);
+ * summarizer.add(0x10000, 0x14000, PAGE_IS_PRESENT);
+ * summarizer.add(0x14000, 0x15000, PAGE_IS_SWAPPED);
+ * const [heap] = summarizer.summaries;
+ * console.assert(heap?.mapping.name === '[heap]' && heap.present === 4 && heap.swapped === 1 && heap.pages === 16);
+ * ```
+ */
 export class MappingSummarizer<M extends AddressRange> {
   readonly summaries: readonly MappingSummary<M>[];
   /** Pages that lie in no listed mapping: it came after the list was taken. */

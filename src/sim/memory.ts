@@ -277,6 +277,16 @@ export class PhysicalMemory {
 /**
  * Page cache of a memory file, of shared anonymous memory, or of shared hugetlb memory (one entry per 2 MiB
  * there). An entry is 0 where there is no page, a frame number, or a negated swap slot.
+ *
+ * @example
+ * ```ts
+ * import { AddressSpace, type MemoryFile } from 'pagemap-scan/sim';
+ * const space = new AddressSpace({ contents: true });
+ * const file: MemoryFile = space.createFile(4 * 4096);
+ * const [one, other] = [1, 2].map(() => space.mmap({ lengthBytes: 4 * 4096, file, shared: true }));
+ * space.writeU32(one!, 7);
+ * console.assert(space.readU32(other!) === 7 && file.sizePages === 4 && file.users === 3);
+ * ```
  */
 export class MemoryFile {
   readonly entries: Int32Array;

@@ -127,7 +127,32 @@ class StoredSnapshot implements Snapshot {
   }
 }
 
-/** The snapshots of a process in a folder. Made by {@link openSnapshots}. */
+/**
+ * The snapshots of a process in a folder. Made by {@link openSnapshots}.
+ *
+ * @example
+ * ```ts
+ * import { spawn } from 'node:child_process';
+ * import { once } from 'node:events';
+ * import { mkdtempSync, rmSync } from 'node:fs';
+ * import { openSnapshots, type Snapshots, startSnapshots } from 'pagemap-scan/snapshot';
+ * const folder = mkdtempSync('/tmp/snapshots-');
+ * const child = spawn('sleep', ['60']);
+ * await once(child, 'spawn');
+ * {
+ *   using snapshotter = await startSnapshots(child.pid!, folder);
+ *   for (let count = 0; count < 2; count++) await snapshotter.take();
+ * }
+ * child.kill();
+ * {
+ *   using snapshots: Snapshots = openSnapshots(folder);
+ *   console.assert(snapshots.numbers().join() === '1,2' && snapshots.find('-1') === 2);
+ *   const { end } = snapshots.open(1).mappings.find(({ name }) => name === '[stack]')!;
+ *   console.assert(Buffer.from(snapshots.open(1).read(end - 4096, 4096)).includes('sleep')); // its program's path
+ * }
+ * rmSync(folder, { recursive: true });
+ * ```
+ */
 export class Snapshots implements Disposable {
   readonly folder: string;
   readonly process: StoreProcess;
@@ -284,6 +309,27 @@ function union(ranges: PageRanges, pages: PageSet): PageRanges {
  * Opens a folder of snapshots, also while they are being taken. Dispose it to close its files.
  *
  * @throws SnapshotError 'not-found', 'damaged', 'version'
+ * @example
+ * ```ts
+ * import { spawn } from 'node:child_process';
+ * import { once } from 'node:events';
+ * import { mkdtempSync, rmSync } from 'node:fs';
+ * import { openSnapshots, startSnapshots } from 'pagemap-scan/snapshot';
+ * const folder = mkdtempSync('/tmp/snapshots-');
+ * const child = spawn('sleep', ['60']);
+ * await once(child, 'spawn');
+ * {
+ *   using snapshotter = await startSnapshots(child.pid!, folder);
+ *   await snapshotter.take();
+ * }
+ * child.kill();
+ * {
+ *   using snapshots = openSnapshots(folder);
+ *   const { mappings } = snapshots.open('latest');
+ *   console.assert(snapshots.process.pid === child.pid && mappings.some(({ name }) => name === '[stack]'));
+ * }
+ * rmSync(folder, { recursive: true });
+ * ```
  */
 export function openSnapshots(folder: string): Snapshots {
   listStore(folder);
