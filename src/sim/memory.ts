@@ -276,7 +276,7 @@ export class PhysicalMemory {
 
 /**
  * Page cache of a memory file, of shared anonymous memory, or of shared hugetlb memory (one entry per 2 MiB
- * there). An entry is 0 where there is no page, a frame number, or a negated swap slot.
+ * there). An entry is 0 where there is no page, a frame number, or a negated swap slot; `createFile` makes all pages at once.
  *
  * @example
  * ```ts
@@ -297,7 +297,10 @@ export class MemoryFile {
   users = 0;
   readonly hugetlb: boolean;
 
-  /** @param hugetlb whether an entry stands for 2 MiB */
+  /**
+   * @internal Use {@link AddressSpace.createFile}.
+   * @param hugetlb whether an entry stands for 2 MiB
+   */
   constructor(sizePages: number, hugetlb: boolean) {
     const entries = hugetlb ? Math.ceil(sizePages / HUGE_PAGES) : sizePages;
     this.hugetlb = hugetlb;

@@ -140,7 +140,8 @@ export class MemoryTracker implements Disposable {
     this.#neededBytes = this.end - address;
     this.#collectAt = this.start;
     this.#peekAt = this.start;
-    this.#pagemap = openPagemap('self');
+    // Nothing else can: what the environment says of others' memory does not count here.
+    this.#pagemap = openPagemap('self', { provider: 'ioctl' });
     try {
       this.#faults = accesses ? Userfaultfd.open({ features: ASYNC_RWP_FEATURES }) : Userfaultfd.open();
     } catch (error) {
