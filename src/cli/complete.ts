@@ -4,8 +4,9 @@
  */
 import type { Argument, Command, Option } from 'commander';
 import { CATEGORIES } from '../abi/index.js';
-import { type NamedProcess, namedProcesses, ProcessHandle } from '../live/internal.js';
+import { type NamedProcess, ProcessHandle } from '../live/internal.js';
 import { findOwners } from '../owners/internal.js';
+import { otherProcesses } from './others.js';
 import { printable } from './text.js';
 
 export interface Candidate {
@@ -146,7 +147,7 @@ function fitting(program: Command, words: readonly string[], typed: string): Can
     at++;
   }
   const subject = command ?? program;
-  const processes = () => namedProcesses();
+  const processes = () => otherProcesses();
   const { positionals, open } = command
     ? parse(command, words.slice(at + 1))
     : { positionals: [], open: undefined };

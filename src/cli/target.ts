@@ -3,17 +3,16 @@ import { ALL_CATEGORIES, categoryNames, errnoNumber, NotSupportedError } from '.
 import {
   chooseProvider,
   findContainerProcesses,
-  findProcesses,
   hiddenHint,
   isContainerId,
   kernelCategories,
   type LivePagemap,
-  namedProcesses,
   openPagemap,
   PROVIDER_VARIABLE,
   type ProcessMatch,
 } from '../live/internal.js';
 import { CliError, EXIT } from './exit.js';
+import { otherProcesses } from './others.js';
 import { plural, printable } from './text.js';
 
 /** How help texts call what `resolveTarget` takes. */
@@ -38,7 +37,7 @@ export function resolveTarget(target: string): number {
   if (target.trim() === '')
     throw new CliError(EXIT.usage, 'Cannot look for a process without a name; give its number or name');
   if (/^\d{1,15}$/.test(target)) return Number(target);
-  const named = findProcesses(target);
+  const named = otherProcesses().filter(({ names }) => names.includes(target));
   const found = named.length === 0 && isContainerId(target) ? findContainerProcesses(target) : named;
   if (found.length === 1) return found[0]!.pid;
   if (found.length === 0) throw noSuchProcess(target);
@@ -61,7 +60,7 @@ function list(processes: readonly ProcessMatch[]): string {
 /** The error for a name that no process has, with the processes that have it in part. */
 function noSuchProcess(target: string): CliError {
   const part = target.toLowerCase();
-  const similar = namedProcesses().filter(({ names }) =>
+  const similar = otherProcesses().filter(({ names }) =>
     names.some((name) => name.toLowerCase().includes(part)),
   );
   const hints = [
