@@ -14,7 +14,7 @@ export { libc } from './libc.js';
 export { lockFile } from './lock.js';
 export { createMemoryFile } from './memory.js';
 export { DISABLE_VARIABLE, ioctlDisabled, PROVIDER_VARIABLE } from './pagemap.js';
-export { allowTracing, hiddenHint, onlyAncestorsTrace, replaceProgram } from './permission.js';
+export { allowTracing, hiddenHint, mayTraceAll, onlyAncestorsTrace, replaceProgram } from './permission.js';
 export { countLongPins, countPins, type PinCount } from './pins.js';
 export { isEnded, type NamedProcess, namedProcesses, readPagemap } from './process.js';
 export { dataRanges, openMappedFile, ProcessMemory, type Ranges } from './process-memory.js';

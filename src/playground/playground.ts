@@ -102,7 +102,9 @@ class Playground {
   }
 
   #body(): HTMLElement {
-    const legend = PAGE_KINDS.map((kind) => el('span', { className: `swatch ${kind}`, textContent: kind }));
+    const legend = PAGE_KINDS.map((kind) =>
+      el('span', { className: 'kind' }, el('span', { className: `swatch ${kind}` }), kind),
+    );
     const left = el(
       'div',
       { className: 'column' },

@@ -504,7 +504,7 @@ Examples:
   pmscan maps 1234
   pmscan maps 1234 --by owner                   whose memory it is, in sums
   pmscan maps redis-server --top 20
-  pmscan maps postgres --sort pss               what of it would be free without this process
+  pmscan maps postgres --sort uss               what of it would be free without this process
   pmscan maps postgres --json | jq '.totals.swapped * 4096'`,
     )
     .action((target: string, _options: MapsOptions, command: Command) =>

@@ -172,8 +172,7 @@ class RecordSink implements WatchSink {
     const targetCostMs = summary.cost?.latestMs;
     this.#ages?.endInterval(collected.elapsedMs);
     const { skipped } = this.#tracker;
-    const { recorder, metrics, names } = this.#outlets;
-    names.look(collected.mappings);
+    const { recorder, metrics } = this.#outlets;
     metrics?.interval(collected, {
       late,
       distinctPages,
@@ -339,7 +338,7 @@ export async function recordCommand(
       return end === 'interrupt' && ending.received === 'SIGINT' ? EXIT.interrupted : EXIT.done;
     }
     const windows = WORKING_SET_WINDOWS_MS.map((window) => Math.max(1, Math.round(window / intervalMs)));
-    const what = { intervalMs, durationMs, windows, subject, sampled: sample?.share, cost };
+    const what = { intervalMs, durationMs, windows, subject, sampled: sample?.share, cost, owners: names };
     let result: Awaited<ReturnType<typeof watchLoop>>;
     {
       using progress = new Progress(`process ${pid}`, subject);
