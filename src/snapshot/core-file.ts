@@ -59,14 +59,16 @@ function announce(sink: ElfSink, point: Point): void {
 }
 
 async function writePages(sink: ElfSink, point: Point, pages: PageReader): Promise<void> {
+  // One is filled while the other is written.
   let bytes = new Uint8Array(PIECE_BYTES);
+  let other = new Uint8Array(PIECE_BYTES);
   let ranges: number[] = [];
   let filled = 0;
   let writing: Promise<void> | undefined;
   const flush = async () => {
     await writing;
     writing = filled === 0 ? undefined : sink.write(bytes, ranges);
-    if (writing !== undefined) bytes = new Uint8Array(PIECE_BYTES);
+    [bytes, other] = [other, bytes];
     [ranges, filled] = [[], 0];
   };
   for (const stored of point.mappings) {

@@ -62,17 +62,6 @@ interface Row {
 /** Pages are compared in pieces of this length, before each of their bytes is. */
 const PIECE_BYTES = 256;
 
-/** Goes over pieces that are the same in both. */
-function skipEqual(from: number, one: Uint8Array, other: Uint8Array): number {
-  let at = from;
-  while (
-    at < PAGE_SIZE &&
-    Buffer.compare(one.subarray(at, at + PIECE_BYTES), other.subarray(at, at + PIECE_BYTES)) === 0
-  )
-    at += PIECE_BYTES;
-  return at;
-}
-
 /** Appends the bytes that differ between two pages. */
 function comparePages(
   row: Row,
@@ -81,13 +70,27 @@ function comparePages(
   other: Uint8Array,
   withRanges: boolean,
 ): void {
-  const { ranges } = row;
-  for (let at = 0; at < PAGE_SIZE; at++) {
+  let changedBytes = 0;
+  for (let from = 0; from < PAGE_SIZE; from += PIECE_BYTES) {
+    const end = from + PIECE_BYTES;
     // Most of a page is as it was.
-    if (at % PIECE_BYTES === 0) at = skipEqual(at, one, other);
-    if (at >= PAGE_SIZE || one[at] === other[at]) continue;
-    row.changedBytes++;
-    if (!withRanges) continue;
+    if (Buffer.compare(one.subarray(from, end), other.subarray(from, end)) === 0) continue;
+    for (let at = from; at < end; at++) if (one[at] !== other[at]) changedBytes++;
+    if (withRanges) addRanges(row, address, one, other, from, end);
+  }
+  row.changedBytes += changedBytes;
+}
+
+function addRanges(
+  { ranges }: Row,
+  address: number,
+  one: Uint8Array,
+  other: Uint8Array,
+  from: number,
+  to: number,
+): void {
+  for (let at = from; at < to; at++) {
+    if (one[at] === other[at]) continue;
     const last = ranges.at(-1);
     if (last !== undefined && address + at - last.end <= NEAR_BYTES) last.end = address + at + 1;
     else if (ranges.length < MOST_RANGES) ranges.push({ start: address + at, end: address + at + 1 });
