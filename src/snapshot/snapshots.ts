@@ -256,7 +256,7 @@ export class Snapshots implements Disposable {
    * @throws SnapshotError 'damaged', 'version'
    */
   history(address: number, lengthBytes: number): HistoryEntry[] {
-    return readHistory(new Replay(this.folder), this.numbers(), this.#pages, address, lengthBytes);
+    return readHistory(this.folder, this.numbers(), this.#pages, address, lengthBytes);
   }
 
   /** Looks whether all bytes are what was written. */

@@ -6,6 +6,7 @@ import { checkFileHead } from './data-files.js';
 import { SnapshotError } from './errors.js';
 import { listStore, manifestFile } from './files.js';
 import { Replay, readManifest } from './log.js';
+import { checkIndex } from './page-index.js';
 import { PageTable, ZERO } from './page-table.js';
 import { PageReader } from './pages.js';
 
@@ -28,6 +29,15 @@ export interface VerifyOptions {
 /** So many pages are checked between two steps. */
 const PAGES_A_STEP = 1024;
 
+/** A file may be gone: a writer has dropped it since. Had it not, its pages would be missed. */
+function unlessGone(check: () => void): void {
+  try {
+    check();
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT') throw error;
+  }
+}
+
 class Verifier {
   readonly #folder: string;
   readonly #pages: PageReader;
@@ -45,8 +55,9 @@ class Verifier {
   }
 
   async run(): Promise<Verification> {
-    const { data, manifests } = listStore(this.#folder);
-    for (const number of data) this.#note(() => this.#checkHead(number));
+    const { data, manifests, indexes } = listStore(this.#folder);
+    for (const number of data) this.#note(() => unlessGone(() => checkFileHead(this.#folder, number)));
+    for (const number of indexes) this.#note(() => unlessGone(() => checkIndex(this.#folder, number)));
     const kept = this.#kept(manifests);
     let replay = new Replay(this.#folder);
     /** Pages of the state that is gone over, by address, whose bytes are lost. */
@@ -81,15 +92,6 @@ class Verifier {
       problems: [...new Set(this.#problems)],
       damaged: this.#damaged,
     };
-  }
-
-  #checkHead(number: number): void {
-    try {
-      checkFileHead(this.#folder, number);
-    } catch (error) {
-      // A writer has dropped it since; had it not, its pages would be missed.
-      if (codeOf(error) !== 'ENOENT') throw error;
-    }
   }
 
   /** The snapshots that count, as far as that can be known. */
