@@ -55,7 +55,8 @@ export interface Snapshot extends Pagemap {
   writeCore(file: string): Promise<{ readonly bytes: number; readonly storedBytes: number }>;
 }
 
-class StoredSnapshot implements Snapshot {
+/** A snapshot, by what a reader found of it. */
+export class StoredSnapshot implements Snapshot {
   readonly info: SnapshotInfo;
   readonly mappings: readonly Mapping[];
   readonly #point: Point;

@@ -53,10 +53,11 @@ async function fill(folder: string, runs: readonly number[], keep?: number): Pro
       if (below(12) === 0) end = PAGES - below(3);
       for (let page = end; page < PAGES; page++) model.delete(page);
       const ranges = [...written].sort((a, b) => a - b).map((page) => [FIRST_PAGE + page, 1, 0] as const);
-      await addSnapshot(store, model, turn === 0 ? undefined : ranges, undefined, [
+      const mappings = [
         mappingOf(START, START + end * PAGE_SIZE),
         ...(hasOther ? [mappingOf(OTHER, OTHER + 2 ** 40)] : []),
-      ]);
+      ];
+      await addSnapshot(store, model, turn === 0 ? undefined : ranges, undefined, { mappings });
     }
   }
 }

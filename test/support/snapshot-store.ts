@@ -56,7 +56,7 @@ export async function addSnapshot(
   model: Model,
   written?: NewSnapshot['written'],
   timeMs = 1_700_000_000_000 + store.newest * 1000,
-  mappings: readonly StoredMapping[] = [mappingOf(START, START + 2 ** 30)],
+  more: Partial<Pick<NewSnapshot, 'mappings' | 'categories' | 'pageCategories'>> = {},
 ) {
   const table = new PageTable();
   for (const [page, number] of model)
@@ -84,7 +84,8 @@ export async function addSnapshot(
       isElsewhere: false,
     },
     threads: [],
-    mappings,
+    mappings: [mappingOf(START, START + 2 ** 30)],
+    ...more,
   });
 }
 
