@@ -52,7 +52,7 @@ function sameCounts(a: Counts, b: Counts): boolean {
 }
 
 /** Whether all that is told of a mapping is the same, but for its cells. */
-export function same(a: MappingModel | undefined, b: MappingModel): boolean {
+export function isSameMapping(a: MappingModel | undefined, b: MappingModel): boolean {
   return (
     a !== undefined &&
     a.end === b.end &&
@@ -179,7 +179,7 @@ export class ProcessLayout {
     for (const row of next) {
       const old = before.get(row.start);
       before.delete(row.start);
-      if (!same(old, row)) changed.push(row);
+      if (!isSameMapping(old, row)) changed.push(row);
       this.#rows.set(row.start, row);
     }
     return { changed, gone: [...before.keys()] };

@@ -26,7 +26,7 @@ import { type Snapshot, SnapshotError, type Snapshots } from '../snapshot/index.
 import { STORE_FILE, type WalkedSnapshot, walkSnapshots } from '../snapshot/internal.js';
 import { LayoutGrid, mostCells } from './grid.js';
 import { HeatStore } from './heat.js';
-import { modelOf, same, wordsText } from './layout.js';
+import { isSameMapping, modelOf, wordsText } from './layout.js';
 
 /** Address space that is scanned at a time, bytes. */
 const LEG_BYTES = 2 ** 40;
@@ -39,8 +39,9 @@ const ATTEMPTS: readonly (readonly [cells: number, moments: number])[] = [
   [1 << 16, MOMENT_LIMITS.moments],
   [1 << 14, MOMENT_LIMITS.moments],
   [1 << 12, MOMENT_LIMITS.moments],
-  [1 << 12, MOMENT_LIMITS.moments / 4],
-  [1 << 11, MOMENT_LIMITS.moments / 20],
+  [1 << 10, MOMENT_LIMITS.moments],
+  [1 << 10, MOMENT_LIMITS.moments / 4],
+  [1 << 10, MOMENT_LIMITS.moments / 20],
 ];
 
 /** Whether a folder holds snapshots. */
@@ -125,7 +126,7 @@ function differ(before: Layout, after: Layout) {
       numbers += ROW_NUMBERS + placed.words.length / 2;
       continue;
     }
-    if (!same(old.row, placed.row)) {
+    if (!isSameMapping(old.row, placed.row)) {
       changed.push(placed.row);
       numbers += ROW_NUMBERS;
     }

@@ -83,6 +83,8 @@ async function snapshotsOf({ folder, which }: SnapshotName, isOne: boolean): Pro
 
 /** The folder of snapshots that a target names, `DIR` or `DIR@N`; undefined when it is something else. */
 async function snapshotsNamed(target: string): Promise<[name: SnapshotName, isOne: boolean] | undefined> {
+  // A number is a process.
+  if (/^\d+$/.test(target)) return undefined;
   const { isSnapshotFolder } = await import('../../web/index.js');
   if (isSnapshotFolder(target)) return [{ folder: target, which: 'latest' }, false];
   if (!target.includes('@')) return undefined;

@@ -365,7 +365,10 @@ class Page {
       const { timeRange } = store;
       if (store.moments !== undefined)
         return {
-          text: `${plural(store.moments.list.length, 'snapshot')} from ${new Date(about.beganAt).toLocaleString()} on, ${clock(store.moments.list.at(-1)!.atMs)} long`,
+          text:
+            store.moments.list.length === 1
+              ? `Snapshot ${store.moments.current.number} of ${new Date(about.beganAt).toLocaleString()}`
+              : `${plural(store.moments.list.length, 'snapshot')} from ${new Date(about.beganAt).toLocaleString()} on, ${clock(store.moments.list.at(-1)!.atMs)} long`,
           state: 'idle',
           help: '',
         };
