@@ -120,7 +120,11 @@ export class PageReader implements Disposable {
     const { head, bytes } = cached;
     const { offset } = placeOf(reference);
     const isSecond = cached.checked !== 0;
-    const from = isSecond ? 0 : Math.min(index * PAGE_SIZE, bytes.length);
+    // Those before the first that is missing are there: the lowest bit that is not set.
+    const there = 31 - Math.clz32(~cached.loaded & -~cached.loaded);
+    const from = isSecond
+      ? Math.min(there * PAGE_SIZE, bytes.length)
+      : Math.min(index * PAGE_SIZE, bytes.length);
     const to = isSecond ? bytes.length : Math.min(from + PAGE_SIZE, bytes.length);
     this.#fillAll(reference, bytes.subarray(from, to), offset + head.at + from);
     cached.loaded |= isSecond ? ALL : 1 << index;
