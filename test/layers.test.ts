@@ -48,7 +48,20 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'hyparquet-writer',
   ],
   metrics: ['model', 'query', 'abi', 'node', ...OPEN_TELEMETRY],
-  web: ['model', 'record', 'metrics', 'owners', 'track', 'live', 'query', 'proc', 'parts', 'abi', 'node'],
+  web: [
+    'model',
+    'record',
+    'metrics',
+    'owners',
+    'snapshot',
+    'track',
+    'live',
+    'query',
+    'proc',
+    'parts',
+    'abi',
+    'node',
+  ],
   // Runs in browsers.
   'web/page': ['model', 'query', 'abi'],
   // Runs in browsers, too.

@@ -66,7 +66,16 @@ const ACCESSES: Words = {
   help: 'read, written or executed',
 };
 
+const CHANGES: Words = {
+  done: 'changed',
+  title: 'Changed',
+  tracked: 'Changes',
+  set: 'Changed working set',
+  help: 'changed',
+};
+
 export function wordsOf(about: AboutModel | undefined): Words {
+  if (about?.source === 'snapshots') return CHANGES;
   return about?.subject === 'accesses' ? ACCESSES : WRITES;
 }
 

@@ -12,6 +12,7 @@ import type {
   TrackingModel,
 } from '../../model/index.js';
 import { PAGE_KINDS } from '../../query/internal.js';
+import { Moments } from './moments.js';
 
 /** As many columns as the server keeps. */
 const MOST_COLUMNS = 600;
@@ -89,6 +90,8 @@ export class Store {
   ownShare: number | undefined;
   targetShare: number | undefined;
   filter: Filter = NO_FILTER;
+  /** Of a report of snapshots: `mappings` are those of the one that is shown. */
+  moments: Moments | undefined;
   /** The brushed time; undefined for all that is shown. */
   selection: TimeRange | undefined;
   columns: Column[] = [];
@@ -145,6 +148,20 @@ export class Store {
     this.setFilter({ pageKinds });
   }
 
+  /** Shows another snapshot, by its place in the report. */
+  showMoment(index: number): void {
+    if (this.moments === undefined) return;
+    this.moments.go(index);
+    this.#takeMoment(this.moments);
+    this.#tell('layout');
+  }
+
+  #takeMoment({ mappings }: Moments): void {
+    this.#mappings = new Map([...mappings].map((mapping) => [mapping.start, mapping]));
+    this.#sorted = undefined;
+    this.generation++;
+  }
+
   select(selection: TimeRange | undefined): void {
     this.selection = selection;
     this.#tell('selection');
@@ -188,6 +205,9 @@ export class Store {
     this.#mappings = new Map((model.layout?.mappings ?? []).map((mapping) => [mapping.start, mapping]));
     this.#sorted = undefined;
     this.generation++;
+    const { layout, moments = [] } = model;
+    this.moments = layout === null || moments.length === 0 ? undefined : new Moments(layout, moments);
+    if (this.moments !== undefined) this.#takeMoment(this.moments);
     this.columns = [];
     this.bands.clear();
     this.selection = undefined;
