@@ -17,14 +17,15 @@ export default {
   plugin: ['typedoc-plugin-markdown'],
   router: 'module',
   entryFileName: 'README',
-  readme: 'none',
+  readme: new URL('introduction.md', import.meta.url).pathname,
   // Lines move with each change of a file.
   disableSources: true,
   excludeInternal: true,
   excludePrivate: true,
   excludeProtected: true,
   // What a class is made of inside is no business of its users.
-  validation: { notExported: false },
+  // Links of the introduction are to what is written beside it.
+  validation: { notExported: false, invalidPath: false },
   treatWarningsAsErrors: true,
   sort: ['source-order'],
   pageTitleTemplates: { module: ({ name }) => (name === 'index' ? 'pagemap-scan' : `pagemap-scan/${name}`) },
