@@ -1,16 +1,18 @@
 /** Describes a process and its threads, as data in no file's format. */
 import { readFileSync } from 'node:fs';
+import type { ArchitectureName } from '../abi/internal.js';
 import { NT_PRSTATUS } from '../elf/index.js';
-import type { ProcessHandle, StoppedProcess } from '../live/internal.js';
+import { architecture, type ProcessHandle, type StoppedProcess } from '../live/internal.js';
 import { nameBytes, type ProcessStatus, parseStatus, statNumbers } from '../proc/internal.js';
 import { x64 } from './arch-x64.js';
 import type { CoreArchitecture, RegisterSetKind } from './architecture.js';
 
-const ARCHITECTURES: Readonly<Record<string, CoreArchitecture>> = { x64 };
+const ARCHITECTURES: Readonly<Partial<Record<ArchitectureName, CoreArchitecture>>> = { x64 };
 
 /** That of this process; undefined where there is none yet. */
 export function coreArchitecture(): CoreArchitecture | undefined {
-  return ARCHITECTURES[process.arch];
+  const name = architecture();
+  return name && ARCHITECTURES[name];
 }
 
 /** Numbers of a process or thread, of its parent, its group and its session. */

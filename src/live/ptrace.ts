@@ -4,6 +4,8 @@
  * All requests must come from the thread that seized, and the tracer must not die in between: the kernel would let the
  * target run on with our registers. Hence a program of its own does it, `attacher.ts`.
  */
+
+import type { ArchitectureName } from '../abi/internal.js';
 import {
   __WALL,
   errnoName,
@@ -27,12 +29,14 @@ import {
 import { x64 } from './arch-x64.js';
 import type { TracedArchitecture } from './architecture.js';
 import { type Libc, libc } from './libc.js';
+import { architecture } from './machine.js';
 
-const ARCHITECTURES: Readonly<Record<string, TracedArchitecture>> = { x64 };
+const ARCHITECTURES: Readonly<Partial<Record<ArchitectureName, TracedArchitecture>>> = { x64 };
 
 /** That of this process; undefined where nothing can be run in other processes yet. */
 export function tracedArchitecture(): TracedArchitecture | undefined {
-  return ARCHITECTURES[process.arch];
+  const name = architecture();
+  return name && ARCHITECTURES[name];
 }
 
 /** The thread, or its process, ended while it was traced. Nothing is left to restore. */
