@@ -26,6 +26,8 @@ export const MODES = [
     'trap-blocked',
     'rseq',
   ],
+  // What registers there are besides; each fails on a processor that has none of its kind.
+  ...(process.arch === 'arm64' ? ['sve'] : []),
 ];
 
 /**

@@ -90,6 +90,8 @@ function variants(add) {
 export const test = variants((name, [first, second], skipped) => addTest(name, first, second, skipped));
 export const it = test;
 export const describe = variants((name, [work], skipped) => addGroup(name, work, skipped));
+// Here one test follows the other.
+describe.concurrent = describe;
 export const beforeAll = (work) => void current.beforeAll.push(work);
 export const afterAll = (work) => void current.afterAll.unshift(work);
 export const beforeEach = (work) => void current.beforeEach.push(work);
