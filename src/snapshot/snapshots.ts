@@ -73,9 +73,9 @@ class StoredSnapshot implements Snapshot {
 
   get threads(): readonly SnapshotThread[] {
     const arch = coreArchitecture();
-    return this.#point.manifest.head.threads.map(({ tid, registers }) => ({
-      tid,
-      stackPointer: arch && pointersOf(arch, registers).stack,
+    return this.#point.manifest.head.threads.map((thread) => ({
+      tid: thread.tid,
+      stackPointer: arch && pointersOf(arch, thread).stack,
     }));
   }
 

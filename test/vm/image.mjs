@@ -10,8 +10,8 @@ const ROOT = join(import.meta.dirname, '../..');
 /** Where it all is in the guest; `src` there is the packed package's `dist`. */
 export const GUEST_ROOT = '/pagemap-scan';
 
-/** Of util-linux, which can do more than busybox. */
-const OWN_TOOLS = ['setpriv', 'unshare'];
+/** What busybox does not have, or cannot do as much. */
+const OWN_TOOLS = ['setpriv', 'unshare', 'nice'];
 
 function run(program, args, options = {}) {
   return execFileSync(program, args, {

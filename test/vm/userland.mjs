@@ -62,7 +62,15 @@ const HERE = {
 };
 
 /** Debian's packages with what Node, and programs in C, need in a guest of another architecture. */
-const PACKAGES = ['busybox-static', 'libc6', 'libgcc-s1', 'libstdc++6', 'util-linux', 'libcap-ng0'];
+const PACKAGES = [
+  'busybox-static',
+  'coreutils',
+  'libc6',
+  'libcap-ng0',
+  'libgcc-s1',
+  'libstdc++6',
+  'util-linux',
+];
 /** The release of Debian that the cross compiler's C library comes from, too. */
 const SUITE = 'bookworm';
 /** The release of Node in such a guest. */
@@ -98,7 +106,7 @@ function unpackModule(name, version, cache) {
 }
 
 function unpackPackages(architecture, cache) {
-  return makeOnce(join(cache, `root-${SUITE}`), (mine) => {
+  return makeOnce(join(cache, [SUITE, ...PACKAGES].join('+')), (mine) => {
     const folder = openSuite(SUITE, architecture).download(PACKAGES);
     try {
       for (const deb of readdirSync(folder)) run('dpkg-deb', ['-x', join(folder, deb), mine]);
