@@ -109,7 +109,7 @@ class Requests {
 
   /** Notes what a thread waits in, before it is stopped, where that cannot be seen any more afterwards. */
   note(tid: number, folder: string): void {
-    if (this.#arch.hiddenCalls !== undefined) this.#waitingCalls.set(tid, new WaitingCall(folder));
+    this.#waitingCalls.set(tid, new WaitingCall(folder));
   }
 
   /** Lets a stopped thread go. A waiting call that the stop has ended is begun anew. */
@@ -279,7 +279,7 @@ export class ProcessStopper {
       this.#tids();
       this.#requests.look(process.pid);
       this.#requests.release(process.pid);
-      this.#requests.note(process.pid, '/proc/self');
+      if (this.#arch.hiddenCalls !== undefined) this.#requests.note(process.pid, '/proc/self');
     }
   }
 
@@ -416,7 +416,7 @@ export class ProcessStopper {
 
   /** @throws TraceeGone, TraceError */
   #interrupt(tid: number): void {
-    this.#requests.note(tid, this.#handle.path(`task/${tid}`));
+    if (this.#arch.hiddenCalls !== undefined) this.#requests.note(tid, this.#handle.path(`task/${tid}`));
     this.#requests.request('PTRACE_INTERRUPT', PTRACE_INTERRUPT, tid, 0, 0);
   }
 
