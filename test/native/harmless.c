@@ -373,7 +373,7 @@ static const struct {
 	void (*run)(void);
 } modes[] = {
 #ifdef __aarch64__
-    {"sve", m_sve}, {"streaming", m_streaming},
+    {"sve", m_sve}, {"sme", m_streaming},
 #endif
     {"nanosleep", m_nanosleep}, {"absolute", m_absolute}, {"epoll", m_epoll}, {"epoll_pwait2", m_epoll_pwait2},
     {"poll", m_poll}, {"ppoll", m_ppoll}, {"select", m_select}, {"futex", m_futex}, {"sigtimedwait", m_sigtimedwait},
