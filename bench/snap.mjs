@@ -1,12 +1,13 @@
-// Snapshots of a process that writes all the time: what they cost it, the store, and the processor.
+// Snapshots of a process that writes all the time: what they cost it, the store, and the processor; then what is read from stores.
 //   npm run build && node bench/snap.mjs [--json] [MEBIBYTES]
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { closeSync, fsyncSync, mkdirSync, mkdtempSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openSnapshots, startSnapshots } from '../dist/snapshot/index.js';
 import { startTorn } from '../test/support/torn.mjs';
 import { finish, header, median, record } from './harness.mjs';
+import { makeStore } from './snap-store.mjs';
 
 const BUILD = join(import.meta.dirname, '../.build/bench');
 const PAGES_PER_SECOND = 1000;
@@ -25,6 +26,90 @@ execFileSync('cc', [
 ]);
 const mebibytes = Number(process.argv.slice(2).find((argument) => /^\d+$/.test(argument)) ?? 1024);
 const folder = mkdtempSync(join(process.env.PMSCAN_BENCH_FOLDER ?? '/var/tmp', 'pagemap-scan-bench-'));
+
+/** Milliseconds of some turns of `work`, the median. */
+async function medianOf(turns, work) {
+  const times = [];
+  for (let turn = 0; turn < turns; turn++) {
+    const before = performance.now();
+    await work();
+    times.push(performance.now() - before);
+  }
+  return median(times);
+}
+
+/** Writes as many bytes, and brings them to the disk, milliseconds. */
+function writePlainly(file, bytes) {
+  const piece = Buffer.alloc(4 << 20, 1);
+  const before = performance.now();
+  const fd = openSync(file, 'w');
+  for (let done = 0; done < bytes; done += piece.length) writeSync(fd, piece);
+  fsyncSync(fd);
+  closeSync(fd);
+  rmSync(file);
+  return performance.now() - before;
+}
+
+/** What is read from stores of a made-up process: it needs none that runs. */
+async function readRows() {
+  const many = mkdtempSync(join(process.env.PMSCAN_BENCH_FOLDER ?? '/var/tmp', 'pagemap-scan-bench-'));
+  try {
+    const { start } = await makeStore(many, { count: 10_000, pages: 16_384, written: 100, contents: 4096 });
+    const snapshots = openSnapshots(many);
+    const rarely = start + 500 * 4096 + 64;
+    const entries = snapshots.history(rarely, 8).length;
+    record({
+      name: 'history of 8 bytes over 10,000 snapshots, of a page that few of them touch',
+      value: await medianOf(5, () => snapshots.history(rarely, 8)),
+      unit: 'ms',
+      limit: 100,
+      detail: `${entries} values; 100 of 16,384 pages change from each snapshot to the next`,
+    });
+    record({
+      name: 'the same of 16 pages, which 16 times as many touch',
+      value: await medianOf(5, () => snapshots.history(rarely - 64, 16 * 4096)),
+      unit: 'ms',
+      detail: `${snapshots.history(rarely - 64, 16 * 4096).length} values`,
+    });
+    snapshots[Symbol.dispose]();
+  } finally {
+    rmSync(many, { recursive: true });
+  }
+  for (const compression of ['none', 'auto']) {
+    const large = mkdtempSync(join(process.env.PMSCAN_BENCH_FOLDER ?? '/var/tmp', 'pagemap-scan-bench-'));
+    try {
+      const pages = mebibytes * 256;
+      const written = Math.floor(pages / 10);
+      await makeStore(large, { count: 2, pages, written, contents: pages, compression });
+      const snapshots = openSnapshots(large);
+      const ms = await medianOf(3, () => snapshots.diff(1, 2));
+      record({
+        name: `diff of two snapshots, a tenth of their pages changed, for each GiB, compression ${compression}`,
+        value: (ms / 1000 / mebibytes) * 1024,
+        unit: 's',
+        limit: compression === 'none' ? 1 : undefined,
+        detail: `${snapshots.diff(1, 2).changedPages} of ${pages} pages changed`,
+      });
+      const file = join(large, 'core');
+      const plainMs = await medianOf(3, () => writePlainly(file, mebibytes * 2 ** 20));
+      const coreMs = await medianOf(3, async () => {
+        await snapshots.open(2).writeCore(file);
+        const fd = openSync(file, 'r+');
+        fsyncSync(fd);
+        closeSync(fd);
+      });
+      const mibs = (bytes, inMs) => `${Math.round(bytes / 2 ** 20 / (inMs / 1000))} MiB/s`;
+      record({
+        name: `core file of a snapshot / as many bytes written to the same disk, compression ${compression}`,
+        value: coreMs / plainMs,
+        detail: `${mibs(statSync(file).size, coreMs)}, ${mibs(mebibytes * 2 ** 20, plainMs)}`,
+      });
+      snapshots[Symbol.dispose]();
+    } finally {
+      rmSync(large, { recursive: true });
+    }
+  }
+}
 
 header();
 const target = await startTorn(program, mebibytes, 2, PAGES_PER_SECOND);
@@ -86,28 +171,9 @@ try {
     limit: 10,
     detail: `${(busyMs / TURNS).toFixed(1)} ms a snapshot; the first took ${(firstMs / 1000).toFixed(1)} s`,
   });
-
-  const snapshots = openSnapshots(folder);
-  const numbers = snapshots.numbers();
-  let before = performance.now();
-  const { changedPages } = snapshots.diff(numbers.at(1), numbers.at(-1));
-  record({
-    name: 'diff of two snapshots, for each GiB looked at',
-    value: ((performance.now() - before) / 1000 / mebibytes) * 1024,
-    unit: 's',
-    detail: `${changedPages} pages changed`,
-  });
-  before = performance.now();
-  const entries = snapshots.history(target.start, 8).length;
-  record({
-    name: 'history of 8 bytes, for 1,000 snapshots',
-    value: ((performance.now() - before) / numbers.length) * 1000,
-    unit: 'ms',
-    detail: `${entries} values in ${numbers.length} snapshots`,
-  });
-  snapshots[Symbol.dispose]();
 } finally {
   await target.stop();
   rmSync(folder, { recursive: true });
 }
+await readRows();
 finish();

@@ -1,7 +1,15 @@
-// Compiles src/ to dist/, bundles the page and the playground, writes the manual pages, and makes the command executable. dist/ is emptied first, so that a
+// Compiles src/ to dist/, bundles the programs, the page and the playground, writes the manual pages, and makes the command executable. dist/ is emptied first, so that a
 // file that was renamed or deleted in src/ cannot live on in the package.
 import { execFileSync } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,6 +23,44 @@ const tsc = join(dirname(require.resolve('typescript/package.json')), 'bin', 'ts
 const page = join(root, 'src', 'web', 'page');
 const assets = join(root, 'dist', 'web', 'assets');
 
+/** For what runs as a program. What knows where the package's files are stays a file of its own. */
+const FOR_NODE = {
+  bundle: true,
+  platform: 'node',
+  format: 'esm',
+  target: 'node20',
+  packages: 'external',
+  minifyWhitespace: true,
+  lineLimit: 160,
+  logLevel: 'warning',
+  plugins: [
+    {
+      name: 'parts',
+      setup: ({ onResolve }) =>
+        onResolve({ filter: /\/parts\/index\.js$/ }, () => ({ path: '../parts/index.js', external: true })),
+    },
+  ],
+};
+
+/**
+ * Programs as few files, in the place of their modules: reading two hundred of them takes Node.js a third of the time that a short command
+ * takes. The library's modules stay as they are beside them.
+ */
+async function bundlePrograms() {
+  const cli = join(root, 'dist', 'cli');
+  const { outputFiles } = await build({
+    entryPoints: ['main', 'sample', 'traceable'].map((name) => join(cli, `${name}.js`)),
+    outdir: cli,
+    splitting: true,
+    write: false,
+    ...FOR_NODE,
+  });
+  for (const name of readdirSync(cli)) rmSync(join(cli, name), { recursive: true });
+  for (const { path, contents } of outputFiles) writeFileSync(path, contents);
+  const attacher = join(root, 'dist', 'live', 'attacher.js');
+  await build({ entryPoints: [attacher], outfile: attacher, allowOverwrite: true, ...FOR_NODE });
+}
+
 rmSync(join(root, 'dist'), { recursive: true, force: true });
 try {
   execFileSync(process.execPath, [tsc, '-p', join(root, 'tsconfig.build.json')], { stdio: 'inherit' });
@@ -25,6 +71,7 @@ try {
     ...FOR_BROWSERS,
   });
   writeFileSync(join(root, 'dist', 'playground.html'), await playgroundPage(root));
+  await bundlePrograms();
 } catch {
   process.exit(1);
 }

@@ -36,9 +36,12 @@ function files(folder: string, ending: string): string[] {
     .sort();
 }
 
+/** Made of the docstrings: its examples are those of src, and its other blocks are signatures. */
+const REFERENCE = join(ROOT, 'docs/api/');
+
 const examples = [
   ...files(join(ROOT, 'src'), '.ts'),
-  ...files(join(ROOT, 'docs'), '.md'),
+  ...files(join(ROOT, 'docs'), '.md').filter((path) => !path.startsWith(REFERENCE)),
   join(ROOT, 'README.md'),
 ].flatMap(examplesOf);
 

@@ -152,6 +152,13 @@ function isInternal(node: Node): boolean {
   return isConstructorDeclaration(node) && text.slice(node.pos, node.getStart()).includes('@internal');
 }
 
+/** Whether the docstring of a declaration, the last comment before it, has an example. */
+function hasExample(node: Node): boolean {
+  const { text } = node.getSourceFile();
+  const before = text.slice(node.pos, node.getStart());
+  return /^ \* @example\n \* ```ts$/m.test(before.slice(before.lastIndexOf('/**')));
+}
+
 /** The names of types that a declaration tells its users: bodies and private members are left out. */
 function* typesIn(node: Node): Generator<Node> {
   if (isBlock(node) || isInternal(node)) return;
@@ -208,6 +215,22 @@ describe('the public names', () => {
     expect(errors.filter((block) => !/^ {2}code: /m.test(block))).toEqual([]);
     // What must be ended is disposed of.
     expect(text.match(/^ {2}(dispose|close|stop): \(\) => .*$/gm)).toBe(null);
+  });
+
+  test('have an example each, if they are functions or classes', () => {
+    const { count, lacking } = withProjects(['tsconfig.build.json'], ([project]) => {
+      const describer = new Describer(project!);
+      const entries = ENTRIES.flatMap(({ source }) => describer.exportsOf(source));
+      const callable = entries.filter(([, symbol]) => /^(class|function)$/.test(keyword(symbol)));
+      return {
+        count: callable.length,
+        lacking: callable
+          .filter(([, symbol]) => !describer.declarations(symbol).some(hasExample))
+          .map(([name, symbol]) => `${keyword(symbol)} ${name}`),
+      };
+    });
+    expect(count).toBeGreaterThan(100);
+    expect([...new Set(lacking)]).toEqual([]);
   });
 
   test('are described by public types only', () => {

@@ -83,6 +83,13 @@ const ALIASES: Readonly<Record<string, CategoryName>> = {
 /**
  * The bit of a category by name, without regard to case; the kernel's `PAGE_IS_` prefix may stand
  * before it. Returns undefined when there is no such category.
+ *
+ * @example
+ * ```ts
+ * import { categoryBit, PAGE_IS_SOFT_DIRTY } from 'pagemap-scan';
+ * console.assert(categoryBit('PAGE_IS_SOFT_DIRTY') === PAGE_IS_SOFT_DIRTY);
+ * console.assert(categoryBit('soft-dirty') === PAGE_IS_SOFT_DIRTY && categoryBit('dirty') === undefined);
+ * ```
  */
 export function categoryBit(name: string): number | undefined {
   const lower = name.toLowerCase().replace(/^page_is_/, '');

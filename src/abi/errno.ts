@@ -23,13 +23,29 @@ const BY_NAME: ReadonlyMap<string, number> = new Map(
   BY_NUMBER.map((name, errno) => [name, errno] as const).filter(([name]) => name !== '' && name !== '-'),
 );
 
-/** `EPERM` for 1; `E1234` for a number without a name. */
+/**
+ * `EPERM` for 1; `E1234` for a number without a name.
+ *
+ * @example
+ * ```ts
+ * import { errnoName } from 'pagemap-scan/abi';
+ * console.assert(errnoName(1) === 'EPERM' && errnoName(1234) === 'E1234');
+ * ```
+ */
 export function errnoName(errno: number): string {
   const name = BY_NUMBER[errno];
   return name === undefined || name === '' || name === '-' ? `E${errno}` : name;
 }
 
-/** 1 for `EPERM`; undefined for a name that Linux does not have. */
+/**
+ * 1 for `EPERM`; undefined for a name that Linux does not have.
+ *
+ * @example
+ * ```ts
+ * import { errnoNumber } from 'pagemap-scan/abi';
+ * console.assert(errnoNumber('EPERM') === 1 && errnoNumber('ENONSENSE') === undefined);
+ * ```
+ */
 export function errnoNumber(name: string): number | undefined {
   return BY_NAME.get(name);
 }

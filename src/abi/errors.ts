@@ -128,7 +128,20 @@ export interface CategoryRefusal {
   readonly hint: string;
 }
 
-/** A scan asked for a category that its provider cannot tell, or not here. The ioctl tells all that it knows. */
+/**
+ * A scan asked for a category that its provider cannot tell, or not here. The ioctl tells all that it knows.
+ *
+ * @example
+ * ```ts
+ * import { openPagemap, PAGE_IS_WRITTEN, RegionBuffer, UnknownCategoryError } from 'pagemap-scan';
+ * using pagemap = openPagemap('self', { provider: 'fallback' });
+ * try {
+ *   pagemap.scan({ start: 0, end: 4096, categoryMask: PAGE_IS_WRITTEN }, new RegionBuffer(1));
+ * } catch (error) {
+ *   console.assert(error instanceof UnknownCategoryError && error.categories === PAGE_IS_WRITTEN);
+ * }
+ * ```
+ */
 export class UnknownCategoryError extends PagemapError {
   override readonly name = 'UnknownCategoryError';
   /** The categories that cannot be told, as a bit set. */

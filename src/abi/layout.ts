@@ -25,6 +25,15 @@ const TWO_32 = 2 ** 32;
  * Stores a u64 as two little-endian 32-bit words. Numbers below zero are stored as C converts them
  * (two's complement), so that -1 is 2^64 - 1; numbers must be integers, and beyond 2^53 those that a
  * double holds exactly. Values that it does not are given as bigint.
+ *
+ * @example
+ * ```ts
+ * import { storeU64 } from 'pagemap-scan/abi';
+ * const words = new Uint32Array(4);
+ * storeU64(words, 0, 0x7fff_1234_5000);
+ * storeU64(words, 2, -1);
+ * console.assert(words.join() === [0x1234_5000, 0x7fff, 0xffff_ffff, 0xffff_ffff].join());
+ * ```
  */
 export function storeU64(words: Uint32Array, wordIndex: number, value: number | bigint): void {
   if (typeof value === 'number') {
@@ -37,7 +46,15 @@ export function storeU64(words: Uint32Array, wordIndex: number, value: number | 
   }
 }
 
-/** Loads a u64 as a number: exact up to 2^53, and for page-aligned values up to 2^64. */
+/**
+ * Loads a u64 as a number: exact up to 2^53, and for page-aligned values up to 2^64.
+ *
+ * @example
+ * ```ts
+ * import { loadU64 } from 'pagemap-scan/abi';
+ * console.assert(loadU64(new Uint32Array([0x1234_5000, 0x7fff]), 0) === 0x7fff_1234_5000);
+ * ```
+ */
 export function loadU64(words: Uint32Array, wordIndex: number): number {
   return words[wordIndex]! + words[wordIndex + 1]! * TWO_32;
 }

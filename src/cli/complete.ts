@@ -4,8 +4,10 @@
  */
 import type { Argument, Command, Option } from 'commander';
 import { CATEGORIES } from '../abi/index.js';
-import { type NamedProcess, namedProcesses, openPagemap } from '../live/internal.js';
-import { mappingLabel, printable } from './text.js';
+import { type NamedProcess, ProcessHandle } from '../live/internal.js';
+import { findOwners } from '../owners/internal.js';
+import { otherProcesses } from './others.js';
+import { printable } from './text.js';
 
 export interface Candidate {
   /** The whole word, not quoted. */
@@ -16,6 +18,8 @@ export interface Candidate {
 
 const MOST_ABOUT = 60;
 const CATEGORY_OPTIONS = ['--where', '--return'];
+/** What patterns call a mapping without a name. */
+const UNNAMED = '[anon]';
 const MAPPING_OPTIONS = ['--mapping', '--only', '--without', '--zero'];
 /** Arguments that are processes, by how commands name them. */
 const PROCESS_ARGUMENTS = ['pid', 'pids'];
@@ -55,16 +59,26 @@ function categoryCandidates(typed: string): Candidate[] {
   return CATEGORIES.map(({ name }) => ({ value: before + name, about: 'category' }));
 }
 
-function mappingCandidates(target: string | undefined, processes: readonly NamedProcess[]): Candidate[] {
+/** The names of a process's mappings, and of their owners where a pattern may match those. */
+function mappingCandidates(
+  target: string | undefined,
+  processes: () => readonly NamedProcess[],
+  withOwners: boolean,
+): Candidate[] {
   if (target === undefined) return [];
   const pid = /^\d+$/.test(target)
     ? Number(target)
-    : processes.find(({ names }) => names.includes(target))?.pid;
+    : processes().find(({ names }) => names.includes(target))?.pid;
   if (pid === undefined) return [];
   try {
-    using pagemap = openPagemap(pid);
-    const labels = new Set(pagemap.mappings().map(mappingLabel));
-    return [...labels].filter(isPlain).map((value) => ({ value, about: 'mapping' }));
+    using handle = new ProcessHandle(pid);
+    const mappings = handle.mappings();
+    const owners = withOwners ? findOwners(handle, mappings) : [];
+    // Bare names: no pattern matches what a label adds to one.
+    const found = new Map(mappings.map(({ name }) => [name || UNNAMED, 'mapping']));
+    for (const owner of owners)
+      if (owner !== undefined && !found.has(owner.name)) found.set(owner.name, 'owner');
+    return [...found].filter(([value]) => isPlain(value)).map(([value, about]) => ({ value, about }));
   } catch {
     // Gone, or not ours to look into: there is nothing to offer.
     return [];
@@ -106,7 +120,7 @@ function valueCandidates(
   if (option.argChoices)
     return option.argChoices.map((value) => ({ value, about: about(option.description) }));
   if (CATEGORY_OPTIONS.includes(long)) return categoryCandidates(typed);
-  if (MAPPING_OPTIONS.includes(long)) return mappingCandidates(target, processes());
+  if (MAPPING_OPTIONS.includes(long)) return mappingCandidates(target, processes, long === '--mapping');
   return [];
 }
 
@@ -133,7 +147,7 @@ function fitting(program: Command, words: readonly string[], typed: string): Can
     at++;
   }
   const subject = command ?? program;
-  const processes = () => namedProcesses();
+  const processes = () => otherProcesses();
   const { positionals, open } = command
     ? parse(command, words.slice(at + 1))
     : { positionals: [], open: undefined };
@@ -211,7 +225,8 @@ export function splitLine(line: string): string[] {
 /** As bash takes it, inside of the quote that is open. */
 function quote(text: string, open: '"' | "'" | undefined): string {
   if (open === "'") return text.replaceAll("'", "'\\''");
-  if (open === '"') return text.replace(/[\\"$`]/g, '\\$&');
+  // Not even a backslash keeps bash from taking a `!` there for a part of its history.
+  if (open === '"') return text.replace(/[\\"$`]/g, '\\$&').replaceAll('!', `"'!'"`);
   return text.replace(/[^\w\-./:=@%+,]/gu, '\\$&');
 }
 

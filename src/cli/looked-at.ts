@@ -22,3 +22,11 @@ export interface Pages extends Pagemap, Disposable {
   /** One of the process's files in /proc; undefined where there is no process. */
   readonly read: ((file: string) => Uint8Array) | undefined;
 }
+
+export type OwnedMapping = Mapping & { readonly owner: Owner | undefined };
+
+export function ownedMappings(pagemap: Pages): OwnedMapping[] {
+  const mappings = pagemap.mappings();
+  const owners = pagemap.owners(mappings);
+  return mappings.map((mapping, index) => ({ ...mapping, owner: owners[index] }));
+}

@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { CliError, EXIT } from './exit.js';
 import { printable } from './text.js';
 
-/** Refuses what could only fail after the work is done. */
+/** Refuses what could only fail after the work is done, and tells of a file that the work will replace. */
 export function checkOutput(file: string): void {
   const folder = dirname(file);
   const fail = (why: string) => new CliError(EXIT.failed, `Cannot write ${printable(file)}: ${why}`);
@@ -16,6 +16,8 @@ export function checkOutput(file: string): void {
   try {
     accessSync(folder, constants.W_OK | constants.X_OK);
   } catch {
-    throw fail(`its folder may not be written to`);
+    throw fail('its folder may not be written to; name another file: -o FILE');
   }
+  if (existing !== undefined)
+    process.stderr.write(`pmscan: ${printable(file)} is replaced once the new one is whole\n`);
 }

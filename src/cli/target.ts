@@ -1,18 +1,22 @@
-/** The process that a command is about: a number, or a name that matches one process. */
+/** The process that a command is about: a number, a name that matches one process, or a container's id. */
 import { ALL_CATEGORIES, categoryNames, errnoNumber, NotSupportedError } from '../abi/index.js';
 import {
   chooseProvider,
-  findProcesses,
+  findContainerProcesses,
   hiddenHint,
+  isContainerId,
   kernelCategories,
   type LivePagemap,
-  namedProcesses,
   openPagemap,
   PROVIDER_VARIABLE,
   type ProcessMatch,
 } from '../live/internal.js';
 import { CliError, EXIT } from './exit.js';
+import { otherProcesses } from './others.js';
 import { plural, printable } from './text.js';
+
+/** How help texts call what `resolveTarget` takes. */
+export const TARGET = "process number, the name of one process, or a container's id";
 
 const MOST_LISTED = 10;
 const MOST_CHARACTERS = 80;
@@ -25,20 +29,23 @@ function cut(text: string): string {
 }
 
 /**
- * The number of the process that `target`, a number or a name, stands for.
+ * The number of the process that `target` stands for: a number, a name, or the id of a container, of which the first process is meant.
  *
- * @throws CliError for a name that matches none or several
+ * @throws CliError for what matches none or several
  */
 export function resolveTarget(target: string): number {
   if (target.trim() === '')
     throw new CliError(EXIT.usage, 'Cannot look for a process without a name; give its number or name');
   if (/^\d{1,15}$/.test(target)) return Number(target);
-  const found = findProcesses(target);
+  const named = otherProcesses().filter(({ names }) => names.includes(target));
+  const found = named.length === 0 && isContainerId(target) ? findContainerProcesses(target) : named;
   if (found.length === 1) return found[0]!.pid;
   if (found.length === 0) throw noSuchProcess(target);
+  const what =
+    named.length > 0 ? `named ${printable(target)}` : `of containers whose id begins with ${target}`;
   throw new CliError(
     EXIT.usage,
-    `Cannot choose among ${found.length} processes named ${printable(target)}; give the number of one:\n${list(found)}`,
+    `Cannot choose among ${found.length} processes ${what}; give the number of one:\n${list(found)}`,
   );
 }
 
@@ -53,7 +60,7 @@ function list(processes: readonly ProcessMatch[]): string {
 /** The error for a name that no process has, with the processes that have it in part. */
 function noSuchProcess(target: string): CliError {
   const part = target.toLowerCase();
-  const similar = namedProcesses().filter(({ names }) =>
+  const similar = otherProcesses().filter(({ names }) =>
     names.some((name) => name.toLowerCase().includes(part)),
   );
   const hints = [
@@ -62,9 +69,10 @@ function noSuchProcess(target: string): CliError {
   ].flat();
   return new CliError(
     EXIT.noProcess,
-    [`Cannot find a process named ${printable(target)}; give its number, or its exact name`, ...hints].join(
-      '\n',
-    ),
+    [
+      `Cannot find a process${isContainerId(target) ? ' or a container' : ''} named ${printable(target)}; give its number, or its exact name`,
+      ...hints,
+    ].join('\n'),
   );
 }
 

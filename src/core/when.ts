@@ -37,7 +37,19 @@ export interface WhenValues {
   readonly signals?: ReadonlySet<string> | undefined;
 }
 
-/** An expression that is no condition. The message has four lines: the problem, the expression, a caret, and what is possible. */
+/**
+ * An expression that is no condition. The message has four lines: the problem, the expression, a caret, and what is possible.
+ *
+ * @example
+ * ```ts
+ * import { compileWhen, WhenError } from 'pagemap-scan/core';
+ * try {
+ *   compileWhen('rss > 2G & heat > 90%');
+ * } catch (error) {
+ *   console.assert(error instanceof WhenError && error.index === 11 && error.length === 4);
+ * }
+ * ```
+ */
 export class WhenError extends Error {
   override readonly name = 'WhenError';
   readonly code = 'EINVAL';

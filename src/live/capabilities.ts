@@ -35,7 +35,7 @@ import { fallbackKnowledge } from './fallback/knowledge.js';
 import { libc } from './libc.js';
 import { createMemoryFile, type MappedMemory, mapMemory, SafeAccess } from './memory.js';
 import { IoctlPagemap, kernelCategories, openPagemap } from './pagemap.js';
-import { inUserNamespace, mayTraceAll, ownStatus, ptraceScope } from './permission.js';
+import { inUserNamespace, mayTraceAll, ptraceScope } from './permission.js';
 import { ProcessHandle } from './process.js';
 import { ASYNC_RWP_FEATURES, Userfaultfd } from './userfaultfd.js';
 
@@ -311,7 +311,7 @@ function probeHugetlb(): Finding {
 /** Whether this user may trace processes that it did not start. */
 function probeReach(): Finding {
   const scope = ptraceScope();
-  if (mayTraceAll(ownStatus()) && scope !== '3') {
+  if (mayTraceAll() && scope !== '3') {
     return inUserNamespace()
       ? yes('CAP_SYS_PTRACE in a user namespace: the processes inside')
       : yes('CAP_SYS_PTRACE: every process');

@@ -1,5 +1,6 @@
 /** What the other layers use besides what is public. */
 export { Attacher, type Attachment, attachProblem, attachUserfaultfd } from './attach.js';
+export { findContainerProcesses, isContainerId } from './containers.js';
 export { DescriptorSearch, mountKinds, type OpenDescriptor, openDescriptors } from './descriptors.js';
 export { fallbackKnowledge, type Knowledge, softDirtyMissing } from './fallback/knowledge.js';
 export * as pageWords from './fallback/words.js';
@@ -14,7 +15,7 @@ export { lockFile } from './lock.js';
 export { architecture } from './machine.js';
 export { createMemoryFile } from './memory.js';
 export { DISABLE_VARIABLE, ioctlDisabled, PROVIDER_VARIABLE } from './pagemap.js';
-export { allowTracing, hiddenHint, onlyAncestorsTrace, replaceProgram } from './permission.js';
+export { allowTracing, hiddenHint, mayTraceAll, onlyAncestorsTrace, replaceProgram } from './permission.js';
 export { countLongPins, countPins, type PinCount } from './pins.js';
 export { isEnded, type NamedProcess, namedProcesses, readPagemap } from './process.js';
 export { dataRanges, openMappedFile, ProcessMemory, type Ranges } from './process-memory.js';

@@ -111,7 +111,20 @@ export interface MapOptions {
   readonly alignBytes?: number | undefined;
 }
 
-/** A mapping of this process's own; disposing it unmaps it, after which touching it kills the process. */
+/**
+ * A mapping of this process's own; disposing it unmaps it, after which touching it kills the process.
+ *
+ * @example
+ * ```ts
+ * import { mman } from 'pagemap-scan/abi';
+ * import { type MappedMemory, mapMemory } from 'pagemap-scan/live';
+ * using memory: MappedMemory = mapMemory({ lengthBytes: 16 * 4096 });
+ * const bytes = new Uint8Array(memory.view());
+ * bytes.fill(1);
+ * memory.advise(mman.MADV_DONTNEED, 0, 4096);
+ * console.assert(bytes[0] === 0 && bytes[4096] === 1);
+ * ```
+ */
 export class MappedMemory implements Disposable {
   readonly address: number;
   readonly lengthBytes: number;
@@ -221,6 +234,14 @@ export function mapMemory(options: MapOptions): MappedMemory {
  * Address of a buffer's memory, bytes. It holds while the buffer is not detached: backing stores do not move.
  *
  * @throws PagemapError ENOSYS where this is no Linux or koffi is missing
+ * @example
+ * ```ts
+ * import { bufferAddress, SafeAccess } from 'pagemap-scan/live';
+ * const bytes = new Uint8Array(8192);
+ * bytes[5000] = 7;
+ * using access = new SafeAccess();
+ * console.assert(access.read(bufferAddress(bytes.buffer) + 5000) === 7);
+ * ```
  */
 export function bufferAddress(buffer: ArrayBuffer | SharedArrayBuffer): number {
   return libc().address(buffer);

@@ -50,6 +50,15 @@ const addresses = new WeakMap<ArrayBuffer | SharedArrayBuffer, number>();
  *
  * Holds two descriptors, both for reading only: the target is neither stopped nor changed, unless a scan
  * asks for write protection. Dispose it to close them.
+ *
+ * @example
+ * ```ts
+ * import { BASE_CATEGORIES, openPagemap } from 'pagemap-scan';
+ * import { IoctlPagemap } from 'pagemap-scan/live';
+ * using pagemap = openPagemap('self');
+ * if (pagemap instanceof IoctlPagemap)
+ *   console.assert((pagemap.categories & BASE_CATEGORIES) === BASE_CATEGORIES);
+ * ```
  */
 export class IoctlPagemap extends ProcessPagemap implements LivePagemap {
   readonly provider = 'ioctl';
@@ -187,6 +196,14 @@ export function kernelCategories(): number {
  * Who answers scans here: the ioctl where the kernel has it, unless the environment says otherwise.
  *
  * @throws PagemapError EINVAL when the environment says something that is neither
+ * @example
+ * ```ts
+ * import { chooseProvider, openPagemap } from 'pagemap-scan/live';
+ * using pagemap = openPagemap('self');
+ * console.assert(pagemap.provider === chooseProvider());
+ * process.env['PMSCAN_PROVIDER'] = 'fallback';
+ * console.assert(chooseProvider() === 'fallback');
+ * ```
  */
 export function chooseProvider(): Provider {
   const wanted = process.env[PROVIDER_VARIABLE] ?? '';

@@ -18,7 +18,8 @@ export function ownStatus(): ProcessStatus {
   return parseStatus(readFileSync('/proc/self/status'));
 }
 
-export const mayTraceAll = ({ capEff }: ProcessStatus) => (capEff & (1n << CAP_SYS_PTRACE)) !== 0n;
+export const mayTraceAll = ({ capEff }: ProcessStatus = ownStatus()) =>
+  (capEff & (1n << CAP_SYS_PTRACE)) !== 0n;
 
 /** The setting of Yama, a security module; undefined without it. 1 is what several distributions come with. */
 export function ptraceScope(): string | undefined {
@@ -48,7 +49,7 @@ export function hiddenProcesses(): string | undefined {
     .at(-1);
   const option = /[ ,](hidepid=(?!0|off)\w+)/.exec(mount ?? '')?.[1];
   // It shows everything to those who may trace everything.
-  return option === undefined || mayTraceAll(ownStatus()) ? undefined : option;
+  return option === undefined || mayTraceAll() ? undefined : option;
 }
 
 /** Why a process that may be there cannot be seen; undefined when there is no such reason. */
@@ -101,7 +102,7 @@ export function explainRefusal(status: ProcessStatus, folder: string): string {
 
 /** True where only a process's ancestors may trace it (Yama), unless it lets others. */
 export function onlyAncestorsTrace(): boolean {
-  return ptraceScope() === '1' && !mayTraceAll(ownStatus());
+  return ptraceScope() === '1' && !mayTraceAll();
 }
 
 const PR_SET_PTRACER = 0x59616d61;

@@ -3,6 +3,7 @@
 import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync, readSync } from 'node:fs';
 import { codeOf, errnoNumber, PAGE_SIZE, PagemapError } from '../abi/internal.js';
 import {
+  baseName,
   type Mapping,
   PF_KTHREAD,
   parseMaps,
@@ -55,7 +56,19 @@ const PROBLEM_ERRNO: Readonly<Record<ProcessProblem, string>> = {
   userfaultfd: 'EBUSY',
 };
 
-/** A process that cannot be looked at: `reason` says why, `hint` what to do. */
+/**
+ * A process that cannot be looked at: `reason` says why, `hint` what to do.
+ *
+ * @example
+ * ```ts
+ * import { openPagemap, ProcessError } from 'pagemap-scan';
+ * try {
+ *   using pagemap = openPagemap(2 ** 22 + 1); // more than the highest number that Linux gives
+ * } catch (error) {
+ *   console.assert(error instanceof ProcessError && error.reason === 'not-found' && error.code === 'ESRCH');
+ * }
+ * ```
+ */
 export class ProcessError extends PagemapError {
   override readonly name: string = 'ProcessError';
   readonly reason: ProcessProblem;
@@ -95,6 +108,15 @@ const MOST_ATTEMPTS = 10;
 /**
  * A process, held by a descriptor of its /proc folder: when the process ends, reads fail, even if its number has
  * been given to another process since.
+ *
+ * @example
+ * ```ts
+ * import { ProcessHandle } from 'pagemap-scan/live';
+ * import { parseStatus } from 'pagemap-scan/proc';
+ * using handle = new ProcessHandle('self');
+ * console.assert(parseStatus(handle.read('status')).pid === handle.pid);
+ * console.assert(handle.mappings().some(({ name }) => name === '[stack]'));
+ * ```
  */
 export class ProcessHandle implements Disposable {
   readonly pid: number;
@@ -356,10 +378,6 @@ export interface ProcessMatch {
   readonly name: string;
   /** Its command line with spaces between the arguments; written by the process, so not to be trusted. */
   readonly commandLine: string;
-}
-
-function baseName(path: string): string {
-  return path.slice(path.lastIndexOf('/') + 1);
 }
 
 /** A process with the names that it goes by. */

@@ -160,6 +160,23 @@ function isOwnChild(tid: number): boolean {
 /**
  * A process all of whose threads stand still, until this is disposed. All calls must come from the thread that made it
  * (ptrace knows no other).
+ *
+ * @example
+ * ```ts
+ * import { spawn } from 'node:child_process';
+ * import { once } from 'node:events';
+ * import { ProcessHandle, type StoppedProcess, stopProcess } from 'pagemap-scan/live';
+ * import { parseStatus } from 'pagemap-scan/proc';
+ * const child = spawn('sleep', ['60']);
+ * await once(child, 'spawn');
+ * {
+ *   using handle = new ProcessHandle(child.pid!);
+ *   using stopped: StoppedProcess = stopProcess(handle);
+ *   console.assert(stopped.tids.join() === String(child.pid) && stopped.elapsedMs >= stopped.stopMs);
+ *   console.assert(parseStatus(handle.read('status')).state === 't'); // as under a debugger
+ * }
+ * child.kill();
+ * ```
  */
 export class StoppedProcess implements Disposable {
   readonly handle: ProcessHandle;

@@ -68,7 +68,22 @@ export type MetricsProblem =
   /** The address cannot be listened at. */
   | 'listen';
 
-/** Metrics cannot be provided: `reason` says why, and the message says what to do. */
+/**
+ * Metrics cannot be provided: `reason` says why, and the message says what to do.
+ *
+ * @example
+ * ```ts
+ * import { MetricsError, MetricsHub } from 'pagemap-scan/metrics';
+ * const listen = { host: '127.0.0.1', port: 0 };
+ * await using hub = await MetricsHub.start({ listen, toolVersion: '1.0.0' });
+ * listen.port = Number(new URL(hub.url!).port);
+ * try {
+ *   await MetricsHub.start({ listen, toolVersion: '1.0.0' });
+ * } catch (error) {
+ *   console.assert(error instanceof MetricsError && error.reason === 'listen');
+ * }
+ * ```
+ */
 export class MetricsError extends Error {
   override readonly name: string = 'MetricsError';
   readonly code: `ERR_METRICS_${Uppercase<MetricsProblem>}`;

@@ -1,2 +1,3 @@
 export { MAPPING_KINDS, type MappingKind, mappingKind } from '../proc/internal.js';
+export * from './owners.js';
 export * from './page.js';

@@ -7,6 +7,7 @@
  */
 import type { MappingKind } from '../proc/internal.js';
 import { PAGE_KINDS } from '../query/internal.js';
+import type { OwnerKind } from './owners.js';
 
 export const MODEL_SCHEMA = 'pagemap-scan/page@1';
 
@@ -24,7 +25,7 @@ export interface MappingModel {
   /** Whose memory it is, with a `?` where that is only likely. Left out where nothing is known, and for files. */
   readonly owner?: string | undefined;
   /** Its kind. Left out where nothing is known. */
-  readonly ownerKind?: string | undefined;
+  readonly ownerKind?: OwnerKind | undefined;
   readonly kind: MappingKind;
   /**
    * Pages by `PAGE_KINDS`, together all of the mapping's; null for kinds that cannot be told, which count as what else they are.
@@ -102,6 +103,26 @@ export interface HeatModel {
   readonly windows: readonly number[];
 }
 
+/**
+ * One of several snapshots that a file holds, by what differs from the one before it. Of the first, which `PageModel.layout` shows, nothing
+ * differs.
+ */
+export interface MomentModel {
+  /** The snapshot's number. */
+  readonly number: number;
+  readonly atMs: number;
+  /** Pages whose bytes were others at any time since the one before. */
+  readonly changedPages: number;
+  /** Mappings that are new, or of which something is other than their cells. `grid` is left out where it is as before, but for `cells`. */
+  readonly changed: readonly MappingModel[];
+  /** Starts of mappings that are gone. */
+  readonly gone: readonly number[];
+  /** Cells that are others: for each mapping its start, then pairs (cell, word as `packCell` makes it). */
+  readonly cells: readonly (readonly number[])[];
+  /** Changed pages: for each mapping its start, then pairs (cell, pages). */
+  readonly heat: readonly (readonly number[])[];
+}
+
 /** Whether writes are tracked, and if not, why, and what to do. */
 export interface TrackingModel {
   readonly state: 'starting' | 'on' | 'off' | 'ended';
@@ -118,7 +139,7 @@ export interface AboutModel {
   readonly pid: number;
   readonly name: string;
   readonly commandLine?: string | undefined;
-  readonly source: 'live' | 'recording' | 'sample';
+  readonly source: 'live' | 'recording' | 'sample' | 'snapshots';
   /** Milliseconds since 1970 at time 0. */
   readonly beganAt: number;
   /** How often was looked, milliseconds. */
@@ -139,6 +160,8 @@ export interface PageModel {
   /** Null where there is none: a recording without page states still has mappings here. */
   readonly layout: LayoutModel | null;
   readonly heat: HeatModel | null;
+  /** Of snapshots: all of them, the oldest first; `layout` is that of the first. */
+  readonly moments?: readonly MomentModel[] | undefined;
   /** How the data was made smaller, and what is missing: sentences to be shown. */
   readonly notes: readonly string[];
 }
@@ -180,6 +203,13 @@ export const REPORT_LIMITS = {
   mappings: 20_000,
   /** Cells of all grids together. */
   gridCells: 1 << 18,
+} as const;
+
+/** What a report of snapshots may hold besides. */
+export const MOMENT_LIMITS = {
+  moments: 200,
+  /** Numbers in all differences together. */
+  numbers: 600_000,
 } as const;
 
 /**

@@ -1,6 +1,7 @@
 /** Allocators that mark nothing of what they give out: by their libraries, or by how they lay it out. Likely at most. */
 import { PAGE_SIZE } from '../abi/index.js';
-import { baseName, type Claims } from './claims.js';
+import { baseName } from '../proc/internal.js';
+import type { Claims } from './claims.js';
 import type { OwnerKind } from './owner.js';
 
 const LIBRARIES: readonly (readonly [pattern: RegExp, kind: OwnerKind])[] = [

@@ -84,23 +84,6 @@ export class Claims {
       ? above
       : undefined;
   }
-
-  /** The bounds, by index, of the unnamed mappings without a gap between them that this one is among. */
-  neighbours(index: number): { first: number; last: number } {
-    let first = index;
-    let last = index;
-    const joins = (at: number) =>
-      at > 0 && this.mappings[at - 1]!.end === this.mappings[at]!.start && isUnnamed(this.mappings[at - 1]!);
-    while (joins(first)) first--;
-    while (
-      last + 1 < this.mappings.length &&
-      this.mappings[last + 1]!.start === this.mappings[last]!.end &&
-      isUnnamed(this.mappings[last + 1]!)
-    ) {
-      last++;
-    }
-    return { first, last };
-  }
 }
 
 /** Private anonymous memory that the kernel has no name for. */
@@ -111,9 +94,4 @@ export function isUnnamed(mapping: Mapping): boolean {
 /** Unnamed memory that nobody can access: a guard, or address space that is kept free. */
 export function isReserved(mapping: Mapping): boolean {
   return mapping.perms === '---p' && isUnnamed(mapping);
-}
-
-/** The last part of a path. */
-export function baseName(path: string): string {
-  return path.slice(path.lastIndexOf('/') + 1);
 }

@@ -1,6 +1,6 @@
 /** Owners as text. */
 
-import { mappingMatcher } from '../proc/internal.js';
+import { baseName, mappingMatcher } from '../proc/internal.js';
 import { mappingLabel, printable } from '../query/internal.js';
 import type { Owner } from './owner.js';
 
@@ -33,4 +33,33 @@ export function ownedMatcher(pattern: string): (name: string, owner: Owner | und
   const matches = mappingMatcher(pattern);
   return (name, owner) =>
     matches(name) || (owner !== undefined && (matches(owner.name) || matches(ownerText(owner))));
+}
+
+interface Placed {
+  readonly start: number;
+  readonly end: number;
+  readonly name: string;
+  readonly owner?: Owner | undefined;
+}
+
+/**
+ * What lies right beside memory that nobody has a name for: `after [go heap]`, `before libc.so.6`; undefined for memory with a name, and where
+ * nothing is beside it. The one before comes first: what allocates in order puts its next piece behind the last one.
+ */
+export function besideLabel(
+  mapping: Placed,
+  before: Placed | undefined,
+  after: Placed | undefined,
+): string | undefined {
+  if (mapping.name !== '' || mapping.owner !== undefined) return undefined;
+  const text = (neighbour: Placed | undefined) => {
+    if (neighbour === undefined || (neighbour.name === '' && neighbour.owner === undefined)) return undefined;
+    return neighbour.name[0] === '/'
+      ? printable(baseName(neighbour.name))
+      : ownedLabel(neighbour, neighbour.owner);
+  };
+  const first = before?.end === mapping.start ? text(before) : undefined;
+  if (first !== undefined) return `after ${first}`;
+  const second = after?.start === mapping.end ? text(after) : undefined;
+  return second === undefined ? undefined : `before ${second}`;
 }

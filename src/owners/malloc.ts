@@ -42,13 +42,13 @@ function heapAt(claims: Claims, index: number, start: number): Heap | undefined 
 
 /** The numbers of arenas, the oldest being 1: each tells the next, and the newest comes first after the main one. */
 function arenaNumbers(claims: Claims, heaps: readonly Heap[]): Map<number, number> {
-  const arenas = [...new Set(heaps.map(({ arena }) => arena))];
+  const arenas = new Set(heaps.map(({ arena }) => arena));
   const nexts = new Map<number, number>();
   for (const arena of arenas) {
     for (const words of NEXT_WORDS) {
       const next = claims.evidence.read(arena + words * 8, 1)?.at(0);
       if (next === undefined || !claims.isReadable(next)) continue;
-      if (arenas.includes(next) || claims.mappings[claims.indexAt(next)]!.name[0] === '/') {
+      if (arenas.has(next) || claims.mappings[claims.indexAt(next)]!.name[0] === '/') {
         nexts.set(arena, next);
         break;
       }
@@ -57,7 +57,7 @@ function arenaNumbers(claims: Claims, heaps: readonly Heap[]): Map<number, numbe
   const previous = new Map([...nexts].map(([arena, next]) => [next, arena]));
   const numbers = new Map<number, number>();
   // The oldest is the one whose next lies in the library: the main arena.
-  let at = arenas.find((arena) => nexts.has(arena) && !arenas.includes(nexts.get(arena)!));
+  let at = [...nexts].find(([, next]) => !arenas.has(next))?.[0];
   for (; at !== undefined && !numbers.has(at); at = previous.get(at)) numbers.set(at, numbers.size + 1);
   for (const arena of arenas) if (!numbers.has(arena)) numbers.set(arena, numbers.size + 1);
   return numbers;
@@ -112,6 +112,7 @@ export function recogniseLargeBlocks(claims: Claims): void {
     if (count === 0) continue;
     const name = count === 1 ? '[malloc: large block]' : '[malloc: large blocks]';
     if (at >= end) claims.claim(index, 'malloc', name);
-    else if (at - start >= (end - start) / 2) claims.claim(index, 'malloc', name, false);
+    else if (count === MOST_BLOCKS || at - start >= (end - start) / 2)
+      claims.claim(index, 'malloc', name, false);
   }
 }

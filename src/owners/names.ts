@@ -1,7 +1,7 @@
 /** Owners that the kernel's own name tells. */
 import type { Mapping } from '../proc/index.js';
-import { isExecutable, mappingKind } from '../proc/internal.js';
-import { baseName, type Claims } from './claims.js';
+import { baseName, isExecutable, isShared, mappingKind } from '../proc/internal.js';
+import type { Claims } from './claims.js';
 import type { OwnerKind } from './owner.js';
 
 /** Names that runtimes give their memory by PR_SET_VMA_ANON_NAME, by how they begin. */
@@ -9,7 +9,7 @@ const GIVEN: readonly (readonly [start: string, kind: OwnerKind])[] = [
   ['[anon: glibc: pthread stack', 'stack'],
   ['[anon: glibc: pthread user stack', 'stack'],
   ['[anon: glibc: malloc', 'malloc'],
-  ['[anon: glibc: loader malloc', 'malloc'],
+  ['[anon: glibc: loader malloc', 'loader'],
   ['[anon: Go: heap', 'go-heap'],
   ['[anon: Go:', 'go-runtime'],
   ['[anon:partition_alloc', 'partition-alloc'],
@@ -53,6 +53,8 @@ export function recogniseNames(claims: Claims): void {
   claims.mappings.forEach((mapping, index) => {
     const { name } = mapping;
     if (name === '' || name === '[heap]' || name === '[stack]') return;
+    // Mapped by a name, and nobody's file: the kernel does not say whose it is.
+    if (name === '/dev/zero' && !isShared(mapping)) return;
     const [kind, called] = namedOwner(mapping, name === program, code.has(name));
     claims.claim(index, kind, called);
   });

@@ -1,51 +1,8 @@
 /** Whose memory a mapping is. */
 
-/**
- * The kinds of owners, in the order in which they are listed where nothing else orders them. There are only these, so that they can be
- * labels of metrics.
- */
-export const OWNER_KINDS = {
-  'v8-new': 'V8 new space',
-  'v8-old': 'V8 old space',
-  'v8-code': 'V8 code',
-  'v8-large': 'V8 large objects',
-  'v8-trusted': 'V8 trusted space',
-  'v8-read-only': 'V8 read-only space',
-  'v8-heap': 'V8 heap',
-  'v8-table': 'V8 pointer tables',
-  wasm: 'WebAssembly memory',
-  'array-buffer': 'array buffers',
-  malloc: 'malloc',
-  jemalloc: 'jemalloc',
-  tcmalloc: 'tcmalloc',
-  mimalloc: 'mimalloc',
-  'partition-alloc': 'PartitionAlloc',
-  oilpan: 'Oilpan',
-  python: 'Python objects',
-  'go-heap': 'Go heap',
-  'go-runtime': 'Go runtime',
-  'java-heap': 'Java heap',
-  'java-metaspace': 'Java metaspace',
-  'java-code': 'Java code cache',
-  'java-vm': 'Java virtual machine',
-  stack: 'stacks',
-  'stack-guard': 'stack guards',
-  tls: 'thread-local storage',
-  bss: 'variables of programs and libraries',
-  program: 'program',
-  library: 'libraries',
-  file: 'files',
-  shared: 'shared memory',
-  io: 'buffers of io_uring and aio',
-  device: 'devices',
-  kernel: 'of the kernel',
-  named: 'named by the program',
-  heap: 'heap',
-  reserved: 'reserved, no access',
-} as const;
+import type { OwnerKind } from '../model/index.js';
 
-/** One of `OWNER_KINDS`. */
-export type OwnerKind = keyof typeof OWNER_KINDS;
+export { OWNER_KINDS, type OwnerKind } from '../model/index.js';
 
 /** Whose memory a mapping is, as far as that can be found out. */
 export interface Owner {

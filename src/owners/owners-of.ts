@@ -4,7 +4,7 @@ import { getHeapSpaceStatistics } from 'node:v8';
 import { PAGE_SIZE } from '../abi/index.js';
 import { openPagemap } from '../live/index.js';
 import type { Mapping } from '../proc/index.js';
-import { emptyCounts, type PageCounts, summarizeMappings } from '../query/internal.js';
+import { type PageCounts, sumCounts, summarizeMappings } from '../query/internal.js';
 import { findOwners } from './live.js';
 import { OWNER_KINDS, type Owner, type OwnerKind } from './owner.js';
 
@@ -81,11 +81,7 @@ export function ownersOf(target: number | 'self'): OwnedMemory {
 function sumsOf(mappings: readonly OwnedMapping[]): OwnerSum[] {
   const sums = Object.keys(OWNER_KINDS).map((kind) => {
     const members = mappings.filter(({ owner }) => owner?.kind === kind);
-    const counts = emptyCounts();
-    for (const key of Object.keys(counts) as (keyof PageCounts)[]) {
-      counts[key] = members.reduce((sum, member) => sum + member[key], 0);
-    }
-    return { kind: kind as OwnerKind, mappings: members.length, ...counts };
+    return { kind: kind as OwnerKind, mappings: members.length, ...sumCounts(members) };
   });
   return sums.filter(({ mappings: count }) => count > 0).sort((a, b) => b.present - a.present);
 }

@@ -1,6 +1,6 @@
 /** CPython's own allocator, by the headers of its pools. */
+import { baseName } from '../proc/internal.js';
 import type { Claims } from './claims.js';
-import { baseName } from './claims.js';
 import { mappedBlockBytes } from './malloc.js';
 
 /** How large an arena is and the pools in it, bytes: since 3.10, and before. */
@@ -62,22 +62,27 @@ export function recognisePython(claims: Claims): void {
     const bytes = { arenas: 0, blocks: 0 };
     let mayBeChance = false;
     let at = start;
-    for (let steps = 0; at < end && steps < MOST_STEPS; steps++) {
+    let steps = 0;
+    for (; at < end && steps < MOST_STEPS; steps++) {
       const block = mappedBlockBytes(claims, at, end);
       if (block > 0) {
         bytes.blocks += block;
         at += block;
         continue;
       }
-      const layout = LAYOUTS.find(
-        ({ arena, pool }) => at + arena <= end && poolsOfArena(claims, at, arena, pool) > 0,
-      );
+      let pools = 0;
+      const layout = LAYOUTS.find(({ arena, pool }) => {
+        pools = at + arena <= end ? poolsOfArena(claims, at, arena, pool) : 0;
+        return pools > 0;
+      });
       if (layout === undefined) break;
-      mayBeChance ||= poolsOfArena(claims, at, layout.arena, layout.pool) < 2;
+      mayBeChance ||= pools < 2;
       bytes.arenas += layout.arena;
       at += layout.arena;
     }
-    if (bytes.arenas === 0 || bytes.arenas < bytes.blocks || bytes.arenas < (end - start) / 4) continue;
+    // Of a mapping that holds more than is looked at, what was looked at stands for the rest.
+    const looked = (steps < MOST_STEPS ? end : at) - start;
+    if (bytes.arenas === 0 || bytes.arenas < bytes.blocks || bytes.arenas < looked / 4) continue;
     const isWhole = at >= end && bytes.blocks === 0;
     claims.claim(
       index,

@@ -1,10 +1,10 @@
 /** Recognisers on evidence that is made up: what no program at hand shows, and programs that mean to deceive. */
 import { describe, expect, test } from 'vitest';
-import { parseMaps } from '../proc/index.js';
+import { findMappingIndex, parseMaps } from '../proc/index.js';
 import { type Evidence, type ThreadEvidence, Words } from './evidence.js';
-import { ownedLabel, ownerLabel } from './label.js';
+import { besideLabel, ownedLabel, ownerLabel } from './label.js';
 import { parseStackPointer } from './live.js';
-import { OWNER_KINDS } from './owner.js';
+import { OWNER_KINDS, type Owner } from './owner.js';
 import { recogniseOwners } from './recognise.js';
 
 const MIB = 2 ** 20;
@@ -17,6 +17,8 @@ class Scene {
   program = '/bin/program';
   isReadable = true;
   reads = 0;
+  /** How often a recogniser looked at one of the mappings. */
+  looks = 0;
 
   map(start: number, bytes: number, perms = 'rw-p', name = '', offset = 0): this {
     const inode = name.startsWith('/') ? 7 : 0;
@@ -35,15 +37,21 @@ class Scene {
   /** The owners' labels by the addresses where mappings start. */
   labels(): Record<string, string> {
     const mappings = parseMaps(new TextEncoder().encode(this.#lines.join('')));
+    const counted = new Proxy(mappings, {
+      get: (target, key) => {
+        this.looks++;
+        return Reflect.get(target, key);
+      },
+    });
     const evidence: Evidence = {
       pid: 1,
-      mappings,
+      mappings: counted,
       threads: this.threads,
       program: this.program,
       read: (address, count) => {
         this.reads++;
-        const isMapped = mappings.some(({ start, end }) => start <= address && address + count * 8 <= end);
-        if (!this.isReadable || !isMapped) return undefined;
+        const mapping = mappings[findMappingIndex(mappings, address)];
+        if (!this.isReadable || mapping === undefined || address + count * 8 > mapping.end) return undefined;
         const halves = new Uint32Array(count * 2);
         for (let index = 0; index < count; index++) {
           const word = this.#words.get(address + index * 8) ?? 0;
@@ -71,6 +79,8 @@ describe('what the kernel has a name for', () => {
       ['/SYSV0052e2c1 (deleted)', 'rw-s', '[shm: key 0x0052e2c1]'],
       ['/memfd:wayland shm (deleted)', 'rw-s', '[memfd: wayland shm]'],
       ['/dev/zero (deleted)', 'rw-s', '[shared anonymous]'],
+      ['/dev/zero', 'rw-p', '/dev/zero'],
+      ['[anon: glibc: loader malloc]', 'rw-p', '[anon: glibc: loader malloc]'],
       ['/[aio] (deleted)', 'rw-s', '[aio]'],
       ['anon_inode:[io_uring]', 'rw-s', '[io_uring]'],
       ['[anon: Go: heap]', 'rw-p', '[anon: Go: heap]'],
@@ -329,7 +339,96 @@ describe('variables without values in the file', () => {
   });
 });
 
+describe('the dynamic linker', () => {
+  const [base, own, debug] = [0x40_0000, 0x50_0000, 0x60_0000];
+  /** A program whose list of libraries has three entries in one mapping, and one in another. */
+  function linked(entries: number[] = [own, own + 0x100, own + 0x200, own + 0x2000]): Scene {
+    const scene = new Scene()
+      .map(base, 0x1000, 'r--p', '/bin/program')
+      .map(base + 0x1000, 0x1000, 'rw-p', '/bin/program', 0x1000)
+      .map(own, 0x1000)
+      .map(own + 0x2000, 0x1000)
+      .map(debug, 0x1000, 'rw-p', '/lib/ld.so', 0x1000)
+      .write(base, 0x00010102464c457f, 0, 0x003e0003, 0, 64, 0, 0x0038_0040_0000_0000, 2)
+      .write(base + 64, 1, 0, 0, 0, 0x900, 0x900, 0x1000, 2, 0x1000, 0x1000, 0x1000, 0x40, 0x40, 8)
+      .write(base + 0x1000, 5, 1, 21, debug)
+      .write(debug, 1, entries[0]!);
+    for (const [index, at] of entries.entries())
+      scene.write(at, base, 0, base + 0x1000, entries[index + 1] ?? 0, entries[index - 1] ?? 0);
+    return scene;
+  }
+
+  test('is where its list of libraries is', () => {
+    expect(linked().labels()).toMatchObject({ '0x500000': '[ld.so?]', '0x502000': '[ld.so?]' });
+  });
+
+  test('is nowhere where the list does not hold together', () => {
+    const torn = linked().write(own + 0x220, own);
+    expect(torn.labels()).toMatchObject({ '0x500000': '[ld.so?]', '0x502000': '[anon]' });
+    const away = linked().write(debug, 1, 0x7000_0000);
+    expect(away.labels()).toMatchObject({ '0x500000': '[anon]' });
+    const circle = linked().write(own + 0x18, own);
+    expect(circle.labels()).toMatchObject({ '0x502000': '[anon]' });
+  });
+
+  test('is not in what may be an allocator', () => {
+    const scene = linked([own, 0x70_0000]).map(0x70_0000, MIB);
+    expect(scene.labels()).toMatchObject({ '0x500000': '[ld.so?]', '0x700000': '[anon]' });
+  });
+});
+
+describe('more than is looked at', () => {
+  test('counts as what was looked at', () => {
+    const scene = new Scene().map(2 ** 32, 2 ** 32);
+    for (let block = 0; block < 5000; block++) scene.write(2 ** 32 + block * 0x1000, 0, 0x1002);
+    expect(Object.values(scene.labels())).toEqual(['[malloc: large blocks?]']);
+  });
+});
+
 describe('many mappings', () => {
+  const COUNT = 2000;
+
+  test.each<[string, (scene: Scene) => unknown]>([
+    [
+      'data beside code of a virtual machine',
+      (scene) => {
+        scene.map(0x1000, 0x1000, 'r-xp', '/lib/libjvm.so');
+        for (let index = 0; index < COUNT; index++)
+          scene.map(2 ** 40 + index * 4096, 4096, index % 2 ? 'rw-p' : 'rwxp');
+      },
+    ],
+    [
+      "V8's code",
+      (scene) => {
+        const [methods, space, heap, CHUNK] = [0x40_0000, 0x50_0100, 0x50_0800, 1 << 18];
+        scene.map(methods, 0x1000, 'r--p', '/bin/node').map(space - 0x100, 0x1000);
+        scene.write(space, methods, heap, 3);
+        for (let index = 0; index < COUNT; index++) {
+          const at = 2 ** 40 + index * CHUNK;
+          scene.map(at, CHUNK, 'rwxp');
+          scene.write(at, CHUNK, 0, heap, at + 0x1148, at + CHUNK, 0, 0, 0, space, methods, at, CHUNK);
+        }
+      },
+    ],
+    [
+      'files that say that they take all of it',
+      (scene) => {
+        for (let index = 0; index < COUNT; index++) {
+          const at = 2 ** 40 + index * 0x2000;
+          scene.map(at, 0x1000, 'r--p', `/lib/${index}.so`).map(at + 0x1000, 0x1000);
+          scene.write(at, 0x00010102464c457f, 0, 0x003e0003, 0, 64, 0, 0x0038_0040_0000_0000, 1);
+          scene.write(at + 64, 1, 0, 0, 0, 0x900, 2 ** 32, 0x1000);
+        }
+      },
+    ],
+  ])('without a gap are not gone over from each of them: %s', (_, make) => {
+    const scene = new Scene();
+    make(scene);
+    expect(Object.keys(scene.labels()).length).toBeGreaterThan(COUNT);
+    // Each recogniser looks at each of them once, or a few times, and there are twenty.
+    expect(scene.looks).toBeLessThan(COUNT * 300);
+  });
+
   test('each is looked at a few times at most', () => {
     const scene = new Scene();
     for (let index = 1; index <= 2000; index++) scene.map(index * 4 * MIB, 2 * MIB);
@@ -340,6 +439,19 @@ describe('many mappings', () => {
 });
 
 describe('labels', () => {
+  test('of what nobody has a name for say what is beside it', () => {
+    const at = (start: number, name = '', owner?: Owner) => ({ start, end: start + 4096, name, owner });
+    const go = at(0x1000, '', { name: '[go heap]', kind: 'go-heap', sure: false });
+    const file = at(0x3000, '/lib/li\x1bb.so');
+    const unknown = at(0x2000);
+    expect(besideLabel(unknown, go, file)).toBe('after [go heap?]');
+    expect(besideLabel(unknown, at(0x1000), file)).toBe('before li\\x1bb.so');
+    expect(besideLabel(unknown, at(0), at(0x4000, '/x'))).toBeUndefined();
+    expect(besideLabel(go, file, file)).toBeUndefined();
+    expect(besideLabel(file, go, go)).toBeUndefined();
+    expect(besideLabel(unknown, undefined, undefined)).toBeUndefined();
+  });
+
   test('say what is only likely', () => {
     expect(ownerLabel({ name: '[jemalloc]', kind: 'jemalloc', sure: false })).toBe('[jemalloc?]');
     expect(ownerLabel({ name: '[jemalloc]', kind: 'jemalloc', sure: true })).toBe('[jemalloc]');

@@ -4,7 +4,7 @@
  */
 import { recogniseAllocators, recogniseOilpan, recognisePartitionAlloc } from './allocators.js';
 import { Claims } from './claims.js';
-import { recogniseBss, recogniseBssByPlace } from './elf.js';
+import { recogniseBss, recogniseBssByPlace, recogniseLoader } from './elf.js';
 import type { Evidence } from './evidence.js';
 import { recogniseArenas, recogniseLargeBlocks } from './malloc.js';
 import { recogniseBrk, recogniseNames, recogniseReserved } from './names.js';
@@ -31,6 +31,7 @@ export const RECOGNISERS: readonly Recogniser[] = [
   { name: 'large blocks', run: recogniseLargeBlocks },
   { name: 'python', run: recognisePython },
   { name: 'tls', run: recogniseThreadLocal },
+  { name: 'loader', run: recogniseLoader },
   { name: 'java', run: recogniseJava },
   { name: 'partition alloc', run: recognisePartitionAlloc },
   { name: 'oilpan', run: recogniseOilpan },

@@ -1,6 +1,7 @@
 /** Memory of Go programs and Java virtual machines. */
 import { PAGE_SIZE } from '../abi/index.js';
-import { baseName, type Claims } from './claims.js';
+import { baseName } from '../proc/internal.js';
+import { type Claims, isUnnamed } from './claims.js';
 
 /** `\xff Go buildin` as words of 32 bits: what `go version` looks for, too, at the beginning of a program's variables. */
 const GO_MAGIC = [0x6f4720ff, 0x69756220, 0x6e69646c] as const;
@@ -105,12 +106,13 @@ export function recogniseJavaRest(claims: Claims): void {
   }
 }
 
-/** The mappings around one, without a gap, of which nobody has said anything. */
+/** The bounds, by index, of the unnamed mappings without a gap around one, of which nobody has said anything. */
 function freeGroup(claims: Claims, index: number): { first: number; last: number } {
-  const { first: from, last: to } = claims.neighbours(index);
+  const { mappings } = claims;
+  const isFree = (at: number) => at in mappings && claims.isFree(at) && isUnnamed(mappings[at]!);
   let first = index;
   let last = index;
-  while (first > from && claims.isFree(first - 1)) first--;
-  while (last < to && claims.isFree(last + 1)) last++;
+  while (isFree(first - 1) && mappings[first - 1]!.end === mappings[first]!.start) first--;
+  while (isFree(last + 1) && mappings[last + 1]!.start === mappings[last]!.end) last++;
   return { first, last };
 }

@@ -48,7 +48,8 @@ function threadsByNumber(claims: Claims): ReadonlyMap<number, ThreadEvidence> {
 }
 
 function stackName({ name, tid }: ThreadEvidence): string {
-  return `[stack: ${name} ${tid}]`;
+  // A snapshot keeps no names of threads.
+  return name === '' ? `[stack: ${tid}]` : `[stack: ${name} ${tid}]`;
 }
 
 /** Whether a mapping can be a thread's stack: writable, with a guard below. */

@@ -227,14 +227,16 @@ function claimCage(claims: Claims): void {
   for (const index of claims.free()) {
     const { start, end, perms } = claims.mappings[index]!;
     if (perms[0] !== 'r') continue;
+    const first = Math.ceil(start / CHUNK_BYTES) * CHUNK_BYTES;
+    const wanted = Math.min(2, Math.ceil((end - first) / CHUNK_BYTES));
     let agree = 0;
-    for (let at = Math.ceil(start / CHUNK_BYTES) * CHUNK_BYTES; at < end && agree < 2; at += CHUNK_BYTES) {
+    for (let at = first; agree < wanted; at += CHUNK_BYTES) {
       const words = claims.evidence.read(at, 2);
       const number = Math.floor((at % CAGE_BYTES) / CHUNK_BYTES);
       if (words === undefined || words.low(1) !== number || number === 0 || words.high(0) !== 0) break;
       agree++;
     }
-    if (agree > 0) claims.claim(index, 'v8-heap', '[v8 heap]', false);
+    if (agree > 0 && agree === wanted) claims.claim(index, 'v8-heap', '[v8 heap]', false);
   }
   // Parts of the same 4 GiB between two that are known.
   const cages = new Set<number>();
@@ -285,7 +287,7 @@ function claimTables(claims: Claims): void {
       last++;
     const rest = claims.mappings[last];
     if (rest?.perms !== '---p' || rest.start !== claims.mappings[last - 1]!.end) continue;
-    if ((rest.end - start) % TABLE_STEP !== 0 && rest.end - start < TABLE_STEP) continue;
+    if ((rest.end - start) % TABLE_STEP !== 0) continue;
     for (let at = index; at <= last; at++) claims.claim(at, 'v8-table', '[v8 pointer table]', false);
   }
 }
@@ -303,6 +305,8 @@ function claimCodeRange(claims: Claims): void {
             : mappings[at - 1]!.end === mappings[at]!.start;
         const { perms, name } = mappings[at]!;
         if (!isNext || (perms !== '---p' && perms[2] !== 'x')) break;
+        // From there it goes on by itself.
+        if (claims.owners[at]?.kind === 'v8-code') break;
         if (name === '') claims.claim(at, 'v8-code', '[v8 code space]', false);
         else if (name !== evidence.program) break;
       }

@@ -27,6 +27,8 @@ class Playground {
   #ops: Op[] = [];
   /** How many of them have been done, of the state that is shown. */
   #done = 0;
+  /** What the first operations gave, by their number and the release: a selection that is drawn shows all anew many times. */
+  readonly #played = new Map<string, Outcome>();
   #selection: Selection = { at: 0, pages: 64 };
   readonly #views = [0, 1].map(() => new MemoryView((selection) => this.#select(selection)));
   readonly #profile = this.#chooser('release', PROFILES, '7.3');
@@ -100,7 +102,9 @@ class Playground {
   }
 
   #body(): HTMLElement {
-    const legend = PAGE_KINDS.map((kind) => el('span', { className: `swatch ${kind}`, textContent: kind }));
+    const legend = PAGE_KINDS.map((kind) =>
+      el('span', { className: 'kind' }, el('span', { className: `swatch ${kind}` }), kind),
+    );
     const left = el(
       'div',
       { className: 'column' },
@@ -154,13 +158,16 @@ class Playground {
   #add(...ops: Op[]): void {
     this.#ops = [...this.#ops.slice(0, this.#done), ...ops];
     this.#done = this.#ops.length;
+    this.#played.clear();
     this.#show();
   }
 
   #load(ops: readonly Op[], says: string): void {
     this.#ops = [...ops];
     this.#done = ops.length;
+    this.#played.clear();
     setText(this.#says, says);
+    setText(this.#message, '');
     this.#show();
   }
 
@@ -197,7 +204,7 @@ class Playground {
 
   #save(): void {
     const profile = this.#profile.value as KernelProfileName;
-    const text = toText(this.#ops, profile, play(this.#ops, profile).answers);
+    const text = toText(this.#ops, profile, this.#play(profile, this.#ops.length).answers);
     const href = URL.createObjectURL(new Blob([text], { type: 'application/jsonl' }));
     el('a', { href, download: 'playground.jsonl' }).click();
     URL.revokeObjectURL(href);
@@ -207,14 +214,23 @@ class Playground {
     );
   }
 
+  #play(name: KernelProfileName, count: number): Outcome {
+    const key = `${count} ${name}`;
+    let outcome = this.#played.get(key);
+    if (outcome === undefined) {
+      outcome = play(this.#ops.slice(0, count), name);
+      this.#played.set(key, outcome);
+    }
+    return outcome;
+  }
+
   #show(): void {
     const names = [this.#profile.value, this.#other.value].filter(
       (name) => name !== NO_OTHER,
     ) as KernelProfileName[];
-    const ops = this.#ops.slice(0, this.#done);
-    const last = ops.at(-1);
-    const all = names.map((name) => play(this.#ops, name).answers);
-    const now = names.map((name) => play(ops, name));
+    const last = this.#ops[this.#done - 1];
+    const all = names.map((name) => this.#play(name, this.#ops.length).answers);
+    const now = names.map((name) => this.#play(name, this.#done));
     for (const [index, view] of this.#views.entries()) {
       const outcome = now[index];
       view.element.hidden = outcome === undefined;

@@ -31,52 +31,139 @@ const TWO_27 = 2 ** 27;
 /** Bytes of one word; the file's offset for an address is `address / pageSize * PAGEMAP_WORD_BYTES`. */
 export const PAGEMAP_WORD_BYTES = 8;
 
-/** The page is in memory (bit 63). @param hi the high half */
+/**
+ * The page is in memory (bit 63).
+ *
+ * @param hi the high half
+ * @example
+ * ```ts
+ * import { isPagemapPresent } from 'pagemap-scan/proc';
+ * console.assert(isPagemapPresent(0x81000000) && !isPagemapPresent(0x40000000));
+ * ```
+ */
 export function isPagemapPresent(hi: number): boolean {
   return (hi & HIGH_PRESENT) !== 0;
 }
 
-/** There is an entry, but no page in memory (bit 62): swapped out, migrating or a marker. @param hi the high half */
+/**
+ * There is an entry, but no page in memory (bit 62): swapped out, migrating or a marker.
+ *
+ * @param hi the high half
+ * @example
+ * ```ts
+ * import { isPagemapSwapped } from 'pagemap-scan/proc';
+ * console.assert(isPagemapSwapped(0x40000000) && !isPagemapSwapped(0x81000000));
+ * ```
+ */
 export function isPagemapSwapped(hi: number): boolean {
   return (hi & HIGH_SWAPPED) !== 0;
 }
 
-/** A page of a file or of shared anonymous memory (bit 61, Linux 3.5). @param hi the high half */
+/**
+ * A page of a file or of shared anonymous memory (bit 61, Linux 3.5).
+ *
+ * @param hi the high half
+ * @example
+ * ```ts
+ * import { isPagemapFile } from 'pagemap-scan/proc';
+ * console.assert(isPagemapFile(0xa1000000) && !isPagemapFile(0x81000000));
+ * ```
+ */
 export function isPagemapFile(hi: number): boolean {
   return (hi & HIGH_FILE) !== 0;
 }
 
-/** A lightweight guard region (bit 58, Linux 6.15; 0 before). @param hi the high half */
+/**
+ * A lightweight guard region (bit 58, Linux 6.15; 0 before).
+ *
+ * @param hi the high half
+ * @example
+ * ```ts
+ * import { isPagemapGuard } from 'pagemap-scan/proc';
+ * console.assert(isPagemapGuard(0x44000000) && !isPagemapGuard(0x40000000));
+ * ```
+ */
 export function isPagemapGuard(hi: number): boolean {
   return (hi & HIGH_GUARD) !== 0;
 }
 
-/** Write-protected by userfaultfd (bit 57, Linux 5.13; 0 before). @param hi the high half */
+/**
+ * Write-protected by userfaultfd (bit 57, Linux 5.13; 0 before).
+ *
+ * @param hi the high half
+ * @example
+ * ```ts
+ * import { isPagemapUffdWp } from 'pagemap-scan/proc';
+ * console.assert(isPagemapUffdWp(0x83000000) && !isPagemapUffdWp(0x81000000));
+ * ```
+ */
 export function isPagemapUffdWp(hi: number): boolean {
   return (hi & HIGH_UFFD_WP) !== 0;
 }
 
-/** No other page table maps the page (bit 56, Linux 4.2; 0 before). @param hi the high half */
+/**
+ * No other page table maps the page (bit 56, Linux 4.2; 0 before).
+ *
+ * @param hi the high half
+ * @example
+ * ```ts
+ * import { isPagemapExclusive } from 'pagemap-scan/proc';
+ * console.assert(isPagemapExclusive(0x81000000) && !isPagemapExclusive(0x80000000));
+ * ```
+ */
 export function isPagemapExclusive(hi: number): boolean {
   return (hi & HIGH_EXCLUSIVE) !== 0;
 }
 
-/** Written since the last clear_refs (bit 55); meaningful in kernels with CONFIG_MEM_SOFT_DIRTY. @param hi the high half */
+/**
+ * Written since the last clear_refs (bit 55); meaningful in kernels with CONFIG_MEM_SOFT_DIRTY.
+ *
+ * @param hi the high half
+ * @example
+ * ```ts
+ * import { isPagemapSoftDirty } from 'pagemap-scan/proc';
+ * console.assert(isPagemapSoftDirty(0x81800000) && !isPagemapSoftDirty(0x81000000));
+ * ```
+ */
 export function isPagemapSoftDirty(hi: number): boolean {
   return (hi & HIGH_SOFT_DIRTY) !== 0;
 }
 
-/** Page frame number of a present page, 0 without CAP_SYS_ADMIN. Exact: no machine has 2^53 frames. */
+/**
+ * Page frame number of a present page, 0 without CAP_SYS_ADMIN. Exact: no machine has 2^53 frames.
+ *
+ * @example
+ * ```ts
+ * import { pagemapPfn } from 'pagemap-scan/proc';
+ * console.assert(pagemapPfn(0x00110c8f, 0x81000000) === 0x110c8f);
+ * ```
+ */
 export function pagemapPfn(lo: number, hi: number): number {
   return (lo >>> 0) + (hi & HIGH_FRAME) * TWO_32;
 }
 
-/** Which swap area a swapped page is in, 0 to 31; 0 without CAP_SYS_ADMIN. */
+/**
+ * Which swap area a swapped page is in, 0 to 31; 0 without CAP_SYS_ADMIN.
+ *
+ * @example
+ * ```ts
+ * import { pagemapSwapType } from 'pagemap-scan/proc';
+ * console.assert(pagemapSwapType((50 << 5) | 2) === 2);
+ * ```
+ */
 export function pagemapSwapType(lo: number): number {
   return lo & 0x1f;
 }
 
-/** Where in its swap area a swapped page is, in pages; 0 without CAP_SYS_ADMIN. */
+/**
+ * Where in its swap area a swapped page is, in pages; 0 without CAP_SYS_ADMIN.
+ *
+ * @example
+ * ```ts
+ * import { pagemapSwapOffset } from 'pagemap-scan/proc';
+ * console.assert(pagemapSwapOffset((50 << 5) | 2, 0x40000000) === 50);
+ * ```
+ */
 export function pagemapSwapOffset(lo: number, hi: number): number {
   return (lo >>> 5) + (hi & HIGH_FRAME) * TWO_27;
 }

@@ -110,3 +110,8 @@ export function mappingKind(name: string, perms: string): MappingKind {
   if (isExecutable({ perms })) return 'code';
   return 'file';
 }
+
+/** The last part of a path. */
+export function baseName(path: string): string {
+  return path.slice(path.lastIndexOf('/') + 1);
+}

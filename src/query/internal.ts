@@ -7,4 +7,4 @@ export * from './index.js';
 export * from './kinds.js';
 export * from './masks.js';
 export { RegionJoiner } from './regions.js';
-export { addToCounts, emptyCounts, legRanges, RegionDealer, SUMMARY_RETURN } from './summary.js';
+export { addToCounts, emptyCounts, legRanges, RegionDealer, SUMMARY_RETURN, sumCounts } from './summary.js';

@@ -35,6 +35,16 @@ const DEFAULT_CAPACITY = 8192;
  * a borrowed view, valid until the next step.
  *
  * @throws PagemapError as `scan` does; what was yielded before stands
+ * @example
+ * ```ts
+ * import { openPagemap, PAGE_IS_PRESENT, RegionBuffer, userSpaceEnd } from 'pagemap-scan';
+ * import { scanLegs } from 'pagemap-scan/query';
+ * using pagemap = openPagemap('self');
+ * const query = { start: 0, end: userSpaceEnd(), categoryMask: PAGE_IS_PRESENT };
+ * let pages = 0;
+ * for (const found of scanLegs(pagemap, query, { buffer: new RegionBuffer(16) })) pages += found.totalPages();
+ * console.assert(pages > 256);
+ * ```
  */
 export function* scanLegs(
   pagemap: Pagemap,

@@ -10,6 +10,7 @@ import {
   type Pagemap,
   PagemapError,
   RegionBuffer,
+  UnknownCategoryError,
 } from '../abi/index.js';
 import { isShared } from '../proc/internal.js';
 import { countedCategories } from './kinds.js';
@@ -50,6 +51,14 @@ export const SUMMARY_RETURN =
 
 export function emptyCounts(): PageCounts {
   return { pages: 0, present: 0, swapped: 0, file: 0, pfnzero: 0, huge: 0, guard: 0 };
+}
+
+/** The counts of all of `members`, added up. */
+export function sumCounts(members: readonly PageCounts[]): PageCounts {
+  const sums = emptyCounts();
+  const keys = Object.keys(sums) as (keyof PageCounts)[];
+  for (const member of members) for (const key of keys) sums[key] += member[key];
+  return sums;
 }
 
 /** Adds `pages` pages that all have `categories`; `counts.pages` is not touched. */
@@ -101,7 +110,20 @@ export class RegionDealer<M extends AddressRange> {
   }
 }
 
-/** Collects a summary from regions that come in address order. */
+/**
+ * Collects a summary from regions that come in address order.
+ *
+ * @example
+ * ```ts
+ * import { PAGE_IS_PRESENT, PAGE_IS_SWAPPED } from 'pagemap-scan';
+ * import { MappingSummarizer } from 'pagemap-scan/query';
+ * const summarizer = new MappingSummarizer([{ start: 0x10000, end: 0x20000, name: '[heap]' }]);
+ * summarizer.add(0x10000, 0x14000, PAGE_IS_PRESENT);
+ * summarizer.add(0x14000, 0x15000, PAGE_IS_SWAPPED);
+ * const [heap] = summarizer.summaries;
+ * console.assert(heap?.mapping.name === '[heap]' && heap.present === 4 && heap.swapped === 1 && heap.pages === 16);
+ * ```
+ */
 export class MappingSummarizer<M extends AddressRange> {
   readonly summaries: readonly MappingSummary<M>[];
   /** Pages that lie in no listed mapping: it came after the list was taken. */
@@ -143,10 +165,7 @@ export class MappingSummarizer<M extends AddressRange> {
   }
 
   totals(): PageCounts {
-    const totals = emptyCounts();
-    const keys = Object.keys(totals) as (keyof PageCounts)[];
-    for (const summary of this.summaries) for (const key of keys) totals[key] += summary[key];
-    return totals;
+    return sumCounts(this.summaries);
   }
 }
 
@@ -192,17 +211,17 @@ function knowsGuard(pagemap: Pagemap, buffer: RegionBuffer): boolean {
     pagemap.scan({ start: 0, end: 0, returnMask: PAGE_IS_GUARD }, buffer);
     return true;
   } catch (error) {
+    if (error instanceof UnknownCategoryError) return false;
     if (error instanceof PagemapError && error.code === 'EINVAL') return false;
     throw error;
   }
 }
 
 /**
- * Pages by category for each mapping. Memory does not grow with the number of regions.
+ * Pages by category for each mapping. Memory does not grow with the number of regions. What cannot be told here is 0: guard pages before
+ * Linux 6.15, and huge or zero pages where the fallback has no right to tell them.
  *
  * @param mappings in address order, as `mappings()` of a live pagemap gives them
- * Guard pages are counted where the kernel knows the category (Linux 6.15), and are 0 elsewhere.
- *
  * @example
  * ```ts
  * import { openPagemap, summarizeMappings } from 'pagemap-scan';
@@ -217,12 +236,28 @@ export function summarizeMappings<M extends AddressRange>(
   mappings: readonly M[],
   options: QueryOptions = {},
 ): MappingSummarizer<M> {
-  const summarizer = new MappingSummarizer(mappings);
   const buffer = options.buffer ?? new RegionBuffer(8192);
-  const returnMask = knowsGuard(pagemap, buffer) ? SUMMARY_RETURN : SUMMARY_RETURN & ~PAGE_IS_GUARD;
+  let unknown = knowsGuard(pagemap, buffer) ? 0 : PAGE_IS_GUARD;
+  for (;;) {
+    try {
+      return summarizeWithout(unknown, pagemap, mappings, buffer);
+    } catch (error) {
+      if (!(error instanceof UnknownCategoryError) || (error.categories & ~unknown) === 0) throw error;
+      unknown |= error.categories;
+    }
+  }
+}
+
+function summarizeWithout<M extends AddressRange>(
+  unknown: number,
+  pagemap: Pagemap,
+  mappings: readonly M[],
+  buffer: RegionBuffer,
+): MappingSummarizer<M> {
+  const summarizer = new MappingSummarizer(mappings);
+  const masks = { categoryAnyofMask: SUMMARY_ANYOF & ~unknown, returnMask: SUMMARY_RETURN & ~unknown };
   for (const range of legRanges(mappings)) {
-    const query = { ...range, categoryAnyofMask: SUMMARY_ANYOF, returnMask };
-    for (const found of scanLegs(pagemap, query, { buffer })) summarizer.addAll(found);
+    for (const found of scanLegs(pagemap, { ...range, ...masks }, { buffer })) summarizer.addAll(found);
   }
   return summarizer;
 }

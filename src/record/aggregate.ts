@@ -9,6 +9,8 @@ import {
   type MappingModel,
   MODEL_SCHEMA,
   mappingKind,
+  OWNER_KINDS,
+  type OwnerKind,
   type PageModel,
   REPORT_LIMITS,
   SUBJECT_TITLES,
@@ -352,8 +354,11 @@ interface Grid {
 }
 
 /** The owner of a mapping as the page has it. */
-function ownerOf(name: string, owner: unknown): Pick<MappingModel, 'owner'> {
-  return typeof owner === 'string' && ownerSaysMore(owner, name) ? { owner } : {};
+function ownerOf(name: string, owner: unknown, kind: unknown): Pick<MappingModel, 'owner' | 'ownerKind'> {
+  return {
+    ...(typeof owner === 'string' && ownerSaysMore(owner, name) ? { owner } : {}),
+    ...(typeof kind === 'string' && kind in OWNER_KINDS ? { ownerKind: kind as OwnerKind } : {}),
+  };
 }
 
 /** The last layout, with the last cells that there are. */
@@ -365,7 +370,7 @@ async function readLayout(recording: Recording, until: number): Promise<LayoutMo
   const key = (start: number, end: number) => `${start}-${end}`;
   // Files that were written before there were such columns have none.
   const own = recording.info.subject === 'accesses' ? (['age_cells'] as const) : [];
-  const owned = recording.info.owners ? (['owner'] as const) : [];
+  const owned = recording.info.owners ? (['owner', 'owner_kind'] as const) : [];
   for await (const group of recording.groups(
     'layout',
     [...LAYOUT_COLUMNS, ...own, ...owned],
@@ -383,6 +388,7 @@ async function readLayout(recording: Recording, until: number): Promise<LayoutMo
     const cells = await group.values('cells');
     const ages = own.length > 0 ? await group.values('age_cells') : [];
     const owners = owned.length > 0 ? await group.values('owner') : [];
+    const ownerKinds = owned.length > 0 ? await group.values('owner_kind') : [];
     for (let row = 0; row < group.rows; row++) {
       if (elapsed[row] !== atMs) {
         atMs = elapsed[row]!;
@@ -401,7 +407,7 @@ async function readLayout(recording: Recording, until: number): Promise<LayoutMo
         perms,
         name,
         ...(deleted[row] === true ? { deleted: true } : {}),
-        ...ownerOf(name, owners[row]),
+        ...ownerOf(name, owners[row], ownerKinds[row]),
         kind,
         pages,
       });

@@ -8,7 +8,19 @@ export type RecordingProblem =
   /** What is there is no recording, or one of a later version. */
   | 'format';
 
-/** A recording that cannot be written or read: `reason` says why, the message what to do. */
+/**
+ * A recording that cannot be written or read: `reason` says why, the message what to do.
+ *
+ * @example
+ * ```ts
+ * import { openRecording, RecordingError } from 'pagemap-scan/record';
+ * try {
+ *   await openRecording(process.execPath); // a program, not a recording
+ * } catch (error) {
+ *   console.assert(error instanceof RecordingError && error.reason === 'format');
+ * }
+ * ```
+ */
 export class RecordingError extends Error {
   override readonly name: string = 'RecordingError';
   readonly code: `ERR_RECORDING_${Uppercase<RecordingProblem>}`;

@@ -141,6 +141,15 @@ class Ages {
  *
  * @param ages where accesses are tracked: how long each page was left alone
  * @throws ProcessError 'ended' when the process has ended
+ * @example
+ * ```ts
+ * import { openPagemap } from 'pagemap-scan';
+ * import { takeLayout } from 'pagemap-scan/record';
+ * using pagemap = openPagemap('self');
+ * const layout = await takeLayout(pagemap, false);
+ * const stack = layout.find(({ mapping }) => mapping.name === '[stack]');
+ * console.assert(stack !== undefined && stack.present! > 0);
+ * ```
  */
 export function takeLayout(
   pagemap: LivePagemap,

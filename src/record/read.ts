@@ -136,6 +136,18 @@ export interface FoundRecording {
  * The recordings in a file, or in a folder and those below, in the order in which they began.
  *
  * @throws RecordingError
+ * @example
+ * ```ts
+ * import { mkdtempSync, rmSync } from 'node:fs';
+ * import { listRecordings, Recorder } from 'pagemap-scan/record';
+ * const folder = mkdtempSync('/tmp/recordings-');
+ * const init = { pid: 1, name: 'init', commandLine: 'init' };
+ * const recorder = await Recorder.create(folder, init, { intervalMs: 1000, toolVersion: '1.0.0' });
+ * await recorder.close('interrupt');
+ * const [found] = await listRecordings(folder);
+ * console.assert(found?.info.recording === recorder.recording && found.info.end === 'interrupt');
+ * rmSync(folder, { recursive: true });
+ * ```
  */
 export async function listRecordings(path: string): Promise<FoundRecording[]> {
   const found = new Map<string, { info: RecordingInfo; files: string[]; rows: number }>();
@@ -150,7 +162,28 @@ export async function listRecordings(path: string): Promise<FoundRecording[]> {
   return [...found.values()].sort((a, b) => (a.info.startedAt < b.info.startedAt ? -1 : 1));
 }
 
-/** A recording, open for reading. Its files are opened when they are read, one at a time. */
+/**
+ * A recording, open for reading. Its files are opened when they are read, one at a time.
+ *
+ * @example
+ * ```ts
+ * import { mkdtempSync, rmSync } from 'node:fs';
+ * import { openRecording, Recorder, type Recording } from 'pagemap-scan/record';
+ * const folder = mkdtempSync('/tmp/recordings-');
+ * const init = { pid: 1, name: 'init', commandLine: 'init' };
+ * const recorder = await Recorder.create(folder, init, { intervalMs: 1000, toolVersion: '1.0.0' });
+ * await recorder.interval(
+ *   { elapsedMs: 1000, intervalMs: 1000, scanMs: 1, writtenPages: 2, mappings: [] },
+ *   { late: false, distinctPages: 2, workingSet: [2, 2, 2] },
+ * );
+ * await recorder.close('duration');
+ * const recording: Recording = await openRecording(folder);
+ * for await (const group of recording.groups('interval', ['written_pages']))
+ *   console.assert((await group.numbers('written_pages')).join() === '2');
+ * console.assert(recording.info.process === 'init' && recording.rows === 1);
+ * rmSync(folder, { recursive: true });
+ * ```
+ */
 export class Recording {
   /** As of its last file. */
   readonly info: RecordingInfo;

@@ -23,6 +23,16 @@ export interface Difference {
  *
  * @param confirm repeats a scenario that differed, in a fresh process; by default the same backend
  * @returns undefined when they agree, else the shortest scenario that shows the difference
+ * @example
+ * ```ts
+ * import { compareBackends, parseScenarios, SimulatorBackend } from 'pagemap-scan/scenario';
+ * const [scenario] = parseScenarios(`{"scenario":1,"name":"guard","arena":"0x600000000000","arena_pages":16}
+ * {"op":"mmap","at":0,"pages":4,"type":"anon","sharing":"private","prot":"rw"}
+ * {"op":"madvise","at":0,"pages":1,"advice":"guard_install"}`);
+ * const difference = await compareBackends(scenario!, '6.18', new SimulatorBackend('6.12'));
+ * console.assert(difference?.repeats && difference.mismatch.op.op === 'madvise');
+ * console.assert((await compareBackends(scenario!, '6.12', new SimulatorBackend('6.12'))) === undefined);
+ * ```
  */
 export async function compareBackends(
   scenario: Scenario,

@@ -182,7 +182,19 @@ export interface Scenario {
   readonly steps: readonly Step[];
 }
 
-/** A scenario file that is not well-formed: what is wrong, in which line. */
+/**
+ * A scenario file that is not well-formed: what is wrong, in which line.
+ *
+ * @example
+ * ```ts
+ * import { parseScenarios, ScenarioError } from 'pagemap-scan/scenario';
+ * try {
+ *   parseScenarios('{"scenario":1,"name":"a","arena":"0x600000000000","arena_pages":16}\n{"op":"mmmap"}');
+ * } catch (error) {
+ *   console.assert(error instanceof ScenarioError && error.line === 2);
+ * }
+ * ```
+ */
 export class ScenarioError extends Error {
   override readonly name = 'ScenarioError';
   readonly code = 'ERR_SCENARIO_FORMAT';
@@ -360,7 +372,18 @@ function parseHeader(record: Record<string, unknown>, source: string, line: numb
   };
 }
 
-/** A scenario as lines of a file, with the answers given (or those recorded). */
+/**
+ * A scenario as lines of a file, with the answers given (or those recorded).
+ *
+ * @example
+ * ```ts
+ * import { formatScenario, generateScenario, parseScenarios, SimulatorBackend } from 'pagemap-scan/scenario';
+ * const scenario = generateScenario('anon', 7);
+ * const text = formatScenario(scenario, new SimulatorBackend('6.18').run(scenario));
+ * const [recorded] = parseScenarios(text);
+ * console.assert(recorded?.name === 'anon-7' && recorded.steps.every(({ expect }) => expect !== undefined));
+ * ```
+ */
 export function formatScenario(scenario: Scenario, answers?: readonly Answer[]): string {
   const header = {
     scenario: 1,

@@ -110,6 +110,13 @@ const ADVICE: readonly (readonly [AdviceName, number])[] = [
  * pages where a file mapping is registered for write protection; nor what waits for a handler.
  *
  * @throws RangeError for the kind `rwp` and a profile without read-write protection
+ * @example
+ * ```ts
+ * import { generateScenario } from 'pagemap-scan/scenario';
+ * const { name, steps } = generateScenario('anon', 7);
+ * console.assert(name === 'anon-7' && steps.length >= 20);
+ * console.assert(JSON.stringify(generateScenario('anon', 7).steps) === JSON.stringify(steps));
+ * ```
  */
 export function generateScenario(
   kind: ScenarioKind,

@@ -11,7 +11,20 @@ export interface KernelBackendOptions {
   readonly timeoutMs?: number | undefined;
 }
 
-/** A scenario that the kernel did not finish: the process hung or was lost. */
+/**
+ * A scenario that the kernel did not finish: the process hung or was lost.
+ *
+ * @example
+ * ```ts
+ * import { generateScenario, KernelBackend, KernelHangError } from 'pagemap-scan/scenario';
+ * using backend = new KernelBackend({ timeoutMs: 1 }); // no process starts in a millisecond
+ * try {
+ *   await backend.run(generateScenario('anon', 7));
+ * } catch (error) {
+ *   console.assert(error instanceof KernelHangError && error.step === 0);
+ * }
+ * ```
+ */
 export class KernelHangError extends Error {
   override readonly name = 'KernelHangError';
   readonly code = 'ERR_KERNEL_HANG';
@@ -28,6 +41,17 @@ export class KernelHangError extends Error {
  * The running kernel as a backend: each scenario in a fresh child process, watched for hangs. Dispose it when done.
  *
  * Kinds that need it find free 2 MiB pages (`vm.nr_hugepages`) and swap set up by the caller.
+ *
+ * @example
+ * ```ts
+ * import { KernelBackend, parseScenarios } from 'pagemap-scan/scenario';
+ * const [scenario] = parseScenarios(`{"scenario":1,"name":"a","arena":"0x600000000000","arena_pages":16}
+ * {"op":"mmap","at":0,"pages":4,"type":"anon","sharing":"private","prot":"rw"}
+ * {"op":"write","at":1,"pages":2,"step":1}`);
+ * using backend = new KernelBackend();
+ * const [mapped, written] = await backend.run(scenario!);
+ * console.assert(mapped?.errno === undefined && written?.ok === 2 && written.fault === 0);
+ * ```
  */
 export class KernelBackend implements ScenarioBackend, Disposable {
   readonly name = 'kernel';

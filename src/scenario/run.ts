@@ -76,7 +76,18 @@ export async function runScenarios(text: string, options: RunOptions = {}): Prom
   return summary;
 }
 
-/** The steps of a scenario whose recorded answer is not the given one. */
+/**
+ * The steps of a scenario whose recorded answer is not the given one.
+ *
+ * @example
+ * ```ts
+ * import { mismatchesOf, parseScenarios } from 'pagemap-scan/scenario';
+ * const [scenario] = parseScenarios(`{"scenario":1,"name":"a","arena":"0x600000000000","arena_pages":16}
+ * {"op":"munmap","at":0,"pages":1,"expect":{"ret":0}}`);
+ * console.assert(mismatchesOf(scenario!, [{ ret: 0 }]).length === 0);
+ * console.assert(mismatchesOf(scenario!, [{ errno: 'EINVAL' }])[0]?.line === 2);
+ * ```
+ */
 export function mismatchesOf(scenario: Scenario, answers: readonly Answer[]): Mismatch[] {
   const mismatches: Mismatch[] = [];
   scenario.steps.forEach(({ op, expect, line }, step) => {
@@ -113,7 +124,18 @@ function sameRegions(a: Answer['regions'], b: Answer['regions']): boolean {
   );
 }
 
-/** A mismatch as text for people. */
+/**
+ * A mismatch as text for people.
+ *
+ * @example
+ * ```ts
+ * import { formatMismatch, mismatchesOf, parseScenarios } from 'pagemap-scan/scenario';
+ * const [scenario] = parseScenarios(`{"scenario":1,"name":"a","arena":"0x600000000000","arena_pages":16}
+ * {"op":"munmap","at":0,"pages":1,"expect":{"ret":0}}`);
+ * const [mismatch] = mismatchesOf(scenario!, [{ errno: 'EINVAL' }]);
+ * console.assert(formatMismatch(mismatch!).endsWith('  expected {"ret":0}\n  got      {"errno":"EINVAL"}'));
+ * ```
+ */
 export function formatMismatch({ scenario, line, op, expected, got, pages }: Mismatch): string {
   return [
     `${scenario}, line ${line}: ${JSON.stringify(op)}`,

@@ -5,6 +5,13 @@ import type { Scenario } from './format.js';
  * at last single ones.
  *
  * @param fails whether a scenario shows the failure
+ * @example
+ * ```ts
+ * import { generateScenario, shrinkScenario } from 'pagemap-scan/scenario';
+ * const scenario = generateScenario('anon', 7);
+ * const shortest = await shrinkScenario(scenario, ({ steps }) => steps.some(({ op }) => op.op === 'mmap'));
+ * console.assert(shortest.steps.length === 1 && shortest.steps[0]?.op.op === 'mmap');
+ * ```
  */
 export async function shrinkScenario(
   scenario: Scenario,

@@ -21,7 +21,19 @@ import type { Answer, Op, ScanOp, Scenario } from './format.js';
 const MAX_VEC = 65536;
 const SHOWN_PAGES = 8;
 
-/** The simulator as a backend. Scenarios are independent of each other. */
+/**
+ * The simulator as a backend. Scenarios are independent of each other.
+ *
+ * @example
+ * ```ts
+ * import { parseScenarios, SimulatorBackend } from 'pagemap-scan/scenario';
+ * const [scenario] = parseScenarios(`{"scenario":1,"name":"guard","arena":"0x600000000000","arena_pages":16}
+ * {"op":"mmap","at":0,"pages":4,"type":"anon","sharing":"private","prot":"rw"}
+ * {"op":"madvise","at":0,"pages":1,"advice":"guard_install"}`);
+ * console.assert(new SimulatorBackend('6.18').run(scenario!)[1]?.ret === 0);
+ * console.assert(new SimulatorBackend('6.12').run(scenario!)[1]?.errno === 'EINVAL');
+ * ```
+ */
 export class SimulatorBackend implements ScenarioBackend {
   readonly name: string;
   readonly #profile: KernelProfileName | KernelProfile;

@@ -558,7 +558,22 @@ function simulatedError(syscall: string, errno: number, address: number, lengthB
   });
 }
 
-/** A userfaultfd of a simulated address space, from `AddressSpace.userfaultfd`. */
+/**
+ * A userfaultfd of a simulated address space, from `AddressSpace.userfaultfd`.
+ *
+ * @example
+ * ```ts
+ * import { AddressSpace, type SimulatedUserfaultfd } from 'pagemap-scan/sim';
+ * const space = new AddressSpace();
+ * const start = space.mmap({ lengthBytes: 4 * 4096 });
+ * {
+ *   using faults: SimulatedUserfaultfd = space.userfaultfd();
+ *   faults.register(start, 4 * 4096);
+ *   console.assert([...space.mappings()][0]?.registered === 'wp');
+ * }
+ * console.assert([...space.mappings()][0]?.registered === undefined);
+ * ```
+ */
 export class SimulatedUserfaultfd {
   readonly #mm: Mm;
   readonly #uffd: Userfault;

@@ -276,7 +276,17 @@ export class PhysicalMemory {
 
 /**
  * Page cache of a memory file, of shared anonymous memory, or of shared hugetlb memory (one entry per 2 MiB
- * there). An entry is 0 where there is no page, a frame number, or a negated swap slot.
+ * there). An entry is 0 where there is no page, a frame number, or a negated swap slot; `createFile` makes all pages at once.
+ *
+ * @example
+ * ```ts
+ * import { AddressSpace, type MemoryFile } from 'pagemap-scan/sim';
+ * const space = new AddressSpace({ contents: true });
+ * const file: MemoryFile = space.createFile(4 * 4096);
+ * const [one, other] = [1, 2].map(() => space.mmap({ lengthBytes: 4 * 4096, file, shared: true }));
+ * space.writeU32(one!, 7);
+ * console.assert(space.readU32(other!) === 7 && file.sizePages === 4 && file.users === 3);
+ * ```
  */
 export class MemoryFile {
   readonly entries: Int32Array;
@@ -287,7 +297,10 @@ export class MemoryFile {
   users = 0;
   readonly hugetlb: boolean;
 
-  /** @param hugetlb whether an entry stands for 2 MiB */
+  /**
+   * @internal Use {@link AddressSpace.createFile}.
+   * @param hugetlb whether an entry stands for 2 MiB
+   */
   constructor(sizePages: number, hugetlb: boolean) {
     const entries = hugetlb ? Math.ceil(sizePages / HUGE_PAGES) : sizePages;
     this.hugetlb = hugetlb;

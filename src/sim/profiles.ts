@@ -144,7 +144,16 @@ export const KERNEL_PROFILES = {
 /** The name of a kernel profile. */
 export type KernelProfileName = keyof typeof KERNEL_PROFILES;
 
-/** The profile itself, where a name will do. */
+/**
+ * The profile itself, where a name will do.
+ *
+ * @example
+ * ```ts
+ * import { AddressSpace, kernelProfile } from 'pagemap-scan/sim';
+ * const space = new AddressSpace({ profile: { ...kernelProfile('6.18'), name: 'mine', hasGuardPages: false } });
+ * console.assert(kernelProfile(space.profile) === space.profile && kernelProfile('6.18').hasGuardPages);
+ * ```
+ */
 export function kernelProfile(profile: KernelProfileName | KernelProfile): KernelProfile {
   return typeof profile === 'string' ? KERNEL_PROFILES[profile] : profile;
 }

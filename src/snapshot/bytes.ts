@@ -8,18 +8,27 @@ export class ByteWriter {
     return this.#length;
   }
 
+  #grow(): void {
+    if (this.#length + 8 <= this.#bytes.length) return;
+    const larger = new Uint8Array(this.#bytes.length * 2);
+    larger.set(this.#bytes);
+    this.#bytes = larger;
+  }
+
   number(value: number): void {
-    if (this.#length + 8 > this.#bytes.length) {
-      const larger = new Uint8Array(this.#bytes.length * 2);
-      larger.set(this.#bytes);
-      this.#bytes = larger;
-    }
+    this.#grow();
     let rest = value;
     while (rest >= 0x80) {
       this.#bytes[this.#length++] = (rest % 0x80) | 0x80;
       rest = Math.floor(rest / 0x80);
     }
     this.#bytes[this.#length++] = rest;
+  }
+
+  /** One that is a byte as it is. */
+  byte(value: number): void {
+    this.#grow();
+    this.#bytes[this.#length++] = value;
   }
 
   /** Of either sign. */
@@ -57,6 +66,13 @@ export class ByteReader {
       factor *= 0x80;
     }
     throw new RangeError('Cannot decode a number: the bytes are none');
+  }
+
+  /** @throws RangeError behind the end */
+  byte(): number {
+    const byte = this.#bytes[this.#at++];
+    if (byte === undefined) throw new RangeError('Cannot decode a byte: there is none');
+    return byte;
   }
 
   signed(): number {

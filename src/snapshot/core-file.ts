@@ -14,6 +14,7 @@ import {
   type StateMapping,
   type Stored,
 } from '../core/internal.js';
+import { bufferAddress } from '../live/internal.js';
 import { SnapshotError } from './errors.js';
 import type { Point } from './log.js';
 import type { StoredMapping } from './manifest.js';
@@ -58,15 +59,24 @@ function announce(sink: ElfSink, point: Point): void {
   }
 }
 
+/** Begins at a page: only so can it be written to the disk past the page cache. */
+function alignedBytes(lengthBytes: number): Uint8Array<ArrayBuffer> {
+  const buffer = new ArrayBuffer(lengthBytes + PAGE_SIZE);
+  const past = bufferAddress(buffer) % PAGE_SIZE;
+  return new Uint8Array(buffer, past === 0 ? 0 : PAGE_SIZE - past, lengthBytes);
+}
+
 async function writePages(sink: ElfSink, point: Point, pages: PageReader): Promise<void> {
-  let bytes = new Uint8Array(PIECE_BYTES);
+  // One is filled while the other is written.
+  let bytes = alignedBytes(PIECE_BYTES);
+  let other = alignedBytes(PIECE_BYTES);
   let ranges: number[] = [];
   let filled = 0;
   let writing: Promise<void> | undefined;
   const flush = async () => {
     await writing;
     writing = filled === 0 ? undefined : sink.write(bytes, ranges);
-    if (writing !== undefined) bytes = new Uint8Array(PIECE_BYTES);
+    [bytes, other] = [other, bytes];
     [ranges, filled] = [[], 0];
   };
   for (const stored of point.mappings) {

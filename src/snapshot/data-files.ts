@@ -166,17 +166,24 @@ export class DataFiles implements Disposable {
   /** Gives back what only snapshots before `first` need, and what was written and is in none. */
   drop(first: number): void {
     for (const reference of this.#fresh.splice(0)) this.#index.dismiss(reference);
-    const files = new Set<number>();
+    /** Where blocks began that are free now, by their files. */
+    const freed = new Map<number, number[]>();
     for (const { reference } of this.#index.drop(first)) {
       const { file, offset } = placeOf(reference);
       this.#blocks.get(file)!.delete(offset);
-      files.add(file);
+      const offsets = freed.get(file);
+      if (offsets === undefined) freed.set(file, [offset]);
+      else offsets.push(offset);
     }
-    for (const file of files) this.#clear(file);
+    for (const [file, offsets] of freed) this.#clear(file, offsets);
   }
 
-  /** Makes holes of all that is no block, or removes the file. */
-  #clear(number: number): void {
+  /**
+   * Makes holes of what is no block, or removes the file.
+   *
+   * @param freed where blocks began that are free now: what else is no block is a hole already. All of it where it is left out
+   */
+  #clear(number: number, freed?: number[]): void {
     const blocks = [...(this.#blocks.get(number) ?? [])].sort(([one], [other]) => one - other);
     const isOpen = number === this.#open?.number;
     if (blocks.length === 0 && !isOpen) {
@@ -187,7 +194,14 @@ export class DataFiles implements Disposable {
     const fd = isOpen ? this.#open!.fd : openSync(dataFile(this.#folder, number), 'r+');
     try {
       let at = BLOCK_ALIGN;
+      freed?.sort((one, other) => one - other);
+      let next = 0;
       const clear = (to: number) => {
+        if (freed !== undefined) {
+          // Blocks that are there lie between: it begins in this gap, or behind it.
+          if (next === freed.length || freed[next]! >= to) return;
+          while (next < freed.length && freed[next]! < to) next++;
+        }
         const from = Math.ceil(at / HOLE_BYTES) * HOLE_BYTES;
         const length = Math.floor(to / HOLE_BYTES) * HOLE_BYTES - from;
         if (length > 0) punchHole(fd, from, length);

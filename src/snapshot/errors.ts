@@ -17,7 +17,19 @@ export type SnapshotProblem =
   /** Of these bytes nothing is known. */
   | 'no-bytes';
 
-/** An error of a store of snapshots. */
+/**
+ * An error of a store of snapshots.
+ *
+ * @example
+ * ```ts
+ * import { openSnapshots, SnapshotError } from 'pagemap-scan/snapshot';
+ * try {
+ *   openSnapshots('/no/such/folder');
+ * } catch (error) {
+ *   console.assert(error instanceof SnapshotError && error.reason === 'not-found');
+ * }
+ * ```
+ */
 export class SnapshotError extends Error {
   override readonly name = 'SnapshotError';
   /** Stable, as those of Node's own errors: `ERR_SNAPSHOT_NOT_FOUND`. */

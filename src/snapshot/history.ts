@@ -1,9 +1,13 @@
 /** When bytes changed, and from what to what: a watchpoint in the past. */
 import { PAGE_SIZE } from '../abi/index.js';
 import { mappingAt, readsAsZeros } from './content.js';
-import type { Replay } from './log.js';
-import { ABSENT, decodeRanges, pageOf } from './page-table.js';
+import { SnapshotError } from './errors.js';
+import { readChain, readManifest } from './log.js';
+import type { Manifest } from './manifest.js';
+import { findTouching, spanOf } from './page-index.js';
+import { ABSENT, pageOf, visitChanges, visitRanges } from './page-table.js';
 import type { PageReader } from './pages.js';
+import type { PageSpan } from './touches.js';
 
 /** The bytes at an address, from one snapshot on. */
 export interface HistoryEntry {
@@ -16,28 +20,97 @@ export interface HistoryEntry {
   readonly writtenSame: number;
 }
 
+/** Of a page that is not kept: whether it reads as zeros or nothing is known of it. */
+const ZEROS = 0;
+const UNKNOWN = -1;
+
+/** Some pages in one snapshot after the other. */
+class PagesThroughTime {
+  readonly #pages: PageSpan;
+  readonly #references: number[];
+  /** That which has the mappings as they are now. */
+  #mapped: Manifest | undefined;
+
+  constructor(pages: PageSpan) {
+    this.#pages = pages;
+    this.#references = new Array(pages[1] - pages[0]).fill(ABSENT);
+  }
+
+  /** Goes on to a snapshot that touches the pages: others leave them as they are. */
+  apply(manifest: Manifest): void {
+    const [from, to] = this.#pages;
+    if (manifest.base === 0) this.#references.fill(ABSENT);
+    try {
+      visitChanges(manifest.sections.pages, (page, count, reference) => {
+        const end = Math.min(to, page + count);
+        for (let at = Math.max(from, page); at < end; at++)
+          this.#references[at - from] = reference > 1 ? reference + at - page : reference;
+        return page + count < to;
+      });
+    } catch (error) {
+      throw new SnapshotError(
+        'damaged',
+        `Cannot read snapshot ${manifest.number}: ${(error as Error).message}`,
+        { cause: error },
+      );
+    }
+    if (manifest.hasMappings) this.#mapped = manifest;
+  }
+
+  /** The references of the pages, or `ZEROS` or `UNKNOWN`. */
+  references(): number[] {
+    return this.#references.map((reference, index) => {
+      if (reference !== ABSENT) return reference;
+      const address = (this.#pages[0] + index) * PAGE_SIZE;
+      const stored = mappingAt(this.#mapped?.head.mappings ?? [], address);
+      return stored !== undefined && readsAsZeros(stored) ? ZEROS : UNKNOWN;
+    });
+  }
+}
+
+/** The manifests of the snapshots that touch some pages, and more where that is not known; before them, those that the first is told by. */
+function* touchingManifests(
+  folder: string,
+  numbers: readonly number[],
+  pages: PageSpan,
+): Generator<Manifest> {
+  if (numbers.length === 0) return;
+  yield* readChain(folder, numbers[0]!);
+  let span = 0;
+  let touching: ReturnType<typeof findTouching>;
+  let before = numbers[0]!;
+  for (const number of numbers.slice(1)) {
+    const isNext = number === before + 1;
+    before = number;
+    // What lies between is lost: it tells all, or cannot be told.
+    if (!isNext) {
+      yield* readChain(folder, number);
+      continue;
+    }
+    if (spanOf(number) !== span) {
+      span = spanOf(number);
+      touching = findTouching(folder, span, pages);
+    }
+    if (touching !== undefined && number >= touching.from && !touching.has(number)) continue;
+    yield readManifest(folder, number);
+  }
+}
+
 export function readHistory(
-  replay: Replay,
+  folder: string,
   numbers: readonly number[],
   pages: PageReader,
   address: number,
   lengthBytes: number,
 ): HistoryEntry[] {
   const entries: (HistoryEntry & { writtenSame: number })[] = [];
-  const first = pageOf(address);
-  const end = pageOf(address + lengthBytes - 1) + 1;
+  const span: PageSpan = [pageOf(address), pageOf(address + lengthBytes - 1) + 1];
+  const state = new PagesThroughTime(span);
   let references: number[] = [];
-  for (const number of numbers) {
-    const { table, mappings, manifest } = replay.to(number);
-    const now: number[] = [];
-    for (let page = first; page < end; page++) {
-      const reference = table.get(page);
-      if (reference !== ABSENT) now.push(reference);
-      else {
-        const stored = mappingAt(mappings, page * PAGE_SIZE);
-        now.push(stored !== undefined && readsAsZeros(stored) ? 0 : -1);
-      }
-    }
+  for (const manifest of touchingManifests(folder, numbers, span)) {
+    state.apply(manifest);
+    if (manifest.number < numbers[0]!) continue;
+    const now = state.references();
     const last = entries.at(-1);
     const isSame = last !== undefined && now.every((reference, index) => reference === references[index]);
     references = now;
@@ -48,17 +121,23 @@ export function readHistory(
         (bytes === undefined) !== (last.bytes === undefined) ||
         (bytes !== undefined && Buffer.compare(bytes, last.bytes!) !== 0);
       if (isOther) {
-        entries.push({ number, time: new Date(manifest.timeMs), bytes, writtenSame: 0 });
+        const { number, timeMs } = manifest;
+        entries.push({ number, time: new Date(timeMs), bytes, writtenSame: 0 });
         continue;
       }
     }
-    if (isWritten(manifest.sections.written, first, end)) last!.writtenSame++;
+    if (isWritten(manifest.sections.written, span)) last!.writtenSame++;
   }
   return entries;
 }
 
-function isWritten(section: Uint8Array, first: number, end: number): boolean {
-  return decodeRanges(section).some(([page, count]) => page < end && page + count > first);
+function isWritten(section: Uint8Array, [from, to]: PageSpan): boolean {
+  let isFound = false;
+  visitRanges(section, (page, count) => {
+    isFound = page < to && page + count > from;
+    return !isFound && page + count < to;
+  });
+  return isFound;
 }
 
 function readBytes(
@@ -67,7 +146,7 @@ function readBytes(
   address: number,
   lengthBytes: number,
 ): Uint8Array | undefined {
-  if (references.includes(-1)) return undefined;
+  if (references.includes(UNKNOWN)) return undefined;
   const bytes = new Uint8Array(references.length * PAGE_SIZE);
   references.forEach((reference, index) => {
     bytes.set(pages.read(reference), index * PAGE_SIZE);

@@ -33,8 +33,23 @@ export function readManifest(folder: string, number: number): Manifest {
   return manifest;
 }
 
-export function manifestBytes(folder: string, number: number): number {
-  return statSync(manifestFile(folder, number), { throwIfNoEntry: false })?.size ?? 0;
+/** The snapshots that one is told by: from one that tells all, each a change of the one before it, to itself. */
+export function readChain(folder: string, number: number, known = 0): Manifest[] {
+  const chain: Manifest[] = [];
+  for (let at = number; at !== known; ) {
+    const manifest = readManifest(folder, at);
+    chain.push(manifest);
+    const { base } = manifest;
+    if (base === 0) break;
+    if (base >= at) throw new SnapshotError('damaged', `Cannot read snapshot ${at}: it is based on ${base}`);
+    at = base;
+  }
+  return chain.reverse();
+}
+
+/** A file's length, bytes; 0 when it is gone. */
+export function fileBytes(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
 /** What a snapshot consists of. */
@@ -60,18 +75,11 @@ export class Replay {
    * @param visit gets the pages that change, if nothing but the next snapshot is gone to
    */
   to(number: number, visit?: (page: number, before: number, now: number) => void): Point {
-    const chain: Manifest[] = [];
-    for (let at = number; at !== this.#point?.manifest.number; ) {
-      const manifest = readManifest(this.#folder, at);
-      const { base } = manifest;
-      chain.push(manifest);
-      if (base === 0 && !(this.#point?.manifest.number === at - 1)) this.#point = undefined;
-      if (base === 0) break;
-      if (base >= at)
-        throw new SnapshotError('damaged', `Cannot read snapshot ${at}: it is based on ${base}`);
-      at = base;
+    for (const manifest of readChain(this.#folder, number, this.#point?.manifest.number)) {
+      const { number: at, base } = manifest;
+      if (base === 0 && this.#point?.manifest.number !== at - 1) this.#point = undefined;
+      this.#point = this.#apply(manifest, visit);
     }
-    for (const manifest of chain.reverse()) this.#point = this.#apply(manifest, visit);
     return this.#point!;
   }
 

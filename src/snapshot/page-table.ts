@@ -173,25 +173,41 @@ export class PageTable {
    * @param visit gets each page that changes, with its reference before and now
    */
   apply(bytes: Uint8Array, visit?: (page: number, before: number, now: number) => void): void {
-    const reader = new ByteReader(bytes);
-    let page = 0;
-    let expected = 0;
-    while (!reader.isAtEnd) {
-      page += reader.number();
-      const head = reader.number();
-      const count = Math.floor(head / 4);
-      const kind = head % 4;
-      let reference = kind === RUN_ZERO ? ZERO : ABSENT;
-      if (kind === RUN_PAGES) {
-        reference = expected + reader.signed();
-        expected = reference + count;
+    visitChanges(bytes, (first, count, reference) => {
+      for (let index = 0; index < count; index++) {
+        const now = reference > ZERO ? reference + index : reference;
+        if (visit !== undefined) visit(first + index, this.get(first + index), now);
+        this.set(first + index, now);
       }
-      for (const end = page + count; page < end; page++) {
-        if (visit !== undefined) visit(page, this.get(page), reference);
-        this.set(page, reference);
-        if (kind === RUN_PAGES) reference++;
-      }
+      return true;
+    });
+  }
+}
+
+/**
+ * Visits the runs that `PageTable.encode` wrote, ascending, those that are `ABSENT` now among them.
+ *
+ * @param visit gives false to end it
+ */
+export function visitChanges(
+  bytes: Uint8Array,
+  visit: (page: number, count: number, reference: number) => boolean,
+): void {
+  const reader = new ByteReader(bytes);
+  let page = 0;
+  let expected = 0;
+  while (!reader.isAtEnd) {
+    page += reader.number();
+    const head = reader.number();
+    const count = Math.floor(head / 4);
+    const kind = head % 4;
+    let reference = kind === RUN_ZERO ? ZERO : ABSENT;
+    if (kind === RUN_PAGES) {
+      reference = expected + reader.signed();
+      expected = reference + count;
     }
+    if (!visit(page, count, reference)) return;
+    page += count;
   }
 }
 
@@ -215,14 +231,26 @@ export function encodeRanges(
 }
 
 export function decodeRanges(bytes: Uint8Array): [page: number, count: number, value: number][] {
-  const reader = new ByteReader(bytes);
   const ranges: [number, number, number][] = [];
+  visitRanges(bytes, (...range) => ranges.push(range) > 0);
+  return ranges;
+}
+
+/**
+ * Visits the ranges that `encodeRanges` wrote.
+ *
+ * @param visit gives false to end it
+ */
+export function visitRanges(
+  bytes: Uint8Array,
+  visit: (page: number, count: number, value: number) => boolean,
+): void {
+  const reader = new ByteReader(bytes);
   let page = 0;
   while (!reader.isAtEnd) {
     page += reader.number();
     const count = reader.number();
-    ranges.push([page, count, reader.number()]);
+    if (!visit(page, count, reader.number())) return;
     page += count;
   }
-  return ranges;
 }

@@ -4,6 +4,7 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import { PAGE_SIZE } from '../abi/index.js';
 import { codeOf } from '../abi/internal.js';
 import {
+  BLOCK_PAGES,
   type BlockHead,
   blockOf,
   checkPage,
@@ -22,11 +23,19 @@ const MOST_FILES = 64;
 /** Read at once: most blocks fit. */
 const READ_BYTES = 24 << 10;
 
+/** Of a block that is full, bytes. */
+const BLOCK_BYTES = BLOCK_PAGES * PAGE_SIZE;
+
+const ALL = 2 ** BLOCK_PAGES - 1;
+
 const ZEROS = new Uint8Array(PAGE_SIZE);
 
 interface CachedBlock {
   readonly head: BlockHead;
+  /** Pages, one behind the other. Of those that are not loaded, anything. */
   readonly bytes: Uint8Array;
+  /** Which pages are there, one bit each. */
+  loaded: number;
   /** Which pages were found to be what was written, one bit each. */
   checked: number;
 }
@@ -38,13 +47,15 @@ export class PageReader implements Disposable {
   /** Blocks by the references of their first pages, likewise. */
   readonly #blocks = new Map<number, CachedBlock>();
   readonly #buffer = new Uint8Array(READ_BYTES);
+  /** What uncompressed blocks were in that are kept no more: without it, they would leave a gibibyte of garbage for each that is read. */
+  readonly #spare: Uint8Array[] = [];
 
   constructor(folder: string) {
     this.#folder = folder;
   }
 
   /**
-   * The bytes of a page. They must not be changed.
+   * The bytes of a page. They must not be changed, and are valid until 32 other pages are read.
    *
    * @throws SnapshotError 'damaged' when they are not what was written
    */
@@ -53,14 +64,13 @@ export class PageReader implements Disposable {
     const block = blockOf(reference);
     let cached = this.#blocks.get(block);
     if (cached === undefined) {
-      const { head, stored } = this.#readBlock(reference);
-      const bytes = this.#check(reference, () => decodePages(head, stored));
-      cached = { head, bytes, checked: 0 };
-      if (this.#blocks.size >= MOST_BLOCKS) this.#blocks.delete(this.#blocks.keys().next().value!);
+      if (this.#blocks.size >= MOST_BLOCKS) this.#forgetOldest();
+      cached = this.#readBlock(reference);
     } else this.#blocks.delete(block);
     this.#blocks.set(block, cached);
     const { head, bytes, checked } = cached;
     const index = reference - block;
+    if ((cached.loaded & (1 << index)) === 0) this.#load(reference, cached, index);
     if ((checked & (1 << index)) === 0) {
       this.#check(reference, () => checkPage(head, bytes, index));
       cached.checked |= 1 << index;
@@ -76,18 +86,53 @@ export class PageReader implements Disposable {
     return { head, bytes: head.at + head.storedBytes };
   }
 
-  #readBlock(reference: number): { head: BlockHead; stored: Uint8Array } {
+  #forgetOldest(): void {
+    const [block, { head, bytes }] = this.#blocks.entries().next().value!;
+    this.#blocks.delete(block);
+    if (head.kind === 'none' && bytes.length === BLOCK_BYTES) this.#spare.push(bytes);
+  }
+
+  #readBlock(reference: number): CachedBlock {
     const { file, offset } = placeOf(reference);
     const bytes = this.#readAt(file, offset, READ_BYTES);
     const head = this.#check(reference, () => decodeHead(bytes));
-    const end = head.at + head.storedBytes;
-    if (end <= bytes.length) return { head, stored: bytes.slice(head.at, end) };
-    const stored = new Uint8Array(head.storedBytes);
-    stored.set(bytes.subarray(head.at));
-    const done = Math.max(0, bytes.length - head.at);
-    const rest = this.#fill(file, stored.subarray(done), offset + head.at + done);
-    if (rest < stored.length - done) throw this.#damaged(reference, 'its file ends before');
-    return { head, stored };
+    const { at, storedBytes } = head;
+    const end = at + storedBytes;
+    let stored = bytes.subarray(at, end);
+    if (head.kind === 'none') {
+      // Not the buffer: it is used again.
+      const whole = (storedBytes === BLOCK_BYTES && this.#spare.pop()) || new Uint8Array(storedBytes);
+      whole.set(stored);
+      this.#check(reference, () => decodePages(head, whole));
+      return { head, bytes: whole, loaded: 2 ** Math.floor(stored.length / PAGE_SIZE) - 1, checked: 0 };
+    }
+    if (end > bytes.length) {
+      const whole = new Uint8Array(storedBytes);
+      whole.set(stored);
+      this.#fillAll(reference, whole.subarray(stored.length), offset + at + stored.length);
+      stored = whole;
+    }
+    return { head, bytes: this.#check(reference, () => decodePages(head, stored)), loaded: ALL, checked: 0 };
+  }
+
+  /** Reads a page of an uncompressed block, and from the second time on, all of the block: others will be asked for, too. */
+  #load(reference: number, cached: CachedBlock, index: number): void {
+    const { head, bytes } = cached;
+    const { offset } = placeOf(reference);
+    const isSecond = cached.checked !== 0;
+    // Those before the first that is missing are there: the lowest bit that is not set.
+    const there = 31 - Math.clz32(~cached.loaded & -~cached.loaded);
+    const from = isSecond
+      ? Math.min(there * PAGE_SIZE, bytes.length)
+      : Math.min(index * PAGE_SIZE, bytes.length);
+    const to = isSecond ? bytes.length : Math.min(from + PAGE_SIZE, bytes.length);
+    this.#fillAll(reference, bytes.subarray(from, to), offset + head.at + from);
+    cached.loaded |= isSecond ? ALL : 1 << index;
+  }
+
+  #fillAll(reference: number, bytes: Uint8Array, offset: number): void {
+    if (this.#fill(placeOf(reference).file, bytes, offset) < bytes.length)
+      throw this.#damaged(reference, 'its file ends before');
   }
 
   #readAt(file: number, offset: number, length: number): Uint8Array {

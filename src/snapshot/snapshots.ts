@@ -44,7 +44,7 @@ export interface Snapshot extends Pagemap {
    * @throws SnapshotError 'no-bytes' for what is not mapped, or of which nothing is kept; 'damaged'
    */
   read(address: number, lengthBytes: number): Uint8Array;
-  /** The page that an address lies in, which must not be changed; undefined when nothing is known of it. */
+  /** The page that an address lies in; undefined when nothing is known of it. */
   page(address: number): Uint8Array | undefined;
   /**
    * Writes an ELF core file, for gdb and its like: that which `dumpCore` would have written at the snapshot's moment.
@@ -55,7 +55,8 @@ export interface Snapshot extends Pagemap {
   writeCore(file: string): Promise<{ readonly bytes: number; readonly storedBytes: number }>;
 }
 
-class StoredSnapshot implements Snapshot {
+/** A snapshot, by what a reader found of it. */
+export class StoredSnapshot implements Snapshot {
   readonly info: SnapshotInfo;
   readonly mappings: readonly Mapping[];
   readonly #point: Point;
@@ -101,7 +102,7 @@ class StoredSnapshot implements Snapshot {
     const bytes = new Uint8Array(lengthBytes);
     for (let done = 0; done < lengthBytes; ) {
       const at = address + done;
-      const page = this.page(at);
+      const page = this.#page(at);
       if (page === undefined)
         throw new SnapshotError(
           'no-bytes',
@@ -116,6 +117,11 @@ class StoredSnapshot implements Snapshot {
   }
 
   page(address: number): Uint8Array | undefined {
+    return this.#page(address)?.slice();
+  }
+
+  /** It is valid until others are read. */
+  #page(address: number): Uint8Array | undefined {
     const reference = this.#point.table.get(pageOf(address));
     if (reference !== ABSENT) return this.#pages.read(reference);
     const stored = mappingAt(this.#point.mappings, address);
@@ -127,7 +133,32 @@ class StoredSnapshot implements Snapshot {
   }
 }
 
-/** The snapshots of a process in a folder. Made by {@link openSnapshots}. */
+/**
+ * The snapshots of a process in a folder. Made by {@link openSnapshots}.
+ *
+ * @example
+ * ```ts
+ * import { spawn } from 'node:child_process';
+ * import { once } from 'node:events';
+ * import { mkdtempSync, rmSync } from 'node:fs';
+ * import { openSnapshots, type Snapshots, startSnapshots } from 'pagemap-scan/snapshot';
+ * const folder = mkdtempSync('/tmp/snapshots-');
+ * const child = spawn('sleep', ['60']);
+ * await once(child, 'spawn');
+ * {
+ *   using snapshotter = await startSnapshots(child.pid!, folder);
+ *   for (let count = 0; count < 2; count++) await snapshotter.take();
+ * }
+ * child.kill();
+ * {
+ *   using snapshots: Snapshots = openSnapshots(folder);
+ *   console.assert(snapshots.numbers().join() === '1,2' && snapshots.find('-1') === 2);
+ *   const { end } = snapshots.open(1).mappings.find(({ name }) => name === '[stack]')!;
+ *   console.assert(Buffer.from(snapshots.open(1).read(end - 4096, 4096)).includes('sleep')); // its program's path
+ * }
+ * rmSync(folder, { recursive: true });
+ * ```
+ */
 export class Snapshots implements Disposable {
   readonly folder: string;
   readonly process: StoreProcess;
@@ -251,7 +282,7 @@ export class Snapshots implements Disposable {
    * @throws SnapshotError 'damaged', 'version'
    */
   history(address: number, lengthBytes: number): HistoryEntry[] {
-    return readHistory(new Replay(this.folder), this.numbers(), this.#pages, address, lengthBytes);
+    return readHistory(this.folder, this.numbers(), this.#pages, address, lengthBytes);
   }
 
   /** Looks whether all bytes are what was written. */
@@ -284,6 +315,27 @@ function union(ranges: PageRanges, pages: PageSet): PageRanges {
  * Opens a folder of snapshots, also while they are being taken. Dispose it to close its files.
  *
  * @throws SnapshotError 'not-found', 'damaged', 'version'
+ * @example
+ * ```ts
+ * import { spawn } from 'node:child_process';
+ * import { once } from 'node:events';
+ * import { mkdtempSync, rmSync } from 'node:fs';
+ * import { openSnapshots, startSnapshots } from 'pagemap-scan/snapshot';
+ * const folder = mkdtempSync('/tmp/snapshots-');
+ * const child = spawn('sleep', ['60']);
+ * await once(child, 'spawn');
+ * {
+ *   using snapshotter = await startSnapshots(child.pid!, folder);
+ *   await snapshotter.take();
+ * }
+ * child.kill();
+ * {
+ *   using snapshots = openSnapshots(folder);
+ *   const { mappings } = snapshots.open('latest');
+ *   console.assert(snapshots.process.pid === child.pid && mappings.some(({ name }) => name === '[stack]'));
+ * }
+ * rmSync(folder, { recursive: true });
+ * ```
  */
 export function openSnapshots(folder: string): Snapshots {
   listStore(folder);

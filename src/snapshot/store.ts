@@ -13,11 +13,13 @@ import { checkValue, compressionKind, type SnapshotCompression } from './block.j
 import { BlockIndex } from './block-index.js';
 import { DataFiles } from './data-files.js';
 import { SnapshotError } from './errors.js';
-import { LOCK_FILE, listStore, manifestFile, STORE_FILE, type StoreFiles } from './files.js';
-import { manifestBytes, Replay, readManifest } from './log.js';
+import { indexFile, LOCK_FILE, listStore, manifestFile, STORE_FILE, type StoreFiles } from './files.js';
+import { fileBytes, Replay, readManifest } from './log.js';
 import { encodeManifest, type ManifestHead, type StoredMapping } from './manifest.js';
-import { encodeRanges, PageTable, ZERO } from './page-table.js';
+import { addToSpans, PageIndexer } from './page-indexer.js';
+import { decodeRanges, encodeRanges, PageTable, ZERO } from './page-table.js';
 import { PageReader } from './pages.js';
+import type { PageSpan } from './touches.js';
 import { writeWhole } from './write.js';
 
 export const STORE_SCHEMA = 'pagemap-scan/snapshots@1';
@@ -91,6 +93,7 @@ export class StoreWriter implements Disposable {
   readonly #options: StoreOptions;
   readonly #index = new BlockIndex();
   readonly #data: DataFiles;
+  #indexer: PageIndexer;
   /** What the newest snapshot shows. */
   #table: PageTable = new PageTable();
   #mappings = '';
@@ -112,6 +115,7 @@ export class StoreWriter implements Disposable {
     this.#options = options;
     const kind = compressionKind(options.compression ?? 'auto');
     this.#data = new DataFiles(folder, kind, this.#index);
+    this.#indexer = new PageIndexer(folder);
   }
 
   /**
@@ -125,7 +129,10 @@ export class StoreWriter implements Disposable {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const files = listStore(folder);
     const owner = readStoreProcess(folder);
-    if (owner === undefined && files.data.length + files.manifests.length + files.others.length > 0)
+    if (
+      owner === undefined &&
+      files.data.length + files.manifests.length + files.indexes.length + files.others.length > 0
+    )
       throw new SnapshotError(
         'not-empty',
         `Cannot keep snapshots in ${folder}: it holds other files; give another folder`,
@@ -167,13 +174,15 @@ export class StoreWriter implements Disposable {
 
   /** What all of it takes on the disk, bytes, holes not counted. */
   get storedBytes(): number {
-    let bytes = this.#index.bytes;
+    let bytes = this.#index.bytes + this.#indexer.bytes;
     for (const each of this.#manifestBytes.values()) bytes += each;
     return bytes;
   }
 
-  #load({ manifests, parts }: StoreFiles): void {
+  #load({ manifests, indexes, parts }: StoreFiles): void {
     for (const name of parts) unlinkSync(join(this.folder, name));
+    const sizes = indexes.map((number) => [number, fileBytes(indexFile(this.folder, number))] as const);
+    this.#indexer = new PageIndexer(this.folder, new Map(sizes));
     const newest = manifests.at(-1);
     if (newest !== undefined) {
       const { head } = readManifest(this.folder, newest);
@@ -181,13 +190,14 @@ export class StoreWriter implements Disposable {
       this.#first = head.first;
       this.#run = head.run + 1;
       for (const number of manifests) {
-        this.#manifestBytes.set(number, manifestBytes(this.folder, number));
+        this.#manifestBytes.set(number, fileBytes(manifestFile(this.folder, number)));
         if (readManifest(this.folder, number).base === 0) this.#groups.push([number]);
         else this.#groups.at(-1)?.push(number);
       }
+      this.#indexer.remove(this.#first, this.#number);
       this.#count();
       this.#removeGroups();
-    }
+    } else this.#indexer.remove(0, 0);
     this.#data.removeUnknown();
   }
 
@@ -203,13 +213,22 @@ export class StoreWriter implements Disposable {
         this.#data.learn(reference, bytes, head.checks);
       };
       if (number > this.#first) {
-        replay.to(number, (page, before, now) => {
+        const changed: [number, number][] = [];
+        const { manifest, mappings } = replay.to(number, (page, before, now) => {
           learn(now);
           visit(page, before, now);
+          addToSpans(changed, page);
+        });
+        const written = decodeRanges(manifest.sections.written);
+        this.#indexer.note(number, {
+          changed,
+          written,
+          mappings: manifest.hasMappings ? mappings : undefined,
         });
         continue;
       }
-      const { table } = replay.to(number);
+      const { table, mappings } = replay.to(number);
+      this.#indexer.begin(number, mappings);
       table.differences(new PageTable(), (page, now) => {
         learn(now);
         visit(page, 0, now);
@@ -245,9 +264,9 @@ export class StoreWriter implements Disposable {
       changes === undefined ||
       this.#groups.at(-1)!.length > MOST_CHANGES ||
       this.#changesBytes + changes.length > Math.max(LEAST_FULL_BYTES, this.#fullBytes);
-    const counts = this.#compare(table, number);
+    const { changed, ...counts } = this.#compare(table, number);
     const mappingsText = JSON.stringify(mappings);
-    const isSame = !isFull && mappingsText === this.#mappings;
+    const hasSameMappings = mappingsText === this.#mappings;
     const hasSameCategories = !isFull && Buffer.compare(pageCategories, this.#categories) === 0;
     const pages = isFull ? table.encode(new PageTable()) : changes;
     this.#first = this.#chooseFirst(number);
@@ -261,7 +280,7 @@ export class StoreWriter implements Disposable {
       writtenPages: written.reduce((sum, [, count]) => sum + count, 0),
       newPages: this.#newPages,
       storedBytes: grownBytes,
-      mappings: isSame ? undefined : mappings,
+      mappings: hasSameMappings && !isFull ? undefined : mappings,
     };
     const sections = {
       pages,
@@ -286,20 +305,27 @@ export class StoreWriter implements Disposable {
       pageCategories,
     ];
     this.#newPages = 0;
+    this.#indexer.note(number, { changed, written, mappings: hasSameMappings ? undefined : mappings });
     // Only now does nobody need them any more.
     this.#data.drop(this.#first);
+    this.#indexer.remove(this.#first, number);
     this.#removeGroups();
     return { ...head, mappings };
   }
 
   /** Notes which pages the snapshot needs, and counts them. */
-  #compare(table: PageTable, number: number): { pages: number; changedPages: number } {
+  #compare(
+    table: PageTable,
+    number: number,
+  ): { pages: number; changedPages: number; changed: readonly PageSpan[] } {
     let changedPages = 0;
-    table.differences(this.#table, (_, now, before) => {
+    const changed: [number, number][] = [];
+    table.differences(this.#table, (page, now, before) => {
       changedPages++;
+      addToSpans(changed, page);
       this.#change(before, now, number - 1);
     });
-    return { pages: table.count(), changedPages };
+    return { pages: table.count(), changedPages, changed };
   }
 
   /** The oldest snapshot that stays when this one is there, too. */

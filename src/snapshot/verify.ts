@@ -1,12 +1,15 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Looks whether all bytes of a store are what was written. */
 
-import { codeOf } from '../abi/internal.js';
+import { codeOf, MOST_USER_SPACE_END, PAGE_SIZE } from '../abi/internal.js';
+import { PageSet } from '../core/internal.js';
+import { CheckedPages } from './checked-pages.js';
 import { checkFileHead } from './data-files.js';
 import { SnapshotError } from './errors.js';
 import { listStore, manifestFile } from './files.js';
 import { Replay, readManifest } from './log.js';
-import { PageTable, ZERO } from './page-table.js';
+import { checkIndex } from './page-index.js';
+import { type PageTable, pageOf, ZERO } from './page-table.js';
 import { PageReader } from './pages.js';
 
 export interface Verification {
@@ -28,15 +31,29 @@ export interface VerifyOptions {
 /** So many pages are checked between two steps. */
 const PAGES_A_STEP = 1024;
 
+/** A file may be gone: a writer has dropped it since. Had it not, its pages would be missed. */
+function unlessGone(check: () => void): void {
+  try {
+    check();
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT') throw error;
+  }
+}
+
+/** Appends a run, which ascends, to runs. */
+function addToRuns(runs: number[], first: number, end: number): void {
+  if (runs.at(-1) === first) runs[runs.length - 1] = end;
+  else runs.push(first, end);
+}
+
 class Verifier {
   readonly #folder: string;
   readonly #pages: PageReader;
   readonly #step: () => Promise<void>;
-  readonly #problems: string[] = [];
+  readonly #problems = new Set<string>();
   readonly #damaged: number[] = [];
   /** Pages that were read, and whether they are as they were. */
-  readonly #checked = new Map<number, boolean>();
-  #since = 0;
+  readonly #checked = new CheckedPages();
 
   constructor(folder: string, pages: PageReader, step: () => Promise<void>) {
     this.#folder = folder;
@@ -45,22 +62,26 @@ class Verifier {
   }
 
   async run(): Promise<Verification> {
-    const { data, manifests } = listStore(this.#folder);
-    for (const number of data) this.#note(() => this.#checkHead(number));
+    const { data, manifests, indexes } = listStore(this.#folder);
+    for (const number of data) this.#note(() => unlessGone(() => checkFileHead(this.#folder, number)));
+    for (const number of indexes) this.#note(() => unlessGone(() => checkIndex(this.#folder, number)));
     const kept = this.#kept(manifests);
     let replay = new Replay(this.#folder);
     /** Pages of the state that is gone over, by address, whose bytes are lost. */
-    const lost = new Set<number>();
+    const lost = new PageSet();
     let isWhole = false;
     for (const number of kept) {
       await this.#step();
-      const changes: [page: number, now: number][] = [];
+      /** Where the runs of pages begin and end that have changed: pages by themselves may be too many. */
+      const runs: number[] = [];
+      let table: PageTable;
       try {
-        if (isWhole) replay.to(number, (page, _, now) => changes.push([page, now]));
+        if (isWhole) ({ table } = replay.to(number, (page) => addToRuns(runs, page, page + 1)));
         else {
           replay = new Replay(this.#folder);
           lost.clear();
-          replay.to(number).table.differences(new PageTable(), (page, now) => changes.push([page, now]));
+          ({ table } = replay.to(number));
+          table.runs(0, pageOf(MOST_USER_SPACE_END), (page, count) => addToRuns(runs, page, page + count));
         }
         isWhole = true;
       } catch (error) {
@@ -69,26 +90,36 @@ class Verifier {
         this.#say(error);
         continue;
       }
-      for (const [page, now] of changes) {
-        if (now > ZERO && !(await this.#check(now))) lost.add(page);
-        else lost.delete(page);
-      }
-      if (lost.size > 0) this.#damaged.push(number);
+      await this.#checkRuns(runs, table, lost);
+      if (lost.some(0, MOST_USER_SPACE_END)) this.#damaged.push(number);
     }
     return {
       snapshots: kept.length,
-      pages: this.#checked.size,
-      problems: [...new Set(this.#problems)],
+      pages: this.#checked.count,
+      problems: [...this.#problems],
       damaged: this.#damaged,
     };
   }
 
-  #checkHead(number: number): void {
-    try {
-      checkFileHead(this.#folder, number);
-    } catch (error) {
-      // A writer has dropped it since; had it not, its pages would be missed.
-      if (codeOf(error) !== 'ENOENT') throw error;
+  /** Looks at the pages of some addresses, and puts those that are lost into `lost`. */
+  async #checkRuns(runs: readonly number[], table: PageTable, lost: PageSet): Promise<void> {
+    for (let at = 0; at < runs.length; at += 2) {
+      for (let page = runs[at]!; page < runs[at + 1]!; page++) {
+        const reference = table.get(page);
+        const [start, end] = [page * PAGE_SIZE, (page + 1) * PAGE_SIZE];
+        if (reference <= ZERO) {
+          lost.delete(start, end);
+          continue;
+        }
+        let isRight = this.#checked.get(reference);
+        if (isRight === undefined) {
+          if (this.#checked.count % PAGES_A_STEP === 0) await this.#step();
+          isRight = this.#note(() => this.#pages.read(reference)) !== undefined;
+          this.#checked.set(reference, isRight);
+        }
+        if (isRight) lost.delete(start, end);
+        else lost.add(start, end);
+      }
     }
   }
 
@@ -101,20 +132,11 @@ class Verifier {
       for (let number = manifest.first; number <= newest; number++)
         if (!manifests.includes(number)) {
           this.#damaged.push(number);
-          this.#problems.push(`Cannot read ${manifestFile(this.#folder, number)}: it is gone`);
+          this.#problems.add(`Cannot read ${manifestFile(this.#folder, number)}: it is gone`);
         }
       return numbers;
     }
     return [];
-  }
-
-  async #check(reference: number): Promise<boolean> {
-    const known = this.#checked.get(reference);
-    if (known !== undefined) return known;
-    if (this.#since++ % PAGES_A_STEP === 0) await this.#step();
-    const isRight = this.#note(() => this.#pages.read(reference)) !== undefined;
-    this.#checked.set(reference, isRight);
-    return isRight;
   }
 
   #note<Value>(work: () => Value): Value | undefined {
@@ -129,7 +151,7 @@ class Verifier {
   #say(error: unknown): void {
     // What the disk cannot read is damaged, too.
     if (!(error instanceof SnapshotError) && codeOf(error) !== 'EIO') throw error;
-    this.#problems.push((error as Error).message);
+    this.#problems.add((error as Error).message);
   }
 }
 

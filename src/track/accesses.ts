@@ -118,6 +118,25 @@ function isNewTo(before: readonly Mapping[], mapping: Mapping, from: number): [i
  *
  * All mappings are registered again at each collect. That changes nothing where they are registered already; where another mapping
  * has come, it is registered now, and all of its pages count as accessed, as they must.
+ *
+ * @example
+ * ```ts
+ * import { spawn } from 'node:child_process';
+ * import { once } from 'node:events';
+ * import { kernelCategories, PAGE_IS_ACCESSED, PagemapError, trackProcess } from 'pagemap-scan';
+ * const child = spawn('sh', ['-c', 'while :; do :; done']);
+ * await once(child, 'spawn');
+ * try {
+ *   using tracker = await trackProcess(child.pid!, { accesses: true });
+ *   await new Promise((resolve) => setTimeout(resolve, 50));
+ *   console.assert(tracker.collect().accessedPages > 0);
+ * } catch (error) {
+ *   // Before Linux 7.3.
+ *   console.assert(error instanceof PagemapError && error.code === 'EOPNOTSUPP');
+ *   console.assert((kernelCategories() & PAGE_IS_ACCESSED) === 0);
+ * }
+ * child.kill();
+ * ```
  */
 export class AccessTracker implements Disposable {
   readonly pid: number;

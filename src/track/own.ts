@@ -87,6 +87,18 @@ export function trackerAt(base: number, sizeBytes: number): MemoryTracker | unde
  *
  * It keeps the memory alive. When the memory goes away all the same (its buffer is transferred, a WebAssembly memory
  * grows), every call throws, and says so: from then on, all of it is to be taken as written.
+ *
+ * @example
+ * ```ts
+ * import { type MemoryTracker, RegionBuffer, trackMemory } from 'pagemap-scan';
+ * const bytes = new Uint8Array(100 * 4096);
+ * using tracker: MemoryTracker = trackMemory(bytes);
+ * const output = new RegionBuffer(64);
+ * bytes[tracker.offsetBytes] = 1;
+ * console.assert(tracker.peek(output).pages === 1 && tracker.peek(output).pages === 1);
+ * tracker.reset();
+ * console.assert(tracker.peek(output).pages === 0);
+ * ```
  */
 export class MemoryTracker implements Disposable {
   /** Address of the first tracked page. */
@@ -128,7 +140,8 @@ export class MemoryTracker implements Disposable {
     this.#neededBytes = this.end - address;
     this.#collectAt = this.start;
     this.#peekAt = this.start;
-    this.#pagemap = openPagemap('self');
+    // Nothing else can: what the environment says of others' memory does not count here.
+    this.#pagemap = openPagemap('self', { provider: 'ioctl' });
     try {
       this.#faults = accesses ? Userfaultfd.open({ features: ASYNC_RWP_FEATURES }) : Userfaultfd.open();
     } catch (error) {

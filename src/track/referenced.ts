@@ -23,6 +23,17 @@ export interface ReferencedPages {
  * lost, and it may take pages that are in use before others, until they are used again.
  *
  * @throws ProcessError 'not-permitted', 'ended'
+ * @example
+ * ```ts
+ * import { mapMemory, ProcessHandle } from 'pagemap-scan/live';
+ * import { findMapping } from 'pagemap-scan/proc';
+ * import { clearReferenced, readReferenced } from 'pagemap-scan/track';
+ * using memory = mapMemory({ lengthBytes: 256 * 4096 });
+ * new Uint8Array(memory.view()).fill(1);
+ * using handle = new ProcessHandle('self');
+ * clearReferenced(handle);
+ * console.assert(findMapping(readReferenced(handle).mappings, memory.address)!.idlePages >= 256);
+ * ```
  */
 export function clearReferenced(handle: ProcessHandle): void {
   try {
@@ -37,6 +48,17 @@ export function clearReferenced(handle: ProcessHandle): void {
  * referenced are not among them.
  *
  * @throws ProcessError 'ended', 'not-permitted'
+ * @example
+ * ```ts
+ * import { mapMemory, ProcessHandle } from 'pagemap-scan/live';
+ * import { findMapping } from 'pagemap-scan/proc';
+ * import { readReferenced } from 'pagemap-scan/track';
+ * using memory = mapMemory({ lengthBytes: 256 * 4096 });
+ * new Uint8Array(memory.view()).fill(1);
+ * using handle = new ProcessHandle('self');
+ * const { mappings, referencedPages } = readReferenced(handle);
+ * console.assert(findMapping(mappings, memory.address)!.accessedPages >= 256 && referencedPages >= 256);
+ * ```
  */
 export function readReferenced(handle: ProcessHandle): ReferencedPages {
   let residentPages = 0;

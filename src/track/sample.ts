@@ -75,6 +75,15 @@ export class PageSample {
  *
  * Each unit is in the sample independently of the others, so that the variance of the estimate follows from the units' sizes alone
  * (Horvitz and Thompson).
+ *
+ * @example
+ * ```ts
+ * import { PageSample, SampledCount } from 'pagemap-scan/track';
+ * const sample = new PageSample(0.1, 7);
+ * const count = new SampledCount(sample.share);
+ * sample.visit(0, 10_000 * 4096, 0, (start, end) => count.add((end - start) / 4096));
+ * console.assert(Math.abs(count.pages - 10_000) <= count.errorPages && count.errorPages < 1000);
+ * ```
  */
 export class SampledCount {
   readonly #share: number;

@@ -84,6 +84,15 @@ export function getWriteWatch(
  * @param base an address, bytes
  * @param lengthBytes bytes
  * @throws PagemapError EINVAL for a range that is not tracked, EFAULT when the memory is gone
+ * @example
+ * ```ts
+ * import { allocateTracked, getWriteWatch, resetWriteWatch } from 'pagemap-scan';
+ * using memory = allocateTracked(1 << 20);
+ * new Uint8Array(memory.buffer).fill(1, 0, 2 * 4096);
+ * const { start, lengthBytes } = memory.tracker;
+ * resetWriteWatch(start, 4096);
+ * console.assert(getWriteWatch(start, lengthBytes).addresses.join() === String(start + 4096));
+ * ```
  */
 export function resetWriteWatch(base: number, lengthBytes: number): void {
   const { tracker, start, end } = find(base, lengthBytes);

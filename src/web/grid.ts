@@ -108,8 +108,8 @@ export function byAge(ages: AccessAges): Classify {
   };
 }
 
-/** Cells are dealt out so that no mapping has more than another could make use of. */
-function plots(ranges: readonly AddressRange[], budget: number): Plot[] {
+/** Cells are dealt out so that no mapping has more than another could make use of: the most that each has. */
+export function mostCells(ranges: readonly AddressRange[], budget: number): number {
   let most = 1;
   const total = (limit: number) => {
     let cells = 0;
@@ -117,6 +117,10 @@ function plots(ranges: readonly AddressRange[], budget: number): Plot[] {
     return cells;
   };
   while (most < budget && total(most * 2) <= budget) most *= 2;
+  return most;
+}
+
+function plots(ranges: readonly AddressRange[], most: number): Plot[] {
   let first = 0;
   return ranges.map((range) => {
     const cellBytes = cellSize(range, most);
@@ -137,9 +141,15 @@ export class LayoutGrid {
   /**
    * @param ranges in address order, not overlapping
    * @param budget how many cells there may be in all; each mapping has at least one
+   * @param most how many cells a mapping has at most
    */
-  constructor(ranges: readonly AddressRange[], budget: number, classify: Classify = byKind) {
-    this.#plots = plots(ranges, budget);
+  constructor(
+    ranges: readonly AddressRange[],
+    budget: number,
+    classify: Classify = byKind,
+    most: number = mostCells(ranges, budget),
+  ) {
+    this.#plots = plots(ranges, most);
     this.#byStart = new Map(this.#plots.map(({ start }, index) => [start, index]));
     const last = this.#plots.at(-1);
     this.#counts = new Counts(last === undefined ? 0 : last.first + last.cells);

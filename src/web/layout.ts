@@ -24,7 +24,7 @@ const FRESH_CELL_BYTES = 65_536;
 /** Address space that is scanned at a time, bytes: others want to be served in between. */
 const LEG_BYTES = 2 ** 30;
 
-function modelOf(
+export function modelOf(
   mapping: Mapping,
   owner: Owner | undefined,
   pages: MappingModel['pages'],
@@ -51,7 +51,8 @@ function sameCounts(a: Counts, b: Counts): boolean {
   return a === b || (b?.length === a?.length && b!.every((count, index) => count === a![index]));
 }
 
-function same(a: MappingModel | undefined, b: MappingModel): boolean {
+/** Whether all that is told of a mapping is the same, but for its cells. */
+export function isSameMapping(a: MappingModel | undefined, b: MappingModel): boolean {
   return (
     a !== undefined &&
     a.end === b.end &&
@@ -178,7 +179,7 @@ export class ProcessLayout {
     for (const row of next) {
       const old = before.get(row.start);
       before.delete(row.start);
-      if (!same(old, row)) changed.push(row);
+      if (!isSameMapping(old, row)) changed.push(row);
       this.#rows.set(row.start, row);
     }
     return { changed, gone: [...before.keys()] };
@@ -253,6 +254,10 @@ export class ProcessLayout {
 }
 
 function cellsText(grid: LayoutGrid, { start, end }: MappingModel, cellBytes: number): string {
-  const words = grid.cells(start, cellBytes, 0, Math.ceil((end - start) / cellBytes));
-  return Buffer.from(words.buffer).toString('base64');
+  return wordsText(grid.cells(start, cellBytes, 0, Math.ceil((end - start) / cellBytes)));
+}
+
+/** Cells as a file has them. */
+export function wordsText(words: Uint16Array): string {
+  return Buffer.from(words.buffer, words.byteOffset, words.byteLength).toString('base64');
 }

@@ -204,7 +204,7 @@ describe('maps', () => {
     const lines = stdout.trimEnd().split('\n');
     expect(lines[0]).toMatch(/^Process \d+, target: \d+ mappings by present$/);
     expect(lines[1]).toMatch(/^ADDRESS +PROT +SIZE +PRESENT +FILE +PAGES +NAME$/);
-    expect(lines.find((line) => line.includes('▓▓▓▓▓▓▓▓········'))).toMatch(/\[anon\]$/);
+    expect(lines.find((line) => line.includes('▓▓▓▓▓▓▓▓········'))).toMatch(/\[anon\]( (after|before) .+)?$/);
     expect(lines.at(-2)).toMatch(/^total .* \d+ mappings$/);
     expect(lines.at(-1)).toContain('▓ anonymous');
     const ascii = await pmscan(['maps', target.pid, '--top', '2', '--sort', 'present'], {

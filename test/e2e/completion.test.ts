@@ -50,6 +50,7 @@ const cases = (): (readonly [string, readonly string[]])[] => [
   ['scan 1 --return present,swa', ['scan', '1', '--return', 'present,swapped']],
   ['scan 1 --where=swa', ['scan', '1', '--where=swapped']],
   [`scan ${NAME} --mapping \\[hea`, ['scan', NAME, '--mapping', '[heap]']],
+  [`scan ${NAME} --mapping '[bss: lib`, ['scan', NAME, '--mapping', '[bss: libc.so.6]']],
   ['run scenario', ['run', 'scenario one.jsonl']],
   ['snap verif', ['snap', 'verify']],
   ['snap diff one two --reg', ['snap', 'diff', 'one', 'two', '--regions']],

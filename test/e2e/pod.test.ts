@@ -3,10 +3,12 @@
  * `docker run --pid container:…` make. docs/guide/containers.md says what is tested here.
  */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { describe, expect } from 'vitest';
 import { finish, MAIN, type Run } from '../support/cli.js';
+import { FreezableGroup } from '../support/freezer.js';
 import { nativeProgram } from '../support/native.js';
 import { testWhere } from '../support/needs.js';
 import { firstOutput } from '../support/output.mjs';
@@ -121,5 +123,39 @@ describe("a container under the engine's filter (RuntimeDefault)", () => {
         spawn(process.execPath, [MAIN, ...WATCH.map((each) => (each === 'refuse' ? pod.pid : each))]),
       ),
     );
+  });
+});
+
+describe('from the machine', () => {
+  testWhere(
+    'root',
+    'pagemap-scan',
+    'wp-async',
+    'compiler',
+    'setpriv',
+    'freezer',
+  )('a container is found by its id: the process that it was started with', async () => {
+    const id = randomBytes(32).toString('hex');
+    await using group = new FreezableGroup(`docker-${id}.scope`);
+    await using pod = await startPod();
+    group.add(Number(pod.pid));
+    // Another one in it, as `docker exec` starts it.
+    const other = spawn('nsenter', ['-t', pod.pid, '--pid', nativeProgram('refuse'), 'none']);
+    const gone = once(other, 'exit');
+    try {
+      await firstOutput(other);
+      group.add(other.pid!);
+      const [child] = readFileSync(`/proc/${other.pid}/task/${other.pid}/children`, 'utf8').trim().split(' ');
+      group.add(Number(child));
+      const run = (...args: string[]) => finish(spawn(process.execPath, [MAIN, ...args]));
+      const maps = await run('maps', id.slice(0, 12), '--json');
+      expect(JSON.parse(maps.stdout).pid).toBe(Number(pod.pid));
+      expectSuccess(await run('watch', id, ...WATCH.slice(2)));
+      const unknown = await run('maps', `${id[0] === '0' ? '1' : '0'}${id.slice(1)}`);
+      expect(unknown).toMatchObject({ code: 3, stderr: expect.stringContaining('a process or a container') });
+    } finally {
+      other.stdin.end();
+      await gone;
+    }
   });
 });

@@ -143,11 +143,20 @@ describe('the live page', () => {
     const { page, problems } = await open(`${url}#pid=${process.pid}`);
     const names = async () => (await rows(page, 'Mappings')).map(([, , , , , name]) => name!);
     await until('an owner', async () => (await names()).includes('[v8 new space]'));
-    await page.fill('input[placeholder="Mapping name"]', 'V8 old');
+    await page.fill('input[placeholder="Name or owner"]', 'V8 old');
     await until('the old space alone', async () => {
       const found = await names();
       return found.length > 0 && found.every((name) => name === '[v8 old space]');
     });
+    await page.fill('input[placeholder="Name or owner"]', '');
+    await page.click('button:has-text("By owner")');
+    expect(await page.isHidden('button.kind-row:has-text("Program code")')).toBe(true);
+    await page.click('button.kind-row:has-text("V8 old space")');
+    await until('the old space alone, by its row', async () => {
+      const found = await names();
+      return found.length > 0 && found.every((name) => name === '[v8 old space]');
+    });
+    expect(await page.isVisible('button.kind-row:has-text("Libraries")')).toBe(true);
     await page.click('#tab-map');
     await page.click('#view-map button:has-text("As table")');
     await until('a row of the map', async () =>
@@ -189,7 +198,7 @@ describe('the live page', () => {
       });
       await page.click('button.chip:has-text("Show all")');
     }
-    await page.fill('input[placeholder="Mapping name"]', 'libc.so');
+    await page.fill('input[placeholder="Name or owner"]', 'libc.so');
     await until('by name', async () =>
       (await rows(page, 'Mappings')).every(([, , , , , name]) => name!.includes('libc.so')),
     );
@@ -367,7 +376,7 @@ describe('the live page', () => {
       );
     }
     const all = [...reached].join('|');
-    for (const wanted of ['Mapping name', 'Huge page', 'Heap', 'Touched', '[heap]'])
+    for (const wanted of ['Name or owner', 'Huge page', 'Heap', 'Touched', '[heap]'])
       expect(all).toContain(wanted);
     await page.close();
   });

@@ -250,7 +250,7 @@ describe('threads', () => {
 
 describe('a process that goes away during a call', () => {
   testWhere('pagemap-scan', 'compiler').each(PROVIDERS)(
-    '%s: all that there is, or nothing',
+    '%s: less than all that there is only where the process is said to have ended',
     async (provider) => {
       const pages = 100_000;
       await using target = await startTarget('target', [pages]);
@@ -263,17 +263,19 @@ describe('a process that goes away during a call', () => {
       expect(whole).toBeGreaterThan(pages / 4);
       const killer = spawn('sh', ['-c', `sleep 0.2; kill -KILL ${target.pid}`]);
       const exited = once(killer, 'exit');
-      const seen = new Set<number | string>();
-      do {
+      let found: number | string;
+      for (let isOver = false; !isOver; ) {
         try {
-          seen.add(pagemap.scan(request, buffer).regions);
+          found = pagemap.scan(request, buffer).regions;
         } catch (error) {
           if (!isEnded(error)) throw error;
-          seen.add(error.reason);
+          found = error.reason;
         }
-      } while (!pagemap.ended);
+        // Asked after the scan: a call that is under way may find a part of what goes away meanwhile.
+        isOver = pagemap.ended;
+        if (!isOver) expect(found).toBe(whole);
+      }
       await exited;
-      expect([whole, 0, 'ended']).toEqual(expect.arrayContaining([...seen]));
     },
   );
 });

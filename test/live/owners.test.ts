@@ -162,6 +162,18 @@ describe('Node.js', () => {
     expect(old.presentBytes).toBeGreaterThan(old.usedBytes / 2);
     expect(v8!.map(({ name }) => name)).toContain('new_space');
   });
+
+  test('of this process, where the kernel has no PAGEMAP_SCAN', () => {
+    const before = process.env['PMSCAN_PROVIDER'];
+    process.env['PMSCAN_PROVIDER'] = 'fallback';
+    try {
+      const { owners } = ownersOf('self');
+      expect(owners.find(({ kind }) => kind === 'v8-old')!.present).toBeGreaterThan(100);
+    } finally {
+      if (before === undefined) delete process.env['PMSCAN_PROVIDER'];
+      else process.env['PMSCAN_PROVIDER'] = before;
+    }
+  });
 });
 
 describe('others', () => {

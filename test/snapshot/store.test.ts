@@ -1,12 +1,15 @@
 /** The store of snapshots on real files: what is kept comes back, what is damaged is found, what is dropped gives its space back. */
 import {
+  closeSync,
   copyFileSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -112,6 +115,41 @@ describe('a store', () => {
     expect(snapshots.list()[0]).toMatchObject({ number: 58, pages: 64 });
     for (const number of [58, 59, 60]) expectContent(folder, number, models[number - 1]!);
     expect(reasonOf(() => snapshots.open(57))).toBe('not-found');
+    expect((await snapshots.verify()).problems).toEqual([]);
+  });
+
+  test('makes holes of what became free, and of nothing that is a hole already', async () => {
+    const folder = newFolder();
+    using store = StoreWriter.open(folder, ABOUT, { keep: 1, compression: 'none' });
+    // Four blocks of 16 pages.
+    const model: Model = new Map(Array.from({ length: 64 }, (_, page) => [page, page + 1]));
+    const drop = async (first: number) => {
+      for (let page = first; page < first + 16; page++) model.delete(page);
+      await addSnapshot(store, model, []);
+    };
+    await addSnapshot(store, model);
+    const path = join(folder, 'data-00000001');
+    const blockBytes = Math.ceil((32 + 16 * (16 + PAGE_SIZE)) / 64) * 64;
+    const placeInFirst = 5 * PAGE_SIZE;
+    const at = (offset: number) =>
+      readFileSync(path)
+        .subarray(offset, offset + 8)
+        .toString();
+    const before = diskBytes(folder);
+    await drop(0);
+    expect(at(placeInFirst)).toBe('\0'.repeat(8));
+    // Punching it once more would take this away.
+    const fd = openSync(path, 'r+');
+    writeSync(fd, 'anything', placeInFirst);
+    closeSync(fd);
+    await drop(32);
+    expect([at(placeInFirst), at(64 + 2 * blockBytes + placeInFirst)]).toEqual(['anything', '\0'.repeat(8)]);
+    expect(diskBytes(folder)).toBeLessThan(before - 24 * PAGE_SIZE);
+    // What lies between two that were free is, with its neighbours, one hole.
+    await drop(16);
+    expect(at(placeInFirst)).toBe('\0'.repeat(8));
+    expectContent(folder, 4, model);
+    using snapshots = openSnapshots(folder);
     expect((await snapshots.verify()).problems).toEqual([]);
   });
 

@@ -16,10 +16,10 @@ export class FreezableGroup implements AsyncDisposable {
   readonly folder: string;
   readonly name: string;
 
-  constructor() {
+  constructor(name = `pagemap-scan-${process.pid}-${count++}`) {
     const groups = findGroups();
     if (groups === undefined) throw new Error('Cannot make a control group: none of version 2 are mounted');
-    this.name = `pagemap-scan-${process.pid}-${count++}`;
+    this.name = name;
     this.folder = join(groups, this.name);
     mkdirSync(this.folder);
   }

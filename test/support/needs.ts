@@ -12,6 +12,7 @@ import { hasChromium } from './browser.js';
 import { FreezableGroup } from './freezer.js';
 import { MemoryGroup } from './memory-group.js';
 import { hasCompiler } from './native.js';
+import { SmallDisk } from './small-disk.js';
 
 const capabilities: readonly Capability[] = process.platform === 'linux' ? await probeCapabilities() : [];
 
@@ -56,6 +57,7 @@ const EXTRA: Readonly<Record<string, () => string | undefined>> = {
   },
   freezer: () => FreezableGroup.missing(),
   'memory-group': () => MemoryGroup.missing(),
+  'small-disk': () => SmallDisk.missing(),
   'kernel-threads': () =>
     readText('/proc/2/comm') === 'kthreadd' ? undefined : 'no kernel threads are to be seen here',
 };

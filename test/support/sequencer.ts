@@ -23,6 +23,8 @@ const LONGEST = [
   'test/e2e/completion.test.ts',
   'test/live/gone.test.ts',
   'test/web/server.test.ts',
+  'test/web/moments.test.ts',
+  'test/snapshot/full-disk.test.ts',
 ];
 
 export default class LongestFirst extends BaseSequencer {

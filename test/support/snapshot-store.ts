@@ -3,6 +3,7 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { PAGE_SIZE } from '../../src/abi/index.js';
 import { NO_TRAITS } from '../../src/core/filter.js';
+import type { StoredMapping } from '../../src/snapshot/manifest.js';
 import { PageTable, ZERO } from '../../src/snapshot/page-table.js';
 import { type NewSnapshot, type StoreProcess, StoreWriter } from '../../src/snapshot/store.js';
 
@@ -29,12 +30,33 @@ export function pageOfNumber(number: number): Uint8Array {
   return page;
 }
 
-/** Adds a snapshot with this content, of a process with one mapping. */
+/** A mapping of private memory without a file, all of which is kept. */
+export function mappingOf(start: number, end: number): StoredMapping {
+  return {
+    mapping: {
+      start,
+      end,
+      perms: 'rw-p',
+      offset: 0,
+      device: { major: 0, minor: 0 },
+      inode: 0,
+      name: '',
+      deleted: false,
+    },
+    traits: NO_TRAITS,
+    known: true,
+    share: 'written',
+    holds: 'pages',
+  };
+}
+
+/** Adds a snapshot with this content, of a process with one mapping, unless others are given. */
 export async function addSnapshot(
   store: StoreWriter,
   model: Model,
   written?: NewSnapshot['written'],
   timeMs = 1_700_000_000_000 + store.newest * 1000,
+  more: Partial<Pick<NewSnapshot, 'mappings' | 'categories' | 'pageCategories'>> = {},
 ) {
   const table = new PageTable();
   for (const [page, number] of model)
@@ -62,24 +84,8 @@ export async function addSnapshot(
       isElsewhere: false,
     },
     threads: [],
-    mappings: [
-      {
-        mapping: {
-          start: START,
-          end: START + 2 ** 30,
-          perms: 'rw-p',
-          offset: 0,
-          device: { major: 0, minor: 0 },
-          inode: 0,
-          name: '',
-          deleted: false,
-        },
-        traits: NO_TRAITS,
-        known: true,
-        share: 'written',
-        holds: 'pages',
-      },
-    ],
+    mappings: [mappingOf(START, START + 2 ** 30)],
+    ...more,
   });
 }
 

@@ -1,7 +1,7 @@
 /** Tracking of this process's own memory. */
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { PAGE_SIZE, PagemapError, RegionBuffer } from '../../src/abi/index.js';
 import { bufferAddress, mapMemory } from '../../src/live/index.js';
 import {
@@ -135,6 +135,17 @@ describe('allocateTracked', () => {
     expect(collected(memory.tracker)).toEqual([]);
     view[70_000] = 1;
     expect(collected(memory.tracker)).toEqual([17]);
+  });
+
+  live('by the ioctl, whatever the environment wants for other processes', () => {
+    vi.stubEnv('PMSCAN_PROVIDER', 'fallback');
+    try {
+      using tracked = allocateTracked(4 * PAGE_SIZE);
+      new Uint8Array(tracked.buffer)[2 * PAGE_SIZE] = 1;
+      expect(collected(tracked.tracker)).toEqual([2]);
+    } finally {
+      vi.unstubAllEnvs();
+    }
   });
 
   live('the memory outlives the tracking', () => {

@@ -1,7 +1,7 @@
 import { Argument, type Command } from 'commander';
 import { complete, completeForBash, unquote } from '../complete.js';
 import { SCRIPTS, SHELLS, type Shell } from '../completion-scripts.js';
-import { EXIT, type ExitCode } from '../exit.js';
+import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Output } from '../output.js';
 
 /** One answer a line. */
@@ -21,7 +21,7 @@ export function addCompletionCommand(
     .command('completion')
     .description('print what a shell needs to complete commands, options, processes and mappings')
     .usage('<shell>')
-    .addArgument(new Argument('<shell>', 'which one').choices(SHELLS))
+    .addArgument(new Argument('[shell]', 'which one').choices(SHELLS))
     .argument('[words...]', 'behind `--`: the words to complete; this is how the shell asks')
     .addHelpText(
       'after',
@@ -31,8 +31,10 @@ Examples:
   source <(pmscan completion zsh)             in ~/.zshrc, behind compinit
   pmscan completion fish | source             in ~/.config/fish/config.fish`,
     )
-    .action((shell: Shell, words: string[]) =>
+    .action((shell: Shell | undefined, words: string[]) =>
       run(async () => {
+        if (shell === undefined)
+          throw new CliError(EXIT.usage, `Give the shell: pmscan completion ${SHELLS.join(', or ')}`);
         const output = new Output();
         if (words.length === 0) output.write(SCRIPTS[shell]);
         else for (const line of answers(program, shell, words)) output.line(line);

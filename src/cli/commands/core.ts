@@ -23,7 +23,7 @@ import { parseCount, parseDuration } from '../options.js';
 import { Output } from '../output.js';
 import { checkOutput } from '../output-file.js';
 import { StatusLine } from '../status-line.js';
-import { requireIoctl, requireProvider, resolveTarget } from '../target.js';
+import { requireIoctl, requireProvider, resolveTarget, TARGET } from '../target.js';
 import { humanBytes, outputStyle, plural, printable } from '../text.js';
 import { asJson, describeValues } from '../when.js';
 
@@ -306,7 +306,7 @@ export function addCoreCommand(
   const command = program
     .command('core')
     .description('write a core file of a running process, which is stopped for milliseconds only')
-    .argument('<pid>', 'process number, or the name of one process')
+    .argument('<pid>', TARGET)
     .option('-o, --output <file>', 'where to write it; - is standard output (default: core.PID)');
   addMappingChoice(command)
     .option('--stacks', 'only what backtraces need: registers and stacks, some hundred KiB')

@@ -8,6 +8,7 @@ import {
   chooseProvider,
   DISABLE_VARIABLE,
   ioctlDisabled,
+  mayTraceAll,
   PROVIDER_VARIABLE,
   type Provider,
   probeCapabilities,
@@ -135,10 +136,12 @@ function verdicts(capabilities: readonly Capability[]): { what: string; answer: 
   const without = (...ids: string[]): Answer => (provider === 'fallback' ? answer(...ids) : 'no');
   const how = provider === 'ioctl' ? '' : '; without PAGEMAP_SCAN, so not all categories';
   const stops = provider === 'ioctl' ? '' : '; by soft-dirty bits: it is stopped at each look';
+  // Yama and the like are asked for by themselves; whose processes these are is known here.
+  const own = mayTraceAll() ? '' : "; this user's own only";
   const accesses = byIoctl('category-accessed', 'userfaultfd', 'ptrace', 'ptrace-others', 'pidfd-getfd');
   return [
     {
-      what: `scan and maps of processes (pmscan scan, pmscan maps)${how}`,
+      what: `scan and maps of processes (pmscan scan, pmscan maps)${how}${own}`,
       answer: either(byIoctl(), without('fallback')),
     },
     { what: 'tracking writes to own memory', answer: byIoctl('userfaultfd', 'wp-async') },
@@ -150,7 +153,7 @@ function verdicts(capabilities: readonly Capability[]): { what: string; answer: 
       ),
     },
     {
-      what: `tracking writes of other processes (pmscan watch)${stops}`,
+      what: `tracking writes of other processes (pmscan watch)${stops}${own}`,
       answer: either(
         byIoctl('userfaultfd', 'wp-async', 'ptrace', 'ptrace-others', 'pidfd-getfd'),
         without('soft-dirty', 'ptrace', 'ptrace-others'),

@@ -1,8 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import type { Command } from 'commander';
 import { readPart } from '../../parts/index.js';
-import { CliError, EXIT, type ExitCode } from '../exit.js';
-import { printable } from '../text.js';
+import { EXIT, type ExitCode } from '../exit.js';
 
 /** Shows a manual page by man(1), as far as there is a terminal, and man, and the page. */
 function showPage(name: string): boolean {
@@ -29,16 +28,14 @@ export function addHelpCommand(
       'after',
       '\nExamples:\n  pmscan help watch    its manual page; without man(1), or off a terminal, what --help says',
     )
-    .action((name: string | undefined) =>
-      run(async () => {
-        const command = name === undefined ? program : program.commands.find((each) => each.name() === name);
-        if (command === undefined)
-          throw new CliError(
-            EXIT.usage,
-            `Cannot find the command ${printable(name!)}; pmscan --help lists all`,
-          );
-        if (!showPage(command === program ? 'pmscan' : `pmscan-${command.name()}`)) command.outputHelp();
-        return EXIT.done;
-      }),
-    );
+    .action(async (name: string | undefined) => {
+      const command = name === undefined ? program : program.commands.find((each) => each.name() === name);
+      // As where it is run: with the one that may be meant.
+      if (command === undefined) await program.parseAsync([name!], { from: 'user' });
+      else
+        await run(async () => {
+          if (!showPage(command === program ? 'pmscan' : `pmscan-${command.name()}`)) command.outputHelp();
+          return EXIT.done;
+        });
+    });
 }

@@ -1,11 +1,18 @@
 import { type Command, Option } from 'commander';
 import { categoryNames, PAGE_SIZE, type Pagemap, RegionBuffer } from '../../abi/index.js';
+import { firstIndex } from '../../abi/internal.js';
 import { kernelCategories } from '../../live/index.js';
-import { OWNER_KINDS, type Owner, type OwnerKind, ownedLabel, ownerText } from '../../owners/internal.js';
+import {
+  besideLabel,
+  OWNER_KINDS,
+  type Owner,
+  type OwnerKind,
+  ownedLabel,
+  ownerText,
+} from '../../owners/internal.js';
 import { parseSmaps, type SmapsMapping } from '../../proc/index.js';
 import {
   type AddressRange,
-  emptyCounts,
   legRanges,
   lookMasks,
   lookWith,
@@ -15,17 +22,18 @@ import {
   type PageCounts,
   pageKindIndex,
   scanLegs,
+  sumCounts,
 } from '../../query/internal.js';
 import { bar, legend } from '../bar.js';
 import { type Column, shorten, tableLines } from '../columns.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
-import type { Pages } from '../looked-at.js';
+import { ownedMappings, type Pages } from '../looked-at.js';
 import { parseCount } from '../options.js';
 import { Output } from '../output.js';
 import { openPages } from '../pages.js';
 import { type Proportions, proportions, sumProportions } from '../proportions.js';
-import { tellProvider } from '../target.js';
+import { TARGET, tellProvider } from '../target.js';
 import { hex, humanBytes, outputStyle, plural, printable, type Style } from '../text.js';
 
 export const MAPS_SCHEMA = 'pagemap-scan/maps@1';
@@ -202,7 +210,7 @@ function countsTable(
   const numbers = rows.map(({ leading: first, counts }) => [...first, ...sizes(counts, all)]);
   // Names take what room is left; where that is too little, the bar shrinks first, then columns go.
   const widths = columns.map(({ title }, index) => {
-    const widest = Math.max(...numbers.map((row) => row[index]!.length));
+    const widest = numbers.reduce((most, row) => Math.max(most, row[index]!.length), 0);
     return widest === 0 ? 0 : Math.max(widest, title.length) + 2;
   });
   const used = () => widths.reduce((sum, width) => sum + width, 0) + cells + 2;
@@ -231,13 +239,22 @@ function totalLine(leading: readonly string[], { totals, kinds, rows }: MapsRows
   return { leading, counts: totals, kinds, name: plural(rows.length, 'mapping') };
 }
 
+/** A mapping as people see it; of what nobody has a name for, what is beside it. */
+function nameOf({ mapping }: MapsRow, { rows }: MapsRows): string {
+  const label = ownedLabel(mapping, mapping.owner);
+  // All rows are in address order.
+  const index = firstIndex(rows.length, (at) => rows[at]!.mapping.start >= mapping.start);
+  const beside = besideLabel(mapping, rows[index - 1]?.mapping, rows[index + 1]?.mapping);
+  return beside === undefined ? label : `${label} ${beside}`;
+}
+
 /** The table of `shown`, some of the rows of `all`, as lines; the last is that of the totals. */
 export function mapsTable(shown: readonly MapsRow[], all: MapsRows, style: Style): string[] {
   const lines = shown.map((row) => ({
     leading: [hex(row.mapping.start), row.mapping.perms],
     counts: row,
     kinds: row.kinds,
-    name: ownedLabel(row.mapping, row.mapping.owner),
+    name: nameOf(row, all),
   }));
   const leading = [left('ADDRESS'), left('PROT')];
   return countsTable(leading, lines, totalLine(['total', ''], all), all, style, 'NAME');
@@ -274,8 +291,6 @@ function ownerRows({ rows }: MapsRows): OwnerRow[] {
   }
   return [...groups].map(([kind, members]) => {
     const sum = (value: (row: MapsRow) => number) => members.reduce((total, row) => total + value(row), 0);
-    const counts = emptyCounts();
-    for (const key of Object.keys(counts) as (keyof PageCounts)[]) counts[key] = sum((row) => row[key]);
     const proportionOf = (name: keyof Proportions) =>
       members.some((row) => row[name] !== undefined) ? { [name]: sum((row) => row[name] ?? 0) } : {};
     const weight = ({ present, mapping }: MapsRow) => (mapping.owner?.sure === true ? present : -present);
@@ -284,7 +299,7 @@ function ownerRows({ rows }: MapsRows): OwnerRow[] {
       sure: kind !== undefined && sum(weight) >= 0,
       mappings: members.length,
       kinds: PAGE_KINDS.map((_, index) => sum((row) => row.kinds[index]!)),
-      ...counts,
+      ...sumCounts(members),
       ...proportionOf('pssBytes'),
       ...proportionOf('ussBytes'),
     };
@@ -337,17 +352,11 @@ function isEmptyReserve({ mapping, present, swapped, guard }: MapsRow): boolean 
 /** The counts with PSS and USS where they are asked for; undefined when that was interrupted. */
 async function countTarget(pagemap: Pages, isProportional: boolean): Promise<MapsRows | undefined> {
   using interrupt = new Interrupt();
-  const mappings = pagemap.mappings();
-  const owners = pagemap.owners(mappings);
-  const counted = await countRows(
-    pagemap,
-    mappings.map((mapping, index) => ({ ...mapping, owner: owners[index] })),
-    {
-      step: async () => !(await interrupt.check()),
-      categories: pagemap.categories,
-      partial: pagemap.provider === 'fallback',
-    },
-  );
+  const counted = await countRows(pagemap, ownedMappings(pagemap), {
+    step: async () => !(await interrupt.check()),
+    categories: pagemap.categories,
+    partial: pagemap.provider === 'fallback',
+  });
   if (counted === undefined || !isProportional) return counted;
   return withProportions(counted, parseSmaps(pagemap.read!('smaps')));
 }
@@ -398,11 +407,11 @@ function isOwnerRows(rows: readonly MapsRow[] | readonly OwnerRow[]): rows is re
 
 /** The tables, and what is left out of them, as lines. */
 function mapsText(counted: MapsRows, options: MapsOptions, sort: SortKey, style: Style): string[] {
-  const rows = counted.rows.toSorted(compare(sort));
   if (options.by === 'owner') {
     const owners = ownerRows(counted).sort(compareOwners(sort));
     return ownersTable(owners.slice(0, options.top ?? owners.length), counted, style);
   }
+  const rows = counted.rows.toSorted(compare(sort));
   // Where no order was asked for, nothing is to be seen in what is only reserved.
   const folded = options.sort === undefined ? rows.filter(isEmptyReserve) : [];
   const kept = options.sort === undefined ? rows.filter((row) => !isEmptyReserve(row)) : rows;
@@ -472,7 +481,7 @@ export function addMapsCommand(
   program
     .command('maps')
     .description("show a process's mappings and what their pages are")
-    .argument('<pid>', 'process number, or the name of one process')
+    .argument('<pid>', `${TARGET}; or a snapshot, DIR@N`)
     .addOption(
       new Option('--sort <key>', 'order of the mappings; present by default, size in JSON').choices(
         SORT_KEYS,
@@ -489,13 +498,13 @@ Columns: SIZE is address space; PRESENT is in memory now; SWAPPED is swapped out
 are pages of files and shared memory, of the shared zero page, mapped as huge pages, and guard pages. A page may count
 in several columns. PAGES shows each mapping's pages in proportion. With --pss, PSS has each page divided by how many
 have it mapped, and USS the pages that nobody else has. Memory without a file is called after its owner: [v8 old space],
-[stack: main 1234]; what is only likely has a ?, and [anon] is what nothing is known of.
+[stack: main 1234]; what is only likely has a ?, and [anon] is what nothing is known of, with what lies beside it.
 
 Examples:
   pmscan maps 1234
   pmscan maps 1234 --by owner                   whose memory it is, in sums
   pmscan maps redis-server --top 20
-  pmscan maps postgres --sort pss               what of it would be free without this process
+  pmscan maps postgres --sort uss               what of it would be free without this process
   pmscan maps postgres --json | jq '.totals.swapped * 4096'`,
     )
     .action((target: string, _options: MapsOptions, command: Command) =>

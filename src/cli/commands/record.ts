@@ -18,7 +18,7 @@ import { addMetricsOption, type MetricsTarget, metricsOption, startMetrics } fro
 import { DEFAULT_SAMPLE, optionOr, parseDuration, parseShare, parseSize } from '../options.js';
 import { Output } from '../output.js';
 import { StatusLine } from '../status-line.js';
-import { requireProvider, resolveTarget, tellBusy } from '../target.js';
+import { requireProvider, resolveTarget, TARGET, tellBusy } from '../target.js';
 import { humanBytes, humanCount, plural, printable } from '../text.js';
 import { version } from '../version.js';
 import { CostMeter } from '../watch/cost.js';
@@ -172,8 +172,7 @@ class RecordSink implements WatchSink {
     const targetCostMs = summary.cost?.latestMs;
     this.#ages?.endInterval(collected.elapsedMs);
     const { skipped } = this.#tracker;
-    const { recorder, metrics, names } = this.#outlets;
-    names.look(collected.mappings);
+    const { recorder, metrics } = this.#outlets;
     metrics?.interval(collected, {
       late,
       distinctPages,
@@ -339,7 +338,7 @@ export async function recordCommand(
       return end === 'interrupt' && ending.received === 'SIGINT' ? EXIT.interrupted : EXIT.done;
     }
     const windows = WORKING_SET_WINDOWS_MS.map((window) => Math.max(1, Math.round(window / intervalMs)));
-    const what = { intervalMs, durationMs, windows, subject, sampled: sample?.share, cost };
+    const what = { intervalMs, durationMs, windows, subject, sampled: sample?.share, cost, owners: names };
     let result: Awaited<ReturnType<typeof watchLoop>>;
     {
       using progress = new Progress(`process ${pid}`, subject);
@@ -415,7 +414,7 @@ export function addRecordCommand(
     .command('record')
     .description('record which pages a running process writes, or accesses, and what they are, as Parquet')
     .usage('[options] <pid> -o <path>\n       pmscan record [options] -o <path> -- <command> [args...]')
-    .argument('[pid]', 'process number, or the name of one process')
+    .argument('[pid]', TARGET)
     .option('-o, --output <path>', 'a file, FILE.parquet, or a folder, in which files are rotated')
     .addOption(
       optionOr(

@@ -2,10 +2,12 @@ import { statSync, writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { PageModel } from '../../web/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
-import { Ending } from '../interrupt.js';
+import { Ending, Interrupt } from '../interrupt.js';
 import { optionOr, parseDuration } from '../options.js';
+import { ownersOfSnapshot } from '../snap/owners.js';
+import { asCliError, parseSnapshotName, type SnapshotName } from '../snap/where.js';
 import { resolveTarget, tellBusy } from '../target.js';
-import { humanBytes, printable } from '../text.js';
+import { humanBytes, plural, printable } from '../text.js';
 
 export interface ReportOptions {
   readonly output: string;
@@ -59,6 +61,37 @@ async function recorded(path: string, recording: string | undefined): Promise<Pa
   }
 }
 
+/** Snapshots in a folder: all of them, or the one that the name says. */
+async function snapshotsOf({ folder, which }: SnapshotName, isOne: boolean): Promise<PageModel> {
+  const { snapshotsModel } = await import('../../web/index.js');
+  const { openSnapshots, SnapshotError } = await import('../../snapshot/index.js');
+  using interrupt = new Interrupt();
+  try {
+    using snapshots = openSnapshots(folder);
+    return await snapshotsModel(snapshots, {
+      which: isOne ? which : undefined,
+      ownersOf: (snapshot) => ownersOfSnapshot(snapshots.process.pid, snapshot),
+      onStep: async () => {
+        if (await interrupt.check())
+          throw new CliError(EXIT.interrupted, 'interrupted; no report is written');
+      },
+    });
+  } catch (error) {
+    throw error instanceof SnapshotError ? asCliError(error) : error;
+  }
+}
+
+/** The folder of snapshots that a target names, `DIR` or `DIR@N`; undefined when it is something else. */
+async function snapshotsNamed(target: string): Promise<[name: SnapshotName, isOne: boolean] | undefined> {
+  // A number is a process.
+  if (/^\d+$/.test(target)) return undefined;
+  const { isSnapshotFolder } = await import('../../web/index.js');
+  if (isSnapshotFolder(target)) return [{ folder: target, which: 'latest' }, false];
+  if (!target.includes('@')) return undefined;
+  const name = parseSnapshotName(target);
+  return isSnapshotFolder(name.folder) ? [name, true] : undefined;
+}
+
 /** Whether it is a recording that is meant: a file or folder of that name, unless it is a plain number. */
 function isPath(target: string): boolean {
   if (/^\d+$/.test(target)) return false;
@@ -84,16 +117,25 @@ export async function reportCommand(target: string, options: ReportOptions): Pro
       `Cannot write ${printable(options.output)}: it is there already; --force replaces it`,
     );
   }
-  const model = isPath(target)
-    ? await recorded(target, options.recording)
-    : await sample(resolveTarget(target), options);
+  const named = await snapshotsNamed(target);
+  const model =
+    named !== undefined
+      ? await snapshotsOf(...named)
+      : isPath(target)
+        ? await recorded(target, options.recording)
+        : await sample(resolveTarget(target), options);
   const { reportHtml } = await import('../../web/index.js');
   const html = reportHtml(model);
   write(options, html);
   const { columns } = model.heat ?? { columns: [] };
+  const { moments } = model;
+  const times =
+    moments === undefined
+      ? `${plural(columns.length, 'column')} of time`
+      : plural(moments.length, 'snapshot');
   const size = humanBytes(Buffer.byteLength(html));
   process.stderr.write(
-    `pmscan: wrote ${printable(options.output)}: ${size}, ${columns.length} columns of time, ${model.layout?.mappings.length ?? 0} mappings\n`,
+    `pmscan: wrote ${printable(options.output)}: ${size}, ${times}, ${plural(model.layout?.mappings.length ?? 0, 'mapping')}\n`,
   );
   return EXIT.done;
 }
@@ -105,8 +147,13 @@ export function addReportCommand(
 ): void {
   program
     .command('report')
-    .description('the pictures of a recording, or of some seconds of a process, as one HTML file')
-    .argument('<file|pid>', 'what `pmscan record` wrote, a file or folder; or a process, number or name')
+    .description(
+      'the pictures of a recording, of snapshots, or of some seconds of a process, as one HTML file',
+    )
+    .argument(
+      '<file|pid>',
+      'what `pmscan record` wrote, a file or folder; what `pmscan snap` wrote, DIR or DIR@N; or a process, number or name',
+    )
     .requiredOption('-o, --output <file>', 'the HTML file to write')
     .addOption(optionOr('--duration <time>', 'of a process: how long to look', parseDuration, '10s'))
     .addOption(optionOr('--interval <time>', 'of a process: how often to look', parseDuration, '500ms'))
@@ -116,12 +163,14 @@ export function addReportCommand(
     .addHelpText(
       'after',
       `
+Of a folder of snapshots, the page has a slider that moves through them, and the address map shows what changed from each to the next.
 The file holds all that it shows and asks nobody for anything; a few megabytes at most, however long the recording is. How it
 was made smaller stands in it.
 
 Examples:
   pmscan report recording.parquet -o report.html
   pmscan report redis-server -o redis.html --duration 1m
+  pmscan report snapshots -o snapshots.html
   pmscan report redis-server -o idle.html --duration 2m --accesses`,
     )
     .action((target: string, _options: ReportOptions, command: Command) =>

@@ -9,7 +9,6 @@ import {
 } from '../../abi/index.js';
 import { isEnded, type ProcessError } from '../../live/internal.js';
 import { type Owner, ownedLabel, ownedMatcher, ownerText } from '../../owners/internal.js';
-import type { Mapping } from '../../proc/index.js';
 import {
   type AddressRange,
   compileWhere,
@@ -22,11 +21,11 @@ import {
 import { shorten } from '../columns.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
-import type { Pages } from '../looked-at.js';
+import { type OwnedMapping, ownedMappings, type Pages } from '../looked-at.js';
 import { intersectRanges, mergeRanges, parseCategories, parseCount, parseRange } from '../options.js';
 import { Output } from '../output.js';
 import { openPages } from '../pages.js';
-import { tellProvider } from '../target.js';
+import { TARGET, tellProvider } from '../target.js';
 import { hex, humanBytes, humanCount, outputStyle, plural, printable, type Style } from '../text.js';
 
 export const SCAN_SCHEMA = 'pagemap-scan/scan@1';
@@ -164,14 +163,6 @@ function* legs(
   }
 }
 
-type OwnedMapping = Mapping & { readonly owner: Owner | undefined };
-
-function ownedMappings(pagemap: Pages): OwnedMapping[] {
-  const mappings = pagemap.mappings();
-  const owners = pagemap.owners(mappings);
-  return mappings.map((mapping, index) => ({ ...mapping, owner: owners[index] }));
-}
-
 function* chooseRanges(mappings: readonly OwnedMapping[], options: ScanOptions): Generator<AddressRange> {
   if (options.mapping === undefined && options.range === undefined) {
     // One call may cover many mappings and the gaps between: what appears there meanwhile is found, too.
@@ -267,7 +258,7 @@ export function addScanCommand(
   program
     .command('scan')
     .description('list the pages of a process that match a filter')
-    .argument('<pid>', 'process number, or the name of one process; or a snapshot, DIR@N')
+    .argument('<pid>', `${TARGET}; or a snapshot, DIR@N`)
     .option(
       '--where <expr>',
       'which pages, e.g. "written & !file & (present | swapped)"; all mapped ones by default',

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import type { ExitCode } from '../exit.js';
+import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { addMappingChoice, addPauseOptions } from '../mapping-choice.js';
 import { optionOr, parseCount, parseDuration, parseSize } from '../options.js';
 import {
@@ -16,6 +16,8 @@ import {
 } from '../snap/look.js';
 import { type SnapCommandOptions, snapCommand } from '../snap/take.js';
 import { type ByteRange, parseByteRange, parseSnapshotName, type SnapshotName } from '../snap/where.js';
+import { TARGET } from '../target.js';
+import { printable } from '../text.js';
 
 type Run = (work: () => Promise<ExitCode>) => Promise<void>;
 
@@ -31,7 +33,7 @@ export function addSnapCommand(program: Command, run: Run): void {
       'take snapshots of a running process again and again, each for milliseconds; look at them later',
     )
     .usage('[options] <pid> -o <dir>\n       pmscan snap list|core|diff|history|export|verify <dir> ...')
-    .argument('[pid]', 'process number, or the name of one process')
+    .argument('[pid]', TARGET)
     .option('-o, --output <dir>', 'the folder to keep them in')
     .addOption(optionOr('--every <time>', 'how often', parseDuration, '10s'))
     .option('--for <time>', 'end after this long', parseDuration)
@@ -51,6 +53,7 @@ export function addSnapCommand(program: Command, run: Run): void {
     )
     .option('--json', 'one JSON object a line, for each snapshot')
     .helpCommand(false)
+    .allowExcessArguments()
     .addHelpText(
       'after',
       `
@@ -69,7 +72,14 @@ Examples:
   pmscan snap core snapshots@3 -o core                   gdb PROGRAM core`,
     )
     .action((pid: string | undefined, _: SnapCommandOptions, command: Command) =>
-      run(() => snapCommand(pid, command.optsWithGlobals())),
+      run(async () => {
+        if (command.args.length > 1)
+          throw new CliError(
+            EXIT.usage,
+            `Cannot find the part ${printable(pid!)} of pmscan snap; it has ${command.commands.map((each) => each.name()).join(', ')}`,
+          );
+        return snapCommand(pid, command.optsWithGlobals());
+      }),
     );
   addLookCommands(snap, run);
 }

@@ -11,7 +11,7 @@ import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Ending } from '../interrupt.js';
 import { optionOr, parseBudget, parseDuration, parseShare } from '../options.js';
 import { Output } from '../output.js';
-import { requireProvider, resolveTarget, tellBusy } from '../target.js';
+import { requireProvider, resolveTarget, TARGET, tellBusy } from '../target.js';
 import { mappingLabel, outputStyle, plural, printable } from '../text.js';
 import { CostMeter } from '../watch/cost.js';
 import {
@@ -258,7 +258,7 @@ export function addWatchCommand(
     .command('watch')
     .description('show which pages a running process writes, as it happens')
     .usage('[options] <pid>\n       pmscan watch [options] -- <command> [args...]')
-    .argument('[pid]', 'process number, or the name of one process')
+    .argument('[pid]', TARGET)
     .addOption(optionOr('--interval <time>', 'how often to look', parseDuration, '1s'))
     .option('--duration <time>', 'end after this long', parseDuration)
     .option('--accesses', 'show which pages it reads, writes or executes, not only writes (Linux 7.3)')

@@ -19,7 +19,7 @@ import { Alarm, Ending } from '../interrupt.js';
 import { DEFAULT_SAMPLE, optionOr, parseDuration, parseShare } from '../options.js';
 import { Output } from '../output.js';
 import { StatusLine, StatusLines } from '../status-line.js';
-import { resolveTarget } from '../target.js';
+import { resolveTarget, TARGET } from '../target.js';
 import { humanBytes, outputStyle } from '../text.js';
 import { humanDuration, type WorkingSetReport, wssJson, wssLines } from '../wss/report.js';
 import { sampleOf } from './watch.js';
@@ -190,7 +190,7 @@ export function addWssCommand(program: Command, run: (work: () => Promise<ExitCo
   program
     .command('wss')
     .description('measure how much memory a process needs, and what it leaves alone')
-    .argument('<pid>', 'process number, or the name of one process')
+    .argument('<pid>', TARGET)
     .addOption(optionOr('--duration <time>', 'for how long', parseDuration, '1m'))
     .addOption(optionOr('--interval <time>', 'how often to look', parseDuration, '1s'))
     .addOption(

@@ -7,6 +7,8 @@ import type { CostMeter } from './cost.js';
 import { totalsByOwner } from './owned.js';
 import { type Collected, WORDS } from './tracker.js';
 
+/** A share of less time is not told, milliseconds. */
+const LEAST_SHARED_MS = 1000;
 const MOST_OWNERS = 5;
 /** Of so many mappings at most is kept account; a process that maps and unmaps all the time would fill our memory. */
 const MOST_KEPT = 20_000;
@@ -107,8 +109,11 @@ export class WatchSummary {
     const late = this.lateIntervals === 0 ? 'none' : humanCount(this.lateIntervals);
     const mean = seconds > 0 ? this.writtenPages / seconds : 0;
     const lines = [
-      `${plural(this.intervals, 'interval')} in ${seconds.toFixed(1)} s, ${late} late; ` +
-        `the tool itself took ${((this.ownMs / Math.max(this.elapsedMs, 1)) * 100).toFixed(1)} % of the time`,
+      `${plural(this.intervals, 'interval')} in ${seconds.toFixed(1)} s, ${late} late` +
+        // Of less time, what it takes to begin would count as what it takes to look.
+        (this.elapsedMs < LEAST_SHARED_MS
+          ? ''
+          : `; the tool itself took ${((this.ownMs / this.elapsedMs) * 100).toFixed(1)} % of the time`),
       ...(this.cost?.lines() ?? []),
       `${this.#words.done} ${bytes(this.writtenPages)}: ${bytes(mean)}/s on average, ${bytes(this.peakRate)}/s at most`,
       `distinct pages ${humanCount(this.distinctPages)} (${bytes(this.distinctPages)})`,

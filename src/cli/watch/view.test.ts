@@ -121,11 +121,32 @@ test('the scale is logarithmic, with its ends where they belong', () => {
 });
 
 describe('the view', () => {
+  test.each([
+    [80, 24],
+    [110, 30],
+    [200, 60],
+  ])('at %i by %i, its help is whole, and the way there is told', (columns, rows) => {
+    const help = lines(draw(columns, rows, { ...initialState(), help: true }))
+      .map((line) => line.trim())
+      .join(' ')
+      .replaceAll(/ +/g, ' ');
+    for (const part of [
+      'each cell an equal part of it; the digits',
+      'as a whole over the last intervals.',
+      'Enter keeps it, Esc clears',
+      'nothing is lost meanwhile',
+      'end, with a summary',
+    ])
+      expect(help).toContain(part);
+    const foot = lines(draw(columns, rows, { ...initialState(), onlyWritten: true })).at(-1);
+    expect(foot).toMatch(/written only.*\? help {2}q quit$/);
+  });
+
   test('at 200 by 60 has everything', () => {
     const text = lines(draw(200, 60));
     expect(text[0]).toMatch(/^pmscan watch 77 redis-server {3}01:02:03 {3}every 1000 ms/);
     expect(text[1]).toMatch(
-      /^written 4.13 MiB\/s {3}in all 12.4 MiB in 3 intervals, 2 late {3}the tool itself: 1.2 %/,
+      /^written 4.13 MiB\/s {3}in all 12.4 MiB in 3 intervals, 2 late {3}costs the tool 1.2 %/,
     );
     expect(text[3]).toMatch(/^ADDRESS +SIZE +RATE\* +TOTAL +BY ADDRESS +BY TIME +NAME$/);
     expect(text[4]).toMatch(/^0x20000000 +16 MiB +4 MiB\/s +12 MiB +\.+\d?9+\d?\.+ +9{3} {2}\[anon\]$/);

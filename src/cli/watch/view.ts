@@ -3,7 +3,7 @@ import { PAGE_SIZE } from '../../abi/index.js';
 import { ownedLabel } from '../../owners/internal.js';
 import type { Subject } from '../../track/internal.js';
 import { shorten } from '../columns.js';
-import { hex, humanBytes, humanCount, printable } from '../text.js';
+import { hex, humanBytes, humanCount, plural, printable } from '../text.js';
 import { shareText } from './cost.js';
 import { type HeatModel, LEVELS, LogScale, type MappingHeat } from './heat.js';
 import type { CellGrid, CellStyle } from './screen.js';
@@ -125,16 +125,32 @@ function clock(milliseconds: number): string {
   return `${two(Math.floor(seconds / 3600))}:${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}`;
 }
 
-const HELP = [
-  'Each row is a mapping. The strip shows its address range from left to right, each cell an equal part of it; the',
-  'digits 1 to 9, and the colour, say how fast its pages are written, on a logarithmic scale; a dot is nothing. What was',
-  'written last fades over a few intervals. To the right of it, the mapping as a whole over the last intervals.',
-  '',
-  's, S     next, previous order            /        filter by name or owner; Enter keeps it, Esc clears',
-  'w        only mappings that were written p, Space pause the picture; nothing is lost meanwhile',
-  'arrows   scroll (PgUp, PgDn, g, G too)   ?, h     this help',
-  'q        end, with a summary',
-];
+const HELP_TEXT =
+  'Each row is a mapping. The strip shows its address range from left to right, each cell an equal part of it; the digits 1 to 9, and the ' +
+  'colour, say how fast its pages are written, on a logarithmic scale; a dot is nothing. What was written last fades over a few ' +
+  'intervals. To the right of it, the mapping as a whole over the last intervals.';
+const HELP_KEYS = [
+  ['s, S', 'next, previous order'],
+  ['w', 'only mappings that were written, or all'],
+  ['/', 'filter by name or owner; Enter keeps it, Esc clears'],
+  ['p, Space', 'pause the picture; nothing is lost meanwhile'],
+  ['arrows', 'scroll (PgUp, PgDn, g, G too)'],
+  ['?, h', 'this help'],
+  ['q', 'end, with a summary'],
+] as const;
+const MOST_HELP_COLUMNS = 100;
+
+/** Lines of at most `columns`, broken between words. */
+function wrap(text: string, columns: number): string[] {
+  const lines = [''];
+  for (const word of text.split(' ')) {
+    const line = lines.at(-1)!;
+    if (line === '') lines[lines.length - 1] = word;
+    else if (line.length + 1 + word.length <= columns) lines[lines.length - 1] = `${line} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
+}
 
 const EDGE = { address: 0, size: 16, rate: 25, total: 38, strip: 49 } as const;
 
@@ -153,14 +169,14 @@ export function drawView(
   column = grid.put(column, 0, `   ${clock(run.elapsedMs)}   every ${run.intervalMs} ms`);
   if (state.paused) grid.put(column, 0, '   PAUSED (p goes on)', '7');
 
-  const own = `${(run.ownShare * 100).toFixed(1)} % of the time`;
-  const cost = run.targetShare === undefined ? '' : `   costs it ${shareText(run.targetShare)}`;
+  const own = `${(run.ownShare * 100).toFixed(1)} %`;
+  const cost = run.targetShare === undefined ? '' : `, the process ${shareText(run.targetShare)}`;
   const late = run.lateIntervals === 0 ? 'none late' : `${humanCount(run.lateIntervals)} late`;
   grid.put(
     0,
     1,
     `${WORDS[run.subject ?? 'writes'].done} ${humanBytes(rate * PAGE_SIZE)}/s   in all ${humanBytes(model.totalPages * PAGE_SIZE)} in ` +
-      `${humanCount(model.intervals)} intervals, ${late}   the tool itself: ${own}${cost}` +
+      `${plural(model.intervals, 'interval')}, ${late}   costs the tool ${own}${cost}` +
       `${run.untracked > 0 ? `   ${run.untracked} mappings cannot be tracked` : ''}`,
   );
 
@@ -248,24 +264,27 @@ function drawFoot(
   }
   const from = count === 0 ? 0 : state.scroll + 1;
   const filter = state.filter ? `   filter "${printable(state.filter)}"` : '';
-  const left = `${from}-${Math.min(count, state.scroll + room)} of ${model.mappings.length} mappings${filter}`;
+  const only = state.onlyWritten ? '   written only' : '';
+  const left = `${from}-${Math.min(count, state.scroll + room)} of ${plural(model.mappings.length, 'mapping')}${filter}${only}`;
   grid.put(0, foot, left);
-  const keys = 's sort  / filter  w written only  p pause  ? help  q quit';
-  const at = grid.columns - keys.length;
-  if (at > left.length + 1) grid.put(at, foot, keys, '2');
+  for (const keys of ['s sort  / filter  w written only  p pause  ? help  q quit', '? help  q quit']) {
+    const at = grid.columns - keys.length;
+    if (at <= left.length + 1) continue;
+    grid.put(at, foot, keys, '2');
+    break;
+  }
 }
 
 function drawHelp(grid: CellGrid): void {
-  const width = Math.min(grid.columns - 2, Math.max(...HELP.map((line) => line.length)) + 4);
-  const left = Math.max(0, Math.floor((grid.columns - width) / 2));
-  const top = Math.max(0, Math.floor((grid.rows - HELP.length - 2) / 2));
-  const blank = ' '.repeat(width);
-  grid.put(left, top, blank, '7');
-  HELP.forEach((line, index) => {
-    grid.put(left, top + 1 + index, blank, '7');
-    grid.put(left + 2, top + 1 + index, line.slice(0, width - 4), '7');
+  const inner = Math.max(1, Math.min(grid.columns - 4, MOST_HELP_COLUMNS));
+  const keys = HELP_KEYS.map(([key, text]) => `${key.padEnd(9)} ${text}`);
+  const lines = ['', ...wrap(HELP_TEXT, inner), '', ...keys, ''];
+  const left = Math.max(0, Math.floor((grid.columns - inner - 4) / 2));
+  // Where there is not room for all, the keys matter more.
+  const top = Math.max(0, Math.floor((grid.rows - lines.length) / 2));
+  lines.slice(-grid.rows).forEach((line, index) => {
+    grid.put(left, top + index, `  ${line.slice(0, inner).padEnd(inner)}  `, '7');
   });
-  grid.put(left, top + 1 + HELP.length, blank, '7');
 }
 
 /** What a key did: the view has changed, the user wants to leave, or nothing. */

@@ -101,6 +101,16 @@ function identity({ start, end, offset, inode, device, name }: Mapping): string 
 /**
  * A process's pages by /proc/PID/pagemap, maps and smaps, for kernels before 6.7. Answers as the ioctl does, in its own order of
  * checks, with its limits and its quirks; what the files do not tell, it refuses by name.
+ *
+ * @example
+ * ```ts
+ * import { countPages, openPagemap, PAGE_IS_PRESENT } from 'pagemap-scan';
+ * import { FallbackPagemap } from 'pagemap-scan/live';
+ * using pagemap = openPagemap('self', { provider: 'fallback' });
+ * console.assert(pagemap instanceof FallbackPagemap);
+ * const { start, end } = pagemap.mappings().find(({ name }) => name === '[stack]')!;
+ * console.assert(countPages(pagemap, { start, end, categoryMask: PAGE_IS_PRESENT }) > 0);
+ * ```
  */
 export class FallbackPagemap extends ProcessPagemap implements LivePagemap, BlockSource {
   readonly provider = 'fallback';

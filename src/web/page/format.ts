@@ -1,7 +1,8 @@
 import { CATEGORIES, PAGE_SIZE } from '../../abi/index.js';
-import { type AboutModel, type MappingKind, SUBJECT_TITLES } from '../../model/index.js';
+import { type AboutModel, type MappingKind, OWNER_KINDS, SUBJECT_TITLES } from '../../model/index.js';
 import type { PAGE_KINDS } from '../../query/internal.js';
 import { humanBytes, mappingLabel, printable } from '../../query/internal.js';
+import { NO_OWNER, type OwnerKey } from './store.js';
 
 export { hex, humanBytes, humanCount, plural, printable } from '../../query/internal.js';
 
@@ -65,7 +66,16 @@ const ACCESSES: Words = {
   help: 'read, written or executed',
 };
 
+const CHANGES: Words = {
+  done: 'changed',
+  title: 'Changed',
+  tracked: 'Changes',
+  set: 'Changed working set',
+  help: 'changed',
+};
+
 export function wordsOf(about: AboutModel | undefined): Words {
+  if (about?.source === 'snapshots') return CHANGES;
   return about?.subject === 'accesses' ? ACCESSES : WRITES;
 }
 
@@ -107,6 +117,13 @@ export const MAPPING_TITLES: Readonly<Record<MappingKind, string>> = {
   device: 'Devices',
   kernel: 'Kernel-made',
 };
+
+/** A kind of owner as a title: `V8 old space`, `Stacks`. */
+export function ownerTitle(key: OwnerKey): string {
+  if (key === NO_OWNER) return 'Nothing known';
+  const title = OWNER_KINDS[key];
+  return title[0]!.toUpperCase() + title.slice(1);
+}
 
 /** The categories in a set that a cell tells of, by the names that the command uses. */
 export function categoriesText(categories: number): string {

@@ -5,10 +5,12 @@ import { PAGE_KINDS } from '../../query/internal.js';
 import { AGE_TITLES, AgeLegend } from './ages.js';
 import { el, onFrame, pixelRatio, setAttribute, setText } from './dom.js';
 import { categoriesText, hex, humanBytes, humanCount, KIND_TITLES, label, shortLabel } from './format.js';
+import { ChangeLegend } from './moment-slider.js';
+import { changedPages, pagesBetween } from './moments.js';
 import { isFiltered, passes, type Store } from './store.js';
 import { Table } from './table.js';
 import type { ThemeSwitch } from './theme.js';
-import { BY_AGE, TILE_CELLS, type TileSource } from './tiles.js';
+import { BY_AGE, BY_CHANGE, TILE_CELLS, type TileSource } from './tiles.js';
 import type { View } from './view.js';
 import { Legend } from './where.js';
 
@@ -81,6 +83,12 @@ export class MapView implements View {
     textContent: 'As table',
     attributes: { 'aria-expanded': false },
   });
+  readonly #changeLegend = new ChangeLegend();
+  readonly #changeToggle = el('button', {
+    type: 'button',
+    textContent: 'By change',
+    title: 'Colours by how many pages have changed since the snapshot before, or by what pages are',
+  });
   readonly #table: Table<VisibleRow>;
   #source: TileSource;
   #bands: Band[] = [];
@@ -96,6 +104,8 @@ export class MapView implements View {
   #fitted = true;
   /** Colours tell how long memory was left alone, where that is known. */
   #wantsAges = true;
+  /** Colours tell what has changed since the snapshot before, where there are several. */
+  #wantsChanges = true;
   readonly #redraw = onFrame(() => this.#paint());
 
   constructor(store: Store, theme: ThemeSwitch, source: TileSource) {
@@ -106,6 +116,10 @@ export class MapView implements View {
     this.#ageLegend = new AgeLegend(store);
     this.#ageToggle.addEventListener('click', () => {
       this.#wantsAges = !this.#wantsAges;
+      this.draw();
+    });
+    this.#changeToggle.addEventListener('click', () => {
+      this.#wantsChanges = !this.#wantsChanges;
       this.draw();
     });
     this.#table = new Table<VisibleRow>(
@@ -147,6 +161,8 @@ export class MapView implements View {
           this.#legend.element,
           this.#ageLegend.element,
           this.#ageToggle,
+          this.#changeLegend.element,
+          this.#changeToggle,
           el('span', { className: 'spring' }),
           this.#address,
           el('div', { className: 'buttons' }, this.#zoomOut, this.#scale, this.#zoomIn, fit),
@@ -197,12 +213,16 @@ export class MapView implements View {
   draw(): void {
     if (this.element.hidden) return;
     const isByAge = this.#isByAge;
-    this.#legend.element.hidden = isByAge;
+    const isByChange = this.#isByChange;
+    this.#legend.element.hidden = isByAge || isByChange;
+    this.#changeLegend.element.hidden = !isByChange;
+    this.#changeToggle.hidden = (this.#store.moments?.list.length ?? 0) < 2;
+    setAttribute(this.#changeToggle, 'aria-pressed', isByChange);
     this.#ageLegend.element.hidden = !isByAge;
     this.#ageToggle.hidden = this.#store.about?.subject !== 'accesses';
     setAttribute(this.#ageToggle, 'aria-pressed', isByAge);
     if (isByAge) this.#ageLegend.draw();
-    else this.#legend.draw();
+    else if (!isByChange) this.#legend.draw();
     this.#arrange();
     this.#redraw();
   }
@@ -211,15 +231,26 @@ export class MapView implements View {
     return this.#wantsAges && this.#store.about?.subject === 'accesses';
   }
 
+  get #isByChange(): boolean {
+    return this.#wantsChanges && (this.#store.moments?.list.length ?? 0) > 1;
+  }
+
+  /** By kind, and not by age or change. */
+  get #isByKind(): boolean {
+    return !this.#isByAge && !this.#isByChange;
+  }
+
   /** What a cell is, in words. */
   #kindText(cell: number): string {
     const index = cellKind(cell);
+    if (this.#isByChange) return index === UNTOUCHED ? 'unchanged' : 'changed';
     if (!this.#isByAge || index === UNTOUCHED) return PAGE_KINDS[index]!;
     return `touched ${AGE_TITLES[index]} ago`;
   }
 
   #kinds(): number {
     if (this.#isByAge) return ALL_KINDS | BY_AGE;
+    if (this.#isByChange) return ALL_KINDS | BY_CHANGE;
     const { pageKinds } = this.#store.filter;
     if (pageKinds.size === 0) return ALL_KINDS;
     let kinds = 0;
@@ -231,7 +262,7 @@ export class MapView implements View {
     const { filter } = this.#store;
     return this.#store.mappings.filter((mapping) => {
       if (!passes(filter, mapping)) return false;
-      if (this.#isByAge || filter.pageKinds.size === 0 || mapping.pages === undefined) return true;
+      if (!this.#isByKind || filter.pageKinds.size === 0 || mapping.pages === undefined) return true;
       return [...filter.pageKinds].some((kind) => (mapping.pages![kind] ?? 0) > 0);
     });
   }
@@ -375,7 +406,7 @@ export class MapView implements View {
       const count = Math.min(this.#cellsPerRow, all - cell);
       const line = firstLine * width;
       let x = line + left;
-      const colors = this.#isByAge ? palette.ages : palette.cells;
+      const colors = this.#isByAge ? palette.ages : this.#isByChange ? palette.changes : palette.cells;
       const nothing = colors[UNTOUCHED << 4]!;
       for (let at = 0; at < count; at++) {
         const value = tile?.[(cell + at) % TILE_CELLS];
@@ -530,7 +561,8 @@ export class MapView implements View {
     const pages = (end - start) / PAGE_SIZE;
     const value = this.#cell(mapping, cell);
     let state = 'not known yet';
-    if (value !== undefined) {
+    if (this.#isByChange) state = this.#describeChange(mapping, cell);
+    else if (value !== undefined) {
       const kind = PAGE_KINDS[cellKind(value)]!;
       const categories = categoriesText(cellCategories(value));
       const share =
@@ -546,6 +578,18 @@ export class MapView implements View {
       state,
       `${label(mapping)}, ${mapping.perms}, ${humanBytes(start - mapping.start)} into ${humanBytes(mapping.end - mapping.start)}`,
     ];
+  }
+
+  #describeChange(mapping: MappingModel, cell: number): string {
+    const { moments } = this.#store;
+    const moment = moments?.at(mapping.start);
+    if (moments === undefined || moment === undefined) return 'not known';
+    if (moments.index === 0) return 'the first snapshot: nothing is before it';
+    const changed = changedPages(moment, cell, cell + 1, this.#cellBytes);
+    const pages = pagesBetween(mapping, cell, cell + 1, this.#cellBytes);
+    const before = moments.list[moments.index - 1]!.number;
+    if (changed === 0) return `unchanged since snapshot ${before}`;
+    return `${humanCount(Math.ceil(changed))} of ${humanCount(pages)} changed since snapshot ${before}`;
   }
 
   #showTip(): void {

@@ -15,6 +15,7 @@ import {
   KIND_TITLES,
   label,
   MAPPING_TITLES,
+  ownerTitle,
   pagesText,
   percent,
   plural,
@@ -24,6 +25,7 @@ import {
 } from './format.js';
 import { HeatView } from './heat.js';
 import { MapView } from './map.js';
+import { MomentSlider } from './moment-slider.js';
 import { Picker, type ProcessList } from './picker.js';
 import { RatesView } from './rates.js';
 import { bytesPerSecond, isFiltered, NO_FILTER, passes, Store, sumPages } from './store.js';
@@ -89,9 +91,9 @@ class Page {
   });
   readonly #search = el('input', {
     type: 'search',
-    placeholder: 'Mapping name',
+    placeholder: 'Name or owner',
     spellcheck: false,
-    attributes: { 'aria-label': 'Show mappings with this in their name' },
+    attributes: { 'aria-label': "Show mappings with this in their name, or their owner's" },
   });
   readonly #chips = el('div', { className: 'chips', attributes: { 'aria-label': 'Filters' } });
   readonly #notes = el('div', { className: 'notes' });
@@ -118,7 +120,7 @@ class Page {
   #lost: string | undefined;
 
   constructor(live: boolean) {
-    const tiles = live ? new LiveTiles(0, () => store.generation) : new FileTiles();
+    const tiles = live ? new LiveTiles(0, () => store.generation) : new FileTiles(store);
     this.#map = new MapView(store, theme, tiles);
     const where = new WhereView(store, (mapping) => {
       this.#open(this.#map);
@@ -232,6 +234,7 @@ class Page {
         this.#chips,
         this.#search,
       ),
+      new MomentSlider(store).element,
       el('main', null, ...this.#views.map(({ element }) => element)),
       live && this.#picker.dialog,
     ]);
@@ -361,6 +364,15 @@ class Page {
     if (about === undefined) return { text: 'No process chosen', state: 'idle', help: '' };
     if (about.source !== 'live' && tracking.state !== 'off') {
       const { timeRange } = store;
+      if (store.moments !== undefined)
+        return {
+          text:
+            store.moments.list.length === 1
+              ? `Snapshot ${store.moments.current.number} of ${new Date(about.beganAt).toLocaleString()}`
+              : `${plural(store.moments.list.length, 'snapshot')} from ${new Date(about.beganAt).toLocaleString()} on, ${clock(store.moments.list.at(-1)!.atMs)} long`,
+          state: 'idle',
+          help: '',
+        };
       return {
         text: `Recorded ${new Date(about.beganAt).toLocaleString()}, ${clock(timeRange.toMs)} long`,
         state: 'idle',
@@ -456,6 +468,7 @@ class Page {
       ...[...filter.mappingKinds].map((kind: MappingKind) =>
         chip(MAPPING_TITLES[kind], () => store.toggleMappingKind(kind)),
       ),
+      ...[...filter.ownerKinds].map((key) => chip(ownerTitle(key), () => store.toggleOwnerKind(key))),
       ...[...filter.pageKinds].map((kind) =>
         chip(KIND_TITLES[PAGE_KINDS[kind]!], () => store.togglePageKind(kind)),
       ),

@@ -10,6 +10,7 @@ import {
   bytesPerSecond,
   type Column,
   isFiltered,
+  NO_FILTER,
   passes,
   type Store,
   secondsOf,
@@ -425,7 +426,7 @@ export class RatesView implements View {
   /** Pages of a column in what the filter lets through. */
   #pages(column: Column): number {
     const { filter } = this.#store;
-    if (filter.text === '' && filter.mappingKinds.size === 0) return column.pages;
+    if (!isFiltered({ ...filter, pageKinds: NO_FILTER.pageKinds })) return column.pages;
     let pages = 0;
     for (const band of this.#store.bands.values()) {
       if (passes(filter, this.#store.owned(band.model))) pages += band.pages.get(column.number) ?? 0;

@@ -6,11 +6,13 @@ import type {
   ColumnModel,
   MappingKind,
   MappingModel,
+  OwnerKind,
   PageModel,
   StreamMessage,
   TrackingModel,
 } from '../../model/index.js';
 import { PAGE_KINDS } from '../../query/internal.js';
+import { Moments } from './moments.js';
 
 /** As many columns as the server keeps. */
 const MOST_COLUMNS = 600;
@@ -31,27 +33,43 @@ export interface Column extends ColumnModel {
   readonly pages: number;
 }
 
+/** A kind of owner, or none. */
+export type OwnerKey = OwnerKind | typeof NO_OWNER;
+export const NO_OWNER = '';
+
+export function ownerKey({ ownerKind }: { ownerKind?: OwnerKind | undefined }): OwnerKey {
+  return ownerKind ?? NO_OWNER;
+}
+
 /** What the reader has chosen to see. Empty sets are no restriction. */
 export interface Filter {
   readonly mappingKinds: ReadonlySet<MappingKind>;
+  /** `NO_OWNER` among them stands for memory of which nothing is known. */
+  readonly ownerKinds: ReadonlySet<OwnerKey>;
   /** Indices into PAGE_KINDS. */
   readonly pageKinds: ReadonlySet<number>;
   readonly text: string;
 }
 
-export const NO_FILTER: Filter = { mappingKinds: new Set(), pageKinds: new Set(), text: '' };
+export const NO_FILTER: Filter = {
+  mappingKinds: new Set(),
+  ownerKinds: new Set(),
+  pageKinds: new Set(),
+  text: '',
+};
 
-export function isFiltered({ mappingKinds, pageKinds, text }: Filter): boolean {
-  return mappingKinds.size + pageKinds.size + text.length > 0;
+export function isFiltered({ mappingKinds, ownerKinds, pageKinds, text }: Filter): boolean {
+  return mappingKinds.size + ownerKinds.size + pageKinds.size + text.length > 0;
 }
 
-export function passes(
-  filter: Filter,
-  { name, owner = '', kind }: { name: string; owner?: string | undefined; kind: MappingKind },
-): boolean {
+type Filtered = Pick<MappingModel, 'name' | 'owner' | 'ownerKind' | 'kind'>;
+
+export function passes(filter: Filter, mapping: Filtered): boolean {
+  const { name, owner = '', kind } = mapping;
   const isWanted = (text: string) => text.toLowerCase().includes(filter.text.toLowerCase());
   return (
     (filter.mappingKinds.size === 0 || filter.mappingKinds.has(kind)) &&
+    (filter.ownerKinds.size === 0 || filter.ownerKinds.has(ownerKey(mapping))) &&
     (filter.text === '' || isWanted(name || '[anon]') || isWanted(owner))
   );
 }
@@ -72,6 +90,8 @@ export class Store {
   ownShare: number | undefined;
   targetShare: number | undefined;
   filter: Filter = NO_FILTER;
+  /** Of a report of snapshots: `mappings` are those of the one that is shown. */
+  moments: Moments | undefined;
   /** The brushed time; undefined for all that is shown. */
   selection: TimeRange | undefined;
   columns: Column[] = [];
@@ -100,8 +120,9 @@ export class Store {
   }
 
   /** A band with its owner: that of the mapping that begins where it does. */
-  owned(band: BandModel): BandModel & { readonly owner: string | undefined } {
-    return { ...band, owner: this.#mappings.get(band.start)?.owner };
+  owned(band: BandModel): BandModel & Pick<MappingModel, 'owner' | 'ownerKind'> {
+    const { owner, ownerKind } = this.#mappings.get(band.start) ?? {};
+    return { ...band, owner, ownerKind };
   }
 
   setFilter(filter: Partial<Filter>): void {
@@ -115,10 +136,30 @@ export class Store {
     this.setFilter({ mappingKinds });
   }
 
+  toggleOwnerKind(key: OwnerKey): void {
+    const ownerKinds = new Set(this.filter.ownerKinds);
+    if (!ownerKinds.delete(key)) ownerKinds.add(key);
+    this.setFilter({ ownerKinds });
+  }
+
   togglePageKind(kind: number): void {
     const pageKinds = new Set(this.filter.pageKinds);
     if (!pageKinds.delete(kind)) pageKinds.add(kind);
     this.setFilter({ pageKinds });
+  }
+
+  /** Shows another snapshot, by its place in the report. */
+  showMoment(index: number): void {
+    if (this.moments === undefined) return;
+    this.moments.go(index);
+    this.#takeMoment(this.moments);
+    this.#tell('layout');
+  }
+
+  #takeMoment({ mappings }: Moments): void {
+    this.#mappings = new Map([...mappings].map((mapping) => [mapping.start, mapping]));
+    this.#sorted = undefined;
+    this.generation++;
   }
 
   select(selection: TimeRange | undefined): void {
@@ -164,6 +205,9 @@ export class Store {
     this.#mappings = new Map((model.layout?.mappings ?? []).map((mapping) => [mapping.start, mapping]));
     this.#sorted = undefined;
     this.generation++;
+    const { layout, moments = [] } = model;
+    this.moments = layout === null || moments.length === 0 ? undefined : new Moments(layout, moments);
+    if (this.moments !== undefined) this.#takeMoment(this.moments);
     this.columns = [];
     this.bands.clear();
     this.selection = undefined;

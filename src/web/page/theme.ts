@@ -60,6 +60,8 @@ export class Palette {
   readonly cells: Uint32Array;
   /** The same by class of age. */
   readonly ages: Uint32Array;
+  /** The same by how many pages changed, of which there is one class. */
+  readonly changes = new Uint32Array(256);
   readonly ramp = new Uint32Array(RAMP_STEPS);
   readonly panel: string;
   readonly panelWord: number;
@@ -93,6 +95,11 @@ export class Palette {
       const index = Math.min(Math.floor(at), stops.length - 2);
       this.ramp[step] = word(mix(stops[index]!, stops[index + 1]!, at - index));
     }
+    this.changes.fill(word(nothing));
+    for (let share = 1; share < 16; share++)
+      this.changes[share] = this.ramp[Math.round(((share - 1) / 14) * (RAMP_STEPS - 1))]!;
+    const steps = [0, 64, 128, 192, RAMP_STEPS - 1].map((step) => this.rampColor(step));
+    document.documentElement.style.setProperty('--ramp', `linear-gradient(to right, ${steps.join(', ')})`);
   }
 
   /** A step of the ramp as a CSS colour. */

@@ -8,8 +8,14 @@ import {
   UNTOUCHED,
 } from '../../model/index.js';
 
+import { changedPages, type MomentMapping, type Moments, pagesBetween } from './moments.js';
+import { decodeWords } from './words.js';
+
 /** Cells of a tile; the server's, too. */
 export const TILE_CELLS = 2048;
+
+/** Among the bits of kinds: cells by how many of their pages changed, in place of kinds. The class of those that have any is 0. */
+export const BY_CHANGE: number = 1 << 14;
 
 /** Among the bits of kinds: cells by how long pages were left alone, in place of kinds. */
 export const BY_AGE: number = 1 << 15;
@@ -135,47 +141,72 @@ export class LiveTiles implements TileSource {
   }
 }
 
-function decode(base64: string): Uint16Array {
-  const text = atob(base64);
-  const bytes = new Uint8Array(text.length);
-  for (let at = 0; at < text.length; at++) bytes[at] = text.charCodeAt(at);
-  return new Uint16Array(bytes.buffer, 0, bytes.length >> 1);
+/** What tiles ask of the store, where a file holds several snapshots. */
+interface Shown {
+  readonly moments: Moments | undefined;
+  /** Counts up when another one is shown. */
+  readonly generation: number;
 }
 
 /** Tiles made of the grids that a file holds. */
 export class FileTiles implements TileSource {
   onTiles: () => void = () => undefined;
+  readonly #store: Shown;
+  #generation = 0;
   readonly #grids = new Map<string, Uint16Array>();
   readonly #tiles = new Map<string, Uint16Array>();
 
+  constructor(store: Shown) {
+    this.#store = store;
+  }
+
   finest(mapping: MappingModel): number {
-    return mapping.grid?.cellBytes ?? mapping.end - mapping.start;
+    const moment = this.#store.moments?.at(mapping.start);
+    return moment?.cellBytes ?? mapping.grid?.cellBytes ?? mapping.end - mapping.start;
   }
 
   tile(mapping: MappingModel, cellBytes: number, index: number, kinds: number): Uint16Array | undefined {
-    if (mapping.grid === undefined) return undefined;
+    const moment = this.#store.moments?.at(mapping.start);
+    if (mapping.grid === undefined && moment === undefined) return undefined;
+    if (this.#generation !== this.#store.generation) {
+      this.#generation = this.#store.generation;
+      this.#tiles.clear();
+    }
     const key = `${kinds}:${cellBytes}:${mapping.start}:${index}`;
     let cells = this.#tiles.get(key);
     if (cells === undefined) {
-      cells = this.#make(mapping, cellBytes, index, kinds);
+      cells =
+        moment !== undefined && (kinds & BY_CHANGE) !== 0
+          ? changedTile(moment, cellBytes, index)
+          : this.#make(mapping, moment, cellBytes, index, kinds);
       if (this.#tiles.size > MOST_TILES) this.#tiles.clear();
       this.#tiles.set(key, cells);
     }
     return cells;
   }
 
-  #make(mapping: MappingModel, cellBytes: number, index: number, kinds: number): Uint16Array {
-    const isByAge = (kinds & BY_AGE) !== 0;
+  #grid(mapping: MappingModel, isByAge: boolean): Uint16Array {
     const gridKey = `${isByAge}:${mapping.start}`;
     let grid = this.#grids.get(gridKey);
     if (grid === undefined) {
-      grid = decode(isByAge ? (mapping.grid!.ages ?? '') : mapping.grid!.cells);
+      grid = decodeWords(isByAge ? (mapping.grid!.ages ?? '') : mapping.grid!.cells);
       this.#grids.set(gridKey, grid);
     }
+    return grid;
+  }
+
+  #make(
+    mapping: MappingModel,
+    moment: MomentMapping | undefined,
+    cellBytes: number,
+    index: number,
+    kinds: number,
+  ): Uint16Array {
+    const grid = moment?.words ?? this.#grid(mapping, (kinds & BY_AGE) !== 0);
     const all = Math.ceil((mapping.end - mapping.start) / cellBytes);
     const from = index * TILE_CELLS;
     const result = new Uint16Array(Math.max(0, Math.min(TILE_CELLS, all - from)));
-    const ratio = cellBytes / mapping.grid!.cellBytes;
+    const ratio = cellBytes / (moment?.cellBytes ?? mapping.grid!.cellBytes);
     for (let cell = 0; cell < result.length; cell++) {
       // Finer than what there is: the same for all parts.
       if (ratio <= 1) result[cell] = only(grid[Math.floor((from + cell) * ratio)] ?? 0, kinds);
@@ -183,6 +214,21 @@ export class FileTiles implements TileSource {
     }
     return result;
   }
+}
+
+/** As cells by kind are, with the share of a cell's pages that changed. */
+function changedTile(moment: MomentMapping, cellBytes: number, index: number): Uint16Array {
+  const { mapping } = moment;
+  const all = Math.ceil((mapping.end - mapping.start) / cellBytes);
+  const from = index * TILE_CELLS;
+  const result = new Uint16Array(Math.max(0, Math.min(TILE_CELLS, all - from)));
+  for (let at = 0; at < result.length; at++) {
+    const cell = from + at;
+    const pages = changedPages(moment, cell, cell + 1, cellBytes);
+    const share = Math.min(15, Math.ceil((pages / pagesBetween(mapping, cell, cell + 1, cellBytes)) * 15));
+    result[at] = pages > 0 ? share : UNTOUCHED << 4;
+  }
+  return result;
 }
 
 function only(cell: number, kinds: number): number {

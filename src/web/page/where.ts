@@ -1,12 +1,6 @@
 /** What is where: how much memory there is of each kind, and in which mappings. */
 import { PAGE_SIZE } from '../../abi/index.js';
-import {
-  MAPPING_KINDS,
-  type MappingKind,
-  type MappingModel,
-  UNTOUCHED,
-  unknownKinds,
-} from '../../model/index.js';
+import { MAPPING_KINDS, type MappingModel, OWNER_KINDS, UNTOUCHED, unknownKinds } from '../../model/index.js';
 import { PAGE_KINDS } from '../../query/internal.js';
 import { el, setAttribute, setText } from './dom.js';
 import {
@@ -17,10 +11,20 @@ import {
   label,
   MAPPING_TITLES,
   NOT_KNOWN,
+  ownerTitle,
   pagesText,
   plural,
 } from './format.js';
-import { passes, type Store, sumPages } from './store.js';
+import {
+  type Filter,
+  NO_FILTER,
+  NO_OWNER,
+  type OwnerKey,
+  ownerKey,
+  passes,
+  type Store,
+  sumPages,
+} from './store.js';
 import { Table } from './table.js';
 import type { View } from './view.js';
 
@@ -99,25 +103,25 @@ function chosen(pages: readonly (number | null)[], store: Store, untouched: bool
 const sum = (numbers: readonly number[]) => numbers.reduce((total, value) => total + value, 0);
 const NOTHING: readonly number[] = PAGE_KINDS.map(() => 0);
 
-/** One line of the picture: a kind of mapping. */
-class KindRow {
+/** One line of the picture: a kind of mapping, or of owner. */
+class GroupRow {
   readonly element: HTMLButtonElement;
   readonly #bar = new Bar();
   readonly #there = el('span', { className: 'number' });
   readonly #mapped = el('span', { className: 'number dim' });
   readonly #count = el('span', { className: 'number dim' });
 
-  constructor(kind: MappingKind, store: Store) {
+  constructor(title: string, onPress: () => void) {
     this.element = el(
       'button',
       { type: 'button', className: 'kind-row' },
-      el('span', { className: 'kind-name', textContent: MAPPING_TITLES[kind] }),
+      el('span', { className: 'kind-name', textContent: title, title }),
       this.#bar.element,
       this.#there,
       this.#mapped,
       this.#count,
     );
-    this.element.addEventListener('click', () => store.toggleMappingKind(kind));
+    this.element.addEventListener('click', onPress);
   }
 
   set(mappings: readonly MappingModel[], pages: readonly number[], most: number, pressed: boolean): void {
@@ -131,13 +135,56 @@ class KindRow {
   }
 }
 
+/** A way to group mappings. The rows stay in their places, whatever is in them. */
+interface Grouping {
+  readonly title: string;
+  readonly rows: ReadonlyMap<string, GroupRow>;
+  readonly button: HTMLButtonElement;
+  keyOf(mapping: MappingModel): string;
+  /** What is chosen of it, and the filter without that. */
+  chosen(filter: Filter): ReadonlySet<string>;
+  without(filter: Filter): Filter;
+}
+
+function groupings(store: Store): readonly Grouping[] {
+  const button = (textContent: string) => el('button', { type: 'button', textContent });
+  const owners: OwnerKey[] = [...(Object.keys(OWNER_KINDS) as OwnerKey[]), NO_OWNER];
+  return [
+    {
+      title: 'By kind of mapping',
+      rows: new Map(
+        MAPPING_KINDS.map((kind) => [
+          kind,
+          new GroupRow(MAPPING_TITLES[kind], () => store.toggleMappingKind(kind)),
+        ]),
+      ),
+      button: button('By kind'),
+      keyOf: ({ kind }) => kind,
+      chosen: ({ mappingKinds }) => mappingKinds,
+      without: (filter) => ({ ...filter, mappingKinds: NO_FILTER.mappingKinds }),
+    },
+    {
+      title: 'By owner',
+      rows: new Map(
+        owners.map((key) => [key, new GroupRow(ownerTitle(key), () => store.toggleOwnerKind(key))]),
+      ),
+      button: button('By owner'),
+      keyOf: ownerKey,
+      chosen: ({ ownerKinds }) => ownerKinds,
+      without: (filter) => ({ ...filter, ownerKinds: NO_FILTER.ownerKinds }),
+    },
+  ];
+}
+
 export class WhereView implements View {
   readonly title = 'What is where';
   readonly id = 'where';
   readonly element: HTMLElement;
   readonly #store: Store;
   readonly #legend: Legend;
-  readonly #rows = new Map<MappingKind, KindRow>();
+  readonly #groupings: readonly Grouping[];
+  #grouping: Grouping;
+  readonly #groupTitle = el('h2', { className: 'unseen' });
   readonly #untouched = el('input', { type: 'checkbox' });
   readonly #table: Table<MappingModel>;
   readonly #count = el('span', { className: 'dim' });
@@ -147,7 +194,13 @@ export class WhereView implements View {
   constructor(store: Store, openMap: (mapping: MappingModel) => void) {
     this.#store = store;
     this.#legend = new Legend(store);
-    for (const kind of MAPPING_KINDS) this.#rows.set(kind, new KindRow(kind, store));
+    this.#groupings = groupings(store);
+    this.#grouping = this.#groupings[0]!;
+    for (const grouping of this.#groupings)
+      grouping.button.addEventListener('click', () => {
+        this.#grouping = grouping;
+        this.draw();
+      });
     this.#table = new Table<MappingModel>(
       'Mappings',
       [
@@ -186,12 +239,18 @@ export class WhereView implements View {
       { className: 'view where' },
       el(
         'section',
-        { className: 'card', attributes: { 'aria-label': 'By kind of mapping' } },
+        { className: 'card', attributes: { 'aria-label': 'Sums' } },
         el(
           'div',
           { className: 'card-head' },
-          el('h2', { className: 'unseen', textContent: 'By kind of mapping' }),
+          this.#groupTitle,
           this.#legend.element,
+          el('span', { className: 'spring' }),
+          el(
+            'span',
+            { className: 'buttons', attributes: { role: 'group', 'aria-label': 'Sums' } },
+            ...this.#groupings.map(({ button }) => button),
+          ),
         ),
         el(
           'div',
@@ -204,7 +263,7 @@ export class WhereView implements View {
             el('span', { className: 'number', textContent: 'Mapped' }),
             el('span', { className: 'number', textContent: 'Count' }),
           ),
-          ...[...this.#rows.values()].map(({ element }) => element),
+          ...this.#groupings.flatMap(({ rows }) => [...rows.values()].map(({ element }) => element)),
         ),
       ),
       el(
@@ -231,28 +290,33 @@ export class WhereView implements View {
     bar.set(this.#chosen(mapping), this.#most);
   }
 
+  #drawGroups(grouping: Grouping, mappings: readonly MappingModel[], filter: Filter): void {
+    const isShown = grouping === this.#grouping;
+    setAttribute(grouping.button, 'aria-pressed', isShown);
+    if (isShown) setText(this.#groupTitle, grouping.title);
+    const others = grouping.without(filter);
+    const groups = new Map<string, MappingModel[]>();
+    for (const mapping of isShown ? mappings : []) {
+      if (!passes(others, mapping)) continue;
+      const group = groups.get(grouping.keyOf(mapping));
+      if (group === undefined) groups.set(grouping.keyOf(mapping), [mapping]);
+      else group.push(mapping);
+    }
+    const pages = new Map(
+      [...groups].map(([key, group]) => [key, chosen(sumPages(group), this.#store, this.#untouched.checked)]),
+    );
+    const most = [...pages.values()].reduce((least, each) => Math.max(least, sum(each)), 0);
+    const pressed = grouping.chosen(filter);
+    for (const [key, row] of grouping.rows) {
+      row.set(groups.get(key) ?? [], pages.get(key) ?? NOTHING, most, pressed.has(key));
+      row.element.classList.toggle('faded', pressed.size > 0 && !pressed.has(key));
+    }
+  }
+
   draw(): void {
     if (this.element.hidden) return;
     const { mappings, filter } = this.#store;
-    const text = { ...filter, mappingKinds: new Set<MappingKind>() };
-    const groups = new Map<MappingKind, MappingModel[]>();
-    for (const mapping of mappings) {
-      if (!passes(text, mapping)) continue;
-      const group = groups.get(mapping.kind);
-      if (group === undefined) groups.set(mapping.kind, [mapping]);
-      else group.push(mapping);
-    }
-    const all = [...groups].map(([kind, group]) => ({
-      kind,
-      group,
-      pages: chosen(sumPages(group), this.#store, this.#untouched.checked),
-    }));
-    const most = all.reduce((least, { pages }) => Math.max(least, sum(pages)), 0);
-    for (const [kind, row] of this.#rows) {
-      const found = all.find((entry) => entry.kind === kind);
-      row.set(found?.group ?? [], found?.pages ?? NOTHING, most, filter.mappingKinds.has(kind));
-      row.element.classList.toggle('faded', filter.mappingKinds.size > 0 && !filter.mappingKinds.has(kind));
-    }
+    for (const grouping of this.#groupings) this.#drawGroups(grouping, mappings, filter);
     this.#legend.draw();
     let rows = mappings.filter((mapping) => passes(filter, mapping));
     if (filter.pageKinds.size > 0) rows = rows.filter((mapping) => sum(this.#chosen(mapping)) > 0);
