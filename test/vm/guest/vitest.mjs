@@ -97,6 +97,21 @@ export const afterAll = (work) => void current.afterAll.unshift(work);
 export const beforeEach = (work) => void current.beforeEach.push(work);
 export const afterEach = (work) => void current.afterEach.unshift(work);
 
+/** Of the environment, what a test has replaced: names and values, the first one last. */
+const replaced = [];
+export const vi = {
+  stubEnv(name, value) {
+    replaced.unshift([name, process.env[name]]);
+    process.env[name] = value;
+  },
+  unstubAllEnvs() {
+    for (const [name, value] of replaced.splice(0)) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
+  },
+};
+
 // --- running ----------------------------------------------------------------------------------------------------
 
 class Skipped extends Error {}
