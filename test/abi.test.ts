@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import { describe, expect, test } from 'vitest';
 import * as abi from '../src/abi/index.js';
 import { PTRACE_DETACH, PTRACE_INTERRUPT, PTRACE_SEIZE, SYSCALLS } from '../src/abi/syscalls.js';
+import { architecture } from '../src/live/machine.js';
 import { nativeProgram } from './support/native.js';
 import { testWhere } from './support/needs.js';
 
@@ -30,7 +31,7 @@ function constants(): Map<string, number> {
   };
   const known = new Map<string, number>();
   for (const [name, value] of Object.entries(all)) if (typeof value === 'number') known.set(name, value);
-  for (const [name, value] of Object.entries(SYSCALLS[process.arch]!)) known.set(`__NR_${name}`, value);
+  for (const [name, value] of Object.entries(SYSCALLS[architecture()!])) known.set(`__NR_${name}`, value);
   for (const { name, sizeBytes, fields, offset } of STRUCTS as readonly abi.U64StructLayout<string>[]) {
     known.set(`sizeof ${name}`, sizeBytes);
     for (const field of fields) known.set(`${name}.${field}`, offset[field]!);

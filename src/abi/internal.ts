@@ -7,3 +7,4 @@ export * from './procmap.js';
 export * from './ptrace.js';
 export { firstIndex } from './search.js';
 export * from './syscalls.js';
+export { MOST_USER_SPACE_END } from './user-space.js';

@@ -29,12 +29,13 @@ export const PM_SCAN_WP_MATCHING = 1 << 0;
 /** Fail with EPERM on a mapping that is not registered for asynchronous write protection. */
 export const PM_SCAN_CHECK_WPASYNC = 1 << 1;
 
-/** x86-64's page size in bytes, and every other size here is counted in it. */
+/** The page size in bytes, x86-64's and most arm64 kernels'; every other size here is counted in it. */
 export const PAGE_SIZE = 4096;
-/** The size of a PMD-mapped (transparent huge or default hugetlb) page on x86-64, bytes. */
+/** The size of a PMD-mapped (transparent huge or default hugetlb) page in page tables of such pages, bytes. */
 export const HUGE_PAGE_SIZE = 2 * 1024 * 1024;
 /**
  * The end of x86-64's user address space with four-level page tables, bytes. Addresses from here up
- * (`[vsyscall]`) cannot be scanned: the kernel answers EFAULT.
+ * (`[vsyscall]`) cannot be scanned: the kernel answers EFAULT. This is where the simulator's memory ends. Of live processes, `userSpaceEnd`
+ * says it: on arm64, they have most of their memory above this address.
  */
 export const USER_SPACE_END = 0x7ffffffff000;

@@ -55,10 +55,10 @@ export interface ScanResult {
  *
  * @example
  * ```ts
- * import { openPagemap, PAGE_IS_PRESENT, RegionBuffer, USER_SPACE_END } from 'pagemap-scan';
+ * import { openPagemap, PAGE_IS_PRESENT, RegionBuffer, userSpaceEnd } from 'pagemap-scan';
  * using pagemap = openPagemap('self');
  * const output = new RegionBuffer(16);
- * const request = { start: 0, end: USER_SPACE_END, categoryMask: PAGE_IS_PRESENT, returnMask: PAGE_IS_PRESENT };
+ * const request = { start: 0, end: userSpaceEnd(), categoryMask: PAGE_IS_PRESENT, returnMask: PAGE_IS_PRESENT };
  * const { regions } = pagemap.scan(request, output);
  * console.assert(regions === 16 && output.categories(0) === PAGE_IS_PRESENT);
  * ```

@@ -1,4 +1,5 @@
 /** ptrace(2) requests, options and events (linux/ptrace.h), and what waitpid(2) reports. */
+export const PTRACE_PEEKTEXT = 1;
 export const PTRACE_CONT = 7;
 export const PTRACE_SYSCALL = 24;
 export const PTRACE_GETREGSET = 0x4204;
@@ -22,6 +23,10 @@ export const PTRACE_EVENT_STOP = 128;
 
 /** The register set of general registers. */
 export const NT_PRSTATUS = 1;
+/** Of arm64: the number of the system call, vectors, vectors in streaming mode. */
+export const NT_ARM_SYSTEM_CALL = 0x404;
+export const NT_ARM_SVE = 0x405;
+export const NT_ARM_SSVE = 0x40b;
 
 export const WNOHANG = 1;
 /** Waits for children of every kind, traced threads included. */

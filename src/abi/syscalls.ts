@@ -1,6 +1,9 @@
+/** The architectures that live processes are supported on, by Node's names (`process.arch`). */
+export type ArchitectureName = 'x64' | 'arm64';
+
 /**
  * Numbers of the system calls that C libraries do not wrap everywhere (man syscalls(2)). From 424 on, all
- * architectures share them. The keys are Node's names (`process.arch`).
+ * architectures share them.
  */
 export interface SyscallNumbers {
   readonly close: number;
@@ -11,6 +14,8 @@ export interface SyscallNumbers {
   readonly flock: number;
   readonly ptrace: number;
   readonly prctl: number;
+  readonly preadv: number;
+  readonly pwritev: number;
   readonly process_vm_readv: number;
   readonly memfd_create: number;
   readonly userfaultfd: number;
@@ -18,7 +23,7 @@ export interface SyscallNumbers {
   readonly pidfd_getfd: number;
 }
 
-export const SYSCALLS: Readonly<Record<string, SyscallNumbers>> = {
+export const SYSCALLS: Readonly<Record<ArchitectureName, SyscallNumbers>> = {
   x64: {
     close: 3,
     lseek: 8,
@@ -28,9 +33,28 @@ export const SYSCALLS: Readonly<Record<string, SyscallNumbers>> = {
     flock: 73,
     ptrace: 101,
     prctl: 157,
+    preadv: 295,
+    pwritev: 296,
     process_vm_readv: 310,
     memfd_create: 319,
     userfaultfd: 323,
+    pidfd_open: 434,
+    pidfd_getfd: 438,
+  },
+  arm64: {
+    close: 57,
+    lseek: 62,
+    linkat: 37,
+    fallocate: 47,
+    wait4: 260,
+    flock: 32,
+    ptrace: 117,
+    prctl: 167,
+    preadv: 69,
+    pwritev: 70,
+    process_vm_readv: 270,
+    memfd_create: 279,
+    userfaultfd: 282,
     pidfd_open: 434,
     pidfd_getfd: 438,
   },

@@ -1,6 +1,7 @@
 /** Parsers of option values. Each throws commander's InvalidArgumentError, so that the option is named. */
 import { InvalidArgumentError, Option } from 'commander';
-import { CATEGORIES, categoryBit, PAGE_SIZE, USER_SPACE_END } from '../abi/index.js';
+import { CATEGORIES, categoryBit, PAGE_SIZE } from '../abi/index.js';
+import { userSpaceEnd } from '../live/index.js';
 import { type AddressRange, SIZE_UNITS } from '../query/internal.js';
 
 /** `64M`, `1.5GiB`, `4096`: bytes. Units are binary, as everywhere where pages are counted. */
@@ -80,10 +81,9 @@ export function parseRange(text: string, previous: readonly AddressRange[] = [])
   const from = parseAddress(startText);
   const to = separator === '+' ? from + parseSize(endText) : parseAddress(endText);
   if (to <= from) throw new InvalidArgumentError('The end must lie behind the start.');
-  if (to > USER_SPACE_END) {
-    throw new InvalidArgumentError(
-      `The range lies outside user space, which ends at 0x${USER_SPACE_END.toString(16)}.`,
-    );
+  const end = userSpaceEnd();
+  if (to > end) {
+    throw new InvalidArgumentError(`The range lies outside user space, which ends at 0x${end.toString(16)}.`);
   }
   return [
     ...previous,

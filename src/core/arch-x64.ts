@@ -6,7 +6,7 @@
  *     0 si_signo, si_code, si_errno   12 cursig   16 sigpend   24 sighold   32 pid, ppid, pgrp, sid
  *     48 utime  64 stime  80 cutime  96 cstime (seconds, microseconds)   112 27 registers   328 fpvalid   336
  */
-import { NT_PRFPREG, NT_X86_XSTATE } from '../elf/index.js';
+import { NT_PRFPREG, NT_PRSTATUS, NT_X86_XSTATE } from '../elf/index.js';
 import type { CoreArchitecture } from './architecture.js';
 
 export const x64: CoreArchitecture = {
@@ -14,7 +14,7 @@ export const x64: CoreArchitecture = {
   registersBytes: 27 * 8,
   stackPointerAt: 19 * 8,
   // fs_base
-  threadPointerAt: 21 * 8,
+  threadPointer: { set: NT_PRSTATUS, at: 21 * 8 },
   redZoneBytes: 128,
   statusBytes: 336,
   statusRegistersAt: 112,

@@ -4,6 +4,8 @@ export interface RegisterSetKind {
   readonly type: number;
   readonly mostBytes: number;
   readonly isFloatingPoint: boolean;
+  /** It begins with its own length, u32: ptrace gives what it may be at the most, and the kernel's core files what it is. */
+  readonly beginsWithLength?: boolean;
 }
 
 /** What core files of different architectures do differently. */
@@ -11,9 +13,10 @@ export interface CoreArchitecture {
   readonly elfMachine: number;
   /** The general registers, as PTRACE_GETREGSET(NT_PRSTATUS) gives them. */
   readonly registersBytes: number;
-  /** Where in them the stack pointer is, and what points to a thread's own variables. */
+  /** Where in them the stack pointer is, bytes. */
   readonly stackPointerAt: number;
-  readonly threadPointerAt: number;
+  /** Where the pointer to a thread's own variables is: the register set, and the offset in it, bytes. */
+  readonly threadPointer: { readonly set: number; readonly at: number };
   /** How much functions may use below the stack pointer, bytes. */
   readonly redZoneBytes: number;
   /** `struct elf_prstatus`: its size, and where in it the registers and `pr_fpvalid` are. */

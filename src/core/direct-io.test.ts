@@ -1,7 +1,10 @@
+import { constants } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { O_DIRECT, type RingInfo } from '../proc/internal.js';
+import type { RingInfo } from '../proc/internal.js';
 import { type DescriptorEvidence, joinRanges, judgeDirectIo } from './direct-io.js';
 import { union, within } from './range-set.js';
+
+const { O_DIRECT } = constants;
 
 const open = (link: string, more: Partial<DescriptorEvidence> = {}): DescriptorEvidence => ({
   link,

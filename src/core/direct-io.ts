@@ -5,7 +5,11 @@
  * what the device writes later, after the page was protected again, is not. So a copy of a page is good only if it was begun
  * when all was over that was under way as the page was protected.
  */
-import { O_DIRECT, type RingInfo } from '../proc/internal.js';
+import { constants } from 'node:fs';
+import type { RingInfo } from '../proc/internal.js';
+
+/** Architectures number it differently. */
+const { O_DIRECT } = constants;
 
 /** A descriptor and what is known of it. */
 export interface DescriptorEvidence {

@@ -13,7 +13,7 @@
  */
 import { freemem, getPriority, setPriority, tmpdir } from 'node:os';
 import { dirname } from 'node:path';
-import { codeOf, PAGE_SIZE, PagemapError, USER_SPACE_END } from '../abi/internal.js';
+import { codeOf, MOST_USER_SPACE_END, PAGE_SIZE, PagemapError } from '../abi/internal.js';
 import {
   holesAreWritten,
   openPagemap,
@@ -273,7 +273,7 @@ export class Dump {
       if (mapping.start > at) forget(at, mapping.start);
       at = mapping.end;
     }
-    forget(at, USER_SPACE_END);
+    forget(at, MOST_USER_SPACE_END);
   }
 
   #discard(start: number, end: number): void {

@@ -118,7 +118,7 @@ export class Stop {
   #selectStacks(plan: readonly Planned[], threads: readonly TakenThread[]): StopSelection {
     const { arch, facts, files, presence } = this.#tools;
     const ranges = linkMapRanges(facts.auxv, (address, bytes) => this.#read(address, bytes));
-    const pointers = threads.map(({ registers }) => pointersOf(arch, registers));
+    const pointers = threads.map((thread) => pointersOf(arch, thread));
     const stacks = stackRanges(plan, pointers, arch.redZoneBytes);
     // Reading pages that do not exist would make them.
     for (let index = 0; index < stacks.length; index += 2)

@@ -1,16 +1,19 @@
 /** Describes a process and its threads, as data in no file's format. */
 import { readFileSync } from 'node:fs';
+import type { ArchitectureName } from '../abi/internal.js';
 import { NT_PRSTATUS } from '../elf/index.js';
-import type { ProcessHandle, StoppedProcess } from '../live/internal.js';
+import { architecture, type ProcessHandle, type StoppedProcess } from '../live/internal.js';
 import { nameBytes, type ProcessStatus, parseStatus, statNumbers } from '../proc/internal.js';
+import { arm64 } from './arch-arm64.js';
 import { x64 } from './arch-x64.js';
 import type { CoreArchitecture, RegisterSetKind } from './architecture.js';
 
-const ARCHITECTURES: Readonly<Record<string, CoreArchitecture>> = { x64 };
+const ARCHITECTURES: Readonly<Record<ArchitectureName, CoreArchitecture>> = { x64, arm64 };
 
 /** That of this process; undefined where there is none yet. */
 export function coreArchitecture(): CoreArchitecture | undefined {
-  return ARCHITECTURES[process.arch];
+  const name = architecture();
+  return name && ARCHITECTURES[name];
 }
 
 /** Numbers of a process or thread, of its parent, its group and its session. */
@@ -95,7 +98,7 @@ export function takeThreads(
       registers: take(NT_PRSTATUS, arch.registersBytes) ?? new Uint8Array(arch.registersBytes),
       registerSets: arch.registerSets.flatMap((kind) => {
         const content = take(kind.type, kind.mostBytes);
-        return content === undefined ? [] : [{ ...kind, content }];
+        return content === undefined ? [] : [{ ...kind, content: trimmed(kind, content) }];
       }),
     };
   });
@@ -107,10 +110,24 @@ export interface ThreadPointers {
   readonly thread: number;
 }
 
-export function pointersOf(arch: CoreArchitecture, registers: Uint8Array): ThreadPointers {
-  const view = new DataView(registers.buffer, registers.byteOffset, registers.byteLength);
-  const at = (offset: number) => Number(view.getBigUint64(offset, true));
-  return { stack: at(arch.stackPointerAt), thread: at(arch.threadPointerAt) };
+export function pointersOf(
+  arch: CoreArchitecture,
+  { registers, registerSets }: Pick<ThreadState, 'registers' | 'registerSets'>,
+): ThreadPointers {
+  const { set, at } = arch.threadPointer;
+  const own = set === NT_PRSTATUS ? registers : registerSets.find(({ type }) => type === set)?.content;
+  return { stack: wordAt(registers, arch.stackPointerAt), thread: own === undefined ? 0 : wordAt(own, at) };
+}
+
+function wordAt(bytes: Uint8Array, offset: number): number {
+  return Number(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigUint64(offset, true));
+}
+
+/** A set without the room that it does not use. */
+function trimmed({ beginsWithLength }: RegisterSetKind, content: Uint8Array): Uint8Array {
+  if (beginsWithLength !== true || content.length < 4) return content;
+  const lengthBytes = new DataView(content.buffer, content.byteOffset).getUint32(0, true);
+  return content.subarray(0, lengthBytes);
 }
 
 /** Adds what /proc tells of the threads. Zeros for one that has ended since. */

@@ -35,6 +35,21 @@ export const NT_AUXV = 6;
 export const NT_SIGINFO = 0x53494749;
 export const NT_FILE = 0x46494c45;
 export const NT_X86_XSTATE = 0x202;
+/** Of arm64; not in the order of their numbers, but in the kernel's. */
+export const NT_ARM_TLS = 0x401;
+export const NT_ARM_HW_BREAK = 0x402;
+export const NT_ARM_HW_WATCH = 0x403;
+export const NT_ARM_FPMR = 0x40e;
+export const NT_ARM_SYSTEM_CALL = 0x404;
+export const NT_ARM_SVE = 0x405;
+export const NT_ARM_SSVE = 0x40b;
+export const NT_ARM_ZA = 0x40c;
+export const NT_ARM_ZT = 0x40d;
+export const NT_ARM_PAC_MASK = 0x406;
+export const NT_ARM_PAC_ENABLED_KEYS = 0x40a;
+export const NT_ARM_PACA_KEYS = 0x407;
+export const NT_ARM_PACG_KEYS = 0x408;
+export const NT_ARM_TAGGED_ADDR_CTRL = 0x409;
 
 /** One program header; offsets and addresses in bytes. */
 export interface ProgramHeader {

@@ -36,6 +36,7 @@ function isPageAligned(value: number | bigint): boolean {
  * space.
  */
 export class CheckedRequest {
+  readonly #userSpaceEnd: number;
   /** Page numbers; `end` exclusive. */
   start = 0;
   end = 0;
@@ -49,6 +50,11 @@ export class CheckedRequest {
   /** Whether there is an output vector with a length. */
   hasVec = false;
   vecLen = 0;
+
+  /** @param userSpaceEnd where the address space ends, bytes: ranges beyond are EFAULT. x86-64's by default */
+  constructor(userSpaceEnd: number = USER_SPACE_END) {
+    this.#userSpaceEnd = userSpaceEnd;
+  }
 
   /**
    * Checks and takes over a request to a page map without a kernel behind it: what is invalid is thrown, and the output begins empty.
@@ -92,11 +98,11 @@ export class CheckedRequest {
     if (!isPageAligned(request.start)) return EINVAL;
     const start = u64(request.start);
     const end = u64(request.end);
-    if (end < start || end > USER_SPACE_END) return EFAULT;
+    if (end < start || end > this.#userSpaceEnd) return EFAULT;
     const vec = override?.vec === undefined ? (output === null ? 0 : 1) : u64(override.vec);
     const vecLen = override?.vecLen === undefined ? (output?.capacity ?? 0) : u64(override.vecLen);
     if (vec === 0 && vecLen !== 0) return EINVAL;
-    if (vec !== 0 && vec + vecLen * PAGE_REGION.sizeBytes > USER_SPACE_END) return EFAULT;
+    if (vec !== 0 && vec + vecLen * PAGE_REGION.sizeBytes > this.#userSpaceEnd) return EFAULT;
 
     this.start = start / PAGE_SIZE;
     this.end = Math.ceil(end / PAGE_SIZE);

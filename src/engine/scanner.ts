@@ -164,7 +164,7 @@ export function defineScanner(format: EntryFormat): ScannerClass {
     readonly #target: ScanTarget;
     /** The fatal signal: when aborted, a scan ends with EINTR before its next leg. */
     readonly signal: AbortSignal | undefined;
-    readonly #request = new CheckedRequest();
+    readonly #request: CheckedRequest;
 
     /** Where regions go; not read when the request has no vector. */
     #words: Uint32Array = new Uint32Array(REGION_WORDS);
@@ -198,6 +198,7 @@ export function defineScanner(format: EntryFormat): ScannerClass {
      */
     constructor(target: ScanTarget, signal?: AbortSignal) {
       this.#target = target;
+      this.#request = new CheckedRequest(target.userSpaceEnd);
       this.signal = signal;
     }
 

@@ -86,6 +86,8 @@ export interface ScanMapping {
 
 /** An address space that the engine walks. */
 export interface ScanTarget {
+  /** Where the address space ends, bytes: ranges beyond are EFAULT. x86-64's by default. */
+  readonly userSpaceEnd?: number;
   readonly profile: ScanProfile;
   readonly tables: ScanTables;
   /** Sorted by address, without overlaps. */

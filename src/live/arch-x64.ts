@@ -7,6 +7,7 @@
  *     r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs
  */
 import type { TracedArchitecture } from './architecture.js';
+import { blockingCalls, stopRankOf } from './calls.js';
 
 const [R10, R9, R8, RAX, RDX, RSI, RDI, ORIG_RAX, RIP, CS] = [7, 8, 9, 10, 12, 13, 14, 15, 16, 17];
 
@@ -23,67 +24,49 @@ const EINTR = 0xffffffffffffffffn - 3n;
 /** ERESTARTNOHAND: restart, unless a signal handler runs; then EINTR. */
 const RESTART_UNLESS_HANDLED = 0xffffffffffffffffn - 513n;
 
-/**
- * Calls that end with EINTR when their thread is stopped and goes on, even without a signal (man signal(7), and
- * measured). All others that can block are restarted by the kernel.
- */
-const ENDED_BY_STOP: ReadonlySet<number> = new Set([
-  43, // accept
-  44, // sendto
-  45, // recvfrom
-  46, // sendmsg
-  47, // recvmsg
-  42, // connect
-  65, // semop
-  128, // rt_sigtimedwait
-  208, // io_getevents
-  220, // semtimedop
-  232, // epoll_wait
-  281, // epoll_pwait
-  288, // accept4
-  299, // recvmmsg
-  307, // sendmmsg
-  333, // io_pgetevents
-  426, // io_uring_enter
-  441, // epoll_pwait2
-]);
-
-/** Calls that give a short count when they are stopped halfway. */
-const MAY_BE_CUT_SHORT: ReadonlySet<number> = new Set([
-  1, // write
-  18, // pwrite64
-  20, // writev
-  40, // sendfile
-  44, // sendto
-  46, // sendmsg
-  275, // splice
-  276, // tee
-  278, // vmsplice
-  296, // pwritev
-  326, // copy_file_range
-  328, // pwritev2
-]);
-
-/** Calls in which a thread waits for others, for time to pass or for a descriptor to be ready. */
-const ONLY_WAITS: ReadonlySet<number> = new Set([
-  7, // poll
-  23, // select
-  34, // pause
-  35, // nanosleep
-  61, // wait4
-  128, // rt_sigtimedwait
-  130, // rt_sigsuspend
-  202, // futex
-  230, // clock_nanosleep
-  232, // epoll_wait
-  247, // waitid
-  270, // pselect6
-  271, // ppoll
-  281, // epoll_pwait
-  441, // epoll_pwait2
-  449, // futex_waitv
-  455, // futex_wait
-]);
+const CALLS = blockingCalls({
+  accept: 43,
+  sendto: 44,
+  recvfrom: 45,
+  sendmsg: 46,
+  recvmsg: 47,
+  connect: 42,
+  semop: 65,
+  rt_sigtimedwait: 128,
+  io_getevents: 208,
+  semtimedop: 220,
+  epoll_wait: 232,
+  epoll_pwait: 281,
+  accept4: 288,
+  recvmmsg: 299,
+  sendmmsg: 307,
+  io_pgetevents: 333,
+  io_uring_enter: 426,
+  epoll_pwait2: 441,
+  write: 1,
+  pwrite64: 18,
+  writev: 20,
+  sendfile: 40,
+  splice: 275,
+  tee: 276,
+  vmsplice: 278,
+  pwritev: 296,
+  copy_file_range: 326,
+  pwritev2: 328,
+  poll: 7,
+  select: 23,
+  pause: 34,
+  nanosleep: 35,
+  wait4: 61,
+  rt_sigsuspend: 130,
+  futex: 202,
+  clock_nanosleep: 230,
+  waitid: 247,
+  pselect6: 270,
+  ppoll: 271,
+  futex_waitv: 449,
+  futex_wait: 455,
+});
 
 export const x64: TracedArchitecture = {
   name: 'x86-64',
@@ -116,15 +99,15 @@ export const x64: TracedArchitecture = {
   restartIfEndedByStop(registers) {
     const number = registers[ORIG_RAX!]!;
     if (registers[RAX!] !== EINTR || number === NO_SYSCALL) return false;
-    if (!ENDED_BY_STOP.has(Number(number))) return false;
+    if (!CALLS.endedByStop.has(Number(number))) return false;
     registers[RAX!] = RESTART_UNLESS_HANDLED;
     return true;
   },
 
-  stopRank(number) {
-    if (MAY_BE_CUT_SHORT.has(number)) return 2;
-    return ENDED_BY_STOP.has(number) ? 1 : 0;
-  },
+  stopRank: (number) => stopRankOf(CALLS, number),
+  runningRank: 0,
+  onlyWaits: (number) => CALLS.onlyWaits.has(number),
 
-  onlyWaits: (number) => ONLY_WAITS.has(number),
+  // What was interrupted, and that it has to be restarted, stands in the registers.
+  hiddenCalls: undefined,
 };

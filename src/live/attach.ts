@@ -55,7 +55,10 @@ export function checkTarget(handle: ProcessHandle, arch: TracedArchitecture | un
     throw new ProcessError(reason, pid, hint, `attach to process ${pid}`);
   };
   if (arch === undefined) {
-    refuse('architecture', `on ${process.arch}, system calls cannot be run in other processes yet; x64 can`);
+    refuse(
+      'architecture',
+      `on ${process.arch}, system calls cannot be run in other processes; on x64 and arm64 they can`,
+    );
     return;
   }
   if (pid === process.pid) refuse('self', "this process's own memory is tracked by trackMemory");

@@ -116,6 +116,12 @@ function isKernelMade(tid: number): boolean {
   }
 }
 
+/** How much a stop disturbs a thread that is in that call: NaN when it runs, negative when it sleeps outside of one. */
+function rankOf(arch: TracedArchitecture, number: number): number {
+  if (Number.isNaN(number)) return arch.runningRank;
+  return number < 0 ? 0 : arch.stopRank(number);
+}
+
 /** The thread that a stop disturbs least, the main one among equals. */
 function chooseThread(arch: TracedArchitecture, pid: number): Candidate {
   let best: Candidate | undefined;
@@ -130,7 +136,7 @@ function chooseThread(arch: TracedArchitecture, pid: number): Candidate {
     // "NUMBER ARGUMENTS…", or "running", or "-1 …" when it is stopped outside of a call.
     const number = Number.parseInt(text(`task/${tid}/syscall`) ?? '', 10);
     // What waits without being interruptible would keep us waiting.
-    const rank = state === 'D' ? 3 : Number.isNaN(number) || number < 0 ? 0 : arch.stopRank(number);
+    const rank = state === 'D' ? 3 : rankOf(arch, number);
     if ((best === undefined || rank < best.rank) && !isKernelMade(tid))
       best = { tid, rank, seccomp: seccomp ?? 0 };
     if (best?.rank === 0) break;
@@ -144,7 +150,10 @@ function chooseMoment(arch: TracedArchitecture, pid: number, stopTimeoutMs: numb
   const word = new Int32Array(new SharedArrayBuffer(4));
   for (const start = performance.now(); ; ) {
     const candidate = chooseThread(arch, pid);
-    if (candidate.rank === 0 || performance.now() - start >= stopTimeoutMs) return candidate;
+    const elapsed = performance.now() - start;
+    // One that runs may be stopped in any call, where that matters: it is the last choice but for those that would wait.
+    const isRisky = arch.runningRank > 0 && candidate.rank === arch.runningRank;
+    if (candidate.rank === 0 || elapsed >= (isRisky ? 2 : 1) * stopTimeoutMs) return candidate;
     Atomics.wait(word, 0, 0, 1);
   }
 }
@@ -161,6 +170,7 @@ function dryRun(arch: TracedArchitecture): void {
     () => thread.inRestartableSequence(),
     () => thread.catchesSyscalls(),
     () => thread.blockSignals(),
+    () => thread.settle(),
     () => thread.run(0, 0, [0]),
     () => thread.restore(),
     () => thread.detach(),
@@ -254,6 +264,7 @@ function attach(pid: number, stopTimeoutMs: number, arch: TracedArchitecture): A
   let fd = -1;
   let takeErrno = 0;
   try {
+    thread.settle();
     theirs = thread.run(instruction, numbers.userfaultfd, [flags]);
     if (theirs >= 0) {
       fd = syscall(numbers.pidfd_getfd, PIDFD, theirs, 0, 0, 0, 0);
@@ -304,7 +315,7 @@ function reply(pid: number, stopTimeoutMs: number): AttachReply {
   try {
     const arch = tracedArchitecture();
     if (arch === undefined) {
-      throw new Failure('architecture', `nothing can be run in processes of ${process.arch} yet`);
+      throw new Failure('architecture', `nothing can be run in processes of ${process.arch}`);
     }
     return attachToSome(pid, stopTimeoutMs, arch);
   } catch (error) {

@@ -12,6 +12,7 @@ export { holesAreWritten } from './holes.js';
 export * from './index.js';
 export { libc } from './libc.js';
 export { lockFile } from './lock.js';
+export { architecture } from './machine.js';
 export { createMemoryFile } from './memory.js';
 export { DISABLE_VARIABLE, ioctlDisabled, PROVIDER_VARIABLE } from './pagemap.js';
 export { allowTracing, hiddenHint, mayTraceAll, onlyAncestorsTrace, replaceProgram } from './permission.js';

@@ -13,6 +13,7 @@ import {
   type SyscallNumbers,
 } from '../abi/internal.js';
 import { loadKoffi } from '../parts/index.js';
+import { architecture, pageSizeProblem, userSpaceEndOf } from './machine.js';
 
 /** System calls and library functions. Those that fail return -1 and leave the reason in `errno()`. */
 export interface Libc {
@@ -48,7 +49,7 @@ function unsupported(why: string, cause?: unknown): PagemapError {
   return new NotSupportedError('use live processes', {
     errno: errnoNumber('ENOSYS')!,
     syscall: 'load',
-    needs: 'Linux on x86-64, and koffi',
+    needs: 'Linux on x86-64 or arm64 with pages of 4 KiB, and koffi',
     hint: why,
     cause,
   });
@@ -58,8 +59,8 @@ function load(): Libc {
   if (process.platform !== 'linux') {
     throw unsupported(`this is ${process.platform}; the kernel's PAGEMAP_SCAN is there on Linux only`);
   }
-  const numbers = SYSCALLS[process.arch];
-  if (numbers === undefined) throw unsupported(`${process.arch} is not supported yet; x64 is`);
+  const name = architecture();
+  if (name === undefined) throw unsupported(`${process.arch} is not supported; x64 and arm64 are`);
 
   let koffi: ReturnType<typeof loadKoffi>;
   try {
@@ -91,10 +92,8 @@ function load(): Libc {
     ),
   };
   const signal = lib.func('intptr_t signal(int number, intptr_t handler)');
-  const pageSizeBytes: number = functions.sysconf(SC_PAGESIZE);
-  if (pageSizeBytes !== 4096) {
-    throw unsupported(`pages of ${pageSizeBytes} bytes are not supported yet; 4096 are`);
-  }
+  const problem = pageSizeProblem(functions.sysconf(SC_PAGESIZE));
+  if (problem !== undefined) throw unsupported(problem);
   return {
     ...functions,
     resetSignals: () => {
@@ -103,7 +102,7 @@ function load(): Libc {
     errno: () => koffi.errno(),
     address: (buffer) => Number(koffi.address(new Uint8Array(buffer))),
     view: (address, lengthBytes) => koffi.view(BigInt(address), lengthBytes),
-    numbers,
+    numbers: SYSCALLS[name],
   };
 }
 
@@ -116,6 +115,23 @@ let loaded: Libc | undefined;
 export function libc(): Libc {
   loaded ??= load();
   return loaded;
+}
+
+/**
+ * Gives the address at which user space ends on this machine, bytes, exclusive: a scan of a live process from 0 to here sees all of its
+ * memory, and one that ends beyond fails with EFAULT. On x86-64 it is USER_SPACE_END. On arm64 the kernel is asked, once. Where no live
+ * process can be looked at, it is the simulator's.
+ *
+ * @throws PagemapError ENOSYS on arm64 where koffi is missing, or where pages have another size than 4,096 bytes
+ * @example
+ * ```ts
+ * import { countPages, openPagemap, PAGE_IS_PRESENT, userSpaceEnd } from 'pagemap-scan';
+ * using pagemap = openPagemap('self');
+ * console.assert(countPages(pagemap, { start: 0, end: userSpaceEnd(), categoryMask: PAGE_IS_PRESENT }) > 1000);
+ * ```
+ */
+export function userSpaceEnd(): number {
+  return userSpaceEndOf(libc);
 }
 
 /**

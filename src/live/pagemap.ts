@@ -13,10 +13,9 @@ import {
   type ScanResult,
   scanError,
   storeU64,
-  USER_SPACE_END,
 } from '../abi/internal.js';
 import { FallbackPagemap } from './fallback/pagemap.js';
-import { type Libc, libc } from './libc.js';
+import { type Libc, libc, userSpaceEnd } from './libc.js';
 import type { LivePagemap, Provider } from './live-pagemap.js';
 import { endedError, ProcessHandle } from './process.js';
 import { ProcessPagemap } from './process-pagemap.js';
@@ -135,7 +134,7 @@ export class IoctlPagemap extends ProcessPagemap implements LivePagemap {
 
   /** More room than there is may be claimed only where the kernel refuses it: it would write over our memory. */
   #checkRoom(vecLen: number | bigint, vec: number | bigint | undefined, output: RegionBuffer | null): void {
-    const refused = vecLen < 0 || vecLen > USER_SPACE_END / PAGE_REGION.sizeBytes;
+    const refused = vecLen < 0 || vecLen > userSpaceEnd() / PAGE_REGION.sizeBytes;
     if (vec !== undefined || output === null || vecLen <= output.capacity || refused) return;
     throw new RangeError(`Cannot claim room for ${vecLen} regions in a buffer of ${output.capacity}`);
   }

@@ -4,6 +4,9 @@
  * All requests must come from the thread that seized, and the tracer must not die in between: the kernel would let the
  * target run on with our registers. Hence a program of its own does it, `attacher.ts`.
  */
+
+import { readFileSync } from 'node:fs';
+import type { ArchitectureName } from '../abi/internal.js';
 import {
   __WALL,
   errnoName,
@@ -16,6 +19,7 @@ import {
   PTRACE_GETSIGMASK,
   PTRACE_INTERRUPT,
   PTRACE_O_TRACESYSGOOD,
+  PTRACE_PEEKTEXT,
   PTRACE_SEIZE,
   PTRACE_SETREGSET,
   PTRACE_SETSIGMASK,
@@ -24,15 +28,19 @@ import {
   type WaitStatus,
   WNOHANG,
 } from '../abi/internal.js';
+import { arm64 } from './arch-arm64.js';
 import { x64 } from './arch-x64.js';
-import type { TracedArchitecture } from './architecture.js';
+import type { HiddenCalls, TracedArchitecture } from './architecture.js';
 import { type Libc, libc } from './libc.js';
+import { architecture } from './machine.js';
+import { WaitingCall } from './waiting-call.js';
 
-const ARCHITECTURES: Readonly<Record<string, TracedArchitecture>> = { x64 };
+const ARCHITECTURES: Readonly<Record<ArchitectureName, TracedArchitecture>> = { x64, arm64 };
 
-/** That of this process; undefined where nothing can be run in other processes yet. */
+/** That of this process; undefined where nothing can be run in other processes. */
 export function tracedArchitecture(): TracedArchitecture | undefined {
-  return ARCHITECTURES[process.arch];
+  const name = architecture();
+  return name && ARCHITECTURES[name];
 }
 
 /** The thread, or its process, ended while it was traced. Nothing is left to restore. */
@@ -60,6 +68,9 @@ export class TraceError extends Error {
 
 /** As long as a thread takes to run on at the most, milliseconds, on a machine that is busy. */
 const MOST_RESUME_MS = 500;
+
+/** So long a thread that runs is waited for to sleep, where its stop could end a call that is not known, milliseconds. */
+const MOST_RUNNING_MS = 20;
 
 const ESRCH = 3;
 const ECHILD = 10;
@@ -103,6 +114,14 @@ export class TracedThread {
   readonly #scratchAddress: number;
   readonly #remote = new BigUint64Array(4);
   readonly #remoteAddress: number;
+  readonly #vectors: readonly {
+    readonly type: number;
+    readonly content: Uint8Array<ArrayBuffer>;
+    bytes: number;
+  }[];
+  #waitingCall: WaitingCall | undefined;
+  /** In the saved registers it stands before its own call, and nothing is kept of that outside of them. */
+  #isSettled = false;
 
   constructor(tid: number, arch: TracedArchitecture) {
     this.tid = tid;
@@ -119,6 +138,11 @@ export class TracedThread {
     this.#scratchAddress = address(this.#scratch.buffer as ArrayBuffer);
     this.#remoteAddress = address(this.#remote.buffer as ArrayBuffer);
     this.#mask[1] = ALL_SIGNALS;
+    this.#vectors = (arch.hiddenCalls?.vectorSets ?? []).map(({ type, mostBytes }) => ({
+      type,
+      content: new Uint8Array(mostBytes),
+      bytes: 0,
+    }));
   }
 
   #request(name: string, request: number, address: number, data: number): number {
@@ -155,6 +179,7 @@ export class TracedThread {
    * `timeoutMs` (it waits for a disk, or for its vfork child): then only the end of this process stops tracing it.
    */
   interrupt(timeoutMs: number): boolean {
+    if (this.#arch.hiddenCalls !== undefined) this.#noteCall();
     this.#request('PTRACE_INTERRUPT', PTRACE_INTERRUPT, 0, 0);
     const start = performance.now();
     for (;;) {
@@ -171,6 +196,15 @@ export class TracedThread {
     }
   }
 
+  /** Notes what it waits in; of a thread that runs, it waits a little for it to sleep. */
+  #noteCall(): void {
+    for (const begin = performance.now(); ; ) {
+      this.#waitingCall = new WaitingCall(this.#folder);
+      if (this.#waitingCall.isAsleep || performance.now() - begin > MOST_RUNNING_MS) return;
+      sleep(0.05);
+    }
+  }
+
   /** Lets it run on after a stop. */
   continue(): void {
     this.#request('PTRACE_CONT', PTRACE_CONT, 0, 0);
@@ -181,17 +215,111 @@ export class TracedThread {
     this.#request('PTRACE_DETACH', PTRACE_DETACH, 0, 0);
   }
 
+  /** A thread that is traced cannot end unnoticed: its number is not another's. */
+  get #folder(): string {
+    return `/proc/${this.tid}`;
+  }
+
   /** Reads the registers, and keeps them to be restored. False when the thread does not run code of this architecture. */
   save(): boolean {
     const length = this.#regset('PTRACE_GETREGSET', PTRACE_GETREGSET, this.#savedAddress);
-    return length === this.#arch.registersBytes && this.#arch.isNative(this.#saved);
+    if (length !== this.#arch.registersBytes || !this.#arch.isNative(this.#saved)) return false;
+    // What was noted of its call holds for this stop only.
+    if (this.#arch.hiddenCalls !== undefined)
+      this.#isSettled = this.#arch.restartIfEndedByStop(this.#saved, this.#waitingCall);
+    return true;
   }
 
-  #regset(name: string, request: number, address: number): number {
+  #regset(
+    name: string,
+    request: number,
+    address: number,
+    type = NT_PRSTATUS,
+    bytes = this.#arch.registersBytes,
+  ): number {
     this.#iovec[0] = BigInt(address);
-    this.#iovec[1] = BigInt(this.#arch.registersBytes);
-    this.#request(name, request, NT_PRSTATUS, this.#iovecAddress);
+    this.#iovec[1] = BigInt(bytes);
+    this.#request(name, request, type, this.#iovecAddress);
     return Number(this.#iovec[1]);
+  }
+
+  /** Reads the registers that a call changes besides the general ones. */
+  #saveVectors(hidden: HiddenCalls): void {
+    for (const set of this.#vectors) {
+      try {
+        const address = this.#libc.address(set.content.buffer);
+        const read = this.#regset(
+          'PTRACE_GETREGSET',
+          PTRACE_GETREGSET,
+          address,
+          set.type,
+          set.content.length,
+        );
+        set.bytes = hidden.vectorBytes(set.content.subarray(0, read));
+      } catch (error) {
+        // This processor, or this kernel, does not have them.
+        if (!(error instanceof TraceError)) throw error;
+        set.bytes = 0;
+      }
+    }
+  }
+
+  #restoreVectors(): void {
+    const used = this.#vectors.find(({ bytes }) => bytes > 0);
+    if (used === undefined) return;
+    const address = this.#libc.address(used.content.buffer);
+    this.#regset('PTRACE_SETREGSET', PTRACE_SETREGSET, address, used.type, used.bytes);
+  }
+
+  /** Whether the instruction that the thread is at is a system call. */
+  #isAtCall(hidden: HiddenCalls): boolean {
+    try {
+      const at = this.#arch.instructionPointer(this.#saved);
+      this.#request('PTRACE_PEEKTEXT', PTRACE_PEEKTEXT, at, this.#scratchAddress);
+      return hidden.isSyscallInstruction(Number(this.#scratch[0]! & 0xffffffffn));
+    } catch (error) {
+      if (error instanceof TraceError) return false;
+      throw error;
+    }
+  }
+
+  /**
+   * Makes a stopped thread ready for `run`, once its signals are blocked. Where the kernel remembers outside of the registers how an
+   * interrupted call goes on, the thread goes to the entry of that call, and skips it there: what is to be done again is then in the
+   * registers that are kept.
+   *
+   * @throws NotResumed as `run`
+   */
+  settle(): void {
+    const hidden = this.#arch.hiddenCalls;
+    if (hidden === undefined) return;
+    this.#saveVectors(hidden);
+    if (this.#isSettled || !this.#isAtCall(hidden)) return;
+    if (!this.#resumeUntil(PTRACE_SYSCALL, 'syscall-stop', MOST_RESUME_MS) && !this.#takeBack())
+      throw new NotResumed();
+    this.#regset('PTRACE_GETREGSET', PTRACE_GETREGSET, this.#workAddress);
+    hidden.takeCall(this.#saved, this.#work);
+    const number = new Int32Array(this.#scratch.buffer, 0, 1);
+    number[0] = -1;
+    this.#regset('PTRACE_SETREGSET', PTRACE_SETREGSET, this.#scratchAddress, hidden.syscallSet, 4);
+    this.#request('PTRACE_INTERRUPT', PTRACE_INTERRUPT, 0, 0);
+    this.#resumeUntil(PTRACE_CONT, 'event-stop', Number.POSITIVE_INFINITY);
+    this.#isSettled = true;
+  }
+
+  /** Whether a signal waits for it that a handler of its own will get. */
+  #expectsHandler(): boolean {
+    const status = readFileSync(`${this.#folder}/status`, 'latin1');
+    const setOf = (name: string) =>
+      BigInt(`0x${new RegExp(`^${name}:\\s+(\\w+)`, 'm').exec(status)?.[1] ?? 0}`);
+    return ((setOf('SigPnd') | setOf('ShdPnd')) & setOf('SigCgt') & ~this.#mask[0]!) !== 0n;
+  }
+
+  /** Has it make its own call again, and stops it there: as it was found, for a signal to end. */
+  #reenter(): void {
+    if (!this.#resumeUntil(PTRACE_SYSCALL, 'syscall-stop', MOST_RESUME_MS) && !this.#takeBack()) return;
+    this.#request('PTRACE_INTERRUPT', PTRACE_INTERRUPT, 0, 0);
+    this.#resumeUntil(PTRACE_CONT, 'event-stop', Number.POSITIVE_INFINITY);
   }
 
   /** Reads `words` u64 of its memory at `address` into the scratch words; false where that cannot be read. */
@@ -311,14 +439,22 @@ export class TracedThread {
 
   /** Gives it back its registers and signal mask. */
   restore(): void {
-    this.#request('PTRACE_SETSIGMASK', PTRACE_SETSIGMASK, 8, this.#maskAddress);
-    this.restartEndedCall();
+    if (this.#arch.hiddenCalls === undefined) {
+      this.#request('PTRACE_SETSIGMASK', PTRACE_SETSIGMASK, 8, this.#maskAddress);
+      this.restartEndedCall();
+      this.#regset('PTRACE_SETREGSET', PTRACE_SETREGSET, this.#savedAddress);
+      return;
+    }
+    this.#restoreVectors();
     this.#regset('PTRACE_SETREGSET', PTRACE_SETREGSET, this.#savedAddress);
+    // A handler that ran now would find the thread before its call, which would then begin instead of ending with EINTR.
+    if (this.#isSettled && this.#expectsHandler()) this.#reenter();
+    this.#request('PTRACE_SETSIGMASK', PTRACE_SETSIGMASK, 8, this.#maskAddress);
   }
 
   /** In the saved registers only: a waiting call that our stop has ended is to be restarted. True if there was one. */
   restartEndedCall(): boolean {
-    return this.#arch.restartIfEndedByStop(this.#saved);
+    return this.#isSettled || this.#arch.restartIfEndedByStop(this.#saved);
   }
 
   /** Writes the saved registers back, for a thread in which nothing was run. */

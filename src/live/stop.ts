@@ -32,6 +32,7 @@ import { explainFreezer, explainWaiting, freezerOf } from './frozen.js';
 import { type Libc, libc } from './libc.js';
 import { ProcessError, type ProcessHandle } from './process.js';
 import { sleep, TraceError, TraceeGone, tracedArchitecture } from './ptrace.js';
+import { WaitingCall } from './waiting-call.js';
 
 /** Milliseconds to wait for all threads to stop. */
 const DEFAULT_STOP_TIMEOUT_MS = 1000;
@@ -61,6 +62,7 @@ class Requests {
   readonly #iovecAddress = this.#libc.address(this.#iovec.buffer);
   readonly #registers: BigUint64Array<ArrayBuffer>;
   readonly #registersAddress: number;
+  readonly #waitingCalls = new Map<number, WaitingCall>();
   readonly #word = new BigUint64Array(new ArrayBuffer(8));
   readonly #wordAddress = this.#libc.address(this.#word.buffer);
 
@@ -105,14 +107,21 @@ class Requests {
     return this.#word[0]!;
   }
 
+  /** Notes what a thread waits in, before it is stopped, where that cannot be seen any more afterwards. */
+  note(tid: number, folder: string): void {
+    this.#waitingCalls.set(tid, new WaitingCall(folder));
+  }
+
   /** Lets a stopped thread go. A waiting call that the stop has ended is begun anew. */
   release(tid: number, signal = 0): void {
     try {
       const length = this.regset(tid, NT_PRSTATUS, this.#registersAddress, this.#registers.byteLength);
+      const before = this.#waitingCalls.get(tid);
+      this.#waitingCalls.delete(tid);
       if (
         length === this.#registers.byteLength &&
         this.#arch.isNative(this.#registers) &&
-        this.#arch.restartIfEndedByStop(this.#registers)
+        this.#arch.restartIfEndedByStop(this.#registers, before)
       ) {
         this.request('PTRACE_SETREGSET', PTRACE_SETREGSET, tid, NT_PRSTATUS, this.#iovecAddress);
       }
@@ -287,6 +296,7 @@ export class ProcessStopper {
       this.#tids();
       this.#requests.look(process.pid);
       this.#requests.release(process.pid);
+      if (this.#arch.hiddenCalls !== undefined) this.#requests.note(process.pid, '/proc/self');
     }
   }
 
@@ -423,6 +433,7 @@ export class ProcessStopper {
 
   /** @throws TraceeGone, TraceError */
   #interrupt(tid: number): void {
+    if (this.#arch.hiddenCalls !== undefined) this.#requests.note(tid, this.#handle.path(`task/${tid}`));
     this.#requests.request('PTRACE_INTERRUPT', PTRACE_INTERRUPT, tid, 0, 0);
   }
 

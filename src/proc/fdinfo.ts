@@ -25,9 +25,6 @@ export interface DescriptorInfo {
   readonly ring: RingInfo | undefined;
 }
 
-/** O_DIRECT of x86-64 and most others. */
-export const O_DIRECT = 0o40000;
-
 /** Counters of rings are 32 bits long and run over. */
 const difference = (more: number, less: number) => (more - less) | 0;
 

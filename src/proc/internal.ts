@@ -1,7 +1,6 @@
 /** What the other layers use besides what is public. */
 export {
   type DescriptorInfo,
-  O_DIRECT,
   parseFdinfo,
   parseMountKinds,
   parsePins,

@@ -37,10 +37,10 @@ const DEFAULT_CAPACITY = 8192;
  * @throws PagemapError as `scan` does; what was yielded before stands
  * @example
  * ```ts
- * import { openPagemap, PAGE_IS_PRESENT, RegionBuffer, USER_SPACE_END } from 'pagemap-scan';
+ * import { openPagemap, PAGE_IS_PRESENT, RegionBuffer, userSpaceEnd } from 'pagemap-scan';
  * import { scanLegs } from 'pagemap-scan/query';
  * using pagemap = openPagemap('self');
- * const query = { start: 0, end: USER_SPACE_END, categoryMask: PAGE_IS_PRESENT };
+ * const query = { start: 0, end: userSpaceEnd(), categoryMask: PAGE_IS_PRESENT };
  * let pages = 0;
  * for (const found of scanLegs(pagemap, query, { buffer: new RegionBuffer(16) })) pages += found.totalPages();
  * console.assert(pages > 256);
@@ -115,10 +115,10 @@ export class RegionJoiner {
  *
  * @example
  * ```ts
- * import { forEachRegion, openPagemap, PAGE_IS_PRESENT, USER_SPACE_END } from 'pagemap-scan';
+ * import { forEachRegion, openPagemap, PAGE_IS_PRESENT, userSpaceEnd } from 'pagemap-scan';
  * using pagemap = openPagemap('self');
  * let bytes = 0;
- * forEachRegion(pagemap, { start: 0, end: USER_SPACE_END, categoryMask: PAGE_IS_PRESENT }, (start, end) => {
+ * forEachRegion(pagemap, { start: 0, end: userSpaceEnd(), categoryMask: PAGE_IS_PRESENT }, (start, end) => {
  *   bytes += end - start;
  * });
  * console.assert(bytes > 1_000_000);
@@ -140,9 +140,9 @@ export function forEachRegion(
  *
  * @example
  * ```ts
- * import { openPagemap, PAGE_IS_HUGE, regions, USER_SPACE_END } from 'pagemap-scan';
+ * import { openPagemap, PAGE_IS_HUGE, regions, userSpaceEnd } from 'pagemap-scan';
  * using pagemap = openPagemap('self');
- * for (const region of regions(pagemap, { start: 0, end: USER_SPACE_END, categoryMask: PAGE_IS_HUGE })) {
+ * for (const region of regions(pagemap, { start: 0, end: userSpaceEnd(), categoryMask: PAGE_IS_HUGE })) {
  *   console.log(region.start.toString(16), (region.end - region.start) / 4096, 'pages');
  * }
  * ```
@@ -168,9 +168,9 @@ export function* regions(
  *
  * @example
  * ```ts
- * import { countPages, openPagemap, PAGE_IS_SWAPPED, USER_SPACE_END } from 'pagemap-scan';
+ * import { countPages, openPagemap, PAGE_IS_SWAPPED, userSpaceEnd } from 'pagemap-scan';
  * using pagemap = openPagemap('self');
- * const pages = countPages(pagemap, { start: 0, end: USER_SPACE_END, categoryMask: PAGE_IS_SWAPPED });
+ * const pages = countPages(pagemap, { start: 0, end: userSpaceEnd(), categoryMask: PAGE_IS_SWAPPED });
  * console.assert(pages >= 0);
  * ```
  */

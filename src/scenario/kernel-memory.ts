@@ -8,9 +8,6 @@ import { ADVICE, featureBits, hex, modeBits, protectionBits, RecordedErrno, u64 
 import type { AccessOp, Answer, Op, ScanOp, Scenario } from './format.js';
 
 const EBADF = 9;
-/** System calls of x86-64. */
-const PREADV = 295;
-const PWRITEV = 296;
 /** How many pages one call touches: the kernel's limit on vectors. */
 const MAX_VECTORS = 1024;
 /** No scan of an arena gives more regions, whatever length it claims for its vector. */
@@ -38,7 +35,8 @@ class PageToucher {
   }
 
   touch(first: number, op: AccessOp): Answer {
-    const [number, fd] = op.op === 'write' ? [PREADV, this.#source] : [PWRITEV, this.#sink];
+    const { preadv, pwritev } = libc().numbers;
+    const [number, fd] = op.op === 'write' ? [preadv, this.#source] : [pwritev, this.#sink];
     const touches = Math.ceil(op.pages / op.step);
     let ok = 0;
     let done = 0;

@@ -1,6 +1,5 @@
 /** What differs between two snapshots of one process. */
-import { PAGE_SIZE, USER_SPACE_END } from '../abi/index.js';
-import { firstIndex } from '../abi/internal.js';
+import { firstIndex, MOST_USER_SPACE_END, PAGE_SIZE } from '../abi/internal.js';
 import { PageSet } from '../core/internal.js';
 import type { Mapping } from '../proc/index.js';
 import type { Point } from './log.js';
@@ -179,7 +178,7 @@ export function compareSnapshots(
   for (const section of between ?? [])
     for (const [page, count] of decodeRanges(section))
       written.add(page * PAGE_SIZE, (page + count) * PAGE_SIZE);
-  written.runs(0, USER_SPACE_END, true, (from, to) =>
+  written.runs(0, MOST_USER_SPACE_END, true, (from, to) =>
     changed.runs(from, to, false, (start, end) => {
       for (let address = start; address < end; address += PAGE_SIZE) {
         const row = after.table.get(pageOf(address)) === ABSENT ? undefined : find(address, true);

@@ -22,7 +22,7 @@ import {
 } from '../abi/index.js';
 import { firstIndex } from '../abi/internal.js';
 import { CheckedRequest, defineScanner, FRAME_FILE, FRAME_ZERO } from '../engine/internal.js';
-import { type BlockSource, pageWords, WordTables } from '../live/internal.js';
+import { type BlockSource, pageWords, userSpaceEnd, WordTables } from '../live/internal.js';
 import type { Mapping } from '../proc/index.js';
 
 const {
@@ -75,7 +75,7 @@ export interface PagesAsTheyWere {
 export class SnapshotPagemap implements Pagemap, BlockSource {
   readonly #pages: PagesAsTheyWere;
   readonly #entries: readonly number[];
-  readonly #checked = new CheckedRequest();
+  readonly #checked = new CheckedRequest(userSpaceEnd());
   readonly #tables = new WordTables(this);
   readonly #scanner: InstanceType<typeof Scanner>;
 
@@ -83,6 +83,7 @@ export class SnapshotPagemap implements Pagemap, BlockSource {
     this.#pages = pages;
     this.#entries = pages.categories.map(([, , categories]) => entryOf(categories));
     this.#scanner = new Scanner({
+      userSpaceEnd: userSpaceEnd(),
       profile: WORD_PROFILE,
       tables: this.#tables,
       mappings: pages.mappings.map(({ start, end }) => ({

@@ -1,7 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Reading a store: its snapshots, one by one. */
 import type { Pagemap, RegionBuffer, ScanRequest, ScanResult } from '../abi/index.js';
-import { PAGE_SIZE, USER_SPACE_END } from '../abi/index.js';
+import { MOST_USER_SPACE_END, PAGE_SIZE } from '../abi/internal.js';
 import { coreArchitecture, PageSet, pointersOf } from '../core/internal.js';
 import type { Mapping } from '../proc/index.js';
 import { mappingAt, readsAsZeros } from './content.js';
@@ -74,9 +74,9 @@ export class StoredSnapshot implements Snapshot {
 
   get threads(): readonly SnapshotThread[] {
     const arch = coreArchitecture();
-    return this.#point.manifest.head.threads.map(({ tid, registers }) => ({
-      tid,
-      stackPointer: arch && pointersOf(arch, registers).stack,
+    return this.#point.manifest.head.threads.map((thread) => ({
+      tid: thread.tid,
+      stackPointer: arch && pointersOf(arch, thread).stack,
     }));
   }
 
@@ -305,7 +305,7 @@ export class Snapshots implements Disposable {
 function union(ranges: PageRanges, pages: PageSet): PageRanges {
   for (const [page, count] of ranges) pages.add(page * PAGE_SIZE, (page + count) * PAGE_SIZE);
   const found: [page: number, count: number, value: number][] = [];
-  pages.runs(0, USER_SPACE_END, true, (start, end) =>
+  pages.runs(0, MOST_USER_SPACE_END, true, (start, end) =>
     found.push([pageOf(start), (end - start) / PAGE_SIZE, 0]),
   );
   return found;

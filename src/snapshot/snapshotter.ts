@@ -9,10 +9,15 @@ import {
   PAGE_IS_WRITTEN,
   PAGE_SIZE,
   RegionBuffer,
-  USER_SPACE_END,
 } from '../abi/index.js';
 import { type CoreOptions, type DumpHooks, Follower } from '../core/internal.js';
-import { isEnded, kernelCategories, type LivePagemap, ProcessHandle } from '../live/internal.js';
+import {
+  isEnded,
+  kernelCategories,
+  type LivePagemap,
+  ProcessHandle,
+  userSpaceEnd,
+} from '../live/internal.js';
 import { parseStatStartTime } from '../proc/index.js';
 import { forEachRegion } from '../query/index.js';
 import type { SnapshotCompression } from './block.js';
@@ -62,7 +67,7 @@ function keptCategories(): number {
 function readCategories(pagemap: LivePagemap, buffer: RegionBuffer): Uint8Array {
   const mask = keptCategories();
   const ranges: [number, number, number][] = [];
-  const query = { start: 0, end: USER_SPACE_END, categoryAnyofMask: mask, returnMask: mask };
+  const query = { start: 0, end: userSpaceEnd(), categoryAnyofMask: mask, returnMask: mask };
   forEachRegion(
     pagemap,
     query,

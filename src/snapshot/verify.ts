@@ -1,8 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Looks whether all bytes of a store are what was written. */
 
-import { PAGE_SIZE, USER_SPACE_END } from '../abi/index.js';
-import { codeOf } from '../abi/internal.js';
+import { codeOf, MOST_USER_SPACE_END, PAGE_SIZE } from '../abi/internal.js';
 import { PageSet } from '../core/internal.js';
 import { CheckedPages } from './checked-pages.js';
 import { checkFileHead } from './data-files.js';
@@ -82,7 +81,7 @@ class Verifier {
           replay = new Replay(this.#folder);
           lost.clear();
           ({ table } = replay.to(number));
-          table.runs(0, pageOf(USER_SPACE_END), (page, count) => addToRuns(runs, page, page + count));
+          table.runs(0, pageOf(MOST_USER_SPACE_END), (page, count) => addToRuns(runs, page, page + count));
         }
         isWhole = true;
       } catch (error) {
@@ -92,7 +91,7 @@ class Verifier {
         continue;
       }
       await this.#checkRuns(runs, table, lost);
-      if (lost.some(0, USER_SPACE_END)) this.#damaged.push(number);
+      if (lost.some(0, MOST_USER_SPACE_END)) this.#damaged.push(number);
     }
     return {
       snapshots: kept.length,

@@ -1,6 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Goes over many snapshots, one after the other, reading each manifest once. */
-import { PAGE_SIZE, USER_SPACE_END } from '../abi/index.js';
+import { MOST_USER_SPACE_END, PAGE_SIZE } from '../abi/internal.js';
 import { PageSet } from '../core/internal.js';
 import { Replay } from './log.js';
 import { ZERO } from './page-table.js';
@@ -36,7 +36,7 @@ export function* walkSnapshots(
     const point = last === undefined ? replay.to(number) : replay.to(number, visit);
     last = number;
     const changed: [number, number][] = [];
-    set.runs(0, USER_SPACE_END, true, (start, end) => changed.push([start, end]));
+    set.runs(0, MOST_USER_SPACE_END, true, (start, end) => changed.push([start, end]));
     yield { snapshot: new StoredSnapshot(point, pages, undefined), changed };
   }
 }

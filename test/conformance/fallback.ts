@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { PAGE_IS_WRITTEN } from '../../src/abi/index.js';
 import { fallbackKnowledge, type Knowledge } from '../../src/live/fallback/knowledge.js';
 import { FallbackPagemap, ProcessHandle } from '../../src/live/index.js';
+import { userSpaceEnd } from '../../src/live/libc.js';
 import { LiveWorld, sharedHugeProblem } from './live.js';
 import { isHugetlb, type MemoryKind, type Platform } from './platform.js';
 
@@ -46,6 +47,7 @@ export function fallbackPlatform(): Platform | string {
   if (typeof known === 'string') return known;
   return {
     name: 'fallback',
+    userSpaceEnd: userSpaceEnd(),
     categories: known.categories & ~PAGE_IS_WRITTEN,
     cannotTrack: 'nobody tracks it',
     cannotTrackAccesses: 'it takes PAGEMAP_SCAN',
@@ -61,6 +63,7 @@ export function softDirtyPlatform(): Platform | string {
   if (!known.softDirty) return 'this kernel keeps no soft-dirty bits';
   return {
     name: 'fallback, soft-dirty',
+    userSpaceEnd: userSpaceEnd(),
     lacks: lacking(),
     untracked: ['shared memory file', 'hugetlb, anonymous', 'hugetlb, memory file', 'hugetlb, shared memory'],
     tracksUnregistered: true,

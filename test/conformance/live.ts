@@ -16,7 +16,7 @@ import {
   SafeAccess,
   Userfaultfd,
 } from '../../src/live/internal.js';
-import { libc } from '../../src/live/libc.js';
+import { libc, userSpaceEnd } from '../../src/live/libc.js';
 import { parseMaps } from '../../src/proc/index.js';
 import { type AccessTracker, isHugetlb, type MapRequest, type Platform, type World } from './platform.js';
 
@@ -219,6 +219,7 @@ export async function livePlatform(): Promise<Platform | string> {
     // An emulated processor takes as long for ten as a real one for a thousand.
     rounds: Number(process.env['PMSCAN_ROUNDS'] ?? 25),
     name: `live kernel, categories 0x${kernelCategories().toString(16)}`,
+    userSpaceEnd: userSpaceEnd(),
     lacks: (kind) =>
       kind === 'hugetlb, shared memory' && noSharedHuge !== undefined
         ? noSharedHuge

@@ -55,6 +55,8 @@ export interface World extends Disposable {
 /** A provider under test. */
 export interface Platform {
   readonly name: string;
+  /** Where its user space ends, bytes; x86-64's by default. */
+  readonly userSpaceEnd?: number;
   /** A scan protects what is there, and no holes: these are not WRITTEN in the first releases. */
   readonly scanLeavesHoles?: boolean;
   /** Why this kind of memory cannot be had here; undefined when it can. */

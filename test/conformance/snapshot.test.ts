@@ -7,6 +7,7 @@ import {
   type Pagemap,
   USER_SPACE_END,
 } from '../../src/abi/index.js';
+import { userSpaceEnd } from '../../src/live/index.js';
 import { forEachRegion } from '../../src/query/index.js';
 import { type PageRanges, SnapshotPagemap } from '../../src/snapshot/pagemap.js';
 import type { Platform } from './platform.js';
@@ -41,6 +42,7 @@ class SnapshotWorld extends SimulatedWorld {
 
 const platform: Platform = {
   name: 'snapshots',
+  userSpaceEnd: userSpaceEnd(),
   categories: KNOWN,
   cannotTrack: 'a snapshot does not change',
   cannotTrackAccesses: 'nobody asked',

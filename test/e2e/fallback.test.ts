@@ -5,8 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, describe, expect, test } from 'vitest';
-import { categoryNames, PAGE_IS_PFNZERO, PAGE_IS_WRITTEN, USER_SPACE_END } from '../../src/abi/index.js';
-import { FallbackPagemap, IoctlPagemap, type LivePagemap, ProcessHandle } from '../../src/live/index.js';
+import { categoryNames, PAGE_IS_PFNZERO, PAGE_IS_WRITTEN } from '../../src/abi/index.js';
+import {
+  FallbackPagemap,
+  IoctlPagemap,
+  type LivePagemap,
+  ProcessHandle,
+  userSpaceEnd,
+} from '../../src/live/index.js';
 import { forEachRegion, scanLegs } from '../../src/query/index.js';
 import { pmscan } from '../support/cli.js';
 import { hasZeroPage } from '../support/facts.js';
@@ -21,7 +27,7 @@ afterAll(stopServers);
 
 function regionsOf(pagemap: LivePagemap, categories: number): string[] {
   const lines: string[] = [];
-  forEachRegion(pagemap, { start: 0, end: USER_SPACE_END, returnMask: categories }, (start, end, found) => {
+  forEachRegion(pagemap, { start: 0, end: userSpaceEnd(), returnMask: categories }, (start, end, found) => {
     lines.push(`${start.toString(16)}-${end.toString(16)} ${categoryNames(found).join(' ')}`);
   });
   return lines;
@@ -144,11 +150,11 @@ describe('the command', () => {
       writeFileSync(join(folder, 'package.json'), '{ "type": "module" }');
       writeFileSync(
         join(folder, 'ask.mjs'),
-        `import { openPagemap, RegionBuffer, USER_SPACE_END } from './dist/index.js';
+        `import { openPagemap, RegionBuffer, userSpaceEnd } from './dist/index.js';
         const pagemap = openPagemap('self');
         const told = (returnMask) => {
           try {
-            return pagemap.scan({ start: 0, end: USER_SPACE_END, returnMask }, new RegionBuffer(8)).regions;
+            return pagemap.scan({ start: 0, end: userSpaceEnd(), returnMask }, new RegionBuffer(8)).regions;
           } catch ({ code, hint }) {
             return { code, hint };
           }

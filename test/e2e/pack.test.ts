@@ -253,14 +253,14 @@ describe('installed', () => {
   testWhere('pagemap-scan')('the live kernel works from plain JavaScript', async () => {
     const script = `
       import { strict as assert } from 'node:assert';
-      import { countPages, openPagemap, PAGE_IS_PRESENT, USER_SPACE_END } from '${manifest.name}';
+      import { countPages, openPagemap, PAGE_IS_PRESENT, userSpaceEnd } from '${manifest.name}';
       import { kernelCategories, openPagemap as same, probeCapabilities } from '${manifest.name}/live';
 
       assert.equal(openPagemap, same);
       assert.ok(kernelCategories() & PAGE_IS_PRESENT);
       assert.ok((await probeCapabilities()).length > 0);
       const pagemap = openPagemap('self');
-      const pages = countPages(pagemap, { start: 0, end: USER_SPACE_END, categoryMask: PAGE_IS_PRESENT });
+      const pages = countPages(pagemap, { start: 0, end: userSpaceEnd(), categoryMask: PAGE_IS_PRESENT });
       pagemap[Symbol.dispose]();
       assert.ok(pages > 1000, String(pages));
       console.log('good');

@@ -14,7 +14,6 @@ import {
   PAGE_SIZE,
   type Region,
   RegionBuffer,
-  USER_SPACE_END,
 } from '../../src/abi/index.js';
 import { mapsCommand } from '../../src/cli/commands/maps.js';
 import { scanCommand } from '../../src/cli/commands/scan.js';
@@ -32,6 +31,7 @@ import {
   ProcessHandle,
   type Provider,
   stopProcess,
+  userSpaceEnd,
 } from '../../src/live/internal.js';
 import { regions } from '../../src/query/index.js';
 import { takeLayout } from '../../src/record/layout.js';
@@ -73,7 +73,7 @@ async function problemOf(work: () => unknown): Promise<ProcessError | undefined>
   }
 }
 
-const everything = { start: 0, end: USER_SPACE_END, categoryMask: PAGE_IS_PRESENT };
+const everything = { start: 0, end: userSpaceEnd(), categoryMask: PAGE_IS_PRESENT };
 const replaced = 'the process has replaced its program (exec)';
 const hintOf = (way: Way) => (way === 'exec' ? replaced : 'the process has ended');
 

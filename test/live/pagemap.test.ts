@@ -30,6 +30,7 @@ import {
   probeCapabilities,
   SafeAccess,
   Userfaultfd,
+  userSpaceEnd,
 } from '../../src/live/internal.js';
 import { libc } from '../../src/live/libc.js';
 import {
@@ -163,7 +164,7 @@ describe('iteration while mappings come and go', () => {
       let inside = 0;
       const query = {
         start: 0,
-        end: 0x7ffffffff000,
+        end: userSpaceEnd(),
         // The kernel may move a page to another place in memory: while it does, the page is not present.
         categoryAnyofMask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
       };
@@ -260,9 +261,9 @@ describe('errors', () => {
   live('an output whose memory was given away is refused, not written to', () => {
     using pagemap = openPagemap('self');
     const output = new RegionBuffer(4);
-    pagemap.scan({ start: 0, end: 0x7ffffffff000, returnMask: 8 }, output);
+    pagemap.scan({ start: 0, end: userSpaceEnd(), returnMask: 8 }, output);
     structuredClone(output.buffer, { transfer: [output.buffer as ArrayBuffer] });
-    expect(() => pagemap.scan({ start: 0, end: 0x7ffffffff000, returnMask: 8 }, output)).toThrow(TypeError);
+    expect(() => pagemap.scan({ start: 0, end: userSpaceEnd(), returnMask: 8 }, output)).toThrow(TypeError);
   });
 
   live('what was disposed is not used again: its descriptor may be another file by now', () => {
@@ -292,7 +293,7 @@ describe('errors', () => {
     for (const start of [Number.NaN, 1.5, Number.POSITIVE_INFINITY, undefined as unknown as number]) {
       expect(() => pagemap.scan({ start, end: PAGE_SIZE }, output)).toThrow('EINVAL');
     }
-    const everything = { start: 0, end: 0x7ffffffff000, returnMask: 8 };
+    const everything = { start: 0, end: userSpaceEnd(), returnMask: 8 };
     expect(() => pagemap.scan({ ...everything, override: { vecLen: 2 } }, output)).toThrow(RangeError);
     expect(() => pagemap.scan({ ...everything, override: { vecLen: 2n } }, output)).toThrow(RangeError);
     for (const lengthBytes of [0, 100, 1.5, -PAGE_SIZE])
@@ -324,7 +325,7 @@ describe('errors', () => {
     using pagemap = openPagemap('self');
     const fd = pagemap.process.open('pagemap');
     expect(PM_SCAN_ARG.sizeBytes).toBe(96);
-    for (const address of [0, PAGE_SIZE, 0x7ffffffff000]) {
+    for (const address of [0, PAGE_SIZE, userSpaceEnd()]) {
       expect([libc().ioctl(fd, 0xc0606610, address), libc().errno()]).toEqual([-1, 14]);
     }
     closeSync(fd);

@@ -35,9 +35,16 @@ int main(void) {
 	printf(",\"core\":[%zu,%zu,%zu,%zu,%zu,%zu,%zu]", sizeof(struct elf_prstatus), offsetof(struct elf_prstatus, pr_reg),
 	       offsetof(struct elf_prstatus, pr_fpvalid), sizeof(struct elf_prpsinfo), offsetof(struct elf_prpsinfo, pr_pid),
 	       offsetof(struct elf_prpsinfo, pr_fname), offsetof(struct elf_prpsinfo, pr_psargs));
+#ifdef __x86_64__
 	printf(",\"registers\":[%zu,%zu,%zu,%zu,%zu,%zu]}\n", sizeof(struct user_regs_struct),
 	       offsetof(struct user_regs_struct, rax) / 8, offsetof(struct user_regs_struct, rdi) / 8,
 	       offsetof(struct user_regs_struct, orig_rax) / 8, offsetof(struct user_regs_struct, rip) / 8,
 	       offsetof(struct user_regs_struct, cs) / 8);
+#else
+	VALUE(PTRACE_PEEKTEXT); VALUE(NT_ARM_SYSTEM_CALL); VALUE(NT_ARM_SVE);
+	printf(",\"registers\":[%zu,%zu,%zu,%zu]}\n", sizeof(struct user_regs_struct),
+	       offsetof(struct user_regs_struct, sp) / 8, offsetof(struct user_regs_struct, pc) / 8,
+	       offsetof(struct user_regs_struct, pstate) / 8);
+#endif
 	return 0;
 }

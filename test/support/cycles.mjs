@@ -2,6 +2,7 @@
 // package, so that the tests and the soak programs share it.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import {
   ASYNC_RWP_FEATURES,
   Attacher,
@@ -11,6 +12,10 @@ import {
 } from '../../dist/live/internal.js';
 import { AccessTracker, spaceOf, WriteProtectTracker } from '../../dist/track/internal.js';
 import { firstOutput } from './output.mjs';
+
+function processorHas(feature) {
+  return readFileSync('/proc/cpuinfo', 'latin1').includes(` ${feature} `);
+}
 
 export const MODES = [
   ...['nanosleep', 'absolute', 'epoll', 'epoll_pwait2', 'poll', 'ppoll', 'select', 'futex', 'sigtimedwait'],
@@ -26,6 +31,8 @@ export const MODES = [
     'trap-blocked',
     'rseq',
   ],
+  // Registers that are not on every processor: vectors, and those of streaming mode.
+  ...['sve', 'sme'].filter((feature) => process.arch === 'arm64' && processorHas(feature)),
 ];
 
 /**

@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { openPagemap, PAGE_IS_WPALLOWED, RegionBuffer, USER_SPACE_END } from '../../dist/index.js';
+import { openPagemap, PAGE_IS_WPALLOWED, RegionBuffer, userSpaceEnd } from '../../dist/index.js';
 import { firstOutput } from './output.mjs';
 
 function linkOf(path) {
@@ -32,7 +32,7 @@ export function leftovers(pid) {
   const pagemap = openPagemap(pid);
   try {
     const masks = { categoryMask: PAGE_IS_WPALLOWED, returnMask: PAGE_IS_WPALLOWED };
-    const { regions } = pagemap.scan({ start: 0, end: USER_SPACE_END, ...masks }, new RegionBuffer(1));
+    const { regions } = pagemap.scan({ start: 0, end: userSpaceEnd(), ...masks }, new RegionBuffer(1));
     return regions === 0 ? undefined : 'it has registered memory';
   } finally {
     pagemap[Symbol.dispose]();

@@ -4,24 +4,28 @@ import { describe, expect, test } from 'vitest';
 import * as procmap from '../../src/abi/procmap.js';
 import * as ptrace from '../../src/abi/ptrace.js';
 import { PTRACE_DETACH, PTRACE_INTERRUPT, PTRACE_SEIZE, SYSCALLS } from '../../src/abi/syscalls.js';
-import { x64 as coreX64 } from '../../src/core/arch-x64.js';
+import { coreArchitecture } from '../../src/core/internal.js';
 import { x64 } from '../../src/live/arch-x64.js';
+import { architecture } from '../../src/live/machine.js';
+import { tracedArchitecture } from '../../src/live/ptrace.js';
 import { nativeProgram } from '../support/native.js';
 import { testWhere } from '../support/needs.js';
 
 testWhere('compiler')('constants and layouts are those of the system headers', () => {
   const { procmap_query, registers, core, ...printed }: Record<string, number> & Record<string, unknown> =
     JSON.parse(execFileSync(nativeProgram('ptrace-abi'), { encoding: 'utf8' }));
-  const calls = Object.entries(SYSCALLS['x64']!).map(([name, number]) => [`SYS_${name}`, number]);
+  const calls = Object.entries(SYSCALLS[architecture()!]).map(([name, number]) => [`SYS_${name}`, number]);
   const own = { PTRACE_DETACH, PTRACE_INTERRUPT, PTRACE_SEIZE, ...Object.fromEntries(calls) };
   const known: Record<string, unknown> = { ...ptrace, ...procmap, ...own };
   const ours = Object.fromEntries(Object.keys(printed).map((name) => [name, known[name]]));
   expect(ours).toEqual(printed);
   const { sizeBytes, offset } = procmap.PROCMAP_QUERY_STRUCT;
   if (procmap_query !== undefined) expect(procmap_query).toEqual([sizeBytes, ...Object.values(offset)]);
-  const { statusBytes, statusRegistersAt, statusFpValidAt } = coreX64;
+  const { statusBytes, statusRegistersAt, statusFpValidAt } = coreArchitecture()!;
   expect(core).toEqual([statusBytes, statusRegistersAt, statusFpValidAt, 136, 24, 40, 56]);
-  expect(registers).toEqual([x64.registersBytes, 10, 14, 15, 16, 17]);
+  // Of x86-64 rax, rdi, orig_rax, rip, cs; of arm64 sp, pc, pstate.
+  const places = { x64: [10, 14, 15, 16, 17], arm64: [31, 32, 33] }[architecture()!];
+  expect(registers).toEqual([tracedArchitecture()!.registersBytes, ...places]);
 });
 
 describe('wait statuses', () => {

@@ -4,14 +4,14 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { CpioWriter } from './cpio.mjs';
+import { findBusybox, userlandOf } from './userland.mjs';
 
 const ROOT = join(import.meta.dirname, '../..');
 /** Where it all is in the guest; `src` there is the packed package's `dist`. */
 export const GUEST_ROOT = '/pagemap-scan';
-const BUSYBOX = ['/bin/busybox', '/usr/bin/busybox', '/usr/lib/busybox/busybox'];
 
-/** Of util-linux, which can do more than busybox. */
-const OWN_TOOLS = ['setpriv', 'unshare'];
+/** What busybox does not have, or cannot do as much. */
+const OWN_TOOLS = ['setpriv', 'unshare', 'nice'];
 
 function run(program, args, options = {}) {
   return execFileSync(program, args, {
@@ -21,17 +21,6 @@ function run(program, args, options = {}) {
     stdio: ['ignore', 'pipe', 'pipe'],
     ...options,
   });
-}
-
-/** The shared libraries that a program needs, with the loader. */
-function librariesOf(program) {
-  try {
-    const text = run('ldd', [program], { stdio: ['ignore', 'pipe', 'ignore'] });
-    return [...text.matchAll(/(?:=> )?(\/\S+) \(0x/g)].map((match) => match[1]);
-  } catch {
-    // A static program.
-    return [];
-  }
 }
 
 /** What is to run: the package as users get it, and the tests as JavaScript. */
@@ -50,7 +39,7 @@ function build(folder) {
 }
 
 /** C programs for the guest, which has no compiler. */
-function nativePrograms(folder) {
+function nativePrograms(folder, [compiler, ...flags]) {
   mkdirSync(folder);
   const headers = process.env.PMSCAN_KERNEL_HEADERS;
   const include = headers === undefined ? [] : ['-isystem', headers];
@@ -58,7 +47,7 @@ function nativePrograms(folder) {
   for (const file of readdirSync(sources)) {
     const name = file.replace(/\.c$/, '');
     try {
-      run('cc', ['-O2', '-w', ...include, '-o', join(folder, name), join(sources, file)], {
+      run(compiler, [...flags, '-O2', '-w', ...include, '-o', join(folder, name), join(sources, file)], {
         stdio: ['ignore', 'ignore', 'ignore'],
       });
     } catch {
@@ -75,6 +64,12 @@ function productionPackages() {
     .map(([path]) => path);
 }
 
+/** Where a package is in the guest: one with binaries of another architecture stands in for this machine's, under its own name. */
+function guestName(path, source) {
+  if (source === join(ROOT, path)) return path;
+  return `node_modules/${JSON.parse(readFileSync(join(source, 'package.json'), 'utf8')).name}`;
+}
+
 /** What the `expect` of the tests needs. */
 const EXPECT = [
   '@vitest/expect',
@@ -86,34 +81,35 @@ const EXPECT = [
   '@standard-schema/spec',
 ];
 
-/** A busybox that needs no libraries; undefined when there is none. */
-export function findBusybox() {
-  return BUSYBOX.find((path) => existsSync(path) && librariesOf(path).length === 0);
-}
-
-/** Makes, in `folder`, the parts that all machines share; `writeImage` puts them together. */
+/** Makes, in `folder`, the parts that all machines share; `imageFor` adds what those of an architecture do. */
 export function prepareImage(folder) {
   if (!existsSync(join(ROOT, 'dist/cli/main.js'))) {
     throw new Error('Cannot pack what is not built: npm run build');
   }
   build(folder);
-  nativePrograms(join(folder, 'native'));
-  return { busybox: findBusybox(), folder };
+  return { folder };
+}
+
+/** The parts that machines of an architecture share; `writeImage` puts them together. */
+export function imageFor(architecture, { folder, ...more }) {
+  const userland = userlandOf(architecture);
+  const native = join(folder, `native-${architecture}`);
+  nativePrograms(native, userland.cc);
+  return { ...more, folder, native, userland };
 }
 
 /**
  * Writes the archive for one machine.
  *
- * @param parts what `prepareImage` gave, and `with`: programs and folders of this machine besides
+ * @param parts what `imageFor` gave, and `with`: programs and folders of this machine besides
  * @param jobs what the guest runs, for `guest/agent.mjs`
  */
-export function writeImage(path, { busybox, folder: built, with: more = [] }, kernel, settings) {
-  const native = join(built, 'native');
+export function writeImage(path, { folder: built, native, userland, with: more = [] }, kernel, settings) {
   const archive = new CpioWriter(path);
   const withLibraries = (source, target) => {
     archive.copy(realpathSync(source), target);
-    for (const library of librariesOf(source)) {
-      if (!archive.has(library)) archive.copy(realpathSync(library), library);
+    for (const library of userland.libraries(source)) {
+      if (!archive.has(library.target)) archive.copy(realpathSync(library.source), library.target);
     }
   };
   for (const folder of ['/proc', '/sys', '/dev', '/root', '/run']) archive.directory(folder);
@@ -121,11 +117,12 @@ export function writeImage(path, { busybox, folder: built, with: more = [] }, ke
   archive.directory('/var');
   archive.directory('/var/tmp', 0o1777);
   archive.copy(join(import.meta.dirname, 'guest/init.sh'), '/init');
-  archive.copy(busybox, '/bin/busybox');
-  for (const name of run(busybox, ['--list']).trim().split('\n')) {
+  archive.copy(userland.busybox, '/bin/busybox');
+  // One that this machine can run tells the names of what is in either.
+  for (const name of run(findBusybox(), ['--list']).trim().split('\n')) {
     if (name !== 'busybox' && !OWN_TOOLS.includes(name)) archive.link(`/bin/${name}`, 'busybox');
   }
-  for (const name of OWN_TOOLS) withLibraries(`/usr/bin/${name}`, `/usr/bin/${name}`);
+  for (const name of OWN_TOOLS) withLibraries(userland.find(`/usr/bin/${name}`), `/usr/bin/${name}`);
   archive.link('/usr/bin/env', '/bin/busybox');
   // Tests that ask for a compiler want the programs; those are here.
   archive.file(
@@ -138,7 +135,7 @@ export function writeImage(path, { busybox, folder: built, with: more = [] }, ke
     'root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\nother:x:1001:1001::/tmp:/bin/sh\n',
   );
   archive.file('/etc/group', 'root:x:0:\nuser:x:1000:\nother:x:1001:\n');
-  withLibraries(process.execPath, '/usr/bin/node');
+  withLibraries(userland.find('/usr/bin/node'), '/usr/bin/node');
   for (const name of readdirSync(join(kernel.folder, 'modules')).sort()) {
     archive.copy(join(kernel.folder, 'modules', name), `/modules/${name}`);
   }
@@ -158,7 +155,8 @@ export function writeImage(path, { busybox, folder: built, with: more = [] }, ke
   const binaries = (file) =>
     !/\.(md|map|d\.ts|h|hh|cc|cpp|c)$/.test(file) && !/koffi\/(vendor|doc)$/.test(file);
   for (const name of [...productionPackages(), ...EXPECT.map((name) => `node_modules/${name}`)]) {
-    archive.copy(join(ROOT, name), at(name), binaries);
+    const source = userland.module(name);
+    if (source !== undefined) archive.copy(source, at(guestName(name, source)), binaries);
   }
   archive.file(at('node_modules/vitest/package.json'), '{ "type": "module", "exports": "./index.mjs" }');
   archive.copy(join(import.meta.dirname, 'guest/vitest.mjs'), at('node_modules/vitest/index.mjs'));

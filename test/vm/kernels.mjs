@@ -15,9 +15,6 @@ import {
 import { homedir } from 'node:os';
 import { basename, join } from 'node:path';
 
-/** The package that stands for a suite's newest kernel of this kind, whatever its release. */
-const NEWEST = 'linux-image-cloud-amd64';
-
 /** Where Debian has which release: suites in the order of preference. Those that are pinned or pass may be gone one day. */
 const RELEASES = {
   6.1: { suites: ['bookworm-security', 'bookworm'] },
@@ -25,8 +22,20 @@ const RELEASES = {
   '6.12.43': { suites: ['bookworm-backports'] },
   6.12: { suites: ['bookworm-security', 'bookworm-backports'] },
   7.2: { suites: ['trixie-backports', 'forky', 'sid'] },
-  newest: { suites: ['trixie-backports'], package: NEWEST },
+  newest: { suites: ['trixie-backports'], isNewest: true },
 };
+
+/**
+ * Debian's kinds of kernels that machines are made of, by the ends of their packages' names. In the names here, a kernel of another
+ * architecture than x86-64 has that architecture at its end: `6.12-arm64`.
+ */
+const FLAVOURS = [
+  // Pages of 16 KiB; there is none of these for clouds.
+  { debian: 'arm64', end: 'arm64-16k', suffix: '-arm64-16k' },
+  { debian: 'arm64', end: 'cloud-arm64', suffix: '-arm64' },
+  { debian: 'amd64', end: 'cloud-amd64', suffix: '' },
+];
+const ENDS = FLAVOURS.map(({ end }) => end);
 
 export const KERNELS = Object.keys(RELEASES);
 
@@ -38,7 +47,7 @@ const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
 /** What a guest needs beyond what is built in: the port for results, swap space in memory. */
 const MODULES = ['virtio_pci', 'virtio_console', 'zram', 'lzo-rle', 'lzo_rle'];
 
-function cacheFolder() {
+export function cacheFolder() {
   const base = process.env.XDG_CACHE_HOME || join(homedir(), '.cache');
   return process.env.PMSCAN_CACHE || join(base, 'pagemap-scan');
 }
@@ -58,14 +67,16 @@ function archives() {
 
 const newestFirst = (a, b) => b.localeCompare(a, 'en', { numeric: true });
 
-/** One suite of Debian, by an apt with lists, sources and cache of its own. */
+/** One suite of Debian for one architecture, by an apt with lists, sources and cache of its own. */
 class Suite {
   #folder;
   #options;
+  #architecture;
   #packages;
 
-  constructor(name) {
-    this.#folder = join(cacheFolder(), 'apt', name);
+  constructor(name, architecture) {
+    this.#architecture = architecture;
+    this.#folder = join(cacheFolder(), 'apt', architecture === 'amd64' ? name : `${name}-${architecture}`);
     mkdirSync(join(this.#folder, 'lists/partial'), { recursive: true });
     const { main, security } = archives();
     const archive = name.endsWith('-security') ? security : main;
@@ -78,8 +89,8 @@ class Suite {
       // What the system has installed is of no interest.
       'Dir::State::status': '/dev/null',
       'Dir::Cache': this.#folder,
-      'APT::Architecture': 'amd64',
-      'APT::Architectures': 'amd64',
+      'APT::Architecture': architecture,
+      'APT::Architectures': architecture,
       'APT::Sandbox::User': process.getuid() === 0 ? 'root' : '',
       'APT::Update::Error-Mode': 'any',
       'Debug::NoLocking': '1',
@@ -90,18 +101,27 @@ class Suite {
       '-qq',
       ...Object.entries(settings).flatMap(([name, value]) => ['-o', `${name}=${value}`]),
     ];
-    run('apt-get', [...this.#options, 'update']);
+    // A list in the system's own settings, which an option would only add to.
+    writeFileSync(join(this.#folder, 'apt.conf'), '#clear APT::Architectures;\n');
+    run('apt-get', [...this.#options, 'update'], this.#environment);
     this.#packages = this.#depends();
+  }
+
+  get #environment() {
+    return { env: { ...process.env, APT_CONFIG: join(this.#folder, 'apt.conf') } };
   }
 
   /** Its packages of kernels for clouds: name → the names of what they depend on. */
   #depends() {
     // A name that another package mentions is listed like one that is there, and then not shown.
-    const names = run('apt-cache', [...this.#options, 'pkgnames', 'linux-'])
+    const ends = FLAVOURS.filter(({ debian }) => debian === this.#architecture).map(({ end }) => end);
+    const pattern = new RegExp(`^linux-(image|binary|modules)-(.*-)?(${ends.join('|')})$`);
+    const names = run('apt-cache', [...this.#options, 'pkgnames', 'linux-'], this.#environment)
       .split('\n')
-      .filter((name) => /^linux-(image|binary|modules)-.*cloud-amd64$/.test(name));
+      .filter((name) => pattern.test(name));
     if (names.length === 0) return new Map();
     const text = run('apt-cache', [...this.#options, 'show', '--no-all-versions', ...names], {
+      ...this.#environment,
       maxBuffer: 2 ** 26,
     });
     return new Map(
@@ -138,7 +158,7 @@ class Suite {
   /** @returns a folder with the packages' files, for the caller to remove */
   download(names) {
     const folder = mkdtempSync(join(this.#folder, 'packages-'));
-    run('apt-get', [...this.#options, 'download', ...names], { cwd: folder });
+    run('apt-get', [...this.#options, 'download', ...names], { ...this.#environment, cwd: folder });
     return folder;
   }
 }
@@ -146,18 +166,21 @@ class Suite {
 const suites = new Map();
 
 /** Suites are opened once, when they are looked at. */
-function openSuite(name) {
-  if (!suites.has(name)) suites.set(name, new Suite(name));
-  return suites.get(name);
+export function openSuite(name, architecture = 'amd64') {
+  const key = `${name} ${architecture}`;
+  if (!suites.has(key)) suites.set(key, new Suite(name, architecture));
+  return suites.get(key);
 }
 
-const CLOUD = /^linux-image-\d+\.\d+\.\d.*-cloud-amd64$/;
+const imageEndingIn = (end) => new RegExp(`^linux-image-\\d+\\.\\d+\\.\\d.*-${end}$`);
 
-/** The kernel packages that Debian has at the moment. */
+/** The kernel packages that Debian has at the moment for x86-64. */
 export function availableKernels() {
   return SUITES.flatMap((name) => {
     const suite = openSuite(name);
-    const images = suite.images(CLOUD).filter((image) => suite.parts(image) !== undefined);
+    const images = suite
+      .images(imageEndingIn('cloud-amd64'))
+      .filter((image) => suite.parts(image) !== undefined);
     return images.map((image) => `${image} (${name})`);
   });
 }
@@ -234,10 +257,36 @@ function unpack(debs) {
   }
 }
 
+/** The flavour that a kernel's name asks for, and the name without it: `6.12-arm64` is arm64's 6.12. */
+function flavourOf(name) {
+  const isPackage = name.startsWith('linux-image-');
+  const flavour = FLAVOURS.find(({ end, suffix }) => name.endsWith(isPackage ? `-${end}` : suffix));
+  if (flavour === undefined)
+    throw new Error(`Cannot make a machine of ${name}: give a package that ends in ${ENDS.join(', ')}`);
+  return { flavour, base: isPackage ? name : name.slice(0, name.length - flavour.suffix.length) };
+}
+
+/**
+ * The architecture of the kernel `name`, of a package's file too, as Debian calls it.
+ *
+ * @returns {'amd64' | 'arm64'}
+ */
+export function architectureOf(name) {
+  if (!name.endsWith('.deb')) return flavourOf(name).flavour.debian;
+  return run('dpkg-deb', ['-f', name.split(',')[0], 'Architecture']).trim();
+}
+
 function describe(name, folder) {
   const release = readFileSync(join(folder, 'release'), 'utf8');
   const column = name === 'newest' ? /^\d+\.\d+/.exec(release)[0] : name;
-  return { name, column, folder, image: join(folder, 'vmlinuz'), release };
+  return {
+    name,
+    column,
+    folder,
+    image: join(folder, 'vmlinuz'),
+    release,
+    architecture: architectureOf(name),
+  };
 }
 
 /** Debian keeps no package for ever: what is asked for may be gone. */
@@ -246,24 +295,26 @@ export class KernelGone extends Error {}
 const literally = (text) => text.replaceAll(/[.+]/g, '\\$&');
 
 /** The newest image of that name that a suite has whole. */
-function findImage(suite, name) {
-  const meta = RELEASES[name]?.package;
-  const images =
-    meta === undefined
-      ? suite.images(name.startsWith('linux-image-') ? new RegExp(`^${literally(name)}$`) : imageOf(name))
-      : [suite.image(meta)].filter((image) => image !== undefined);
+function findImage(suite, base, { end }) {
+  const images = RELEASES[base]?.isNewest
+    ? [suite.image(`linux-image-${end}`)].filter((image) => image !== undefined)
+    : suite.images(base.startsWith('linux-image-') ? new RegExp(`^${literally(base)}$`) : imageOf(base, end));
   return images.find((image) => suite.parts(image) !== undefined);
 }
 
 /** Debian's names of a release's images: `7.3` is 7.3.4+deb13, `6.1` is 6.1.0-57, too. */
-function imageOf(release) {
-  return new RegExp(`^linux-image-${literally(release)}[.+].*cloud-amd64$`);
+function imageOf(release, end) {
+  return new RegExp(`^linux-image-${literally(release)}[.+].*-${end}$`);
 }
 
 function fetchKernel(name, fresh) {
-  for (const suiteName of RELEASES[name]?.suites ?? SUITES) {
-    const suite = openSuite(suiteName);
-    const image = findImage(suite, name);
+  const { flavour, base } = flavourOf(name);
+  // Of the rarer kinds, not every suite has each release.
+  const named = RELEASES[base]?.suites ?? SUITES;
+  const inOrder = flavour.suffix === '' ? named : [...new Set([...named, ...SUITES])];
+  for (const suiteName of inOrder) {
+    const suite = openSuite(suiteName, flavour.debian);
+    const image = findImage(suite, base, flavour);
     if (image === undefined) continue;
     const known = join(cacheFolder(), 'kernels', image.slice('linux-image-'.length));
     if (!fresh && existsSync(join(known, 'release'))) return known;
@@ -286,15 +337,16 @@ function remember(name, folder) {
 }
 
 /**
- * The kernel `name`, unpacked: one of KERNELS, the beginning of a release (`7.3`), the name of a Debian package, or the
- * path of a package's file; of one that comes in several, several with commas between.
+ * The kernel `name`, unpacked: one of KERNELS, the beginning of a release (`7.3`), either with `-arm64` or `-arm64-16k` behind it for
+ * one of arm64, the name of a Debian package, or the path of a package's file; of one that comes in several, several with commas between.
  *
  * @throws KernelGone
- * @returns {{ name: string, column: string, folder: string, image: string, release: string }} `column` of the table
+ * @returns {{ name: string, column: string, folder: string, image: string, release: string, architecture: string }} `column`
+ *   of the table
  */
 export function getKernel(name, { fresh = false } = {}) {
   if (name.endsWith('.deb')) return describe(name, unpack(name.split(',')));
-  if (!/^(\d|newest$|linux-image-)/.test(name)) {
+  if (!/^(\d|newest(-arm64(-16k)?)?$|linux-image-)/.test(name)) {
     throw new Error(
       `Cannot find a kernel ${name}: give one of ${KERNELS.join(', ')}, a release, a package's name or its file`,
     );

@@ -5,23 +5,42 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 
-export const QEMU = process.env.PMSCAN_QEMU ?? 'qemu-system-x86_64';
+/** The emulator of each architecture, as Debian calls it, and what its machines are. */
+const EMULATORS = {
+  amd64: {
+    program: process.env.PMSCAN_QEMU ?? 'qemu-system-x86_64',
+    console: 'ttyS0',
+    machine: ['-vga', 'none', '-M', 'q35', '-cpu', 'max,la57=off'],
+    acceleration: process.env.PMSCAN_QEMU_ACCEL,
+  },
+  arm64: {
+    program: process.env.PMSCAN_QEMU_ARM64 ?? 'qemu-system-aarch64',
+    console: 'ttyAMA0',
+    // Pointer authentication as the architecture defines it takes most of an emulated processor's time.
+    machine: ['-M', 'virt', '-cpu', 'max,pauth-impdef=on'],
+  },
+};
+
+/** The name of an architecture's emulator. */
+export const emulatorOf = (architecture) => EMULATORS[architecture].program;
+
 const MEMORY = '2G';
 /** For switching itself off. */
 const OFF_MS = 5000;
 
 function machineArguments(kernel, initrd, { append = '', display }) {
-  const commandLine = `console=ttyS0 panic=-1 quiet mitigations=off ${append}`.trim();
+  const { console, machine, acceleration = 'tcg,thread=multi' } = EMULATORS[kernel.architecture];
+  const commandLine = `console=${console} panic=-1 quiet mitigations=off ${append}`.trim();
   return [
-    ...['-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none', '-vga', 'none', '-nic', 'none'],
-    ...['-M', 'q35', '-accel', process.env.PMSCAN_QEMU_ACCEL ?? 'tcg,thread=multi', '-cpu', 'max,la57=off'],
+    ...['-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none', '-nic', 'none'],
+    ...[...machine, '-accel', acceleration],
     ...['-m', MEMORY, '-smp', '2', '-kernel', kernel.image, '-initrd', initrd, '-append', commandLine],
     ...display,
   ];
 }
 
-function start(args, stdio) {
-  return spawn(QEMU, args, { stdio });
+function start(kernel, args, stdio) {
+  return spawn(emulatorOf(kernel.architecture), args, { stdio });
 }
 
 /** Clock ticks of /proc/PID/stat are hundredths of a second on x86. */
@@ -53,7 +72,11 @@ export async function runMachine(kernel, initrd, { console, append, silenceMs, o
     ...['-serial', `file:${console}`, '-device', 'virtio-serial-pci'],
     ...['-chardev', 'stdio,id=results,signal=off', '-device', 'virtserialport,chardev=results,name=results'],
   ];
-  const child = start(machineArguments(kernel, initrd, { append, display }), ['pipe', 'pipe', 'pipe']);
+  const child = start(kernel, machineArguments(kernel, initrd, { append, display }), [
+    'pipe',
+    'pipe',
+    'pipe',
+  ]);
   const closed = once(child, 'close');
   const end = () => child.kill('SIGKILL');
   let done = false;
@@ -81,7 +104,7 @@ export async function runMachine(kernel, initrd, { console, append, silenceMs, o
     }
     const [code] = await closed;
     if (code !== 0 && !done && !silent && !signal?.aborted)
-      throw new Error(`${QEMU} ended with ${code}: ${trouble.trim()}`);
+      throw new Error(`${emulatorOf(kernel.architecture)} ended with ${code}: ${trouble.trim()}`);
     return {
       done,
       silent,
@@ -99,7 +122,7 @@ export async function runMachine(kernel, initrd, { console, append, silenceMs, o
 /** A shell in the guest, on this terminal. */
 export async function runShell(kernel, initrd, { append, signal }) {
   const display = ['-serial', 'mon:stdio'];
-  const child = start(machineArguments(kernel, initrd, { append, display }), 'inherit');
+  const child = start(kernel, machineArguments(kernel, initrd, { append, display }), 'inherit');
   signal.addEventListener('abort', () => child.kill('SIGKILL'));
   await once(child, 'spawn');
   await once(child, 'close');

@@ -4,18 +4,20 @@ import { chmodSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { findBusybox, prepareImage, writeImage } from './image.mjs';
-import { availableKernels, getKernel, KERNELS, KernelGone } from './kernels.mjs';
-import { QEMU, runMachine, runShell } from './machine.mjs';
+import { imageFor, prepareImage, writeImage } from './image.mjs';
+import { architectureOf, availableKernels, getKernel, KERNELS, KernelGone } from './kernels.mjs';
+import { emulatorOf, runMachine, runShell } from './machine.mjs';
 import { FACTS, MACHINES, PROFILE_ROW } from './matrix.mjs';
 import { differences, newColumns, writeTable } from './table.mjs';
+import { findBusybox } from './userland.mjs';
 
 const USAGE = `npm run test:vm -- [OPTIONS] [TEST FILE]...   tests on other kernels; without files, all that is meant for them
 npm run test:vm -- --kernel 6.1 --shell       a shell on that kernel
 npm run test:vm -- --kernel 6.1 -- CMD ARGS   a command on that kernel: -- pmscan doctor
 
   --kernel NAME      ${KERNELS.join(', ')} (all of them by default); the beginning of any release that Debian has (7.3),
-                     a package's name, or its .deb file (with commas between, where there are several); may be repeated
+                     a package's name, or its .deb file (with commas between, where there are several); may be repeated.
+                     6.12-arm64 is arm64's, with pages of 4 KiB; name files or a command for it
   --list             the kernels that Debian's archive has
   --fresh            fetches the kernels anew
   --append TEXT      for the kernel's command line
@@ -77,17 +79,27 @@ function fail(column, text) {
 
 const starts = (program) => spawnSync(program, ['--version'], { stdio: 'ignore' }).error === undefined;
 
-/** Programs, and the Debian packages that have them. */
+/** Programs, and the Debian packages that have them; some are for machines of one architecture. */
 const NEEDED = [
-  [QEMU, 'qemu-system-x86', () => starts(QEMU)],
+  [emulatorOf('amd64'), 'qemu-system-x86', () => starts(emulatorOf('amd64')), 'amd64'],
+  [emulatorOf('arm64'), 'qemu-system-arm', () => starts(emulatorOf('arm64')), 'arm64'],
   ['a static busybox', 'busybox-static', () => findBusybox() !== undefined],
-  ['cc', 'gcc libc6-dev', () => starts('cc')],
+  ['cc', 'gcc libc6-dev', () => starts('cc'), 'amd64'],
+  [
+    'aarch64-linux-gnu-gcc',
+    'gcc-aarch64-linux-gnu libc6-dev-arm64-cross',
+    () => starts('aarch64-linux-gnu-gcc'),
+    'arm64',
+  ],
   ['xz', 'xz-utils', () => starts('xz')],
   ['apt-get and dpkg-deb', 'apt dpkg', () => starts('apt-get') && starts('dpkg-deb')],
 ];
 
-function checkPrograms() {
-  const missing = NEEDED.filter(([, , isThere]) => !isThere());
+/** @param architectures those of the machines that are to run */
+function checkPrograms(architectures) {
+  const missing = NEEDED.filter(
+    ([, , isThere, only]) => (only === undefined || architectures.has(only)) && !isThere(),
+  );
   if (missing.length === 0) return;
   const names = missing.map(([name]) => name).join(', ');
   const packages = missing.map(([, name]) => name).join(' ');
@@ -226,7 +238,7 @@ const MOST_BOOTS = 3;
 async function runMachineOf({ kernel: name, jobs }, kernels, parts, folder) {
   const kernel = kernels.get(name);
   const file = join(folder, `machine-${++number}`);
-  writeImage(`${file}.cpio`, parts, kernel, { boot: {}, jobs });
+  writeImage(`${file}.cpio`, parts.get(kernel.architecture), kernel, { boot: {}, jobs });
   const judge = new Judge(kernel, jobs);
   let begun = false;
   const boot = () =>
@@ -269,17 +281,31 @@ function fetchKernels(plan) {
   return kernels;
 }
 
+/** What machines share, by architecture. */
+function partsByArchitecture(kernels, shared) {
+  const architectures = new Set([...kernels.values()].map(({ architecture }) => architecture));
+  if (architectures.has('arm64') && options.with.length > 0)
+    throw new Error('Cannot give programs of this machine to one of arm64, which cannot run them');
+  return new Map([...architectures].map((name) => [name, imageFor(name, shared)]));
+}
+
 async function runAll(folder) {
-  checkPrograms();
   const wanted = machines();
+  checkPrograms(new Set(wanted.map(({ kernel }) => architectureOf(kernel))));
   if (wanted.length === 0)
     throw new Error(`Cannot test ${options.kernel}: nothing is meant for it; name a test`);
   const kernels = fetchKernels(wanted);
   const plan = wanted.filter(({ kernel }) => kernels.has(kernel));
-  const parts = { ...prepareImage(folder), with: options.with.map((path) => resolve(path)) };
+  const parts = partsByArchitecture(kernels, {
+    ...prepareImage(folder),
+    with: options.with.map((path) => resolve(path)),
+  });
   if (options.shell) {
     const kernel = [...kernels.values()][0];
-    writeImage(join(folder, 'shell.cpio'), parts, kernel, { boot: { shell: 1 }, jobs: [] });
+    writeImage(join(folder, 'shell.cpio'), parts.get(kernel.architecture), kernel, {
+      boot: { shell: 1 },
+      jobs: [],
+    });
     return runShell(kernel, join(folder, 'shell.cpio'), { ...options, signal: stopped.signal });
   }
   const whole = command.length === 0 && files.length === 0;
@@ -290,7 +316,7 @@ async function runAll(folder) {
     }
   };
   // This kernel, too: it has a column of its own.
-  if (whole && options.kernel === undefined) measureHere(parts.folder);
+  if (whole && options.kernel === undefined) measureHere(folder);
   await Promise.all(Array.from({ length: AT_ONCE }, worker));
   if (!whole || stopped.signal.aborted) return;
   if (options['write-docs']) writeTable(measured);

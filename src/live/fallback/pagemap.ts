@@ -35,6 +35,7 @@ import {
   parseSmaps,
   type SmapsMapping,
 } from '../../proc/internal.js';
+import { userSpaceEnd } from '../libc.js';
 import type { LivePagemap } from '../live-pagemap.js';
 import { type ProcessHandle, readPagemap } from '../process.js';
 import { ProcessPagemap } from '../process-pagemap.js';
@@ -114,7 +115,7 @@ function identity({ start, end, offset, inode, device, name }: Mapping): string 
 export class FallbackPagemap extends ProcessPagemap implements LivePagemap, BlockSource {
   readonly provider = 'fallback';
   readonly #knowledge: Knowledge;
-  readonly #checked = new CheckedRequest();
+  readonly #checked = new CheckedRequest(userSpaceEnd());
   readonly #tables = new WordTables(this);
   readonly #target: { -readonly [K in keyof ScanTarget]: ScanTarget[K] };
   readonly #scanner: InstanceType<typeof Scanner>;
@@ -134,6 +135,7 @@ export class FallbackPagemap extends ProcessPagemap implements LivePagemap, Bloc
     super(process);
     this.#knowledge = knowledge;
     this.#target = {
+      userSpaceEnd: userSpaceEnd(),
       profile: WORD_PROFILE,
       tables: this.#tables,
       mappings: [],

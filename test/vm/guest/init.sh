@@ -18,7 +18,9 @@ for module in /modules/*.ko; do
 done
 
 echo madvise >/sys/kernel/mm/transparent_hugepage/enabled
-echo "${hugepages:-64}" >/proc/sys/vm/nr_hugepages
+# 128 MiB: 64 of them where they have 2 MiB, 4 where they have 32.
+size=$(sed -n 's/^Hugepagesize: *\([0-9]*\).*/\1/p' /proc/meminfo)
+echo "${hugepages:-$((131072 / ${size:-2048}))}" >/proc/sys/vm/nr_hugepages
 if [ -e /sys/block/zram0 ]; then
   echo "${swap:-256M}" >/sys/block/zram0/disksize
   mkswap /dev/zram0 >/dev/null && swapon /dev/zram0

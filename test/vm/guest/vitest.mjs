@@ -90,10 +90,27 @@ function variants(add) {
 export const test = variants((name, [first, second], skipped) => addTest(name, first, second, skipped));
 export const it = test;
 export const describe = variants((name, [work], skipped) => addGroup(name, work, skipped));
+// Here one test follows the other.
+describe.concurrent = describe;
 export const beforeAll = (work) => void current.beforeAll.push(work);
 export const afterAll = (work) => void current.afterAll.unshift(work);
 export const beforeEach = (work) => void current.beforeEach.push(work);
 export const afterEach = (work) => void current.afterEach.unshift(work);
+
+/** Of the environment, what a test has replaced: names and values, the first one last. */
+const replaced = [];
+export const vi = {
+  stubEnv(name, value) {
+    replaced.unshift([name, process.env[name]]);
+    process.env[name] = value;
+  },
+  unstubAllEnvs() {
+    for (const [name, value] of replaced.splice(0)) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
+  },
+};
 
 // --- running ----------------------------------------------------------------------------------------------------
 
