@@ -17,7 +17,7 @@ npm run test:vm -- --kernel 6.1 -- CMD ARGS   a command on that kernel: -- pmsca
 
   --kernel NAME      ${KERNELS.join(', ')} (all of them by default); the beginning of any release that Debian has (7.3),
                      a package's name, or its .deb file (with commas between, where there are several); may be repeated.
-                     6.12-arm64 is arm64's, with pages of 4 KiB; name files or a command for it
+                     6.12-arm64 is arm64's, with pages of 4 KiB
   --list             the kernels that Debian's archive has
   --fresh            fetches the kernels anew
   --append TEXT      for the kernel's command line
@@ -129,8 +129,8 @@ function machines() {
   const jobs = askedJobs();
   const all = options.shell ? ['newest'] : KERNELS;
   if (jobs !== undefined) return (options.kernel ?? all).map((kernel) => ({ kernel, jobs }));
-  const kernels = options.kernel?.map(nameInMatrix) ?? KERNELS;
-  return (options.facts ? FACTS : MACHINES).filter(({ kernel }) => kernels.includes(kernel));
+  const kernels = options.kernel?.map(nameInMatrix);
+  return (options.facts ? FACTS : MACHINES).filter(({ kernel }) => kernels?.includes(kernel) ?? true);
 }
 
 function factsOf(column, release) {

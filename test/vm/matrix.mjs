@@ -74,6 +74,21 @@ export const MACHINES = [
       ),
     ],
   },
+  {
+    kernel: '6.12-arm64',
+    jobs: [
+      ...[
+        'test/conformance/live.test.ts',
+        'test/conformance/fallback.test.ts',
+        'test/track/own.test.ts',
+        'test/track/exact.test.ts',
+        'test/track/protected-scan.test.ts',
+        'test/vm/core-notes.ts',
+        'test/vm/page-size.ts',
+      ].map(testJob),
+      traces,
+    ],
+  },
   // Yama's last setting stays until the next boot.
   { kernel: '6.12', jobs: ['test/e2e/contained.test.ts', 'test/vm/yama.ts'].map(testJob) },
   {
