@@ -125,8 +125,10 @@ export function recogniseLoader(claims: Claims): void {
     const words = claims.evidence.read(at, 5);
     if (words === undefined || words.at(4) !== before) return;
     const index = claims.indexAt(at);
-    const { start, end } = claims.mappings[index]!;
-    if (claims.isFree(index) && isUnnamed(claims.mappings[index]!) && end - start <= LARGEST_LOADER)
+    // Memory may be another than when the mappings were listed: the process has replaced its program, say.
+    const mapping = claims.mappings[index];
+    if (mapping === undefined) return;
+    if (claims.isFree(index) && isUnnamed(mapping) && mapping.end - mapping.start <= LARGEST_LOADER)
       claims.claim(index, 'loader', '[ld.so]', false);
     before = at;
     at = words.at(3);

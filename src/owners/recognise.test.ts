@@ -16,6 +16,8 @@ class Scene {
   readonly threads: ThreadEvidence[] = [];
   program = '/bin/program';
   isReadable = true;
+  /** Memory is there that was not when the mappings were listed. */
+  hasNewer = false;
   reads = 0;
   /** How often a recogniser looked at one of the mappings. */
   looks = 0;
@@ -51,7 +53,8 @@ class Scene {
       read: (address, count) => {
         this.reads++;
         const mapping = mappings[findMappingIndex(mappings, address)];
-        if (!this.isReadable || mapping === undefined || address + count * 8 > mapping.end) return undefined;
+        const isMapped = mapping !== undefined && address + count * 8 <= mapping.end;
+        if (!this.isReadable || !(isMapped || this.hasNewer)) return undefined;
         const halves = new Uint32Array(count * 2);
         for (let index = 0; index < count; index++) {
           const word = this.#words.get(address + index * 8) ?? 0;
@@ -369,6 +372,12 @@ describe('the dynamic linker', () => {
     expect(away.labels()).toMatchObject({ '0x500000': '[anon]' });
     const circle = linked().write(own + 0x18, own);
     expect(circle.labels()).toMatchObject({ '0x502000': '[anon]' });
+  });
+
+  test('is nowhere where the mappings have changed since they were listed', () => {
+    const scene = linked([0x7000_0000, own]);
+    scene.hasNewer = true;
+    expect(scene.labels()).toMatchObject({ '0x500000': '[anon]' });
   });
 
   test('is not in what may be an allocator', () => {

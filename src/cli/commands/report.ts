@@ -6,6 +6,7 @@ import { Ending, Interrupt } from '../interrupt.js';
 import { optionOr, parseDuration } from '../options.js';
 import { ownersOfSnapshot } from '../snap/owners.js';
 import { asCliError, parseSnapshotName, type SnapshotName } from '../snap/where.js';
+import { StatusLine } from '../status-line.js';
 import { resolveTarget, tellBusy } from '../target.js';
 import { humanBytes, plural, printable } from '../text.js';
 
@@ -33,6 +34,12 @@ async function sample(pid: number, options: ReportOptions): Promise<PageModel> {
     budget: 1,
     subject: options.accesses ? 'accesses' : 'writes',
   });
+  using status = new StatusLine();
+  const began = performance.now();
+  const timer = setInterval(() => {
+    const seconds = Math.floor((performance.now() - began) / 1000);
+    status.show(`looking at process ${pid}: ${seconds} of ${Math.round(options.duration / 1000)} s`);
+  }, 1000);
   try {
     await Promise.race([session.done, ending.requested]);
     const model = session.model(true);
@@ -44,6 +51,7 @@ async function sample(pid: number, options: ReportOptions): Promise<PageModel> {
     tellBusy(model.tracking.skipped ?? []);
     return { ...model, about: { ...model.about, source: 'sample' }, notes: sampleNotes(model) };
   } finally {
+    clearInterval(timer);
     await session.close();
   }
 }
@@ -154,7 +162,7 @@ export function addReportCommand(
       '<file|pid>',
       'what `pmscan record` wrote, a file or folder; what `pmscan snap` wrote, DIR or DIR@N; or a process, number or name',
     )
-    .requiredOption('-o, --output <file>', 'the HTML file to write')
+    .option('-o, --output <file>', 'the HTML file to write')
     .addOption(optionOr('--duration <time>', 'of a process: how long to look', parseDuration, '10s'))
     .addOption(optionOr('--interval <time>', 'of a process: how often to look', parseDuration, '500ms'))
     .option('--accesses', 'of a process: what is read, written or executed in place of writes (Linux 7.3)')
@@ -174,6 +182,14 @@ Examples:
   pmscan report redis-server -o idle.html --duration 2m --accesses`,
     )
     .action((target: string, _options: ReportOptions, command: Command) =>
-      run(() => reportCommand(target, command.optsWithGlobals())),
+      run(async () => {
+        const options = command.optsWithGlobals<ReportOptions>();
+        if (options.output === undefined)
+          throw new CliError(
+            EXIT.usage,
+            'Cannot tell where to write the report: give a file, `-o report.html`',
+          );
+        return reportCommand(target, options);
+      }),
     );
 }

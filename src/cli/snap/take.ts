@@ -10,9 +10,10 @@ import {
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Alarm, Ending } from '../interrupt.js';
 import { Output } from '../output.js';
+import { StatusLine } from '../status-line.js';
 import { requireIoctl, resolveTarget } from '../target.js';
 import { humanBytes, plural, printable } from '../text.js';
-import { asJson, describeLine } from './describe.js';
+import { asJson, describeLine, LIST_HEADER } from './describe.js';
 import { reporting } from './where.js';
 
 export const SNAP_SCHEMA = 'pagemap-scan/snap@1';
@@ -141,7 +142,13 @@ async function snap(target: string | undefined, options: SnapCommandOptions): Pr
   let kept: Snapshotter['kept'];
   let storedBytes: number;
   {
+    using status = new StatusLine();
+    let isFirst = true;
     using snapshotter = await start(pid, folder, ending, {
+      // The first one copies all memory.
+      onProgress: ({ copiedBytes, totalBytes }) => {
+        if (isFirst) status.show(`first snapshot: ${humanBytes(copiedBytes)} of ${humanBytes(totalBytes)}`);
+      },
       filter,
       only,
       without,
@@ -155,6 +162,10 @@ async function snap(target: string | undefined, options: SnapCommandOptions): Pr
       signal: ending.signal,
     });
     result = await takeAll(snapshotter, more, ending, options, async (info) => {
+      status[Symbol.dispose]();
+      // Off a terminal, lines are for programs, which need no heads.
+      if (isFirst && json !== true && process.stdout.isTTY === true) output.line(LIST_HEADER);
+      isFirst = false;
       output.line(json ? JSON.stringify({ schema: SNAP_SCHEMA, pid, ...asJson(info) }) : describeLine(info));
       await output.flush();
     });
