@@ -1,7 +1,15 @@
 // The first file system of a virtual machine, as one archive: Node, the packed package with its dependencies, the tests
 // compiled to JavaScript, and busybox for the rest.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  statSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { CpioWriter } from './cpio.mjs';
 import { findBusybox, userlandOf } from './userland.mjs';
@@ -29,6 +37,10 @@ function build(folder) {
     JSON.parse(run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', folder])),
   );
   run('tar', ['-xzf', join(folder, packed.filename), '-C', folder]);
+  // In the package, this is in the bundle of the command alone; tests look at it by itself.
+  const web = join(ROOT, 'dist/web');
+  for (const name of readdirSync(web).filter((each) => each.endsWith('.js')))
+    copyFileSync(join(web, name), join(folder, 'package/dist/web', name));
   run(process.execPath, [
     'node_modules/typescript/bin/tsc',
     '-p',

@@ -93,5 +93,6 @@ export function differences(measured) {
 /** Releases that were measured and have no column. */
 export function newColumns(measured) {
   const committed = readTable(readFileSync(FILE, 'utf8'));
-  return [...measured.keys()].filter((column) => !committed.has(column));
+  const asked = [...measured].filter(([, { facts }]) => Object.keys(facts).length > 0);
+  return asked.map(([column]) => column).filter((column) => !committed.has(column));
 }
