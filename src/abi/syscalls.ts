@@ -10,6 +10,10 @@ export interface SyscallNumbers {
   readonly lseek: number;
   readonly linkat: number;
   readonly fallocate: number;
+  readonly clone: number;
+  readonly clone3: number;
+  /** arm64 has none. */
+  readonly vfork?: number;
   readonly wait4: number;
   readonly flock: number;
   readonly ptrace: number;
@@ -29,6 +33,9 @@ export const SYSCALLS: Readonly<Record<ArchitectureName, SyscallNumbers>> = {
     lseek: 8,
     linkat: 265,
     fallocate: 285,
+    clone: 56,
+    clone3: 435,
+    vfork: 58,
     wait4: 61,
     flock: 73,
     ptrace: 101,
@@ -46,6 +53,8 @@ export const SYSCALLS: Readonly<Record<ArchitectureName, SyscallNumbers>> = {
     lseek: 62,
     linkat: 37,
     fallocate: 47,
+    clone: 220,
+    clone3: 435,
     wait4: 260,
     flock: 32,
     ptrace: 117,

@@ -1,5 +1,7 @@
 /** Whether a process stands still because a control group is frozen (docker pause, a Kubernetes checkpoint, systemctl freeze). */
+import { SYSCALLS } from '../abi/internal.js';
 import { groupsAround, groupsWith } from './groups.js';
+import { architecture } from './machine.js';
 import { readText } from './permission.js';
 
 export interface Freezer {
@@ -64,11 +66,15 @@ export function explainWaiting(folder: string, tid: number): string {
   if (freezer !== undefined) return explainFreezer(freezer);
   const state = /^State:\s+(\S)/m.exec(readText(`${folder}/task/${tid}/status`) ?? '')?.[1];
   const call = Number.parseInt(readText(`${folder}/task/${tid}/syscall`) ?? '', 10);
-  if (call === VFORK || call === CLONE || call === CLONE3)
+  if (waitsForChild(call))
     return 'it waits for a child that it made by vfork, until that has begun its own program or ended; nothing was changed, try again then';
   if (state === 'D') return 'it waits for a disk, or a network file system; nothing was changed, try again';
   return 'it may wait for a disk, or get no time on a processor; nothing was changed, try again';
 }
 
-/** Of x86-64. */
-const [CLONE, VFORK, CLONE3] = [56, 58, 435];
+function waitsForChild(call: number): boolean {
+  const name = architecture();
+  if (name === undefined) return false;
+  const { clone, clone3, vfork } = SYSCALLS[name];
+  return call === clone || call === clone3 || call === vfork;
+}
