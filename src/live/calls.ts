@@ -1,4 +1,5 @@
 /** System calls that block, and what a stop does to them. Architectures number them differently; the kernel treats them alike. */
+import { parseTaskSyscall, type SleepingTask } from '../proc/internal.js';
 
 /**
  * Calls that end with EINTR when their thread is stopped and goes on, even without a signal (man signal(7), and
@@ -93,31 +94,14 @@ export function stopRankOf({ endedByStop, mayBeCutShort }: BlockingCalls, number
   return endedByStop.has(number) ? 1 : 0;
 }
 
-/** What /proc/TID/syscall says of a thread that sleeps in a call. */
-export interface CallBefore {
-  readonly number: number;
-  /** Its six arguments; those that it does not have are what the registers held. */
-  readonly args: readonly bigint[];
-  readonly stackPointer: bigint;
-  /** Of the instruction behind the call. */
-  readonly instructionPointer: bigint;
-}
-
 /** A call that was noted before its thread was stopped. */
 export interface NotedCall {
   /** To be asked once the thread is stopped: the call that it slept in; undefined when it was another one by then, as far as that shows. */
-  readonly confirmed: CallBefore | undefined;
+  readonly confirmed: SleepingTask | undefined;
 }
 
-/** Parses /proc/TID/syscall (man proc(5)); undefined for a thread that runs, or sleeps outside of a call. */
-export function parseCall(text: string): CallBefore | undefined {
-  const [number, ...words] = text.trim().split(' ');
-  if (words.length !== 8) return undefined;
-  const values = words.map(BigInt);
-  return {
-    number: Number(number),
-    args: values.slice(0, 6),
-    stackPointer: values[6]!,
-    instructionPointer: values[7]!,
-  };
+/** The call that a thread sleeps in, by its /proc/TID/syscall; undefined for one that runs, or sleeps outside of a call. */
+export function parseCall(text: string): SleepingTask | undefined {
+  const task = parseTaskSyscall(text);
+  return task !== undefined && task.number >= 0 ? task : undefined;
 }

@@ -1,6 +1,7 @@
 /** The call that a thread sleeps in before it is stopped, for architectures that do not show it afterwards. */
 import { readFileSync } from 'node:fs';
-import { type CallBefore, type NotedCall, parseCall } from './calls.js';
+import type { SleepingTask } from '../proc/internal.js';
+import { type NotedCall, parseCall } from './calls.js';
 
 function read(path: string): string | undefined {
   try {
@@ -20,7 +21,7 @@ function sleepsOf(folder: string): number | undefined {
 export class WaitingCall implements NotedCall {
   readonly #folder: string;
   readonly #sleeps: number | undefined;
-  readonly #call: CallBefore | undefined;
+  readonly #call: SleepingTask | undefined;
   /** It slept when it was noted, in a call or outside of one. */
   readonly isAsleep: boolean;
 
@@ -34,7 +35,7 @@ export class WaitingCall implements NotedCall {
     this.#call = parseCall(text);
   }
 
-  get confirmed(): CallBefore | undefined {
+  get confirmed(): SleepingTask | undefined {
     if (this.#call === undefined) return undefined;
     const sleeps = sleepsOf(this.#folder);
     if (sleeps === undefined || this.#sleeps === undefined) return undefined;

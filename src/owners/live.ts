@@ -3,7 +3,7 @@
 import { closeSync, readdirSync, readFileSync, readlinkSync, readSync } from 'node:fs';
 import { PAGE_SIZE } from '../abi/index.js';
 import { ProcessError, type ProcessHandle, readPagemap } from '../live/internal.js';
-import type { Mapping } from '../proc/index.js';
+import { type Mapping, parseTaskSyscall } from '../proc/internal.js';
 import { type Evidence, type ThreadEvidence, Words } from './evidence.js';
 import type { Owner } from './owner.js';
 import { recogniseOwners } from './recognise.js';
@@ -65,9 +65,9 @@ class MemoryWords implements Disposable {
   }
 }
 
-/** The stack pointer in /proc/PID/task/TID/syscall, undefined of a thread that runs: `0 0x5 0x7ffe… … SP PC`. */
+/** The stack pointer in /proc/PID/task/TID/syscall, undefined of a thread that runs. */
 export function parseStackPointer(text: string): number | undefined {
-  const pointer = /^-?\d+ (?:0x[0-9a-f]+ )*(0x[0-9a-f]+) 0x[0-9a-f]+\s*$/.exec(text)?.[1];
+  const pointer = parseTaskSyscall(text)?.stackPointer;
   return pointer === undefined ? undefined : Number(pointer);
 }
 

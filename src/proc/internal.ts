@@ -10,3 +10,4 @@ export * from './index.js';
 export { mappingMatcher, matchesGlob } from './name-pattern.js';
 export * from './recognise.js';
 export { statNumbers, TICKS_PER_SECOND } from './status.js';
+export { parseTaskSyscall, type SleepingTask } from './task-syscall.js';
