@@ -3,51 +3,11 @@
 import { PageTable } from '../dist/snapshot/page-table.js';
 import { StoreWriter } from '../dist/snapshot/store.js';
 import { random, randomBelow } from '../test/support/random.mjs';
+import { mappingOf, STATE } from '../test/support/snapshot-state.mjs';
 
 const START = 0x7f00_0000_0000;
 const PAGE_SIZE = 4096;
 const FIRST_PAGE = START / PAGE_SIZE;
-
-const HEAD = {
-  categories: 0,
-  pageCategories: new Uint8Array(),
-  pauseMs: 1,
-  totalMs: 2,
-  doubts: [],
-  unreadablePages: 0,
-  facts: {
-    ids: { pid: 4242, ppid: 1, pgid: 1, sid: 1 },
-    state: 'S',
-    flags: 0,
-    nice: 0,
-    uid: 0,
-    gid: 0,
-    name: new Uint8Array([0x61]),
-    commandLine: new Uint8Array([0x61, 0]),
-    auxv: new Uint8Array(16),
-    isElsewhere: false,
-  },
-  threads: [],
-};
-
-function mappingOf(pages) {
-  return {
-    mapping: {
-      start: START,
-      end: START + pages * PAGE_SIZE,
-      perms: 'rw-p',
-      offset: 0,
-      device: { major: 0, minor: 0 },
-      inode: 0,
-      name: '',
-      deleted: false,
-    },
-    traits: { dontDump: false, io: false, huge: false, dax: false },
-    known: true,
-    share: 'written',
-    holds: 'pages',
-  };
-}
 
 /** A page that no other number has: a quarter of it random bytes, the rest as memory often is. */
 function fillPage(page, number) {
@@ -64,6 +24,7 @@ function fillPage(page, number) {
  */
 export async function makeStore(folder, { count, pages, written, contents, compression = 'auto' }) {
   const below = randomBelow(1);
+  const end = START + pages * PAGE_SIZE;
   const about = { pid: 4242, startTime: 17, bootId: 'boot', name: 'made-up', commandLine: 'made-up' };
   const store = StoreWriter.open(folder, about, { compression });
   const page = new Uint8Array(PAGE_SIZE);
@@ -85,8 +46,14 @@ export async function makeStore(folder, { count, pages, written, contents, compr
       for (const [at] of ranges) table.set(at, contents < pages ? references[below(contents)] : put());
     }
     const timeMs = 1_700_000_000_000 + number * 1000;
-    await store.add({ ...HEAD, timeMs, table, written: ranges, mappings: [mappingOf(pages)] });
+    await store.add({
+      ...STATE,
+      timeMs,
+      table,
+      written: ranges,
+      mappings: [mappingOf(START, end)],
+    });
   }
   store[Symbol.dispose]();
-  return { start: START, end: START + pages * PAGE_SIZE };
+  return { start: START, end };
 }

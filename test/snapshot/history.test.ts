@@ -1,13 +1,13 @@
 /** Histories of bytes: what page indexes save, and that they change nothing; and stores that earlier versions wrote. */
 import { createHash } from 'node:crypto';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { indexFile, manifestFile } from '../../src/snapshot/files.js';
 import { openSnapshots } from '../../src/snapshot/index.js';
 import { bitOf, encodeIndex, findTouching } from '../../src/snapshot/page-index.js';
 import { SPAN, Touches } from '../../src/snapshot/touches.js';
+import { testFolders } from '../support/folders.js';
 import { randomBelow } from '../support/random.mjs';
 import {
   ABOUT,
@@ -20,11 +20,7 @@ import {
   StoreWriter,
 } from '../support/snapshot-store.js';
 
-const base = mkdtempSync(join(tmpdir(), 'pagemap-scan-history-'));
-afterAll(() => rmSync(base, { recursive: true, force: true }));
-
-let folders = 0;
-const newFolder = () => join(base, String(++folders));
+const newFolder = testFolders('history');
 
 const SEED = 5;
 const PAGES = 48;

@@ -3,7 +3,6 @@ import {
   closeSync,
   copyFileSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -11,11 +10,11 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { openSnapshots, SnapshotError } from '../../src/snapshot/index.js';
 import type { StoreOptions } from '../../src/snapshot/store.js';
+import { testFolders } from '../support/folders.js';
 import { randomBelow } from '../support/random.mjs';
 import {
   ABOUT,
@@ -28,11 +27,7 @@ import {
   StoreWriter,
 } from '../support/snapshot-store.js';
 
-const base = mkdtempSync(join(tmpdir(), 'pagemap-scan-store-'));
-afterAll(() => rmSync(base, { recursive: true, force: true }));
-
-let folders = 0;
-const newFolder = () => join(base, String(++folders));
+const newFolder = testFolders('store');
 
 const reasonOf = (work: () => unknown): string => {
   try {

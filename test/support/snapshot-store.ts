@@ -2,10 +2,9 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { PAGE_SIZE } from '../../src/abi/index.js';
-import { NO_TRAITS } from '../../src/core/filter.js';
-import type { StoredMapping } from '../../src/snapshot/manifest.js';
 import { PageTable, ZERO } from '../../src/snapshot/page-table.js';
 import { type NewSnapshot, type StoreProcess, StoreWriter } from '../../src/snapshot/store.js';
+import { mappingOf, STATE } from './snapshot-state.mjs';
 
 export const ABOUT: StoreProcess = {
   pid: 4242,
@@ -30,26 +29,6 @@ export function pageOfNumber(number: number): Uint8Array {
   return page;
 }
 
-/** A mapping of private memory without a file, all of which is kept. */
-export function mappingOf(start: number, end: number): StoredMapping {
-  return {
-    mapping: {
-      start,
-      end,
-      perms: 'rw-p',
-      offset: 0,
-      device: { major: 0, minor: 0 },
-      inode: 0,
-      name: '',
-      deleted: false,
-    },
-    traits: NO_TRAITS,
-    known: true,
-    share: 'written',
-    holds: 'pages',
-  };
-}
-
 /** Adds a snapshot with this content, of a process with one mapping, unless others are given. */
 export async function addSnapshot(
   store: StoreWriter,
@@ -62,28 +41,10 @@ export async function addSnapshot(
   for (const [page, number] of model)
     table.set(FIRST_PAGE + page, number === 0 ? ZERO : store.put(pageOfNumber(number)));
   return await store.add({
+    ...STATE,
     table,
     written,
-    pageCategories: new Uint8Array(),
-    categories: 0,
     timeMs,
-    pauseMs: 1,
-    totalMs: 2,
-    doubts: [],
-    unreadablePages: 0,
-    facts: {
-      ids: { pid: 4242, ppid: 1, pgid: 1, sid: 1 },
-      state: 'S',
-      flags: 0,
-      nice: 0,
-      uid: 0,
-      gid: 0,
-      name: new Uint8Array([0x61]),
-      commandLine: new Uint8Array([0x61, 0]),
-      auxv: new Uint8Array(16),
-      isElsewhere: false,
-    },
-    threads: [],
     mappings: [mappingOf(START, START + 2 ** 30)],
     ...more,
   });
@@ -96,4 +57,4 @@ export function diskBytes(folder: string): number {
   return bytes;
 }
 
-export { PAGE_SIZE, START, StoreWriter };
+export { mappingOf, PAGE_SIZE, START, StoreWriter };

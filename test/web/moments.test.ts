@@ -1,22 +1,13 @@
 /** The model of many snapshots: each is what it was, and it stays small. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
-import {
-  PAGE_IS_FILE,
-  PAGE_IS_GUARD,
-  PAGE_IS_HUGE,
-  PAGE_IS_PFNZERO,
-  PAGE_IS_PRESENT,
-  PAGE_IS_SWAPPED,
-} from '../../src/abi/index.js';
+import { describe, expect, test } from 'vitest';
+import { PAGE_IS_PRESENT } from '../../src/abi/index.js';
 import { cellKind, MOMENT_LIMITS, type PageModel } from '../../src/model/index.js';
-import { PAGE_KINDS } from '../../src/query/internal.js';
+import { PAGE_KINDS, SUMMARY_RETURN } from '../../src/query/internal.js';
 import { openSnapshots, SnapshotError } from '../../src/snapshot/index.js';
 import { encodeRanges } from '../../src/snapshot/page-table.js';
 import { reportHtml, snapshotsModel } from '../../src/web/index.js';
 import { Moments } from '../../src/web/page/moments.js';
+import { testFolders } from '../support/folders.js';
 import { randomBelow } from '../support/random.mjs';
 import {
   ABOUT,
@@ -29,16 +20,9 @@ import {
   StoreWriter,
 } from '../support/snapshot-store.js';
 
-const base = mkdtempSync(join(tmpdir(), 'pagemap-scan-moments-'));
-afterAll(() => rmSync(base, { recursive: true, force: true }));
-
-let folders = 0;
-const newFolder = () => join(base, String(++folders));
+const newFolder = testFolders('moments');
 
 const SEED = 12;
-/** Categories that are told of pages. */
-const KNOWN =
-  PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_FILE | PAGE_IS_PFNZERO | PAGE_IS_HUGE | PAGE_IS_GUARD;
 const OTHER = START + 2 ** 30;
 
 /** Pages of the model are present, and no others. */
@@ -79,7 +63,7 @@ describe('a model of snapshots', () => {
             mappingOf(START, START + pages * PAGE_SIZE),
             ...(turn > 2 && turn < 8 ? [mappingOf(OTHER, OTHER + 2 * PAGE_SIZE)] : []),
           ],
-          categories: KNOWN,
+          categories: SUMMARY_RETURN,
           pageCategories: presentPages(model),
         });
       }
