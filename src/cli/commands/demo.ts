@@ -299,7 +299,7 @@ async function showWrites(
   output.line('');
   output.line(colors.bold('All that it writes, what its own Node.js needs included'));
   // The kernel joins mappings side by side, and calls them after the first: the lines above tell them apart.
-  for (const line of summary.lines()) if (!line.startsWith('most ')) output.line(line);
+  for (const line of summary.sums()) output.line(line);
   output.line('');
   await output.flush();
 }

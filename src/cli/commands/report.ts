@@ -11,7 +11,7 @@ import { resolveTarget, tellBusy } from '../target.js';
 import { humanBytes, plural, printable } from '../text.js';
 
 export interface ReportOptions {
-  readonly output: string;
+  readonly output?: string | undefined;
   readonly duration: number;
   readonly interval: number;
   readonly accesses?: boolean | undefined;
@@ -106,7 +106,7 @@ function isPath(target: string): boolean {
   return target.includes('/') || statSync(target, { throwIfNoEntry: false }) !== undefined;
 }
 
-function write({ output, force }: ReportOptions, html: string): void {
+function write(output: string, force: boolean, html: string): void {
   try {
     writeFileSync(output, html, { flag: force ? 'w' : 'wx' });
   } catch (cause) {
@@ -118,11 +118,14 @@ function write({ output, force }: ReportOptions, html: string): void {
 
 /** The work of `pmscan report`. */
 export async function reportCommand(target: string, options: ReportOptions): Promise<ExitCode> {
-  if (!options.force && statSync(options.output, { throwIfNoEntry: false }) !== undefined) {
+  const { output } = options;
+  if (output === undefined)
+    throw new CliError(EXIT.usage, 'Cannot tell where to write the report: give a file, `-o report.html`');
+  if (!options.force && statSync(output, { throwIfNoEntry: false }) !== undefined) {
     // Said before the time is spent.
     throw new CliError(
       EXIT.failed,
-      `Cannot write ${printable(options.output)}: it is there already; --force replaces it`,
+      `Cannot write ${printable(output)}: it is there already; --force replaces it`,
     );
   }
   const named = await snapshotsNamed(target);
@@ -134,7 +137,7 @@ export async function reportCommand(target: string, options: ReportOptions): Pro
         : await sample(resolveTarget(target), options);
   const { reportHtml } = await import('../../web/index.js');
   const html = reportHtml(model);
-  write(options, html);
+  write(output, options.force === true, html);
   const { columns } = model.heat ?? { columns: [] };
   const { moments } = model;
   const times =
@@ -143,7 +146,7 @@ export async function reportCommand(target: string, options: ReportOptions): Pro
       : plural(moments.length, 'snapshot');
   const size = humanBytes(Buffer.byteLength(html));
   process.stderr.write(
-    `pmscan: wrote ${printable(options.output)}: ${size}, ${times}, ${plural(model.layout?.mappings.length ?? 0, 'mapping')}\n`,
+    `pmscan: wrote ${printable(output)}: ${size}, ${times}, ${plural(model.layout?.mappings.length ?? 0, 'mapping')}\n`,
   );
   return EXIT.done;
 }
@@ -182,14 +185,6 @@ Examples:
   pmscan report redis-server -o idle.html --duration 2m --accesses`,
     )
     .action((target: string, _options: ReportOptions, command: Command) =>
-      run(async () => {
-        const options = command.optsWithGlobals<ReportOptions>();
-        if (options.output === undefined)
-          throw new CliError(
-            EXIT.usage,
-            'Cannot tell where to write the report: give a file, `-o report.html`',
-          );
-        return reportCommand(target, options);
-      }),
+      run(() => reportCommand(target, command.optsWithGlobals())),
     );
 }

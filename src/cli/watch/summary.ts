@@ -104,6 +104,11 @@ export class WatchSummary {
 
   /** As lines for people. */
   lines(): string[] {
+    return [...this.sums(), ...this.#most()];
+  }
+
+  /** Those of `lines` that are not about single mappings. */
+  sums(): string[] {
     const bytes = (pages: number) => humanBytes(pages * PAGE_SIZE);
     const seconds = this.elapsedMs / 1000;
     const late = this.lateIntervals === 0 ? 'none' : humanCount(this.lateIntervals);
@@ -124,15 +129,16 @@ export class WatchSummary {
         `${this.#words.workingSet} of ${plural(intervals, 'interval')}: ${bytes(meanPages / this.sampled)} on average, ${bytes(peakPages / this.sampled)} at most`,
       );
     }
-    const most = totalsByOwner(this.#mappings.values()).slice(0, MOST_OWNERS);
-    if (most.length > 0) {
-      const list = most.map(({ label, start, pages, mappings }) =>
-        mappings === 1
-          ? `${label} ${bytes(pages)}`
-          : `${label} ${bytes(pages)} (${plural(mappings, 'mapping')}, most at ${hex(start)})`,
-      );
-      lines.push(`most ${this.#words.done}: ${list.join(', ')}`);
-    }
     return lines;
+  }
+
+  #most(): string[] {
+    const most = totalsByOwner(this.#mappings.values()).slice(0, MOST_OWNERS);
+    if (most.length === 0) return [];
+    const list = most.map(({ label, start, pages, mappings }) => {
+      const text = `${label} ${humanBytes(pages * PAGE_SIZE)}`;
+      return mappings === 1 ? text : `${text} (${plural(mappings, 'mapping')}, most at ${hex(start)})`;
+    });
+    return [`most ${this.#words.done}: ${list.join(', ')}`];
   }
 }
