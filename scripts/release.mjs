@@ -60,6 +60,14 @@ const STEPS = {
     const bytes = readFileSync(join(root, 'build/pmscan'));
     console.log(`sha256 ${createHash('sha256').update(bytes).digest('hex')}`);
   },
+  'the executable for arm64': () => {
+    run('npm', 'run', '--silent', 'build:executable', '--', '--arch', 'arm64');
+    const program = join(root, 'build/pmscan-arm64');
+    console.log(`sha256 ${createHash('sha256').update(readFileSync(program)).digest('hex')}`);
+    if (quick) return;
+    const guest = ['test/vm/main.mjs', '--kernel', '6.12-arm64', '--with', program];
+    run(process.execPath, ...guest, '--', 'sh', '-ec', `${program} --version; ${program} demo`);
+  },
   'the package is small': () => {
     const answer = JSON.parse(output('npm', 'pack', '--dry-run', '--json', '--ignore-scripts'));
     const { size, unpackedSize, files } = Object.values(answer)[0];

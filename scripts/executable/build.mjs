@@ -1,5 +1,7 @@
 // Makes build/pmscan, one file that needs nothing but the C and C++ libraries: Node.js with the command's code, koffi's native
 // code and the page's files in it (a "single executable application"). dist/ is built first.
+//   npm run build:executable                   for this machine's processor: build/pmscan
+//   npm run build:executable -- --arch arm64   for another one: build/pmscan-arm64
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
   chmodSync,
@@ -14,8 +16,10 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
 import { installNode } from '../../test/support/nodes.mjs';
+import { unpackPackage } from '../../test/support/packages.mjs';
 
 /** The newest long-term release that needs nothing beyond a base system: 26 needs libatomic, which few have. */
 const NODE = '24';
@@ -23,9 +27,25 @@ const NODE = '24';
 /** What Node.js looks for in itself; https://nodejs.org/api/single-executable-applications.html. */
 const FUSE = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2';
 
+/** The processors that there is an executable for, by Node's names. */
+const ARCHITECTURES = {
+  x64: { title: 'x86-64', strip: 'x86_64-linux-gnu-strip' },
+  arm64: { title: 'arm64', strip: 'aarch64-linux-gnu-strip' },
+};
+
+const { arch } = parseArgs({ options: { arch: { type: 'string', default: process.arch } } }).values;
+const target = ARCHITECTURES[arch];
+if (process.platform !== 'linux' || ARCHITECTURES[process.arch] === undefined)
+  throw new Error('Cannot build the executable: this is not Linux on x86-64 or arm64');
+if (target === undefined)
+  throw new Error(
+    `Cannot build the executable for ${arch}: there is one for ${Object.keys(ARCHITECTURES).join(' and ')}`,
+  );
+const isForeign = arch !== process.arch;
+
 const here = dirname(fileURLToPath(import.meta.url));
 const root = join(here, '../..');
-const work = join(root, '.build', 'executable');
+const work = join(root, '.build', `executable-${arch}`);
 const modules = join(root, 'node_modules');
 const ASSETS = ['dist/web/assets', 'dist/man'];
 
@@ -76,27 +96,32 @@ function inject(program, blob) {
   if (status !== 0) throw new Error(`Cannot put the code into Node.js: ${stderr}`);
 }
 
-if (process.platform !== 'linux' || process.arch !== 'x64')
-  throw new Error('Cannot build the executable: this is not Linux on x86-64');
-
 rmSync(work, { recursive: true, force: true });
 mkdirSync(work, { recursive: true });
 const main = join(work, 'pmscan.cjs');
 const packages = await bundle(main);
 
+// What is injected is made by this machine's Node; it fits the other one's program of the same version.
 const { bin, version } = installNode(NODE);
-const made = join(work, 'made-of');
+const packageOfNode = isForeign
+  ? unpackPackage(`node-linux-${arch}`, version, join(root, '.build'))
+  : dirname(bin);
 const koffi = versionOf(join(modules, 'koffi'));
+const koffiName = `@koromix/koffi-linux-${arch}`;
+const packageOfKoffi = isForeign
+  ? unpackPackage(koffiName, koffi, join(root, '.build'))
+  : join(modules, koffiName);
+const made = join(work, 'made-of');
 writeFileSync(
   made,
-  `(one file: Node.js ${version}, koffi ${koffi}; for Linux on x86-64 with glibc 2.28 or later)`,
+  `(one file: Node.js ${version}, koffi ${koffi}; for Linux on ${target.title} with glibc 2.28 or later)`,
 );
 const licences = join(work, 'licences');
 writeFileSync(
   licences,
   [
     licence('pagemap-scan', root),
-    licence('Node.js', dirname(bin)),
+    licence('Node.js', packageOfNode),
     ...['koffi', ...packages].map((name) => licence(name, join(modules, name))),
   ].join('\n'),
 );
@@ -109,13 +134,14 @@ writeFileSync(
     main,
     output: blob,
     disableExperimentalSEAWarning: true,
-    useCodeCache: true,
+    // V8's code for this machine's processor is of no use to another one's.
+    useCodeCache: !isForeign,
     // NODE_OPTIONS is for Node.js, which this is not to anybody who runs it.
     execArgvExtension: 'none',
     assets: {
       'made-of': made,
       licences,
-      'koffi.node': join(modules, '@koromix/koffi-linux-x64/linux_x64/koffi.node'),
+      'koffi.node': join(packageOfKoffi, `linux_${arch}`, 'koffi.node'),
       ...Object.fromEntries(
         [
           'package.json',
@@ -129,12 +155,13 @@ const node = join(bin, 'node');
 execFileSync(node, ['--experimental-sea-config', config], { stdio: ['ignore', 'ignore', 'pipe'] });
 
 const program = join(work, 'pmscan');
-copyFileSync(node, program);
+copyFileSync(join(packageOfNode, 'bin', 'node'), program);
 chmodSync(program, 0o755);
 // A tenth of Node.js is for its debuggers.
-if (spawnSync('strip', [program]).status !== 0) console.error('Not stripped: there is no strip (binutils)');
+const strip = isForeign ? target.strip : 'strip';
+if (spawnSync(strip, [program]).status !== 0) console.error(`Not stripped: there is no ${strip} (binutils)`);
 inject(program, blob);
-const result = join(root, 'build', 'pmscan');
+const result = join(root, 'build', isForeign ? `pmscan-${arch}` : 'pmscan');
 mkdirSync(dirname(result), { recursive: true });
 renameSync(program, result);
 console.log(`${result}: ${(statSync(result).size / 2 ** 20).toFixed(1)} MiB`);

@@ -1,6 +1,15 @@
 // `npm run test:vm`: tests on kernels of other releases, in virtual machines.
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -21,7 +30,7 @@ npm run test:vm -- --kernel 6.1 -- CMD ARGS   a command on that kernel: -- pmsca
   --list             the kernels that Debian's archive has
   --fresh            fetches the kernels anew
   --append TEXT      for the kernel's command line
-  --with PATH        a program of this machine, with its libraries, or a folder, for the guest to have; may be repeated
+  --with PATH        a program for the guest's processor, with its libraries, or a folder, for the guest to have; may be repeated
   --user             commands and test files run as an ordinary user
   --pattern REGEXP   only tests whose name matches
   --write-docs       writes what was measured into docs/reference/kernels.md instead of comparing it
@@ -281,11 +290,33 @@ function fetchKernels(plan) {
   return kernels;
 }
 
+/** What an ELF file says whose programs it has (`e_machine`), by Debian's names. */
+const E_MACHINE = new Map([
+  [62, 'amd64'],
+  [183, 'arm64'],
+]);
+
+/** Fails for a program that a guest of that architecture cannot run. */
+function checkMachine(path, architecture) {
+  if (statSync(path).isDirectory()) return;
+  const head = Buffer.alloc(20);
+  const fd = openSync(path, 'r');
+  try {
+    readSync(fd, head);
+  } finally {
+    closeSync(fd);
+  }
+  if (head.toString('latin1', 0, 4) !== '\x7fELF') return;
+  const machine = head.readUInt16LE(18);
+  const own = E_MACHINE.get(machine) ?? `another processor (${machine})`;
+  if (own !== architecture)
+    throw new Error(`Cannot give ${path} to a machine of ${architecture}: it is a program for ${own}`);
+}
+
 /** What machines share, by architecture. */
 function partsByArchitecture(kernels, shared) {
   const architectures = new Set([...kernels.values()].map(({ architecture }) => architecture));
-  if (architectures.has('arm64') && options.with.length > 0)
-    throw new Error('Cannot give programs of this machine to one of arm64, which cannot run them');
+  for (const path of shared.with) for (const name of architectures) checkMachine(path, name);
   return new Map([...architectures].map((name) => [name, imageFor(name, shared)]));
 }
 

