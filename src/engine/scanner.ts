@@ -295,68 +295,79 @@ export function defineScanner(format: EntryFormat): ScannerClass {
 
     /** Small and transparent huge pages of a mapping. */
     #walkMapping(mapping: ScanMapping, start: number, end: number): number {
-      const { tables } = this.#target;
       let page = start;
       while (page < end) {
         const block = Math.floor(page / ENTRIES);
-        let pmd = tables.findPmd(block);
-        if (pmd < 0) {
-          // Nothing down to the PMD level: a hole up to where the next PMD table could begin.
-          const next = Math.min(end, ((block >> 9) + 1) * (ENTRIES * ENTRIES));
-          if (this.#holeMatches && this.#hole(mapping, page, next) !== DONE) return STOPPED;
-          page = next;
-          continue;
-        }
-        let left = ENTRIES - (block & 511);
-        let current = block;
-        while (left > 0 && page < end) {
-          const low = tables.words[pmd]!;
-          const blockStart = current * ENTRIES;
-          if (low === 0) {
-            // One hole as far as the empty entries go.
-            const { words } = tables;
-            const stripes = tables.stripesAt(pmd);
-            const last = Math.min(current + left, Math.ceil(end / ENTRIES));
-            const base = pmd - current * 2;
-            current++;
-            while (current < last) {
-              const stripe = (current & 511) >> 4;
-              if (((stripes >>> stripe) & 1) !== 0) {
-                if (words[base + current * 2] !== 0) break;
-                current++;
-                continue;
-              }
-              // Stripes that hold nothing are not looked at: their entries would push others out of the cache.
-              const rest = stripes & (-1 << stripe);
-              current = (current & ~511) + (rest === 0 ? ENTRIES : (31 - Math.clz32(rest & -rest)) << 4);
-            }
-            if (current > last) current = last;
-            left = ENTRIES - (current & 511);
-            if ((current & 511) === 0) left = 0;
-            pmd = base + current * 2;
-            const next = Math.min(end, current * ENTRIES);
-            if (this.#holeMatches && this.#hole(mapping, page, next) !== DONE) return STOPPED;
-            page = next;
-            continue;
-          }
-          const next = Math.min(end, blockStart + ENTRIES);
-          let result = RETRY;
-          if (isHugeEntry(low)) result = this.#transparentHuge(mapping, current, pmd, page, next);
-          if (result === RETRY) {
-            // The huge entry may have been split, and of file memory dropped altogether.
-            const table = tables.pteTable(pmd);
-            if (table < 0) continue;
-            // As integers, so that the loops over entries count in integers too: page numbers are doubles.
-            result = this.#small(table, current, (page - blockStart) | 0, (next - blockStart) | 0);
-          }
-          if (result !== DONE) return STOPPED;
-          page = next;
-          current++;
-          left--;
-          pmd += 2;
-        }
+        const next = Math.min(end, ((block >> 9) + 1) * (ENTRIES * ENTRIES));
+        const pmd = this.#target.tables.findPmd(block);
+        const result =
+          pmd < 0 ? this.#nothing(mapping, page, next) : this.#walkPmdTable(mapping, pmd, page, next);
+        if (result !== DONE) return STOPPED;
+        page = next;
       }
       return DONE;
+    }
+
+    /** Pages [start, end), whose blocks are all in one PMD table; `pmd` is where the entry of the first of them is. */
+    #walkPmdTable(mapping: ScanMapping, pmd: number, start: number, end: number): number {
+      const { tables } = this.#target;
+      const first = Math.floor(start / ENTRIES);
+      const last = Math.ceil(end / ENTRIES);
+      let page = start;
+      for (let block = first; block < last; ) {
+        const entry = pmd + (block - first) * 2;
+        const isEmpty = tables.words[entry] === 0;
+        const after = isEmpty ? this.#endOfEmpty(entry, block, last) : block + 1;
+        const next = Math.min(end, after * ENTRIES);
+        const result = isEmpty
+          ? this.#nothing(mapping, page, next)
+          : this.#walkBlock(mapping, entry, block, page, next);
+        if (result !== DONE) return STOPPED;
+        page = next;
+        block = after;
+      }
+      return DONE;
+    }
+
+    /** The first block behind an empty one, of those before `last` in the same PMD table, that has an entry. */
+    #endOfEmpty(entry: number, block: number, last: number): number {
+      const { words } = this.#target.tables;
+      const stripes = this.#target.tables.stripesAt(entry);
+      const base = entry - block * 2;
+      let current = block + 1;
+      while (current < last) {
+        const stripe = (current & 511) >> 4;
+        if (((stripes >>> stripe) & 1) !== 0) {
+          if (words[base + current * 2] !== 0) break;
+          current++;
+          continue;
+        }
+        // Stripes that hold nothing are not looked at: their entries would push others out of the cache.
+        const rest = stripes & (-1 << stripe);
+        current = (current & ~511) + (rest === 0 ? ENTRIES : (31 - Math.clz32(rest & -rest)) << 4);
+      }
+      return Math.min(current, last);
+    }
+
+    /** Pages [start, end) of a block that has an entry. */
+    #walkBlock(mapping: ScanMapping, entry: number, block: number, start: number, end: number): number {
+      const { tables } = this.#target;
+      const blockStart = block * ENTRIES;
+      for (;;) {
+        const low = tables.words[entry]!;
+        // The huge entry may have been split, and of file memory dropped altogether.
+        if (low === 0) return this.#nothing(mapping, start, end);
+        const result = isHugeEntry(low) ? this.#transparentHuge(mapping, block, entry, start, end) : RETRY;
+        if (result !== RETRY) return result;
+        const table = tables.pteTable(entry);
+        // As integers, so that the loops over entries count in integers too: page numbers are doubles.
+        if (table >= 0) return this.#small(table, block, (start - blockStart) | 0, (end - blockStart) | 0);
+      }
+    }
+
+    /** A stretch without page tables. */
+    #nothing(mapping: ScanMapping, start: number, end: number): number {
+      return this.#holeMatches ? this.#hole(mapping, start, end) : DONE;
     }
 
     /** A stretch without page tables, in a mapping in which such stretches match. */
