@@ -39,7 +39,7 @@ export class DirectRead implements AsyncDisposable {
     };
     const { value } = await lines.next();
     if (value === undefined) throw new Error('Cannot start direct-read: it says nothing');
-    await lines.next();
+    if ((await lines.next()).done) throw new Error('Cannot start direct-read: it has ended');
     return new DirectRead(child.pid!, end, String(value).split(' '));
   }
 
