@@ -1,4 +1,4 @@
-import { mman, uffd } from '../abi/index.js';
+import { mman, type Pagemap, type RegionBuffer, uffd } from '../abi/index.js';
 import type {
   AdviceName,
   Answer,
@@ -6,6 +6,7 @@ import type {
   Op,
   Protection,
   RegisterMode,
+  ScanOp,
   Scenario,
   U64,
 } from './format.js';
@@ -100,4 +101,30 @@ export class RecordedErrno {
       op.op === 'madvise' && op.advice === 'pageout' && written?.at === op.at && written.pages === op.pages;
     return joined && answer.errno === 'ENOMEM' ? { errno: before } : answer;
   }
+}
+
+/** What a scan found, as a recorder writes it down. Without `output` the kernel is given no vector. */
+export function scanAnswer(pagemap: Pagemap, op: ScanOp, output: RegionBuffer | null): Answer {
+  const { regions, walkEnd } = pagemap.scan(
+    {
+      start: u64(op.start),
+      end: u64(op.end),
+      flags: u64(op.flags),
+      maxPages: u64(op.max_pages),
+      categoryInverted: u64(op.inverted),
+      categoryMask: u64(op.mask),
+      categoryAnyofMask: u64(op.anyof),
+      returnMask: u64(op.return),
+      override: { size: u64(op.size), vecLen: u64(op.vec_len) },
+    },
+    output,
+  );
+  const answer = { ret: regions, walk_end: hex(walkEnd) };
+  if (regions === 0 || output === null) return answer;
+  const list = Array.from({ length: regions }, (_, index): [string, string, number] => [
+    hex(output.start(index)),
+    hex(output.end(index)),
+    output.categories(index),
+  ]);
+  return { ...answer, regions: list };
 }

@@ -4,7 +4,7 @@ import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { errnoName, mman, PAGE_SIZE, PagemapError, RegionBuffer } from '../abi/index.js';
 import { createMemoryFile, IoctlPagemap, libc, ProcessHandle, Userfaultfd } from '../live/internal.js';
 import { programArgument } from '../parts/index.js';
-import { ADVICE, featureBits, hex, modeBits, protectionBits, RecordedErrno, u64 } from './backend.js';
+import { ADVICE, featureBits, hex, modeBits, protectionBits, RecordedErrno, scanAnswer } from './backend.js';
 import type { AccessOp, Answer, Op, ScanOp, Scenario } from './format.js';
 
 const EBADF = 9;
@@ -201,28 +201,7 @@ export class KernelMemory {
 
   #scan(op: ScanOp): Answer {
     using gone = op.gone === true ? endedPagemap() : undefined;
-    const { regions, walkEnd } = (gone ?? pagemap).scan(
-      {
-        start: u64(op.start),
-        end: u64(op.end),
-        flags: u64(op.flags),
-        maxPages: u64(op.max_pages),
-        categoryInverted: u64(op.inverted),
-        categoryMask: u64(op.mask),
-        categoryAnyofMask: u64(op.anyof),
-        returnMask: u64(op.return),
-        override: { size: u64(op.size), vecLen: u64(op.vec_len) },
-      },
-      op.vec ? output : null,
-    );
-    const answer = { ret: regions, walk_end: hex(walkEnd) };
-    if (regions === 0) return answer;
-    const list = Array.from({ length: regions }, (_, index): [string, string, number] => [
-      hex(output.start(index)),
-      hex(output.end(index)),
-      output.categories(index),
-    ]);
-    return { ...answer, regions: list };
+    return scanAnswer(gone ?? pagemap, op, op.vec ? output : null);
   }
 
   /** Leaves nothing behind: the arena is unmapped, descriptors are closed. */

@@ -14,6 +14,7 @@ import {
   protectionBits,
   RecordedErrno,
   type ScenarioBackend,
+  scanAnswer,
   u64,
 } from './backend.js';
 import type { Answer, Op, ScanOp, Scenario } from './format.js';
@@ -176,28 +177,7 @@ export class SimulatedProcess {
     if (this.#output.capacity < needed) this.#output = new RegionBuffer(needed);
     const output = op.vec ? this.#output : null;
     const space = op.gone === true ? this.#gone : this.space;
-    const { regions, walkEnd } = space.pagemap.scan(
-      {
-        start: u64(op.start),
-        end: u64(op.end),
-        flags: u64(op.flags),
-        maxPages: u64(op.max_pages),
-        categoryInverted: u64(op.inverted),
-        categoryMask: u64(op.mask),
-        categoryAnyofMask: u64(op.anyof),
-        returnMask: u64(op.return),
-        override: { size: u64(op.size), vecLen },
-      },
-      output,
-    );
-    const answer = { ret: regions, walk_end: hex(walkEnd) };
-    if (regions === 0) return answer;
-    const list = Array.from({ length: regions }, (_, index): [string, string, number] => [
-      hex(output!.start(index)),
-      hex(output!.end(index)),
-      output!.categories(index),
-    ]);
-    return { ...answer, regions: list };
+    return scanAnswer(space.pagemap, op, output);
   }
 
   /** The entries around an operation's range, one line each. */

@@ -1,5 +1,7 @@
 /** Heat over time: what was written, by address from top to bottom of each band and by time from left to right. */
 import { PAGE_SIZE } from '../../abi/index.js';
+import { shownTime, TimeAxis } from './axis.js';
+import { cut, FONT, MONO, Picture, Tip } from './canvas.js';
 import { el, onFrame, pixelRatio, setText } from './dom.js';
 import {
   clock,
@@ -12,7 +14,6 @@ import {
   shortLabel,
   wordsOf,
 } from './format.js';
-import { cut, FONT, MONO } from './map.js';
 import {
   type Band,
   bytesPerSecond,
@@ -22,7 +23,6 @@ import {
   passes,
   type Store,
   secondsOf,
-  type TimeRange,
 } from './store.js';
 import { Table } from './table.js';
 import { RAMP_STEPS, type ThemeSwitch } from './theme.js';
@@ -43,62 +43,6 @@ interface Strip {
   readonly buckets: number;
 }
 
-/** Times for the axis: at most `most` of them, at round distances. */
-export function ticks(range: TimeRange, most: number): number[] {
-  const length = range.toMs - range.fromMs;
-  const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400];
-  const step = (steps.find((seconds) => length / 1000 / seconds <= most) ?? 172_800) * 1000;
-  const times: number[] = [];
-  for (let at = Math.ceil(Math.max(range.fromMs, 0) / step) * step; at <= range.toMs; at += step) {
-    times.push(at);
-  }
-  return times;
-}
-
-/** The newest part of a time range. A live one has its full length from the beginning, and fills from the left. */
-export function shownTime({ fromMs, toMs }: TimeRange, spanMs: number, live: boolean): TimeRange {
-  const span = Number.isFinite(spanMs) ? spanMs : Math.max(toMs - fromMs, 10_000);
-  const from = Math.max(fromMs, toMs - span);
-  return { fromMs: from, toMs: live ? from + span : Math.max(toMs, from + 1) };
-}
-
-/** Time from left to right, shared by the pictures that have it. */
-export class TimeAxis {
-  range: TimeRange = { fromMs: 0, toMs: 1 };
-  left = 0;
-  right = 1;
-
-  x(milliseconds: number): number {
-    const { fromMs, toMs } = this.range;
-    return this.left + ((milliseconds - fromMs) / (toMs - fromMs)) * (this.right - this.left);
-  }
-
-  time(x: number): number {
-    const { fromMs, toMs } = this.range;
-    const share = Math.max(0, Math.min(1, (x - this.left) / (this.right - this.left)));
-    return fromMs + share * (toMs - fromMs);
-  }
-
-  draw(context: CanvasRenderingContext2D, y: number, theme: ThemeSwitch): void {
-    const { palette } = theme;
-    context.font = FONT;
-    context.fillStyle = palette.dim;
-    context.strokeStyle = palette.line;
-    context.textBaseline = 'middle';
-    context.textAlign = 'center';
-    context.beginPath();
-    for (const at of ticks(this.range, (this.right - this.left) / 90)) {
-      const x = Math.round(this.x(at)) + 0.5;
-      context.moveTo(x, y);
-      context.lineTo(x, y + 5);
-      const text = clock(at);
-      const half = context.measureText(text).width / 2;
-      context.fillText(text, Math.min(x, this.right - half), y + 15);
-    }
-    context.stroke();
-  }
-}
-
 export class HeatView implements View {
   readonly title = 'Heat over time';
   readonly id = 'heat';
@@ -113,10 +57,11 @@ export class HeatView implements View {
       'aria-describedby': 'heat-help heat-state',
     },
   });
+  readonly #picture = new Picture(this.#canvas);
   readonly #spacer = el('div', { className: 'spacer' });
   readonly #scroller = el('div', { className: 'scroller', tabIndex: -1 });
   readonly #frame = el('div', { className: 'canvas-frame' });
-  readonly #tip = el('div', { className: 'tip', hidden: true, attributes: { 'aria-hidden': true } });
+  readonly #tip = new Tip();
   readonly #state = el('p', { id: 'heat-state', className: 'unseen', attributes: { 'aria-live': 'polite' } });
   readonly #legend = el('canvas', { className: 'ramp', attributes: { 'aria-hidden': true } });
   readonly #least = el('span', { className: 'number' });
@@ -136,9 +81,6 @@ export class HeatView implements View {
   readonly #table: Table<HotRange>;
   readonly #axis = new TimeAxis();
   #spanMs: number = SPANS_MS[0];
-  #width = 0;
-  #height = 0;
-  #pixels: { words: Uint32Array; image: ImageData } | undefined;
   #strips: Strip[] = [];
   #columns: Column[] = [];
   #hot: { columns: readonly Column[] } = { columns: [] };
@@ -158,7 +100,7 @@ export class HeatView implements View {
       input.addEventListener('change', () => this.#selectTyped());
     }
     this.#scroller.append(this.#canvas, this.#spacer);
-    this.#frame.append(this.#scroller, this.#tip, this.#message);
+    this.#frame.append(this.#scroller, this.#tip.element, this.#message);
     this.element = el('div', { className: 'view heat' }, this.#heatCard(), this.#hotCard());
     this.#listen();
     store.on(['heat', 'filter', 'selection', 'tracking', 'model'], () => this.draw());
@@ -394,20 +336,14 @@ export class HeatView implements View {
   }
 
   #resize(): void {
-    const { clientWidth, clientHeight } = this.#frame;
-    if (clientWidth === 0 || clientHeight === 0) return;
-    const ratio = pixelRatio();
-    this.#width = clientWidth;
-    this.#height = clientHeight;
-    this.#canvas.width = Math.round(clientWidth * ratio);
-    this.#canvas.height = Math.round(clientHeight * ratio);
-    this.#canvas.style.width = `${clientWidth}px`;
-    this.#canvas.style.height = `${clientHeight}px`;
+    if (!this.#picture.fit(this.#frame)) return;
+    const { width, height } = this.#picture;
+    this.#canvas.style.width = `${width}px`;
+    this.#canvas.style.height = `${height}px`;
     // It takes no room: the spacer alone makes the scrolled height.
-    this.#canvas.style.marginBottom = `-${clientHeight}px`;
-    this.#pixels = undefined;
+    this.#canvas.style.marginBottom = `-${height}px`;
     this.#axis.left = GUTTER;
-    this.#axis.right = clientWidth - RIGHT;
+    this.#axis.right = width - RIGHT;
     this.#drawLegend();
     this.#paint();
   }
@@ -418,28 +354,20 @@ export class HeatView implements View {
   }
 
   #paint(): void {
-    if (this.element.hidden || this.#width === 0) return;
-    const context = this.#canvas.getContext('2d')!;
-    const { width, height } = this.#canvas;
-    if (this.#pixels === undefined) {
-      const image = context.createImageData(width, height);
-      this.#pixels = { image, words: new Uint32Array(image.data.buffer) };
-    }
-    const { image, words } = this.#pixels;
+    if (this.element.hidden || this.#picture.width === 0) return;
     const { palette } = this.#theme;
     const ratio = pixelRatio();
     const offset = this.#scroller.scrollTop;
-    const plotHeight = this.#height - AXIS;
-    words.fill(palette.panelWord);
+    const plotHeight = this.#picture.height - AXIS;
+    const words = this.#picture.clear(palette.panelWord);
     const seen = this.#strips.filter(
       ({ top, height: own }) => top + own > offset && top < offset + plotHeight,
     );
-    for (const strip of seen) this.#paintStrip(strip, words, width, ratio, offset, plotHeight);
-    context.putImageData(image, 0, 0);
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    for (const strip of seen) this.#paintStrip(strip, words, this.#canvas.width, ratio, offset, plotHeight);
+    const context = this.#picture.draw();
     context.save();
     context.beginPath();
-    context.rect(0, 0, this.#width, plotHeight);
+    context.rect(0, 0, this.#picture.width, plotHeight);
     context.clip();
     for (const strip of seen) {
       const { top, height: own } = strip;
@@ -551,8 +479,8 @@ export class HeatView implements View {
     const y = pointer && pointer.y + this.#scroller.scrollTop;
     const strip =
       y === undefined ? undefined : this.#strips.find(({ top, height }) => top <= y && y < top + height);
-    if (!pointer || !strip || pointer.x < GUTTER || pointer.y > this.#height - AXIS || this.#brush) {
-      this.#tip.hidden = true;
+    if (!pointer || !strip || pointer.x < GUTTER || pointer.y > this.#picture.height - AXIS || this.#brush) {
+      this.#tip.hide();
       return;
     }
     const { band, top, height, firstBucket, buckets } = strip;
@@ -576,16 +504,13 @@ export class HeatView implements View {
       label(this.#store.owned(band.model)),
     ];
     setText(this.#state, lines.join('. '));
-    while (this.#tip.children.length < lines.length) this.#tip.append(el('div'));
-    lines.forEach((line, index) => {
-      setText(this.#tip.children[index]!, line);
+    this.#tip.show(lines, (width, height) => {
+      const below = pointer.y + 18;
+      return {
+        x: pointer.x + 14 + width > this.#picture.width ? pointer.x - width - 14 : pointer.x + 14,
+        y: below + height > this.#picture.height ? pointer.y - height - 8 : below,
+      };
     });
-    this.#tip.hidden = false;
-    const { offsetWidth, offsetHeight } = this.#tip;
-    const x = pointer.x + 14 + offsetWidth > this.#width ? pointer.x - offsetWidth - 14 : pointer.x + 14;
-    const below = pointer.y + 18;
-    this.#tip.style.left = `${Math.max(4, x)}px`;
-    this.#tip.style.top = `${Math.max(4, below + offsetHeight > this.#height ? pointer.y - offsetHeight - 8 : below)}px`;
   }
 
   #listen(): void {

@@ -3,6 +3,7 @@ import { PAGE_SIZE } from '../../abi/index.js';
 import { cellCategories, cellKind, cellShare, type MappingModel, UNTOUCHED } from '../../model/index.js';
 import { PAGE_KINDS } from '../../query/internal.js';
 import { AGE_TITLES, AgeLegend } from './ages.js';
+import { cut, FONT, MONO, Picture, Tip } from './canvas.js';
 import { el, onFrame, pixelRatio, setAttribute, setText } from './dom.js';
 import { categoriesText, hex, humanBytes, humanCount, KIND_TITLES, label, shortLabel } from './format.js';
 import { ChangeLegend } from './moment-slider.js';
@@ -66,7 +67,8 @@ export class MapView implements View {
     },
   });
   readonly #frame = el('div', { className: 'canvas-frame' });
-  readonly #tip = el('div', { className: 'tip', hidden: true, attributes: { 'aria-hidden': true } });
+  readonly #picture = new Picture(this.#canvas);
+  readonly #tip = new Tip();
   readonly #state = el('p', { id: 'map-state', className: 'unseen', attributes: { 'aria-live': 'polite' } });
   readonly #scale = el('output', { className: 'scale' });
   readonly #zoomIn = el('button', { type: 'button', textContent: '+', title: 'Closer (+)' });
@@ -96,9 +98,7 @@ export class MapView implements View {
   #cellBytes = 0;
   #cellsPerRow = 256;
   #offset = 0;
-  #width = 0;
   #viewHeight = 0;
-  #pixels: { words: Uint32Array; image: ImageData } | undefined;
   #cursor: Place | undefined;
   #hover: Place | undefined;
   #fitted = true;
@@ -148,7 +148,7 @@ export class MapView implements View {
       this.#tableToggle.setAttribute('aria-expanded', String(!this.#table.element.hidden));
       this.#resize();
     });
-    this.#frame.append(this.#canvas, this.#tip);
+    this.#frame.append(this.#canvas, this.#tip.element);
     this.element = el(
       'div',
       { className: 'view map' },
@@ -309,15 +309,9 @@ export class MapView implements View {
   }
 
   #resize(): void {
-    const { clientWidth, clientHeight } = this.#frame;
-    if (clientWidth === 0 || clientHeight === 0) return;
-    const ratio = pixelRatio();
-    this.#width = clientWidth;
-    this.#viewHeight = clientHeight;
-    this.#canvas.width = Math.round(clientWidth * ratio);
-    this.#canvas.height = Math.round(clientHeight * ratio);
-    this.#pixels = undefined;
-    const plot = clientWidth - GUTTER - SCROLLBAR;
+    if (!this.#picture.fit(this.#frame)) return;
+    this.#viewHeight = this.#picture.height;
+    const plot = this.#picture.width - GUTTER - SCROLLBAR;
     const cells = plot >= 512 ? 256 : 128;
     if (cells !== this.#cellsPerRow) this.#cellsPerRow = cells;
     this.#arrange();
@@ -326,7 +320,7 @@ export class MapView implements View {
 
   /** Width of a cell in device pixels. */
   #cellWidth(): number {
-    const plot = (this.#width - GUTTER - SCROLLBAR) * pixelRatio();
+    const plot = (this.#picture.width - GUTTER - SCROLLBAR) * pixelRatio();
     return Math.max(1, Math.floor(plot / this.#cellsPerRow));
   }
 
@@ -353,24 +347,16 @@ export class MapView implements View {
   }
 
   #paint(): void {
-    if (this.element.hidden || this.#width === 0) return;
-    const context = this.#canvas.getContext('2d')!;
+    if (this.element.hidden || this.#picture.width === 0) return;
     const { width, height } = this.#canvas;
-    if (this.#pixels === undefined) {
-      const image = context.createImageData(width, height);
-      this.#pixels = { image, words: new Uint32Array(image.data.buffer) };
-    }
-    const { image, words } = this.#pixels;
-    const { palette } = this.#theme;
-    words.fill(palette.panelWord);
+    const words = this.#picture.clear(this.#theme.palette.panelWord);
     const ratio = pixelRatio();
     const bottom = this.#offset + this.#viewHeight;
     const first = this.#bandAt(this.#offset);
     for (let index = first; index < this.#bands.length && this.#bands[index]!.top < bottom; index++) {
       this.#paintBand(this.#bands[index]!, words, width, height, ratio);
     }
-    context.putImageData(image, 0, 0);
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    const context = this.#picture.draw();
     for (let index = first; index < this.#bands.length && this.#bands[index]!.top < bottom; index++) {
       this.#paintLabels(context, this.#bands[index]!);
     }
@@ -432,7 +418,7 @@ export class MapView implements View {
       context.beginPath();
       context.setLineDash([2, 4]);
       context.moveTo(GUTTER, middle);
-      context.lineTo(this.#width - SCROLLBAR - 8, middle);
+      context.lineTo(this.#picture.width - SCROLLBAR - 8, middle);
       context.stroke();
       context.setLineDash([]);
       context.fillStyle = palette.dim;
@@ -500,7 +486,7 @@ export class MapView implements View {
     if (thumb === undefined) return;
     context.fillStyle = this.#theme.palette.line;
     context.beginPath();
-    context.roundRect(this.#width - 10, thumb.top + 2, 7, thumb.height - 4, 4);
+    context.roundRect(this.#picture.width - 10, thumb.top + 2, 7, thumb.height - 4, 4);
     context.fill();
   }
 
@@ -596,22 +582,18 @@ export class MapView implements View {
     const place = this.#hover ?? (document.activeElement === this.#canvas ? this.#cursor : undefined);
     const found = place && this.#rectangle(place);
     if (!place || !found || found.y < -ROW || found.y > this.#viewHeight) {
-      this.#tip.hidden = true;
+      this.#tip.hide();
       return;
     }
     const lines = this.#describe(place);
     setText(this.#state, lines.join('. '));
-    while (this.#tip.children.length < lines.length) this.#tip.append(el('div'));
-    lines.forEach((line, index) => {
-      setText(this.#tip.children[index]!, line);
+    this.#tip.show(lines, (width, height) => {
+      const below = found.y + ROW + 8;
+      return {
+        x: Math.min(found.x + found.width + 10, this.#picture.width - width - 8),
+        y: below + height > this.#viewHeight ? found.y - height - 8 : below,
+      };
     });
-    this.#tip.hidden = false;
-    const { offsetWidth, offsetHeight } = this.#tip;
-    const x = Math.min(found.x + found.width + 10, this.#width - offsetWidth - 8);
-    const below = found.y + ROW + 8;
-    const y = below + offsetHeight > this.#viewHeight ? found.y - offsetHeight - 8 : below;
-    this.#tip.style.left = `${Math.max(4, x)}px`;
-    this.#tip.style.top = `${Math.max(4, y)}px`;
   }
 
   #scrollTo(offset: number): void {
@@ -735,7 +717,7 @@ export class MapView implements View {
     canvas.addEventListener('pointerdown', (event) => {
       if (event.button !== 0) return;
       canvas.setPointerCapture(event.pointerId);
-      const thumb = event.offsetX > this.#width - SCROLLBAR ? this.#thumb() : undefined;
+      const thumb = event.offsetX > this.#picture.width - SCROLLBAR ? this.#thumb() : undefined;
       if (thumb && (event.offsetY < thumb.top || event.offsetY > thumb.top + thumb.height)) {
         const share = (event.offsetY - thumb.height / 2) / (this.#viewHeight - thumb.height);
         this.#scrollTo(share * (this.#height - this.#viewHeight));
@@ -792,31 +774,4 @@ export class MapView implements View {
       move();
     });
   }
-}
-
-export const FONT = '12px system-ui, sans-serif';
-export const MONO = '11px ui-monospace, "DejaVu Sans Mono", monospace';
-
-const cuts = new Map<string, string>();
-
-/** Text cut in its middle to fit. Remembered: measuring is slow, and pictures are drawn sixty times a second. */
-export function cut(context: CanvasRenderingContext2D, text: string, room: number): string {
-  const key = `${Math.floor(room)} ${text}`;
-  let result = cuts.get(key);
-  if (result === undefined) {
-    if (cuts.size > 5000) cuts.clear();
-    result = measureCut(context, text, room);
-    cuts.set(key, result);
-  }
-  return result;
-}
-
-function measureCut(context: CanvasRenderingContext2D, text: string, room: number): string {
-  if (context.measureText(text).width <= room) return text;
-  for (let keep = Math.min(text.length - 1, 60); keep > 1; keep--) {
-    const head = Math.ceil(keep / 3);
-    const shorter = `${text.slice(0, head)}…${text.slice(text.length - (keep - head))}`;
-    if (context.measureText(shorter).width <= room) return shorter;
-  }
-  return '…';
 }

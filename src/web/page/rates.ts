@@ -1,10 +1,10 @@
 /** Rates: how much is written a second, how large the write working set is, and by whom. */
 import { PAGE_SIZE } from '../../abi/index.js';
 import { PAGE_KINDS, type PageKind } from '../../query/internal.js';
-import { el, onFrame, pixelRatio, setAttribute, setText } from './dom.js';
+import { shownTime, TimeAxis } from './axis.js';
+import { FONT, Picture, Tip } from './canvas.js';
+import { el, onFrame, setAttribute, setText } from './dom.js';
 import { clock, hex, humanBytes, label, pagesText, rateText, shortLabel, wordsOf } from './format.js';
-import { shownTime, TimeAxis } from './heat.js';
-import { FONT } from './map.js';
 import {
   type Band,
   bytesPerSecond,
@@ -48,14 +48,13 @@ interface Series {
 class Chart {
   readonly frame = el('div', { className: 'canvas-frame chart' });
   readonly #canvas = el('canvas', { attributes: { role: 'img' } });
-  readonly #tip = el('div', { className: 'tip', hidden: true, attributes: { 'aria-hidden': true } });
+  readonly #picture = new Picture(this.#canvas);
+  readonly #tip = new Tip();
   readonly #theme: ThemeSwitch;
   readonly #text: (value: number) => string;
   readonly #axis = new TimeAxis();
   #series: readonly Series[] = [];
   #columns: readonly Column[] = [];
-  #width = 0;
-  #height = 0;
   #pointer: number | undefined;
   readonly #redraw = onFrame(() => this.#paint());
 
@@ -63,7 +62,7 @@ class Chart {
     this.#theme = theme;
     this.#text = text;
     this.#canvas.setAttribute('aria-label', title);
-    this.frame.append(this.#canvas, this.#tip);
+    this.frame.append(this.#canvas, this.#tip.element);
     this.#canvas.addEventListener('pointermove', (event) => {
       this.#pointer = event.offsetX;
       this.#redraw();
@@ -88,26 +87,17 @@ class Chart {
   }
 
   #resize(): void {
-    const { clientWidth, clientHeight } = this.frame;
-    if (clientWidth === 0 || clientHeight === 0) return;
-    const ratio = pixelRatio();
-    this.#width = clientWidth;
-    this.#height = clientHeight;
-    this.#canvas.width = Math.round(clientWidth * ratio);
-    this.#canvas.height = Math.round(clientHeight * ratio);
+    if (!this.#picture.fit(this.frame)) return;
     this.#axis.left = GUTTER;
-    this.#axis.right = clientWidth - RIGHT;
+    this.#axis.right = this.#picture.width - RIGHT;
     this.#paint();
   }
 
   #paint(): void {
-    if (this.#width === 0 || this.frame.offsetParent === null) return;
-    const context = this.#canvas.getContext('2d')!;
+    if (this.#picture.width === 0 || this.frame.offsetParent === null) return;
+    const context = this.#picture.draw();
     const { palette } = this.#theme;
-    const ratio = pixelRatio();
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.clearRect(0, 0, this.#width, this.#height);
-    const bottom = this.#height - AXIS;
+    const bottom = this.#picture.height - AXIS;
     let most = 0;
     for (const column of this.#columns) {
       for (const series of this.#series) most = Math.max(most, series.value(column) ?? 0);
@@ -131,7 +121,7 @@ class Chart {
     this.#axis.draw(context, bottom, this.#theme);
     context.save();
     context.beginPath();
-    context.rect(GUTTER, 0, this.#axis.right - GUTTER, this.#height);
+    context.rect(GUTTER, 0, this.#axis.right - GUTTER, this.#picture.height);
     context.clip();
     for (const series of this.#series) this.#paintSeries(context, series, y, bottom);
     context.restore();
@@ -180,8 +170,10 @@ class Chart {
     const column = this.#columns.find(
       ({ startMs, endMs }) => time !== undefined && startMs <= time && time < endMs,
     );
-    this.#tip.hidden = column === undefined;
-    if (column === undefined || x === undefined) return;
+    if (column === undefined || x === undefined) {
+      this.#tip.hide();
+      return;
+    }
     context.strokeStyle = this.#theme.palette.dim;
     context.beginPath();
     context.moveTo(Math.round(x) + 0.5, TOP);
@@ -192,10 +184,10 @@ class Chart {
       const value = series.value(column);
       if (value !== undefined) lines.push(`${series.name}: ${this.#text(value)}`);
     }
-    this.#tip.replaceChildren(...lines.map((line) => el('div', { textContent: line })));
-    const { offsetWidth } = this.#tip;
-    this.#tip.style.left = `${x + 14 + offsetWidth > this.#width ? x - offsetWidth - 14 : x + 14}px`;
-    this.#tip.style.top = `${TOP + 4}px`;
+    this.#tip.show(lines, (width) => ({
+      x: x + 14 + width > this.#picture.width ? x - width - 14 : x + 14,
+      y: TOP + 4,
+    }));
   }
 }
 
