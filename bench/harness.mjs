@@ -1,7 +1,7 @@
 // What every benchmark needs: C programs, target processes, medians, and a table of ratios with their limits.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync } from 'node:fs';
+import { appendFileSync, mkdirSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { join } from 'node:path';
 
@@ -63,7 +63,11 @@ const results = [];
  */
 export function record({ name, value, unit = '×', limit, better = 'lower', detail }) {
   const ok = limit === undefined || (better === 'lower' ? value <= limit : value >= limit);
-  results.push({ name, value, unit, limit, better, ok, detail });
+  const row = { name, value, unit, limit, better, ok, detail };
+  results.push(row);
+  // For the table of all of them.
+  const rows = process.env.PMSCAN_BENCH_ROWS;
+  if (rows !== undefined) appendFileSync(rows, `${JSON.stringify(row)}\n`);
   const bound =
     limit === undefined ? '' : `  (${better === 'lower' ? 'at most' : 'at least'} ${limit} ${unit})`;
   console.log(

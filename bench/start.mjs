@@ -1,18 +1,21 @@
-// How long the command takes to start: `pmscan maps` by the npm package on this Node.js, and as the single executable. Needs
-// `npm run build:executable`. `PMSCAN_BENCH_TURNS` says how many times.
+// How long the command takes to start: `pmscan maps` by the npm package on this Node.js, and as the single executable where
+// `npm run build:executable` has made it. `PMSCAN_BENCH_TURNS` says how many times.
 import { spawn, spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { finish, header, median, record } from './harness.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const turns = Number(process.env.PMSCAN_BENCH_TURNS ?? 21);
 const target = spawn('sleep', ['1000'], { stdio: 'ignore' });
 const maps = ['maps', String(target.pid)];
+const executable = join(root, 'build/pmscan');
 const commands = {
-  [`node -e 0 (${process.version})`]: [process.execPath, '-e', '0'],
-  'the npm package': [process.execPath, join(root, 'dist/cli/main.js'), ...maps],
-  'the single executable': [join(root, 'build/pmscan'), ...maps],
+  node: [process.execPath, '-e', '0'],
+  package: [process.execPath, join(root, 'dist/cli/main.js'), ...maps],
 };
+if (existsSync(executable)) commands.executable = [executable, ...maps];
 
 /** Seconds of the processor that a program used. */
 function childSeconds(program, args) {
@@ -34,7 +37,20 @@ try {
 } finally {
   target.kill();
 }
-for (const [name, all] of Object.entries(seconds)) {
-  const median = all.toSorted((a, b) => a - b)[turns >> 1];
-  console.log(`${name.padEnd(28)}${median.toFixed(3)} s`);
+header();
+const base = median(seconds.node);
+for (const [name, title, limit] of [
+  ['package', 'start of `pmscan maps`, the npm package, above `node -e 0`', 0.1],
+  ['executable', 'start of `pmscan maps`, the single executable, above `node -e 0`', 0.15],
+]) {
+  if (seconds[name] === undefined) continue;
+  const own = median(seconds[name]);
+  record({
+    name: title,
+    value: own - base,
+    unit: 's',
+    limit,
+    detail: `${own.toFixed(3)} s and ${base.toFixed(3)} s of the processor`,
+  });
 }
+finish();
