@@ -46,9 +46,9 @@ export function humanBytes(bytes: number): string {
   return `${Number(value.toFixed(digits))} ${UNITS[unit]}`;
 }
 
-/** A count with thousands separators, in every locale the same. */
+/** A whole number with thousands separators, in every locale the same. Not by Intl: its first number takes some milliseconds of each start. */
 export function humanCount(count: number): string {
-  return count.toLocaleString('en-US');
+  return String(count).replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
 /** `1 page`, `2 pages`. */

@@ -1,7 +1,8 @@
 // Runs a command where not everything is there: as another user, without programs, inside of a sandbox, under load.
 //   npm run test:everyone -- [--here] SURROUNDING… -- CMD ARGS
 //   npm run test:everyone -- user bare offline -- npm test
-//   npm run test:everyone -- --smoke      some tests, and npm start, in each of several sandboxes
+//   npm run test:everyone -- user busy --smoke   the tests that ask the kernel most
+//   npm run test:everyone -- --smoke             these, and npm start, in each of several sandboxes
 // The command runs in a clone of this tree, changes included, that is made for it and removed afterwards; with --here, in this
 // tree. Nothing of the machine is changed: all is done by namespaces, seccomp filters and bind mounts that nobody else sees.
 // Most of it takes root; `busy`, `node=…` and the filters do not.
@@ -84,7 +85,7 @@ const SANDBOXES = [
 /** The tests that ask the kernel most: where something is not there, these notice. */
 const SMOKE = [
   ...['npx', 'vitest', 'run', 'test/live', 'test/conformance', 'test/track/own', 'test/track/process'],
-  ...['test/track/soft-dirty', 'test/e2e/fallback', 'test/e2e/cli', 'test/web/server'],
+  ...['test/track/soft-dirty', 'test/track/exact', 'test/e2e/fallback', 'test/e2e/cli', 'test/web/server'],
 ];
 
 /** How long the command has to end in order. */
@@ -101,7 +102,7 @@ const run = (program, args, options = {}) => execFileSync(program, args, { stdio
 function usage(problem) {
   if (problem) console.error(`${problem}\n`);
   console.error(
-    'npm run test:everyone -- [--here] SURROUNDING… -- CMD ARGS\n\nSurroundings, any of them together:',
+    'npm run test:everyone -- [--here] SURROUNDING… -- CMD ARGS\nnpm run test:everyone -- [--here] SURROUNDING… --smoke   the tests that ask the kernel most\n\nSurroundings, any of them together:',
   );
   for (const [name, { is }] of Object.entries(SURROUNDINGS)) console.error(`  ${name.padEnd(18)}${is}`);
   console.error(`  ${'node=NUMBER'.padEnd(18)}Node.js of that major version; node=newest: the newest`);
@@ -296,7 +297,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   });
 }
 
-/** What CI runs in sandboxes, one after the other; all of them run, and one that fails makes the exit code 1. */
+/** What runs in sandboxes, one after the other; all of them run, and one that fails makes the exit code 1. */
 async function smoke() {
   const results = [];
   for (const names of SANDBOXES) {
@@ -320,6 +321,8 @@ async function main() {
   if (args[0] === '--smoke') return smoke();
   const here = args[0] === '--here';
   if (here) args.shift();
+  if (args.length > 1 && args.at(-1) === '--smoke')
+    return runIn({ names: args.slice(0, -1), here, command: SMOKE });
   const dashes = args.indexOf('--');
   if (dashes < 0 || dashes === args.length - 1) usage();
   return runIn({ names: args.slice(0, dashes), here, command: args.slice(dashes + 1) });
