@@ -88,7 +88,7 @@ async function readRows() {
         value: (ms / 1000 / mebibytes) * 1024,
         unit: 's',
         limit: compression === 'none' ? 1 : undefined,
-        detail: `${snapshots.diff(1, 2).changedPages} of ${pages} pages changed`,
+        detail: `${(await snapshots.diff(1, 2)).changedPages} of ${pages} pages changed`,
       });
       const file = join(large, 'core');
       const plainMs = await medianOf(3, () => writePlainly(file, mebibytes * 2 ** 20));
