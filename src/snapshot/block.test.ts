@@ -10,7 +10,6 @@ import {
   compressionKind,
   decodeHead,
   decodePages,
-  decodePagesAsync,
   encodeBlock,
   FILE_BYTES,
   placeOf,
@@ -85,18 +84,6 @@ describe('a block', () => {
     // Without a CRC-32, as in format 1, the content has to do.
     expect(() => checkPage({ ...head, crcs: undefined }, pages, 1)).toThrow('a page is not what was written');
     expect(() => checkPage({ ...head, crcs: undefined }, pages, 0)).not.toThrow();
-  });
-
-  test('comes back from another thread as from this one', async () => {
-    for (const kind of KINDS) {
-      const { pages, checks } = makePages(8, false);
-      const block = encodeBlock(pages, checks, kind);
-      const head = decodeHead(block);
-      const stored = block.subarray(head.at, head.at + head.storedBytes);
-      expect(Buffer.compare(await decodePagesAsync(head, stored), pages)).toBe(0);
-      if (kind === 'none') continue;
-      await expect(decodePagesAsync(head, stored.subarray(0, 20))).rejects.toThrow('cannot be decompressed');
-    }
   });
 
   test('that ends too early is none', () => {

@@ -38,14 +38,9 @@ const KINDS = ['none', 'deflate', 'zstd'] as const;
 type Kind = (typeof KINDS)[number];
 
 /** In newer Nodes than the types are of. */
-const { zstdCompressSync, zstdDecompressSync, zstdDecompress } = zlib as {
+const { zstdCompressSync, zstdDecompressSync } = zlib as {
   zstdCompressSync?: (bytes: Uint8Array, options?: object) => Uint8Array;
   zstdDecompressSync?: (bytes: Uint8Array, options?: object) => Uint8Array;
-  zstdDecompress?: (
-    bytes: Uint8Array,
-    options: object,
-    done: (error: Error | null, bytes: Uint8Array) => void,
-  ) => void;
 };
 
 /** Level 1, by the number of that parameter: half the time of the usual one, and as small for most of memory. */
@@ -159,25 +154,15 @@ export function decodeHead(bytes: Uint8Array): BlockHead {
   return { pages, kind, at, storedBytes, checks, crcs: at > crcsAt ? bytes.slice(crcsAt, at) : undefined };
 }
 
-const withLengthOf = ({ pages }: BlockHead, bytes: Uint8Array): Uint8Array => {
-  if (bytes.length !== pages * PAGE_SIZE) throw new Error('a block has another length than it had');
-  return bytes;
-};
-
 /**
  * Decompresses a block's pages. `checkPage` looks at each before it is used.
  *
  * @throws Error, as a part of a sentence, when that fails
  */
-export function decodePages(head: BlockHead, stored: Uint8Array): Uint8Array {
-  const bytes = decompress(head.kind, stored, head.pages * PAGE_SIZE);
-  return withLengthOf(head, bytes);
-}
-
-/** Does so in another thread. */
-export async function decodePagesAsync(head: BlockHead, stored: Uint8Array): Promise<Uint8Array> {
-  const bytes = await decompressAsync(head.kind, stored, head.pages * PAGE_SIZE);
-  return withLengthOf(head, bytes);
+export function decodePages({ pages, kind }: BlockHead, stored: Uint8Array): Uint8Array {
+  const bytes = decompress(kind, stored, pages * PAGE_SIZE);
+  if (bytes.length !== pages * PAGE_SIZE) throw new Error('a block has another length than it had');
+  return bytes;
 }
 
 function pageAt(bytes: Uint8Array, index: number): Uint8Array {
@@ -212,41 +197,20 @@ export function checkContent({ checks }: BlockHead, bytes: Uint8Array, index: nu
 /** zlib asks for another piece when it has filled one to the last byte, and the least that it takes. */
 const SPARE_BYTES = 64;
 
-/** In one piece, and not put together from pieces: that takes half of the time, and leaves half of the garbage. */
-const inOnePiece = (maxOutputLength: number) => ({
-  maxOutputLength,
-  chunkSize: maxOutputLength + SPARE_BYTES,
-});
-
-const broken = (cause: unknown) => new Error('a block cannot be decompressed', { cause });
-
-const withoutZstd = () =>
-  new SnapshotError(
-    'version',
-    `Cannot read pages that were compressed with zstd: Node ${process.version} has none; 22.15 and 23.8 brought it`,
-  );
-
 function decompress(kind: Kind, stored: Uint8Array, maxOutputLength: number): Uint8Array {
   if (kind === 'none') return stored;
-  if (kind === 'zstd' && zstdDecompressSync === undefined) throw withoutZstd();
-  const options = inOnePiece(maxOutputLength);
+  if (kind === 'zstd' && zstdDecompressSync === undefined)
+    throw new SnapshotError(
+      'version',
+      `Cannot read pages that were compressed with zstd: Node ${process.version} has none; 22.15 and 23.8 brought it`,
+    );
+  // In one piece, and not put together from pieces: that takes half of the time, and leaves half of the garbage.
+  const options = { maxOutputLength, chunkSize: maxOutputLength + SPARE_BYTES };
   try {
     return kind === 'zstd' ? zstdDecompressSync!(stored, options) : zlib.inflateRawSync(stored, options);
   } catch (cause) {
-    throw broken(cause);
+    throw new Error('a block cannot be decompressed', { cause });
   }
-}
-
-async function decompressAsync(kind: Kind, stored: Uint8Array, maxOutputLength: number): Promise<Uint8Array> {
-  if (kind === 'none') return stored;
-  if (kind === 'zstd' && zstdDecompress === undefined) throw withoutZstd();
-  const options = inOnePiece(maxOutputLength);
-  return new Promise((resolve, reject) => {
-    const done = (cause: Error | null, bytes: Uint8Array) =>
-      cause === null ? resolve(bytes) : reject(broken(cause));
-    if (kind === 'zstd') zstdDecompress!(stored, options, done);
-    else zlib.inflateRaw(stored, options, done);
-  });
 }
 
 /** References name pages by place: the file, where its block begins in units of 64 bytes, and the page's number in it. */

@@ -1,10 +1,9 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /**
- * Reads many pages of a store: in batches, some of which are read and decompressed while the one before them is used. What lies
- * side by side in a file is read at once, and what is decompressed is so by several threads, this one among them.
+ * Reads many pages of a store: in batches, some of which are read while the one before them is used. What lies side by side in a
+ * file is read at once.
  */
 import { read } from 'node:fs';
-import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { PAGE_SIZE } from '../abi/index.js';
 import {
@@ -13,7 +12,6 @@ import {
   checkPage,
   decodeHead,
   decodePages,
-  decodePagesAsync,
   MOST_BLOCK_BYTES,
   placeOf,
 } from './block.js';
@@ -34,32 +32,32 @@ const GAP_BYTES = 128 << 10;
 const BUFFER_BYTES = 4 << 20;
 /** More than all batches under way can ask for. */
 const MOST_FILES = 2 * BATCHES * BATCH_BLOCKS;
-/** Other threads have so many blocks to decompress at most, as many as Node has of them: what is left over, this one does. */
-const OTHER_THREADS = 4;
 
 const ZEROS = new Uint8Array(PAGE_SIZE);
 
 interface Block {
   /** Of its first page. */
   readonly reference: number;
-  /** The one whose buffer it lies in, if any. */
-  owner: Batch | undefined;
   /** Batches that need it. */
   users: number;
-  /** Once it is loaded. */
+  /** Ends when it is read. */
+  loading: Promise<void>;
+  /** The one in whose buffer `raw`, and `pages` of a block without compression, lie; undefined when they lie elsewhere. */
+  owner: Batch | undefined;
+  /** As it was read: what lies behind it in its file may follow. */
+  raw: Uint8Array;
+  /** Once one of its pages was asked for. */
   head: BlockHead | undefined;
-  /** Pages, one behind the other. */
-  bytes: Uint8Array;
+  /** Likewise: one behind the other. */
+  pages: Uint8Array;
   /** Which pages were found to be what was written, one bit each. */
   checked: number;
-  /** Ends when it is loaded. */
-  loading: Promise<void>;
 }
 
 interface Batch {
   readonly blocks: readonly Block[];
   readonly buffer: Uint8Array;
-  /** Ends when all of its blocks are loaded. */
+  /** Ends when all of its blocks are read. */
   readonly loading: Promise<unknown>;
 }
 
@@ -100,7 +98,6 @@ class BlockLoader implements Disposable {
   /** Those that a batch under way needs, by their references. */
   readonly #blocks = new Map<number, Block>();
   readonly #buffers: Uint8Array[] = [];
-  #elsewhere = 0;
 
   constructor(folder: string) {
     this.#files = new OpenFiles(folder, MOST_FILES);
@@ -118,12 +115,13 @@ class BlockLoader implements Disposable {
       if (block === undefined) {
         block = {
           reference: number,
-          owner: undefined,
           users: 0,
-          head: undefined,
-          bytes: ZEROS,
-          checked: 0,
           loading: Promise.resolve(),
+          owner: undefined,
+          raw: ZEROS,
+          head: undefined,
+          pages: ZEROS,
+          checked: 0,
         };
         this.#blocks.set(number, block);
         fresh.push(block);
@@ -164,42 +162,21 @@ class BlockLoader implements Disposable {
       if (bytesRead === 0) break;
       length += bytesRead;
     }
-    const results = await Promise.allSettled(
-      blocks.map((block) => this.#decode(block, bytes.subarray(0, length), start, batch)),
-    );
-    const failed = results.find((result) => result.status === 'rejected');
-    if (failed !== undefined) throw failed.reason;
-  }
-
-  async #decode(block: Block, bytes: Uint8Array, start: number, batch: Batch): Promise<void> {
-    const at = placeOf(block.reference).offset - start;
-    const { reference } = block;
-    const head = this.#files.check(reference, () => decodeHead(bytes.subarray(at)));
-    const from = at + head.at;
-    if (from + head.storedBytes > bytes.length) throw this.#files.damaged(reference, 'its file ends before');
-    const stored = bytes.subarray(from, from + head.storedBytes);
-    if (head.kind === 'none') {
-      block.bytes = this.#files.check(reference, () => decodePages(head, stored));
+    for (const block of blocks) {
+      block.raw = bytes.subarray(Math.min(length, placeOf(block.reference).offset - start), length);
       block.owner = batch;
-    } else block.bytes = await this.#decompress(block, head, stored);
-    block.head = head;
+    }
   }
 
-  async #decompress({ reference }: Block, head: BlockHead, stored: Uint8Array): Promise<Uint8Array> {
-    if (this.#elsewhere >= OTHER_THREADS) {
-      // Others get their turn in between: they are told of what is done, and get more to do.
-      await setImmediate();
-      if (this.#elsewhere >= OTHER_THREADS)
-        return this.#files.check(reference, () => decodePages(head, stored));
-    }
-    this.#elsewhere++;
-    try {
-      return await decodePagesAsync(head, stored);
-    } catch (error) {
-      throw this.#files.explain(reference, error);
-    } finally {
-      this.#elsewhere--;
-    }
+  /** Finds a block's pages: when they are going to be looked at, so that they are still near the processor then. */
+  #decode(block: Block): BlockHead {
+    const { reference, raw } = block;
+    const head = this.#files.check(reference, () => decodeHead(raw));
+    const end = head.at + head.storedBytes;
+    if (end > raw.length) throw this.#files.damaged(reference, 'its file ends before');
+    block.pages = this.#files.check(reference, () => decodePages(head, raw.subarray(head.at, end)));
+    block.head = head;
+    return head;
   }
 
   /** @throws SnapshotError 'damaged' */
@@ -208,11 +185,12 @@ class BlockLoader implements Disposable {
     const number = blockOf(reference);
     const block = this.#blocks.get(number)!;
     const index = reference - number;
+    const head = block.head ?? this.#decode(block);
     if ((block.checked & (1 << index)) === 0) {
-      this.#files.check(reference, () => checkPage(block.head!, block.bytes, index));
+      this.#files.check(reference, () => checkPage(head, block.pages, index));
       block.checked |= 1 << index;
     }
-    return block.bytes.subarray(index * PAGE_SIZE, (index + 1) * PAGE_SIZE);
+    return block.pages.subarray(index * PAGE_SIZE, (index + 1) * PAGE_SIZE);
   }
 
   /** Its buffer is used again: a block that a later batch needs moves out of it. */
@@ -220,8 +198,10 @@ class BlockLoader implements Disposable {
     for (const block of batch.blocks) {
       if (--block.users === 0) this.#blocks.delete(block.reference);
       else if (block.owner === batch) {
-        block.bytes = block.bytes.slice();
+        block.raw = block.raw.slice(0, MOST_BLOCK_BYTES);
         block.owner = undefined;
+        // What was decompressed lies elsewhere already.
+        if (block.head?.kind === 'none') this.#decode(block);
       }
     }
     if (this.#buffers.length < BATCHES) this.#buffers.push(batch.buffer);
