@@ -131,7 +131,11 @@ export interface BlockHead {
   readonly crcs: Uint8Array | undefined;
 }
 
-/** @throws Error, as a part of a sentence, for what is no block */
+/**
+ * The head lasts as long as the bytes.
+ *
+ * @throws Error, as a part of a sentence, for what is no block
+ */
 export function decodeHead(bytes: Uint8Array): BlockHead {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const magic = bytes.length < HEAD_BYTES ? 0 : view.getUint32(0, true);
@@ -150,8 +154,9 @@ export function decodeHead(bytes: Uint8Array): BlockHead {
     throw new Error("a block's head is not what was written");
   const storedBytes = view.getUint32(8, true);
   if (storedBytes > pages * PAGE_SIZE) throw new Error('a block is longer than its pages');
-  const checks = bytes.slice(HEAD_BYTES, crcsAt);
-  return { pages, kind, at, storedBytes, checks, crcs: at > crcsAt ? bytes.slice(crcsAt, at) : undefined };
+  const checks = bytes.subarray(HEAD_BYTES, crcsAt);
+  const crcs = at > crcsAt ? bytes.subarray(crcsAt, at) : undefined;
+  return { pages, kind, at, storedBytes, checks, crcs };
 }
 
 /**

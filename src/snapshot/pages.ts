@@ -88,7 +88,7 @@ export class PageReader implements Disposable {
   head(reference: number): { head: BlockHead; bytes: number } {
     const { file, offset } = placeOf(reference);
     const bytes = this.#readAt(file, offset, MOST_HEAD_BYTES);
-    const head = this.#files.check(reference, () => decodeHead(bytes));
+    const head = this.#files.check(reference, () => decodeHead(bytes.slice(0, MOST_HEAD_BYTES)));
     return { head, bytes: head.at + head.storedBytes };
   }
 
@@ -101,7 +101,7 @@ export class PageReader implements Disposable {
   #readBlock(reference: number): CachedBlock {
     const { file, offset } = placeOf(reference);
     const bytes = this.#readAt(file, offset, READ_BYTES);
-    const head = this.#files.check(reference, () => decodeHead(bytes));
+    const head = this.#files.check(reference, () => decodeHead(bytes.slice(0, MOST_HEAD_BYTES)));
     const { at, storedBytes } = head;
     const end = at + storedBytes;
     let stored = bytes.subarray(at, end);

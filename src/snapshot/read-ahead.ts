@@ -200,8 +200,7 @@ class BlockLoader implements Disposable {
       else if (block.owner === batch) {
         block.raw = block.raw.slice(0, MOST_BLOCK_BYTES);
         block.owner = undefined;
-        // What was decompressed lies elsewhere already.
-        if (block.head?.kind === 'none') this.#decode(block);
+        if (block.head !== undefined) this.#decode(block);
       }
     }
     if (this.#buffers.length < BATCHES) this.#buffers.push(batch.buffer);
