@@ -22,7 +22,7 @@ function fillPage(page, number) {
  *
  * @returns the range of its addresses
  */
-export async function makeStore(folder, { count, pages, written, contents, compression = 'auto' }) {
+export async function makeStore(folder, { count, pages, written, contents, compression = 'none' }) {
   const below = randomBelow(1);
   const end = START + pages * PAGE_SIZE;
   const about = { pid: 4242, startTime: 17, bootId: 'boot', name: 'made-up', commandLine: 'made-up' };

@@ -14,5 +14,11 @@ export { isPrivateFile, isShared, type Planned } from './plan.js';
 export { checkCompression } from './send.js';
 export type { PageCopier, StateSink, Stored } from './sink.js';
 export type { PageSource, ProcessState, StateMapping } from './state.js';
-export { coreArchitecture, type ProcessFacts, pointersOf, type ThreadState } from './threads.js';
+export {
+  coreArchitecture,
+  coreArchitectureOf,
+  type ProcessFacts,
+  pointersOf,
+  type ThreadState,
+} from './threads.js';
 export { hasEnded } from './wait.js';

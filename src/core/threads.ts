@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import type { ArchitectureName } from '../abi/internal.js';
 import { NT_PRSTATUS } from '../elf/index.js';
 import { architecture, type ProcessHandle, type StoppedProcess } from '../live/internal.js';
-import { nameBytes, type ProcessStatus, parseStatus, statNumbers } from '../proc/internal.js';
+import { nameBytes, type ProcessStatus, parseStatus, statName, statNumbers } from '../proc/internal.js';
 import { arm64 } from './arch-arm64.js';
 import { x64 } from './arch-x64.js';
 import type { CoreArchitecture, RegisterSetKind } from './architecture.js';
@@ -12,8 +12,12 @@ const ARCHITECTURES: Readonly<Record<ArchitectureName, CoreArchitecture>> = { x6
 
 /** That of this process; undefined where there is none yet. */
 export function coreArchitecture(): CoreArchitecture | undefined {
-  const name = architecture();
-  return name && ARCHITECTURES[name];
+  return coreArchitectureOf(architecture() ?? '');
+}
+
+/** That of a name, as Node has them; undefined where there is none yet. */
+export function coreArchitectureOf(name: string): CoreArchitecture | undefined {
+  return Object.hasOwn(ARCHITECTURES, name) ? ARCHITECTURES[name as ArchitectureName] : undefined;
 }
 
 /** Numbers of a process or thread, of its parent, its group and its session. */
@@ -33,6 +37,8 @@ export interface RegisterSet extends RegisterSetKind {
 export interface ThreadState {
   /** As this process knows it. */
   readonly tid: number;
+  /** As in /proc/PID/task/TID/comm, read a moment after the stop; empty when the thread had ended by then. */
+  readonly name: string;
   /** As it knows them itself: in its own PID namespace. */
   readonly ids: TaskIds;
   readonly signalMask: bigint;
@@ -130,26 +136,32 @@ function trimmed({ beginsWithLength }: RegisterSetKind, content: Uint8Array): Ui
   return content.subarray(0, lengthBytes);
 }
 
-/** Adds what /proc tells of the threads. Zeros for one that has ended since. */
+/** Adds what /proc tells of the threads. Zeros and no name for one that has ended since. */
 export function describeThreads(handle: ProcessHandle, taken: readonly TakenThread[]): ThreadState[] {
   return taken.map((thread) => {
-    const field = statFields(handle, `task/${thread.tid}/stat`);
+    const stat = readStat(handle, `task/${thread.tid}/stat`);
+    const field = statNumbers(stat);
     return {
       ...thread,
+      name: statName(stat),
       ids: thread.ids ?? { pid: thread.tid, ppid: field(4), pgid: field(5), sid: field(6) },
       ticks: [field(14), field(15), field(16), field(17)],
     };
   });
 }
 
+/** Nothing for what has ended. */
+function readStat(handle: ProcessHandle, file: string): Uint8Array {
+  try {
+    return handle.read(file);
+  } catch {
+    return new Uint8Array();
+  }
+}
+
 /** Gives the fields of /proc/PID/stat behind the name, by their numbers from 3 on; 0 for all when it is gone. */
 export function statFields(handle: ProcessHandle, file: string): (number: number) => number {
-  try {
-    return statNumbers(handle.read(file));
-  } catch {
-    // It has ended since.
-    return () => 0;
-  }
+  return statNumbers(readStat(handle, file));
 }
 
 /** 0 for a parent outside of the namespace, as for the process itself. */

@@ -48,7 +48,7 @@ function threadsByNumber(claims: Claims): ReadonlyMap<number, ThreadEvidence> {
 }
 
 function stackName({ name, tid }: ThreadEvidence): string {
-  // A snapshot keeps no names of threads.
+  // Of a thread that has ended since, or in an old snapshot, it is not known.
   return name === '' ? `[stack: ${tid}]` : `[stack: ${name} ${tid}]`;
 }
 

@@ -9,5 +9,5 @@ export {
 export * from './index.js';
 export { mappingMatcher, matchesGlob } from './name-pattern.js';
 export * from './recognise.js';
-export { statNumbers, TICKS_PER_SECOND } from './status.js';
+export { statName, statNumbers, TICKS_PER_SECOND } from './status.js';
 export { parseTaskSyscall, type SleepingTask } from './task-syscall.js';

@@ -247,6 +247,11 @@ export interface ProcessStat {
 /** What /proc/PID/stat counts times in: USER_HZ, which is 100 on every architecture that we know. */
 export const TICKS_PER_SECOND = 100;
 
+/** The name that /proc/PID/stat tells, which may hold parentheses itself; empty when there is none. */
+export function statName(bytes: Uint8Array): string {
+  return decodeName(bytes, bytes.indexOf(0x28) + 1, Math.max(0, bytes.lastIndexOf(0x29)));
+}
+
 /** The numbers of /proc/PID/stat behind the name, by their places from 3 on as proc(5) has them; 0 for what is missing. */
 export function statNumbers(bytes: Uint8Array): (place: number) => number {
   // The name is neither escaped nor limited in what it holds; no field after it has a parenthesis.

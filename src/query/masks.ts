@@ -1,5 +1,11 @@
 /** What to ask for when all pages are looked at: all that can be told, and less where some of it cannot be told here after all. */
-import { PAGE_IS_GUARD, PAGE_IS_HUGE, PAGE_IS_PFNZERO, UnknownCategoryError } from '../abi/index.js';
+import {
+  NotSupportedError,
+  PAGE_IS_GUARD,
+  PAGE_IS_HUGE,
+  PAGE_IS_PFNZERO,
+  UnknownCategoryError,
+} from '../abi/index.js';
 import { PAGE_KINDS } from './kinds.js';
 import { SUMMARY_ANYOF, SUMMARY_RETURN } from './summary.js';
 
@@ -33,16 +39,20 @@ export function lookMasks({ provider, categories }: Answerer): LookMasks[] {
   }));
 }
 
+/** Whether something was asked for that cannot be told: by a kernel, or of a snapshot. */
+const isUnknown = (error: unknown) =>
+  error instanceof UnknownCategoryError || error instanceof NotSupportedError;
+
 /** Looks with one after the other, until nothing is asked for that cannot be told. */
-export async function lookWith<Result>(
-  attempts: readonly LookMasks[],
-  look: (masks: LookMasks) => Promise<Result>,
+export async function lookWith<Masks extends LookMasks | undefined, Result>(
+  attempts: readonly Masks[],
+  look: (masks: Masks) => Promise<Result>,
 ): Promise<Result> {
   for (const [index, masks] of attempts.entries()) {
     try {
       return await look(masks);
     } catch (error) {
-      if (!(error instanceof UnknownCategoryError) || index === attempts.length - 1) throw error;
+      if (!isUnknown(error) || index === attempts.length - 1) throw error;
     }
   }
   throw new RangeError('Cannot look without masks');

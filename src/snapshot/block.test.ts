@@ -4,6 +4,7 @@ import { PAGE_SIZE } from '../abi/index.js';
 import {
   BLOCK_PAGES,
   CHECK_BYTES,
+  checkContent,
   checkPage,
   checkValue,
   compressionKind,
@@ -15,6 +16,7 @@ import {
   referenceOf,
 } from './block.js';
 import { BlockIndex } from './block-index.js';
+import { crc32, crc32ByTable } from './crc.js';
 
 /** Pages with some content; of a random one, nothing can be made smaller. */
 function makePages(count: number, isRandom: boolean): { pages: Uint8Array; checks: Uint8Array } {
@@ -50,7 +52,7 @@ describe('a block', () => {
     const { pages, checks } = makePages(2, true);
     const block = encodeBlock(pages, checks, 'deflate');
     expect(decodeHead(block).kind).toBe('none');
-    expect(block.length).toBe(32 + 2 * CHECK_BYTES + 2 * PAGE_SIZE);
+    expect(block.length).toBe(32 + 2 * (CHECK_BYTES + 4) + 2 * PAGE_SIZE);
   });
 
   test.each(KINDS)('does not come back otherwise when any byte of it is another one: %s', (kind) => {
@@ -66,9 +68,22 @@ describe('a block', () => {
       }
       // What compression ignores may be anything.
       if (got !== undefined) expect(Buffer.compare(got, pages)).toBe(0);
-      if (got !== undefined) expect(at).toBeGreaterThanOrEqual(32 + 2 * CHECK_BYTES);
+      if (got !== undefined) expect(at).toBeGreaterThanOrEqual(32 + 2 * (CHECK_BYTES + 4));
       block[at]! ^= 0x40;
     }
+  });
+
+  test('is checked by CRC-32, and by content when that is asked for', () => {
+    const { pages, checks } = makePages(2, false);
+    const head = decodeHead(encodeBlock(pages, checks, 'none'));
+    expect(crc32(pages.subarray(PAGE_SIZE))).toBe(Buffer.from(head.crcs!).readUInt32LE(4));
+    pages[PAGE_SIZE + 7]! ^= 1;
+    expect(() => checkPage(head, pages, 0)).not.toThrow();
+    expect(() => checkPage(head, pages, 1)).toThrow('a page is not what was written');
+    expect(() => checkContent(head, pages, 1)).toThrow('a page is not what was written');
+    // Without a CRC-32, as in format 1, the content has to do.
+    expect(() => checkPage({ ...head, crcs: undefined }, pages, 1)).toThrow('a page is not what was written');
+    expect(() => checkPage({ ...head, crcs: undefined }, pages, 0)).not.toThrow();
   });
 
   test('that ends too early is none', () => {
@@ -86,6 +101,12 @@ describe('a block', () => {
     ] as const)
       expect(placeOf(referenceOf(file, offset) + index)).toEqual({ file, offset, index });
   });
+});
+
+test('CRC-32 is that of zlib, and the same without its help', () => {
+  for (const of of [crc32, crc32ByTable]) expect(of(Buffer.from('123456789'))).toBe(0xcbf43926);
+  const { pages } = makePages(1, true);
+  expect(crc32ByTable(pages)).toBe(crc32(pages));
 });
 
 describe('the index of blocks', () => {

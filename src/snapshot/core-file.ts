@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { PAGE_SIZE } from '../abi/index.js';
 import {
   CoreFile,
-  coreArchitecture,
+  coreArchitectureOf,
   ElfSink,
   isPrivateFile,
   isShared,
@@ -15,14 +15,16 @@ import {
   type Stored,
 } from '../core/internal.js';
 import { bufferAddress } from '../live/internal.js';
-import { SnapshotError } from './errors.js';
 import type { Point } from './log.js';
 import type { StoredMapping } from './manifest.js';
 import { pageOf, ZERO } from './page-table.js';
 import type { PageReader } from './pages.js';
+import { BatchBlocks, readAhead } from './read-ahead.js';
+import type { StoreMachine } from './store-file.js';
 
-/** Written at once, bytes. */
-const PIECE_BYTES = 4 << 20;
+/** Written at once: 4 MiB. */
+const PIECE_PAGES = 1024;
+const BUFFERS = 3;
 
 /** The sink asks for nothing: it was given all. */
 const NOTHING: PageCopier = {
@@ -66,37 +68,63 @@ function alignedBytes(lengthBytes: number): Uint8Array<ArrayBuffer> {
   return new Uint8Array(buffer, past === 0 ? 0 : PAGE_SIZE - past, lengthBytes);
 }
 
-async function writePages(sink: ElfSink, point: Point, pages: PageReader): Promise<void> {
-  // One is filled while the other is written.
-  let bytes = alignedBytes(PIECE_BYTES);
-  let other = alignedBytes(PIECE_BYTES);
-  let ranges: number[] = [];
-  let filled = 0;
-  let writing: Promise<void> | undefined;
-  const flush = async () => {
-    await writing;
-    writing = filled === 0 ? undefined : sink.write(bytes, ranges);
-    [bytes, other] = [other, bytes];
-    [ranges, filled] = [[], 0];
-  };
+/** Pages that are written at once. */
+interface Piece {
+  /** Where they lie: start and end in turns. */
+  readonly ranges: number[];
+  readonly references: number[];
+}
+
+/** All pages with content, in pieces. */
+function* piecesOf(point: Point): Generator<Piece, void, void> {
+  const blocks = new BatchBlocks();
+  let piece: Piece = { ranges: [], references: [] };
   for (const stored of point.mappings) {
     const runs: [start: number, end: number, reference: number][] = [];
     visitRuns(point, stored, (start, end, reference) => {
       // What is not written reads as zeros.
       if (reference !== ZERO) runs.push([start, end, reference]);
     });
-    for (const [start, end, reference] of runs) {
+    for (const [start, end, first] of runs) {
       for (let at = start; at < end; at += PAGE_SIZE) {
-        bytes.set(pages.read(reference + (at - start) / PAGE_SIZE), filled);
+        const reference = first + (at - start) / PAGE_SIZE;
+        if (piece.references.length === PIECE_PAGES || !blocks.take(reference)) {
+          yield piece;
+          piece = { ranges: [], references: [] };
+          blocks.clear();
+          blocks.take(reference);
+        }
+        const { ranges, references } = piece;
         if (ranges.at(-1) === at) ranges[ranges.length - 1] = at + PAGE_SIZE;
         else ranges.push(at, at + PAGE_SIZE);
-        filled += PAGE_SIZE;
-        if (filled === PIECE_BYTES) await flush();
+        references.push(reference);
       }
     }
   }
-  await flush();
-  await writing;
+  yield piece;
+}
+
+async function writePages(sink: ElfSink, point: Point, folder: string): Promise<void> {
+  /** One is filled while the others are written. */
+  const buffers = Array.from({ length: BUFFERS }, () => ({
+    bytes: alignedBytes(PIECE_PAGES * PAGE_SIZE),
+    writing: undefined as Promise<void> | undefined,
+  }));
+  try {
+    await readAhead(folder, piecesOf(point), async ({ ranges, references }, page) => {
+      const buffer = buffers.shift()!;
+      buffers.push(buffer);
+      await buffer.writing;
+      references.forEach((reference, index) => {
+        buffer.bytes.set(page(reference), index * PAGE_SIZE);
+      });
+      buffer.writing = sink.write(buffer.bytes, ranges);
+      buffer.writing?.catch(() => undefined);
+    });
+  } finally {
+    await Promise.allSettled(buffers.map(({ writing }) => writing));
+  }
+  for (const { writing } of buffers) await writing;
 }
 
 function readImage({ table }: Point, { mapping, imageBytes }: StoredMapping, pages: PageReader): Uint8Array {
@@ -125,13 +153,13 @@ function stateOf(point: Point, pages: PageReader): ProcessState {
 }
 
 /** @throws SnapshotError 'damaged' */
-export async function writeCoreFile(point: Point, pages: PageReader, file: string): Promise<Stored> {
-  const arch = coreArchitecture();
-  if (arch === undefined)
-    throw new SnapshotError(
-      'version',
-      `Cannot write a core file: those of ${process.arch} are not supported yet`,
-    );
+export async function writeCoreFile(
+  point: Point,
+  pages: PageReader,
+  { architecture }: StoreMachine,
+  file: string,
+): Promise<Stored> {
+  const arch = coreArchitectureOf(architecture)!;
   using core = new CoreFile(file, dirname(file));
   try {
     const sink = new ElfSink(core, arch, async () => {
@@ -139,7 +167,7 @@ export async function writeCoreFile(point: Point, pages: PageReader, file: strin
       return core.storedBytes;
     });
     announce(sink, point);
-    await writePages(sink, point, pages);
+    await writePages(sink, point, pages.folder);
     return await sink.finish(stateOf(point, pages), NOTHING);
   } finally {
     await core.settle();

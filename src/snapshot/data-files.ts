@@ -12,6 +12,8 @@ import {
   type compressionKind,
   encodeBlock,
   FILE_BYTES,
+  MOST_BLOCK_BYTES,
+  pagesOfBlock,
   placeOf,
   referenceOf,
 } from './block.js';
@@ -107,7 +109,7 @@ export class DataFiles implements Disposable {
     const reference = referenceOf(number, end) + this.#count;
     this.#pages.set(page, this.#count * PAGE_SIZE);
     this.#checks.set(check, this.#count * CHECK_BYTES);
-    if (++this.#count === BLOCK_PAGES) this.#flush();
+    if (++this.#count === pagesOfBlock(this.#kind)) this.#flush();
     return reference;
   }
 
@@ -139,7 +141,7 @@ export class DataFiles implements Disposable {
     this.#grownBytes += aligned(block.length);
     open.end += aligned(block.length);
     this.#count = 0;
-    if (open.end + BLOCK_PAGES * (PAGE_SIZE + CHECK_BYTES) + BLOCK_ALIGN <= FILE_BYTES) return;
+    if (open.end + MOST_BLOCK_BYTES <= FILE_BYTES) return;
     this.#full.push(open);
     this.#open = undefined;
   }

@@ -4,7 +4,7 @@ import { PageSet } from '../core/internal.js';
 import type { Mapping } from '../proc/index.js';
 import type { Point } from './log.js';
 import { ABSENT, decodeRanges, pageOf } from './page-table.js';
-import type { PageReader } from './pages.js';
+import { BatchBlocks, type PageOfBatch, readAhead } from './read-ahead.js';
 
 /** A range of bytes that differ; those up to 8 bytes apart are one. */
 export interface ChangedRange {
@@ -148,44 +148,78 @@ export interface DiffOptions {
   readonly ranges?: boolean | undefined;
 }
 
+/** Pages that differ, with their references in both snapshots, in turns. */
+interface DifferingPages {
+  readonly pages: number[];
+  /** Of a page, that of the later snapshot, then that of the earlier one. */
+  readonly references: number[];
+}
+
+/** So many pages are compared together, at most: their blocks are full where each has one of them. */
+const BATCH_PAGES = 512;
+
+/** @param differences page, reference, earlier reference, in turns */
+function* batchesOf(differences: readonly number[]): Generator<DifferingPages, void, void> {
+  const blocks = new BatchBlocks();
+  let batch: DifferingPages = { pages: [], references: [] };
+  for (let at = 0; at < differences.length; at += 3) {
+    const [page, now, then] = [differences[at]!, differences[at + 1]!, differences[at + 2]!];
+    if (batch.pages.length === BATCH_PAGES || !blocks.take(now, then)) {
+      yield batch;
+      batch = { pages: [], references: [] };
+      blocks.clear();
+      blocks.take(now, then);
+    }
+    batch.pages.push(page);
+    batch.references.push(now, then);
+  }
+  yield batch;
+}
+
+/** Compares pages, and adds what differs to their rows. */
+function compareBatch(
+  { pages, references }: DifferingPages,
+  find: ReturnType<typeof finder>,
+  read: PageOfBatch,
+  withRanges: boolean,
+): void {
+  pages.forEach((page, index) => {
+    const [now, then] = [references[index * 2]!, references[index * 2 + 1]!];
+    const address = page * PAGE_SIZE;
+    const row = find(address, now !== ABSENT)!;
+    const bytes = row.changedBytes;
+    // What is not there reads as zeros: only what is not zero differs.
+    comparePages(row, address, read(then), read(now), withRanges);
+    if (row.changedBytes > bytes) row.changedPages++;
+  });
+}
+
 /**
  * Compares two snapshots.
  *
+ * @param folder of the store
  * @param between the manifests' sections of what was written, from the one behind `before` to that of `after`; undefined when not all are known
  */
-export function compareSnapshots(
+export async function compareSnapshots(
   before: Point,
   after: Point,
-  pages: PageReader,
+  folder: string,
   between: readonly Uint8Array[] | undefined,
   { ranges = false }: DiffOptions = {},
-): SnapshotDifference {
+): Promise<SnapshotDifference> {
   const mappingsOf = (point: Point) => point.mappings.map(({ mapping }) => mapping);
   const rows = rowsOf(mappingsOf(before), mappingsOf(after));
   const find = finder(rows);
   const changed = new PageSet();
+  const differences: number[] = [];
   after.table.differences(before.table, (page, now, then) => {
     const address = page * PAGE_SIZE;
-    const row = find(address, now !== ABSENT);
-    if (row === undefined) return;
+    if (find(address, now !== ABSENT) === undefined) return;
     changed.add(address, address + PAGE_SIZE);
-    const bytes = row.changedBytes;
-    // What is not there reads as zeros: only what is not zero differs.
-    comparePages(row, address, pages.read(then), pages.read(now), ranges);
-    if (row.changedBytes > bytes) row.changedPages++;
+    differences.push(page, now, then);
   });
-  const written = new PageSet();
-  for (const section of between ?? [])
-    for (const [page, count] of decodeRanges(section))
-      written.add(page * PAGE_SIZE, (page + count) * PAGE_SIZE);
-  written.runs(0, MOST_USER_SPACE_END, true, (from, to) =>
-    changed.runs(from, to, false, (start, end) => {
-      for (let address = start; address < end; address += PAGE_SIZE) {
-        const row = after.table.get(pageOf(address)) === ABSENT ? undefined : find(address, true);
-        if (row !== undefined) row.rewrittenPages++;
-      }
-    }),
-  );
+  await readAhead(folder, batchesOf(differences), (batch, read) => compareBatch(batch, find, read, ranges));
+  countRewritten(after, changed, between ?? [], find);
   const sum = (key: 'changedPages' | 'changedBytes' | 'rewrittenPages') =>
     rows.reduce((total, row) => total + row[key], 0);
   return {
@@ -196,4 +230,25 @@ export function compareSnapshots(
     rewrittenPages: between === undefined ? undefined : sum('rewrittenPages'),
     mappings: rows.filter((row) => row.changedPages + row.rewrittenPages > 0),
   };
+}
+
+/** Counts the pages that were written and are not among those that changed. */
+function countRewritten(
+  after: Point,
+  changed: PageSet,
+  between: readonly Uint8Array[],
+  find: ReturnType<typeof finder>,
+): void {
+  const written = new PageSet();
+  for (const section of between)
+    for (const [page, count] of decodeRanges(section))
+      written.add(page * PAGE_SIZE, (page + count) * PAGE_SIZE);
+  written.runs(0, MOST_USER_SPACE_END, true, (from, to) =>
+    changed.runs(from, to, false, (start, end) => {
+      for (let address = start; address < end; address += PAGE_SIZE) {
+        const row = after.table.get(pageOf(address)) === ABSENT ? undefined : find(address, true);
+        if (row !== undefined) row.rewrittenPages++;
+      }
+    }),
+  );
 }

@@ -6,5 +6,5 @@ export type { SnapshotInfo } from './info.js';
 export type { SnapshotCounts } from './manifest.js';
 export { openSnapshots, type Snapshot, type Snapshots, type SnapshotThread } from './snapshots.js';
 export { type Snapshotter, type SnapshotterOptions, startSnapshots } from './snapshotter.js';
-export type { StoreProcess } from './store.js';
+export type { StoreMachine, StoreProcess } from './store-file.js';
 export type { Verification, VerifyOptions } from './verify.js';

@@ -35,6 +35,7 @@ const MANIFEST: Pick<Manifest, 'head' | 'sections'> = {
     threads: [
       {
         tid: 1,
+        name: 'wor(ker) 1',
         ids: { pid: 1, ppid: 2, pgid: 3, sid: 4 },
         signalMask: 2n ** 63n + 5n,
         ticks: [1, 2, 3, 4],

@@ -22,7 +22,7 @@ import {
 } from '../abi/index.js';
 import { firstIndex } from '../abi/internal.js';
 import { CheckedRequest, defineScanner, FRAME_FILE, FRAME_ZERO } from '../engine/internal.js';
-import { type BlockSource, pageWords, userSpaceEnd, WordTables } from '../live/internal.js';
+import { type BlockSource, pageWords, WordTables } from '../live/internal.js';
 import type { Mapping } from '../proc/index.js';
 
 const {
@@ -70,20 +70,23 @@ export interface PagesAsTheyWere {
   readonly known: number;
   /** What was written; undefined when that is not known. */
   readonly written: PageRanges | undefined;
+  /** Where the memory of processes ends on their machine, bytes. */
+  readonly userSpaceEnd: number;
 }
 
 export class SnapshotPagemap implements Pagemap, BlockSource {
   readonly #pages: PagesAsTheyWere;
   readonly #entries: readonly number[];
-  readonly #checked = new CheckedRequest(userSpaceEnd());
+  readonly #checked: CheckedRequest;
   readonly #tables = new WordTables(this);
   readonly #scanner: InstanceType<typeof Scanner>;
 
   constructor(pages: PagesAsTheyWere) {
     this.#pages = pages;
+    this.#checked = new CheckedRequest(pages.userSpaceEnd);
     this.#entries = pages.categories.map(([, , categories]) => entryOf(categories));
     this.#scanner = new Scanner({
-      userSpaceEnd: userSpaceEnd(),
+      userSpaceEnd: pages.userSpaceEnd,
       profile: WORD_PROFILE,
       tables: this.#tables,
       mappings: pages.mappings.map(({ start, end }) => ({

@@ -1,20 +1,19 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Reads pages of a store by their references. */
-import { closeSync, openSync, readSync } from 'node:fs';
+import { readSync } from 'node:fs';
 import { PAGE_SIZE } from '../abi/index.js';
-import { codeOf } from '../abi/internal.js';
 import {
   BLOCK_PAGES,
   type BlockHead,
   blockOf,
+  checkContent,
   checkPage,
   decodeHead,
   decodePages,
   MOST_HEAD_BYTES,
   placeOf,
 } from './block.js';
-import { SnapshotError } from './errors.js';
-import { dataFile } from './files.js';
+import { OpenFiles } from './open-files.js';
 import { ZERO } from './page-table.js';
 
 /** So many blocks are kept decompressed: 4 MiB. */
@@ -40,18 +39,25 @@ interface CachedBlock {
   checked: number;
 }
 
+export interface PageReaderOptions {
+  /** Compare pages with their check values, also where a CRC-32 is at hand: nothing gets by, and it takes five times as long. */
+  readonly byContent?: boolean | undefined;
+}
+
 export class PageReader implements Disposable {
-  readonly #folder: string;
-  /** Descriptors by the files' numbers; those that were used last are at the end. */
-  readonly #files = new Map<number, number>();
-  /** Blocks by the references of their first pages, likewise. */
+  readonly folder: string;
+  readonly #files: OpenFiles;
+  readonly #checkPage: typeof checkPage;
+  /** Blocks by the references of their first pages; those that were used last are at the end. */
   readonly #blocks = new Map<number, CachedBlock>();
   readonly #buffer = new Uint8Array(READ_BYTES);
   /** What uncompressed blocks were in that are kept no more: without it, they would leave a gibibyte of garbage for each that is read. */
   readonly #spare: Uint8Array[] = [];
 
-  constructor(folder: string) {
-    this.#folder = folder;
+  constructor(folder: string, { byContent = false }: PageReaderOptions = {}) {
+    this.folder = folder;
+    this.#files = new OpenFiles(folder, MOST_FILES);
+    this.#checkPage = byContent ? checkContent : checkPage;
   }
 
   /**
@@ -72,7 +78,7 @@ export class PageReader implements Disposable {
     const index = reference - block;
     if ((cached.loaded & (1 << index)) === 0) this.#load(reference, cached, index);
     if ((checked & (1 << index)) === 0) {
-      this.#check(reference, () => checkPage(head, bytes, index));
+      this.#files.check(reference, () => this.#checkPage(head, bytes, index));
       cached.checked |= 1 << index;
     }
     return bytes.subarray(index * PAGE_SIZE, (index + 1) * PAGE_SIZE);
@@ -82,7 +88,7 @@ export class PageReader implements Disposable {
   head(reference: number): { head: BlockHead; bytes: number } {
     const { file, offset } = placeOf(reference);
     const bytes = this.#readAt(file, offset, MOST_HEAD_BYTES);
-    const head = this.#check(reference, () => decodeHead(bytes));
+    const head = this.#files.check(reference, () => decodeHead(bytes.slice(0, MOST_HEAD_BYTES)));
     return { head, bytes: head.at + head.storedBytes };
   }
 
@@ -95,7 +101,7 @@ export class PageReader implements Disposable {
   #readBlock(reference: number): CachedBlock {
     const { file, offset } = placeOf(reference);
     const bytes = this.#readAt(file, offset, READ_BYTES);
-    const head = this.#check(reference, () => decodeHead(bytes));
+    const head = this.#files.check(reference, () => decodeHead(bytes.slice(0, MOST_HEAD_BYTES)));
     const { at, storedBytes } = head;
     const end = at + storedBytes;
     let stored = bytes.subarray(at, end);
@@ -103,7 +109,7 @@ export class PageReader implements Disposable {
       // Not the buffer: it is used again.
       const whole = (storedBytes === BLOCK_BYTES && this.#spare.pop()) || new Uint8Array(storedBytes);
       whole.set(stored);
-      this.#check(reference, () => decodePages(head, whole));
+      this.#files.check(reference, () => decodePages(head, whole));
       return { head, bytes: whole, loaded: 2 ** Math.floor(stored.length / PAGE_SIZE) - 1, checked: 0 };
     }
     if (end > bytes.length) {
@@ -112,7 +118,12 @@ export class PageReader implements Disposable {
       this.#fillAll(reference, whole.subarray(stored.length), offset + at + stored.length);
       stored = whole;
     }
-    return { head, bytes: this.#check(reference, () => decodePages(head, stored)), loaded: ALL, checked: 0 };
+    return {
+      head,
+      bytes: this.#files.check(reference, () => decodePages(head, stored)),
+      loaded: ALL,
+      checked: 0,
+    };
   }
 
   /** Reads a page of an uncompressed block, and from the second time on, all of the block: others will be asked for, too. */
@@ -132,7 +143,7 @@ export class PageReader implements Disposable {
 
   #fillAll(reference: number, bytes: Uint8Array, offset: number): void {
     if (this.#fill(placeOf(reference).file, bytes, offset) < bytes.length)
-      throw this.#damaged(reference, 'its file ends before');
+      throw this.#files.damaged(reference, 'its file ends before');
   }
 
   #readAt(file: number, offset: number, length: number): Uint8Array {
@@ -141,7 +152,7 @@ export class PageReader implements Disposable {
   }
 
   #fill(file: number, bytes: Uint8Array, offset: number): number {
-    const fd = this.#open(file);
+    const fd = this.#files.open(file);
     let done = 0;
     while (done < bytes.length) {
       const got = readSync(fd, bytes, done, bytes.length - done, offset + done);
@@ -151,52 +162,7 @@ export class PageReader implements Disposable {
     return done;
   }
 
-  #open(file: number): number {
-    let fd = this.#files.get(file);
-    if (fd !== undefined) {
-      this.#files.delete(file);
-    } else {
-      if (this.#files.size >= MOST_FILES) {
-        const [oldest, itsFd] = this.#files.entries().next().value!;
-        closeSync(itsFd);
-        this.#files.delete(oldest);
-      }
-      try {
-        fd = openSync(dataFile(this.#folder, file), 'r');
-      } catch (cause) {
-        if (codeOf(cause) !== 'ENOENT') throw cause;
-        throw new SnapshotError(
-          'damaged',
-          `Cannot read ${dataFile(this.#folder, file)}: it is gone; its snapshot was dropped meanwhile, or the store is damaged`,
-          { cause },
-        );
-      }
-    }
-    this.#files.set(file, fd);
-    return fd;
-  }
-
-  #check<Value>(reference: number, work: () => Value): Value {
-    try {
-      return work();
-    } catch (error) {
-      throw error instanceof SnapshotError
-        ? error
-        : this.#damaged(reference, (error as Error).message, error);
-    }
-  }
-
-  #damaged(reference: number, why: string, cause?: unknown): SnapshotError {
-    const { file, offset } = placeOf(reference);
-    return new SnapshotError(
-      'damaged',
-      `Cannot read the block at byte ${offset} of ${dataFile(this.#folder, file)}: ${why}; the store is damaged, or its snapshot was dropped meanwhile`,
-      { cause },
-    );
-  }
-
   [Symbol.dispose](): void {
-    for (const fd of this.#files.values()) closeSync(fd);
-    this.#files.clear();
+    this.#files[Symbol.dispose]();
   }
 }

@@ -2,7 +2,7 @@
 /** Reading a store: its snapshots, one by one. */
 import type { Pagemap, RegionBuffer, ScanRequest, ScanResult } from '../abi/index.js';
 import { MOST_USER_SPACE_END, PAGE_SIZE } from '../abi/internal.js';
-import { coreArchitecture, PageSet, pointersOf } from '../core/internal.js';
+import { coreArchitectureOf, PageSet, pointersOf } from '../core/internal.js';
 import type { Mapping } from '../proc/index.js';
 import { mappingAt, readsAsZeros } from './content.js';
 import { writeCoreFile } from './core-file.js';
@@ -15,14 +15,19 @@ import { type Point, Replay, readManifest } from './log.js';
 import { ABSENT, decodeRanges, pageOf } from './page-table.js';
 import { type PageRanges, SnapshotPagemap } from './pagemap.js';
 import { PageReader } from './pages.js';
-import { readStoreProcess, type StoreProcess } from './store.js';
+import { readStoreFile, type StoreMachine, type StoreProcess } from './store-file.js';
 import { type Verification, type VerifyOptions, verifyStore } from './verify.js';
 
 /** A thread as it stood at the snapshot's moment. */
 export interface SnapshotThread {
   readonly tid: number;
-  /** An address; undefined on a machine that does not know the registers of that one. */
-  readonly stackPointer: number | undefined;
+  /**
+   * Its name, chosen by the process: that of a moment after the snapshot's. Empty when it had ended by then, and in snapshots of
+   * version 0.2.0 and before.
+   */
+  readonly name: string;
+  /** An address. */
+  readonly stackPointer: number;
 }
 
 /**
@@ -61,22 +66,25 @@ export class StoredSnapshot implements Snapshot {
   readonly mappings: readonly Mapping[];
   readonly #point: Point;
   readonly #pages: PageReader;
+  readonly #machine: StoreMachine;
   readonly #changed: PageRanges | undefined;
   #pagemap: SnapshotPagemap | undefined;
 
-  constructor(point: Point, pages: PageReader, changed: PageRanges | undefined) {
+  constructor(point: Point, pages: PageReader, machine: StoreMachine, changed: PageRanges | undefined) {
     this.info = describeSnapshot(point.manifest.head);
     this.mappings = point.mappings.map(({ mapping }) => mapping);
     this.#point = point;
     this.#pages = pages;
+    this.#machine = machine;
     this.#changed = changed;
   }
 
   get threads(): readonly SnapshotThread[] {
-    const arch = coreArchitecture();
+    const arch = coreArchitectureOf(this.#machine.architecture)!;
     return this.#point.manifest.head.threads.map((thread) => ({
       tid: thread.tid,
-      stackPointer: arch && pointersOf(arch, thread).stack,
+      name: thread.name ?? '',
+      stackPointer: pointersOf(arch, thread).stack,
     }));
   }
 
@@ -94,6 +102,7 @@ export class StoredSnapshot implements Snapshot {
       categories: decodeRanges(this.#point.categories),
       known: this.#point.manifest.head.categories,
       written: this.#changed,
+      userSpaceEnd: this.#machine.userSpaceEnd,
     });
     return this.#pagemap;
   }
@@ -129,7 +138,7 @@ export class StoredSnapshot implements Snapshot {
   }
 
   writeCore(file: string): Promise<{ readonly bytes: number; readonly storedBytes: number }> {
-    return writeCoreFile(this.#point, this.#pages, file);
+    return writeCoreFile(this.#point, this.#pages, this.#machine, file);
   }
 }
 
@@ -162,14 +171,16 @@ export class StoredSnapshot implements Snapshot {
 export class Snapshots implements Disposable {
   readonly folder: string;
   readonly process: StoreProcess;
+  readonly machine: StoreMachine;
   readonly #pages: PageReader;
   /** What was read before: a manifest does not change. */
   readonly #infos = new Map<number, SnapshotInfo>();
 
   /** Use {@link openSnapshots}. */
-  constructor(folder: string, process: StoreProcess) {
+  constructor(folder: string, { process, machine }: { process: StoreProcess; machine: StoreMachine }) {
     this.folder = folder;
     this.process = process;
+    this.machine = machine;
     this.#pages = new PageReader(folder);
   }
 
@@ -247,6 +258,7 @@ export class Snapshots implements Disposable {
     return new StoredSnapshot(
       point,
       this.#pages,
+      this.machine,
       isRunsFirst ? undefined : union(decodeRanges(point.manifest.sections.written), changed),
     );
   }
@@ -256,7 +268,11 @@ export class Snapshots implements Disposable {
    *
    * @throws SnapshotError 'not-found', 'damaged', 'version'
    */
-  diff(from: number | string, to: number | string, options: DiffOptions = {}): SnapshotDifference {
+  async diff(
+    from: number | string,
+    to: number | string,
+    options: DiffOptions = {},
+  ): Promise<SnapshotDifference> {
     const [first, last] = [this.find(String(from)), this.find(String(to))];
     if (first >= last)
       throw new SnapshotError(
@@ -272,7 +288,7 @@ export class Snapshots implements Disposable {
       for (const { number } of infos.slice(1))
         written.push(readManifest(this.folder, number).sections.written);
     const after = replay.to(last);
-    return compareSnapshots(before, after, this.#pages, isAllKnown ? written : undefined, options);
+    return await compareSnapshots(before, after, this.folder, isAllKnown ? written : undefined, options);
   }
 
   /**
@@ -339,8 +355,8 @@ function union(ranges: PageRanges, pages: PageSet): PageRanges {
  */
 export function openSnapshots(folder: string): Snapshots {
   listStore(folder);
-  const process = readStoreProcess(folder);
-  if (process === undefined)
+  const store = readStoreFile(folder);
+  if (store === undefined)
     throw new SnapshotError('not-found', `Cannot open ${folder}: there are no snapshots in it`);
-  return new Snapshots(folder, process);
+  return new Snapshots(folder, store);
 }

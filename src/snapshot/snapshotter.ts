@@ -24,7 +24,8 @@ import type { SnapshotCompression } from './block.js';
 import { describeSnapshot, type SnapshotInfo } from './info.js';
 import { encodeRanges, pageOf } from './page-table.js';
 import { SnapshotSink } from './sink.js';
-import { type StoreOptions, type StoreProcess, StoreWriter } from './store.js';
+import { type StoreOptions, StoreWriter } from './store.js';
+import type { StoreProcess } from './store-file.js';
 
 export interface SnapshotterOptions
   extends Pick<
@@ -44,7 +45,7 @@ export interface SnapshotterOptions
   readonly keep?: number | undefined;
   /** The most bytes that the folder may take: the oldest ones go. The newest one stays in any case. */
   readonly keepBytes?: number | undefined;
-  /** How pages are compressed; `auto` by default. */
+  /** How pages are compressed; `none` by default. */
   readonly compression?: SnapshotCompression | undefined;
 }
 

@@ -4,43 +4,39 @@
  * its name. So at every moment all manifests that are there are of whole snapshots, and what else there is, a writer that was
  * killed has left: the next one removes it.
  */
-import { closeSync, mkdirSync, openSync, readFileSync, unlinkSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { PAGE_SIZE } from '../abi/index.js';
-import { codeOf } from '../abi/internal.js';
 import { lockFile } from '../live/internal.js';
 import { checkValue, compressionKind, type SnapshotCompression } from './block.js';
 import { BlockIndex } from './block-index.js';
 import { DataFiles } from './data-files.js';
 import { SnapshotError } from './errors.js';
-import { indexFile, LOCK_FILE, listStore, manifestFile, STORE_FILE, type StoreFiles } from './files.js';
+import { indexFile, LOCK_FILE, listStore, manifestFile, type StoreFiles } from './files.js';
 import { fileBytes, Replay, readManifest } from './log.js';
 import { encodeManifest, type ManifestHead, type StoredMapping } from './manifest.js';
 import { addToSpans, PageIndexer } from './page-indexer.js';
 import { decodeRanges, encodeRanges, PageTable, ZERO } from './page-table.js';
 import { PageReader } from './pages.js';
+import {
+  readStoreFile,
+  type StoreMachine,
+  type StoreProcess,
+  thisMachine,
+  writeStoreFile,
+} from './store-file.js';
 import type { PageSpan } from './touches.js';
 import { writeWhole } from './write.js';
-
-export const STORE_SCHEMA = 'pagemap-scan/snapshots@1';
-
-/** The process whose snapshots a store holds. */
-export interface StoreProcess {
-  readonly pid: number;
-  /** When it began, in the kernel's ticks since the machine's start. */
-  readonly startTime: number;
-  /** The machine's start that its number and its time belong to. */
-  readonly bootId: string;
-  readonly name: string;
-  readonly commandLine: string;
-}
 
 export interface StoreOptions {
   /** The most snapshots that are kept. */
   readonly keep?: number | undefined;
   /** The most bytes that are kept; the newest snapshot stays in any case. */
   readonly keepBytes?: number | undefined;
+  /** `none` by default. */
   readonly compression?: SnapshotCompression | undefined;
+  /** The machine that the process runs on; this one by default. */
+  readonly machine?: StoreMachine | undefined;
 }
 
 /** A snapshot that is to be kept. */
@@ -63,29 +59,6 @@ const MOST_CHANGES = 128;
 const LEAST_FULL_BYTES = 4096;
 
 const ZEROS = new Uint8Array(PAGE_SIZE);
-
-/** @throws SnapshotError 'version' and 'damaged' */
-export function readStoreProcess(folder: string): StoreProcess | undefined {
-  let text: string;
-  try {
-    text = readFileSync(join(folder, STORE_FILE), 'utf8');
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return undefined;
-    throw error;
-  }
-  let content: { schema?: unknown; process?: StoreProcess };
-  try {
-    content = JSON.parse(text);
-  } catch (cause) {
-    throw new SnapshotError('damaged', `Cannot read ${join(folder, STORE_FILE)}: it is no JSON`, { cause });
-  }
-  if (content.schema !== STORE_SCHEMA || content.process === undefined)
-    throw new SnapshotError(
-      'version',
-      `Cannot read the snapshots in ${folder}: their format is ${String(content.schema)}, and this version knows ${STORE_SCHEMA}`,
-    );
-  return content.process;
-}
 
 export class StoreWriter implements Disposable {
   readonly folder: string;
@@ -113,7 +86,7 @@ export class StoreWriter implements Disposable {
     this.folder = folder;
     this.#lock = lock;
     this.#options = options;
-    const kind = compressionKind(options.compression ?? 'auto');
+    const kind = compressionKind(options.compression ?? 'none');
     this.#data = new DataFiles(folder, kind, this.#index);
     this.#indexer = new PageIndexer(folder);
   }
@@ -124,11 +97,12 @@ export class StoreWriter implements Disposable {
    * @throws SnapshotError 'busy', 'other-process', 'not-empty', 'version', 'damaged'
    */
   static open(folder: string, about: StoreProcess, options: StoreOptions = {}): StoreWriter {
-    compressionKind(options.compression ?? 'auto');
+    compressionKind(options.compression ?? 'none');
     // Memory holds secrets.
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const files = listStore(folder);
-    const owner = readStoreProcess(folder);
+    const known = readStoreFile(folder);
+    const owner = known?.process;
     if (
       owner === undefined &&
       files.data.length + files.manifests.length + files.indexes.length + files.others.length > 0
@@ -149,11 +123,9 @@ export class StoreWriter implements Disposable {
     try {
       if (!lockFile(lock))
         throw new SnapshotError('busy', `Cannot keep snapshots in ${folder}: another pmscan is doing so`);
-      if (owner === undefined)
-        writeWhole(
-          join(folder, STORE_FILE),
-          Buffer.from(`${JSON.stringify({ schema: STORE_SCHEMA, process: about }, null, 2)}\n`),
-        );
+      // What is added to a store of format 1 is of the present one.
+      if (known === undefined) writeStoreFile(folder, about, options.machine ?? thisMachine());
+      else if (known.isOld) writeStoreFile(folder, known.process, known.machine);
       const writer = new StoreWriter(folder, lock, options);
       writer.#load(listStore(folder));
       return writer;

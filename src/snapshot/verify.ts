@@ -156,6 +156,6 @@ class Verifier {
 }
 
 export async function verifyStore(folder: string, { onStep }: VerifyOptions = {}): Promise<Verification> {
-  using pages = new PageReader(folder);
+  using pages = new PageReader(folder, { byContent: true });
   return await new Verifier(folder, pages, onStep ?? (async () => undefined)).run();
 }

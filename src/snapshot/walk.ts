@@ -37,6 +37,6 @@ export function* walkSnapshots(
     last = number;
     const changed: [number, number][] = [];
     set.runs(0, MOST_USER_SPACE_END, true, (start, end) => changed.push([start, end]));
-    yield { snapshot: new StoredSnapshot(point, pages, undefined), changed };
+    yield { snapshot: new StoredSnapshot(point, pages, snapshots.machine, undefined), changed };
   }
 }

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { NotSupportedError, PAGE_SIZE, RegionBuffer, UnknownCategoryError } from '../abi/index.js';
+import { PAGE_SIZE, RegionBuffer } from '../abi/index.js';
 import {
   type LayoutModel,
   type MappingModel,
@@ -18,6 +18,7 @@ import {
   humanCount,
   legRanges,
   lookMasks,
+  lookWith,
   plural,
   scanLegs,
   withUnknown,
@@ -75,16 +76,16 @@ function thin(numbers: readonly number[], most: number): readonly number[] {
 }
 
 /** Looks at all pages of a snapshot. Where it cannot tell what they were, cells are empty and counts are left out. */
-function lookAt(snapshot: Snapshot, owners: ReadonlyMap<number, Owner>, most: number): Map<number, Placed> {
-  const { mappings } = snapshot;
-  for (const masks of [...lookMasks({ provider: 'fallback', categories: snapshot.categories }), undefined]) {
+function lookAt(
+  snapshot: Snapshot,
+  owners: ReadonlyMap<number, Owner>,
+  most: number,
+): Promise<Map<number, Placed>> {
+  const { mappings, categories } = snapshot;
+  const attempts = [...lookMasks({ provider: 'fallback', categories }), undefined];
+  return lookWith(attempts, async (masks) => {
     const grid = new LayoutGrid(mappings, 0, undefined, most);
-    try {
-      if (masks !== undefined) scan(snapshot, grid, masks);
-    } catch (error) {
-      if (!(error instanceof UnknownCategoryError || error instanceof NotSupportedError)) throw error;
-      continue;
-    }
+    if (masks !== undefined) scan(snapshot, grid, masks);
     return new Map(
       mappings.map((mapping, index): [number, Placed] => {
         const { start, end } = mapping;
@@ -94,8 +95,7 @@ function lookAt(snapshot: Snapshot, owners: ReadonlyMap<number, Owner>, most: nu
         return [start, { row: modelOf(mapping, owners.get(start), pages, undefined), cellBytes, words }];
       }),
     );
-  }
-  return new Map();
+  });
 }
 
 function scan(
@@ -203,7 +203,7 @@ async function collect(
     const { number, time } = snapshot.info;
     const beganAt = first?.beganAt ?? time.getTime();
     const most = first?.most ?? mostCells(snapshot.mappings, cells);
-    const after = lookAt(snapshot, ownersOf(snapshot), most);
+    const after = await lookAt(snapshot, ownersOf(snapshot), most);
     for (const { cellBytes } of after.values()) {
       finest = Math.min(finest, cellBytes);
       coarsest = Math.max(coarsest, cellBytes);

@@ -28,6 +28,7 @@ function snapshotOf(live: Pagemap, mappings: readonly { start: number; end: numb
     categories: categories as PageRanges,
     known: KNOWN,
     written: undefined,
+    userSpaceEnd: userSpaceEnd(),
   });
 }
 

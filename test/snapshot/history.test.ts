@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { USER_SPACE_END } from '../../src/abi/index.js';
 import { indexFile, manifestFile } from '../../src/snapshot/files.js';
 import { openSnapshots } from '../../src/snapshot/index.js';
 import { bitOf, encodeIndex, findTouching } from '../../src/snapshot/page-index.js';
@@ -200,7 +201,7 @@ describe('history', () => {
   });
 });
 
-describe('a store that was written before there were page indexes', () => {
+describe('a store of format 1, without page indexes', () => {
   interface Fixture {
     readonly start: string;
     readonly pages: number;
@@ -246,8 +247,15 @@ describe('a store that was written before there were page indexes', () => {
         ]);
       expect(found, address).toEqual(entries);
     }
-    expect(snapshots.diff(fixture.diff.from, fixture.diff.to)).toMatchObject(fixture.diff);
+    expect(await snapshots.diff(fixture.diff.from, fixture.diff.to)).toMatchObject(fixture.diff);
     expect(await snapshots.verify()).toMatchObject({ snapshots: 20, pages: 57, problems: [] });
+    // It does not say so: there were no others.
+    expect(snapshots.machine).toEqual({
+      architecture: 'x64',
+      pageSizeBytes: PAGE_SIZE,
+      userSpaceEnd: USER_SPACE_END,
+    });
+    expect(snapshots.open(24).threads).toEqual([]);
   });
 
   test('goes on', async () => {
@@ -257,8 +265,15 @@ describe('a store that was written before there were page indexes', () => {
       await addSnapshot(store, new Map([[0, 1]]));
     }
     expectContent(folder, Object.keys(fixture.content));
+    // What was added is not of format 1.
+    expect(JSON.parse(readFileSync(join(folder, 'store.json'), 'utf8'))).toMatchObject({
+      schema: 'pagemap-scan/snapshots@2',
+      process: ABOUT,
+      machine: { architecture: 'x64' },
+    });
     using snapshots = openSnapshots(folder);
     expect(snapshots.numbers().at(-1)).toBe(25);
+    expect(await snapshots.diff(24, 25)).toMatchObject({ to: 25, changedPages: expect.any(Number) });
     expect((await snapshots.verify()).problems).toEqual([]);
   });
 });

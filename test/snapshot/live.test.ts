@@ -1,7 +1,7 @@
 /** Snapshots of processes that write all the time: each is what the process was at its stop, whatever happens to the writer. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect } from 'vitest';
@@ -160,10 +160,38 @@ describe('a snapshot', () => {
     ]);
     expect(pagesOf(3, PAGE_IS_WRITTEN)).toBe(0);
     expect(() => pagesOf(1, PAGE_IS_WRITTEN)).toThrow('EOPNOTSUPP');
-    const [mapping] = snapshots
-      .diff(1, 2)
-      .mappings.filter(({ start, end }) => start <= target.start && target.start < end);
+    const { mappings } = await snapshots.diff(1, 2);
+    const [mapping] = mappings.filter(({ start, end }) => start <= target.start && target.start < end);
     expect(mapping).toMatchObject({ changedPages: 2, changedBytes: 2, rewrittenPages: 1 });
+  });
+});
+
+describe('threads in a snapshot', () => {
+  live('have the names that the process gave them', async () => {
+    const child = spawn(nativeProgram('threads'), ['3'], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const folder = newFolder();
+    try {
+      await once(child.stdout, 'data');
+      const tids = readdirSync(`/proc/${child.pid}/task`).map(Number);
+      const names = () =>
+        tids.map((tid) => readFileSync(`/proc/${child.pid}/task/${tid}/comm`, 'utf8').slice(0, -1));
+      await until('all threads have theirs', () => names().includes('worker 2'));
+      {
+        using snapshotter = await startSnapshots(child.pid!, folder, {}, {});
+        await snapshotter.take();
+      }
+      using snapshots = openSnapshots(folder);
+      const { threads } = snapshots.open(1);
+      expect(new Map(threads.map(({ tid, name }) => [tid, name]))).toEqual(
+        new Map(names().map((name, index) => [tids[index], name])),
+      );
+      expect(threads[0]).toMatchObject({ tid: child.pid, name: 'threads' });
+      const worker = threads.find(({ name }) => name === 'worker 2')!.tid;
+      const { stdout } = await pmscan(['maps', `${folder}@1`]);
+      expect(stdout).toContain(`[stack: worker 2 ${worker}]`);
+    } finally {
+      child.kill();
+    }
   });
 });
 

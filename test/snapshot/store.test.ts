@@ -124,7 +124,7 @@ describe('a store', () => {
     };
     await addSnapshot(store, model);
     const path = join(folder, 'data-00000001');
-    const blockBytes = Math.ceil((32 + 16 * (16 + PAGE_SIZE)) / 64) * 64;
+    const blockBytes = Math.ceil((32 + 16 * (16 + 4 + PAGE_SIZE)) / 64) * 64;
     const placeInFirst = 5 * PAGE_SIZE;
     const at = (offset: number) =>
       readFileSync(path)
@@ -258,6 +258,26 @@ describe('a store', () => {
     expect(reasonOf(() => openSnapshots(folder))).toBe('not-found');
     writeFileSync(join(folder, 'store.json'), '{"schema":"pagemap-scan/snapshots@9","process":{}}');
     expect(reasonOf(() => openSnapshots(folder))).toBe('version');
+    const machine = (architecture: string, pageSizeBytes: number) =>
+      writeFileSync(
+        join(folder, 'store.json'),
+        JSON.stringify({
+          schema: 'pagemap-scan/snapshots@2',
+          process: ABOUT,
+          machine: { architecture, pageSizeBytes, userSpaceEnd: 2 ** 47 },
+        }),
+      );
+    machine('arm64', PAGE_SIZE);
+    expect(reasonOf(() => openSnapshots(folder)[Symbol.dispose]())).toBe('none');
+    machine('riscv64', PAGE_SIZE);
+    expect(reasonOf(() => openSnapshots(folder))).toBe('version');
+    machine('arm64', 65536);
+    expect(reasonOf(() => openSnapshots(folder))).toBe('version');
+    writeFileSync(
+      join(folder, 'store.json'),
+      JSON.stringify({ schema: 'pagemap-scan/snapshots@2', process: ABOUT }),
+    );
+    expect(reasonOf(() => openSnapshots(folder))).toBe('damaged');
     writeFileSync(join(folder, 'store.json'), '{"sche');
     expect(reasonOf(() => openSnapshots(folder))).toBe('damaged');
   });
@@ -305,15 +325,18 @@ describe('damage', () => {
       await addSnapshot(store, new Map([[0, 2]]), []);
       await addSnapshot(store, new Map([[0, 2]]), []);
     }
-    const second = 64 + Math.ceil((32 + 16 + PAGE_SIZE) / 64) * 64;
+    const headBytes = 32 + 16 + 4;
+    const second = 64 + Math.ceil((headBytes + PAGE_SIZE) / 64) * 64;
     for (const [at, damaged] of [
       // The file's head: the pages can be had.
       [0, []],
       [63, []],
-      // Magic, count, compression, length, both kinds of check values, the page.
-      ...[0, 4, 5, 8, 16, 32, 48, 48 + PAGE_SIZE - 1].map((offset) => [64 + offset, [1]] as const),
-      [second + 48 + 100, [2, 3]],
-      [second + 48 + PAGE_SIZE - 1, [2, 3]],
+      // Magic, count, compression, length, all kinds of check values, the page.
+      ...[0, 4, 5, 8, 16, 32, 48, headBytes, headBytes + PAGE_SIZE - 1].map(
+        (offset) => [64 + offset, [1]] as const,
+      ),
+      [second + headBytes + 100, [2, 3]],
+      [second + headBytes + PAGE_SIZE - 1, [2, 3]],
     ] as const) {
       const found = await verifyWith(folder, 'data-00000001', at);
       expect(found.problems.length, `byte ${at}`).toBeGreaterThan(0);
@@ -387,7 +410,7 @@ describe('comparing', () => {
       );
     }
     using snapshots = openSnapshots(folder);
-    const one = snapshots.diff(1, 2, { ranges: true });
+    const one = await snapshots.diff(1, 2, { ranges: true });
     // A number is in 64 places of a page.
     const same = (a: number, b: number) => {
       const [first, second] = [pageOfNumber(a), pageOfNumber(b)];
@@ -401,8 +424,8 @@ describe('comparing', () => {
       ranges.every(({ end }, index) => end <= (ranges[index + 1]?.start ?? Number.POSITIVE_INFINITY)),
     ).toBe(true);
     // Over both intervals page 1 is as before, though it was other in between.
-    expect(snapshots.diff(1, 3)).toMatchObject({ changedPages: 2, rewrittenPages: 3 });
-    expect(reasonOf(() => snapshots.diff(3, 1))).toBe('not-found');
+    expect(await snapshots.diff(1, 3)).toMatchObject({ changedPages: 2, rewrittenPages: 3 });
+    await expect(snapshots.diff(3, 1)).rejects.toMatchObject({ reason: 'not-found' });
   });
 
   test('tells when bytes changed, and from what to what', async () => {

@@ -3,7 +3,8 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { PAGE_SIZE } from '../../src/abi/index.js';
 import { PageTable, ZERO } from '../../src/snapshot/page-table.js';
-import { type NewSnapshot, type StoreProcess, StoreWriter } from '../../src/snapshot/store.js';
+import { type NewSnapshot, StoreWriter } from '../../src/snapshot/store.js';
+import type { StoreProcess } from '../../src/snapshot/store-file.js';
 import { mappingOf, STATE } from './snapshot-state.mjs';
 
 export const ABOUT: StoreProcess = {
@@ -35,7 +36,7 @@ export async function addSnapshot(
   model: Model,
   written?: NewSnapshot['written'],
   timeMs = 1_700_000_000_000 + store.newest * 1000,
-  more: Partial<Pick<NewSnapshot, 'mappings' | 'categories' | 'pageCategories'>> = {},
+  more: Partial<Pick<NewSnapshot, 'mappings' | 'categories' | 'pageCategories' | 'threads'>> = {},
 ) {
   const table = new PageTable();
   for (const [page, number] of model)

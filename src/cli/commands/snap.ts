@@ -47,9 +47,12 @@ export function addSnapCommand(program: Command, run: Run): void {
   addMappingChoice(snap);
   addPauseOptions(snap)
     .addOption(
-      new Option('--compress <kind>', 'how to compress pages; auto is zstd where Node has it')
+      new Option(
+        '--compress <kind>',
+        'how to compress pages; auto is zstd where Node has it, otherwise deflate',
+      )
         .choices(['auto', 'zstd', 'deflate', 'none'])
-        .default('auto'),
+        .default('none'),
     )
     .option('--json', 'one JSON object a line, for each snapshot')
     .helpCommand(false)

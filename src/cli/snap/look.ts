@@ -31,12 +31,14 @@ export function listCommand(folder: string, { json }: LookOptions): Promise<Exit
     const output = new Output();
     const infos = snapshots.list();
     const { pid, name, commandLine } = snapshots.process;
+    const { architecture } = snapshots.machine;
     if (json) {
-      const about = { schema: LIST_SCHEMA, pid, name, commandLine };
+      const about = { schema: LIST_SCHEMA, pid, name, commandLine, architecture };
       output.line(JSON.stringify({ ...about, snapshots: infos.map(asJson) }));
     } else {
       const command = printable(commandLine.slice(0, MOST_CHARACTERS));
-      output.line(`${plural(infos.length, 'snapshot')} of process ${pid}, ${command}`);
+      const where = architecture === process.arch ? '' : ` (on ${architecture})`;
+      output.line(`${plural(infos.length, 'snapshot')} of process ${pid}, ${command}${where}`);
       if (infos.length > 0) output.line(LIST_HEADER);
       for (const info of infos) output.line(describeLine(info));
     }
@@ -89,7 +91,7 @@ export function diffCommand(
       'Cannot compare snapshots in two folders: they are of two processes; name one folder',
     );
   return withSnapshots(from.folder, async (snapshots) => {
-    const difference = snapshots.diff(from.which, to.which, { ranges: regions });
+    const difference = await snapshots.diff(from.which, to.which, { ranges: regions });
     const { pid } = snapshots.process;
     // Of what is gone, whose it was before.
     const after = ownersOfSnapshot(pid, snapshots.open(difference.to));

@@ -2,10 +2,7 @@
 import { type Owner, recogniseOwners, Words } from '../../owners/internal.js';
 import type { Snapshot } from '../../snapshot/index.js';
 
-/**
- * The owner of each mapping of a snapshot, by its start; what is not known is left out. Names of threads are not kept, so stacks have
- * their numbers alone.
- */
+/** The owner of each mapping of a snapshot, by its start; what is not known is left out. */
 export function ownersOfSnapshot(pid: number, snapshot: Snapshot): ReadonlyMap<number, Owner> {
   const { mappings, threads } = snapshot;
   const owners = recogniseOwners({
@@ -13,7 +10,7 @@ export function ownersOfSnapshot(pid: number, snapshot: Snapshot): ReadonlyMap<n
     mappings,
     // The program lies below its libraries.
     program: mappings.find(({ name }) => name.startsWith('/'))?.name,
-    threads: threads.map((thread) => ({ ...thread, name: '' })),
+    threads,
     read(address, count) {
       if (!Number.isSafeInteger(address) || address % 8 !== 0) return undefined;
       try {

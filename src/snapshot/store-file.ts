@@ -1,0 +1,96 @@
+/** What a store says of itself, in `store.json`: whose snapshots it holds, and of what machine. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { PAGE_SIZE, USER_SPACE_END } from '../abi/index.js';
+import { codeOf } from '../abi/internal.js';
+import { coreArchitectureOf } from '../core/internal.js';
+import { architecture, userSpaceEnd } from '../live/internal.js';
+import { SnapshotError } from './errors.js';
+import { STORE_FILE } from './files.js';
+import { writeWhole } from './write.js';
+
+const STORE_SCHEMA = 'pagemap-scan/snapshots@2';
+/** Its blocks have no CRC-32, and it tells no machine: all of that version are of x86-64. */
+const STORE_SCHEMA_1 = 'pagemap-scan/snapshots@1';
+
+/** The process whose snapshots a store holds. */
+export interface StoreProcess {
+  readonly pid: number;
+  /** When it began, in the kernel's ticks since the machine's start. */
+  readonly startTime: number;
+  /** The machine's start that its number and its time belong to. */
+  readonly bootId: string;
+  readonly name: string;
+  readonly commandLine: string;
+}
+
+/** The machine that the process ran on: snapshots can be looked at on another one. */
+export interface StoreMachine {
+  /** As Node calls it: x64 is x86-64. */
+  readonly architecture: 'x64' | 'arm64';
+  readonly pageSizeBytes: number;
+  /** Where the memory of its processes ends, bytes. */
+  readonly userSpaceEnd: number;
+}
+
+const X64: StoreMachine = { architecture: 'x64', pageSizeBytes: PAGE_SIZE, userSpaceEnd: USER_SPACE_END };
+
+export function thisMachine(): StoreMachine {
+  const name = architecture();
+  if (name === undefined)
+    throw new SnapshotError(
+      'version',
+      `Cannot keep snapshots of processes of ${process.platform} on ${process.arch}`,
+    );
+  return { architecture: name, pageSizeBytes: PAGE_SIZE, userSpaceEnd: userSpaceEnd() };
+}
+
+export interface StoreFile {
+  readonly process: StoreProcess;
+  readonly machine: StoreMachine;
+  /** Of format 1. */
+  readonly isOld: boolean;
+}
+
+/**
+ * Undefined when there is none.
+ *
+ * @throws SnapshotError 'version' and 'damaged'
+ */
+export function readStoreFile(folder: string): StoreFile | undefined {
+  const path = join(folder, STORE_FILE);
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+  let content: { schema?: unknown; process?: StoreProcess; machine?: StoreMachine };
+  try {
+    content = JSON.parse(text);
+  } catch (cause) {
+    throw new SnapshotError('damaged', `Cannot read ${path}: it is no JSON`, { cause });
+  }
+  const { schema, process: about, machine } = content;
+  const isOld = schema === STORE_SCHEMA_1;
+  if (!(isOld || schema === STORE_SCHEMA) || about === undefined)
+    throw new SnapshotError(
+      'version',
+      `Cannot read the snapshots in ${folder}: their format is ${String(schema)}, and this version knows ${STORE_SCHEMA} and ${STORE_SCHEMA_1}`,
+    );
+  if (isOld) return { process: about, machine: X64, isOld };
+  if (machine === undefined || !Number.isSafeInteger(machine.userSpaceEnd))
+    throw new SnapshotError('damaged', `Cannot read ${path}: it does not tell the machine`);
+  if (coreArchitectureOf(machine.architecture) === undefined || machine.pageSizeBytes !== PAGE_SIZE)
+    throw new SnapshotError(
+      'version',
+      `Cannot read the snapshots in ${folder}: they are of ${machine.architecture} with pages of ${machine.pageSizeBytes} bytes, which this version does not know`,
+    );
+  return { process: about, machine, isOld };
+}
+
+export function writeStoreFile(folder: string, about: StoreProcess, machine: StoreMachine): void {
+  const content = { schema: STORE_SCHEMA, process: about, machine };
+  writeWhole(join(folder, STORE_FILE), Buffer.from(`${JSON.stringify(content, null, 2)}\n`));
+}
