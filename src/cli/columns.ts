@@ -1,12 +1,26 @@
-/** Text in columns of a terminal. Apart from the other text: measuring it takes tables that take 30 ms to load. */
-import stringWidth from 'string-width';
+/** Text in columns of a terminal. */
+import { stripVTControlCharacters } from 'node:util';
 
 /** Characters that take one column each; measuring the others costs a hundred times as much. */
 const NARROW = /^[\x20-\x7e\u00b7\u2580-\u259f]*$/;
 
+/** Knows all characters; its tables take longer to load than many a command to run. */
+let measure: ((text: string) => number) | undefined;
+
+/**
+ * Loads what measures wide characters, if there are any in these texts, or without texts in any case. To be called before names of
+ * others are laid out: until then, each character counts as one column.
+ */
+export async function loadWidths(texts?: Iterable<string>): Promise<void> {
+  if (measure !== undefined) return;
+  if (texts !== undefined && [...texts].every((text) => NARROW.test(text))) return;
+  measure = (await import('string-width')).default;
+}
+
 /** Width in terminal columns; colour codes take none. */
 export function columnsOf(text: string): number {
-  return NARROW.test(text) ? text.length : stringWidth(text);
+  if (NARROW.test(text)) return text.length;
+  return measure === undefined ? [...stripVTControlCharacters(text)].length : measure(text);
 }
 
 /** Cuts text to a width in terminal columns, in its middle: the end of a path tells more than its middle. */
@@ -24,7 +38,7 @@ export function shorten(
   let used = 0;
   let index = 0;
   for (; index < characters.length; index++) {
-    const width = stringWidth(characters[index]!);
+    const width = columnsOf(characters[index]!);
     if (used + width > headColumns) break;
     head += characters[index];
     used += width;
@@ -32,7 +46,7 @@ export function shorten(
   let tail = '';
   used += 1;
   for (let last = characters.length - 1; last >= index; last--) {
-    const width = stringWidth(characters[last]!);
+    const width = columnsOf(characters[last]!);
     if (used + width > columns) break;
     tail = characters[last] + tail;
     used += width;

@@ -1,9 +1,9 @@
-import { describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { PAGE_SIZE, type Pagemap } from '../abi/index.js';
 import { matchesGlob } from '../proc/internal.js';
 import { PAGE_KINDS } from '../query/internal.js';
 import { bar, shares } from './bar.js';
-import { columnsOf, shorten, tableLines } from './columns.js';
+import { columnsOf, loadWidths, shorten, tableLines } from './columns.js';
 import { countRows, mapsTable } from './commands/maps.js';
 import { intersectRanges, mergeRanges, parseSize } from './options.js';
 import { humanBytes, outputStyle, printable, type Style } from './text.js';
@@ -32,6 +32,8 @@ describe('numbers', () => {
     for (const wrong of ['', 'x', '-1', '1E3', '99999999T', '0.1K']) expect(() => parseSize(wrong)).toThrow();
   });
 });
+
+beforeAll(() => loadWidths());
 
 describe('text', () => {
   test('what could act on a terminal is written out', () => {

@@ -25,7 +25,7 @@ import {
   sumCounts,
 } from '../../query/internal.js';
 import { bar, legend } from '../bar.js';
-import { type Column, shorten, tableLines } from '../columns.js';
+import { type Column, loadWidths, shorten, tableLines } from '../columns.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
 import { ownedMappings, type Pages } from '../looked-at.js';
@@ -466,6 +466,7 @@ export async function mapsCommand(target: string, options: MapsOptions): Promise
     output.line(
       `${style.colors.bold(title)}: ${plural(counted.rows.length, 'mapping')} by ${options.by === 'owner' ? 'owner, then ' : ''}${sort}`,
     );
+    await loadWidths(counted.rows.map(({ mapping }) => ownedLabel(mapping, mapping.owner)));
     for (const line of mapsText(counted, options, sort, style)) output.line(line);
     output.line(legend(style));
   }

@@ -18,7 +18,7 @@ import {
   RegionJoiner,
   scanLegs,
 } from '../../query/internal.js';
-import { shorten } from '../columns.js';
+import { loadWidths, shorten } from '../columns.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
 import { type OwnedMapping, ownedMappings, type Pages } from '../looked-at.js';
@@ -196,6 +196,7 @@ export async function scanCommand(target: string, options: ScanOptions): Promise
   const mappings = ownedMappings(pagemap);
   const output = new Output();
   if (pagemap.provider === 'fallback' && !options.json) tellProvider(pagemap.categories);
+  if (!options.json) await loadWidths(mappings.map((mapping) => ownedLabel(mapping, mapping.owner)));
   const sink = options.json
     ? jsonSink(output, pagemap)
     : textSink(output, outputStyle(options.color !== false));

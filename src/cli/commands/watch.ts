@@ -6,6 +6,7 @@ import { onlyAncestorsTrace, ProcessError, ProcessHandle } from '../../live/inte
 import { OwnerNames } from '../../owners/internal.js';
 import { programArgument } from '../../parts/index.js';
 import { PageSample, type ProcessTracker, type Subject, trackActivity } from '../../track/internal.js';
+import { loadWidths } from '../columns.js';
 import { isThere } from '../command-path.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Ending } from '../interrupt.js';
@@ -211,6 +212,7 @@ export async function watchCommand(
       EXIT.usage,
       'Cannot watch a sample of the pages for writes: --sample goes with --accesses',
     );
+  await loadWidths();
   using ending = new Ending();
   const live =
     !options.json && process.stdout.isTTY === true && process.env['TERM'] !== 'dumb' && !options.regions;

@@ -14,6 +14,7 @@ import {
   targetCostMs,
   trackProcess,
 } from '../../track/internal.js';
+import { loadWidths } from '../columns.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Alarm, Ending } from '../interrupt.js';
 import { DEFAULT_SAMPLE, optionOr, parseDuration, parseShare } from '../options.js';
@@ -162,6 +163,7 @@ export async function wssCommand(target: string, options: WssCommandOptions): Pr
       `Cannot measure ${humanDuration(options.duration)} in intervals of ${humanDuration(options.interval)}: give a longer --duration, or a shorter --interval`,
     );
   }
+  await loadWidths();
   using handle = new ProcessHandle(resolveTarget(target));
   using ending = new Ending();
   const alarm = new Alarm(ending.requested);

@@ -3,7 +3,7 @@ import { dirname, resolve } from 'node:path';
 import { CoreFile } from '../../core/internal.js';
 import { type Owner, ownedLabel, ownerText } from '../../owners/internal.js';
 import type { MappingDifference, SnapshotDifference } from '../../snapshot/index.js';
-import { type Column, tableLines } from '../columns.js';
+import { type Column, loadWidths, tableLines } from '../columns.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
 import { Output } from '../output.js';
@@ -104,7 +104,10 @@ export function diffCommand(
     };
     const output = new Output();
     if (json) output.line(JSON.stringify(diffAsJson(pid, difference, ownerOf, regions === true)));
-    else for (const line of diffLines(difference, ownerOf)) output.line(line);
+    else {
+      await loadWidths();
+      for (const line of diffLines(difference, ownerOf)) output.line(line);
+    }
     await output.flush();
     return EXIT.done;
   });
