@@ -46,6 +46,8 @@ const DEFAULT_ROUNDS = 30;
 const MOST_RETREATS = 3;
 /** What is done at the stop is done so often before, without a stop: then V8 has compiled it. */
 const DRY_RUNS = 4;
+/** When they take longer than that, all that counts at the stop is how long page tables are, and each run is one more look at them, milliseconds. */
+const MOST_DRY_MS = 40;
 /** So many rounds in a row may not help: a busy moment is not yet a busy process. */
 const MOST_VAIN_ROUNDS = 3;
 
@@ -160,22 +162,24 @@ export class Dump {
   }
 
   /** Copies what can be had without a stop; gives the memory that the rest is going to be copied to. */
-  async #approach(before?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+  async #approach(earlier?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
     await this.#follow?.copyRounds(this.#mostRounds, MOST_VAIN_ROUNDS);
     // Some more than the last round left: it goes on writing until it stands still.
     const leftBytes = (this.#follow?.leftPages ?? 0) * PAGE_SIZE;
     const expected = LEAST_KEPT_BYTES + this.#stop.lateBytes + leftBytes;
     const bytes = Math.min(expected, MOST_KEPT_BYTES, Math.floor(freemem() / 4));
     const room =
-      before !== undefined && before.byteLength >= bytes
-        ? before
+      earlier !== undefined && earlier.byteLength >= bytes
+        ? earlier
         : new Uint8Array(new ArrayBuffer(bytes)).fill(1);
     // What has run before is compiled, and the plan was looked at anew after the last stop.
     if (this.#follow === undefined || !this.#isFirst) return room;
     // It takes as long as many writes do, so that it has to come before the last round.
     this.#tools.plan.refresh(true);
-    for (let times = 0; times < DRY_RUNS && this.#stop.lateBytes < LEAST_KEPT_BYTES; times++)
-      await this.#stop.take(undefined, room, false);
+    // A look at page tables that are long takes longer than the first run of anything.
+    const before = performance.now() - this.#follow.collectMs;
+    const mayRun = () => this.#stop.lateBytes < LEAST_KEPT_BYTES && performance.now() - before < MOST_DRY_MS;
+    for (let times = 0; times < DRY_RUNS && mayRun(); times++) await this.#stop.take(undefined, room, false);
     // What was written since.
     await this.#follow.copyRounds(this.#mostRounds, 1);
     return room;
@@ -327,27 +331,37 @@ async function dumpTo(
     using tools = new DumpTools(pagemap, sink, begin(pagemap.process, options), options, started);
     return await new Dump(tools, undefined, hooks).run();
   }
-  const { tracker, beginning } = await attach(pid, options);
+  const { tracker, beginning, existing } = await attach(pid, options);
   using _ = tracker;
   using tools = new DumpTools(tracker.pagemap, sink, beginning, options, started);
-  const follow = new FollowingCopy(tools, tracker);
-  return await new Dump(tools, follow, hooks).run(() => tracker.releaseInPieces());
+  const follow = new FollowingCopy(tools, tracker, existing);
+  return await new Dump(tools, follow, hooks).run(() => follow.release());
+}
+
+/** A process that is tracked, and what was found out on the way. */
+export interface Attachment {
+  readonly tracker: WriteProtectTracker;
+  readonly beginning: Beginning;
+  /** The pages that there were of private memory, at least, as tracking began: start and end in turns, in any order. */
+  readonly existing: readonly number[];
 }
 
 /** Begins to track a process whose state is going to be taken. The caller disposes the tracker. */
-export async function attach(
-  pid: number,
-  options: StateOptions,
-): Promise<{ tracker: WriteProtectTracker; beginning: Beginning }> {
+export async function attach(pid: number, options: StateOptions): Promise<Attachment> {
   let beginning: Beginning;
-  const tracker = await trackByProtection(pid, {
-    // All its threads are going to be stopped, in whatever they do then.
-    quietWaitMs: 0,
-    onStarting: (handle) => {
-      beginning = begin(handle, options);
+  const existing: number[] = [];
+  const tracker = await trackByProtection(
+    pid,
+    {
+      // All its threads are going to be stopped, in whatever they do then.
+      quietWaitMs: 0,
+      onStarting: (handle) => {
+        beginning = begin(handle, options);
+      },
     },
-  });
-  return { tracker, beginning: beginning! };
+    (start, end) => existing.push(start, end),
+  );
+  return { tracker, beginning: beginning!, existing };
 }
 
 /** An error that says where there was no room, if that is what it is about. */

@@ -129,16 +129,19 @@ export function addZeros(
   const all = zeros.reduce((sum, { start, end }) => sum + (end - start), 0);
   const size = pageAligned(Math.max(leastBytes, all / mostSegments));
   let used = 0;
-  for (const { start, end, flags, at } of [...zeros].reverse()) {
-    const pieces: ProgramHeader[] = [];
+  // One list anew: there may be tens of thousands, and to put each between the others moves those behind it.
+  const others = headers.splice(0);
+  let next = 0;
+  for (const { start, end, flags, at } of zeros) {
+    while (next < at) headers.push(others[next++]!);
     for (let address = start; address < end; address += size) {
       const bytes = Math.min(size, end - address);
       used = Math.max(used, bytes);
       const lengths = { fileBytes: bytes, memoryBytes: bytes };
-      pieces.push({ type: PT_LOAD, flags, offset: holeOffset, address, ...lengths, align: PAGE_SIZE });
+      headers.push({ type: PT_LOAD, flags, offset: holeOffset, address, ...lengths, align: PAGE_SIZE });
     }
-    headers.splice(at, 0, ...pieces);
   }
+  while (next < others.length) headers.push(others[next++]!);
   return used;
 }
 
