@@ -154,8 +154,8 @@ export class Dump {
       // All of it was copied at the stop, and what is sent cannot be taken back.
       if (this.#follow === undefined) return { taken, pauseMs: longestMs, stored };
       this.#room = room;
-      plan.findExclusive();
-      // Otherwise somebody else has got hold of memory that was only its own: once more.
+      plan.findExclusive(taken.plan);
+      // Otherwise somebody else has got hold of memory that was only its own, or it is mapped twice by now: once more.
       if ([...before].every((id) => plan.exclusive.has(id))) return { taken, pauseMs: longestMs, stored };
       if (this.#stays) this.#follow.takeBack(taken);
     }
@@ -178,8 +178,12 @@ export class Dump {
     this.#tools.plan.refresh(true);
     // A look at page tables that are long takes longer than the first run of anything.
     const before = performance.now() - this.#follow.collectMs;
-    const mayRun = () => this.#stop.lateBytes < LEAST_KEPT_BYTES && performance.now() - before < MOST_DRY_MS;
-    for (let times = 0; times < DRY_RUNS && mayRun(); times++) await this.#stop.take(undefined, room, false);
+    const mayRun = () => performance.now() - before < MOST_DRY_MS;
+    // What is copied at the stop in any case is read once before: it comes back from where it was swapped to meanwhile, and its
+    // pages are where the kernel finds them at once.
+    const most = this.#stop.lateBytes < LEAST_KEPT_BYTES ? DRY_RUNS : 1;
+    for (let times = 0; times < most && (most === 1 || mayRun()); times++)
+      await this.#stop.take(undefined, room, false);
     // What was written since.
     await this.#follow.copyRounds(this.#mostRounds, 1);
     return room;
@@ -222,7 +226,7 @@ export class Dump {
   async #finish(taken: Taken): Promise<Stored> {
     const { copier, facts, files, options, pagemap, record, sink } = this.#tools;
     const { copied } = record;
-    const plan = withoutSecrets(pagemap.process, taken.plan);
+    const plan = withoutSecrets(pagemap.process, taken.plan, taken.views);
     reserveAll(sink, files, plan, taken, (start, end) => copied.some(start, end));
     this.#discardGone(taken);
     for (const { start, end } of taken.taken) copied.add(start, end);
@@ -236,6 +240,7 @@ export class Dump {
       plan,
       copied,
       kept: taken.kept,
+      views: taken.views,
       unkept: (planned, start) => this.#unkept(planned, start),
       images: taken.images,
       header: (start) => files.header(start),
@@ -288,7 +293,11 @@ export class Dump {
 }
 
 /** Mappings may have been marked as not to be dumped in the end: that could not be asked at the stop. */
-function withoutSecrets(handle: ProcessHandle, plan: readonly Planned[]): readonly Planned[] {
+function withoutSecrets(
+  handle: ProcessHandle,
+  plan: readonly Planned[],
+  views: ReadonlyMap<number, Planned>,
+): readonly Planned[] {
   let secret: { start: number; end: number }[];
   try {
     secret = parseSmaps(handle.read('smaps')).filter((mapping) => traitsOf(mapping).dontDump);
@@ -297,12 +306,16 @@ function withoutSecrets(handle: ProcessHandle, plan: readonly Planned[]): readon
     return plan;
   }
   const ends = new Map(secret.map(({ start, end }) => [start, end]));
-  return plan.map((planned) => {
-    const { mapping, known } = planned;
-    const isSecret = known
+  const isSecret = ({ mapping, known }: Planned) =>
+    known
       ? ends.get(mapping.start) === mapping.end
       : secret.some(({ start, end }) => start < mapping.end && end > mapping.start);
-    return isSecret ? { ...planned, share: 'none' } : planned;
+  return plan.map((planned) => {
+    // The same memory elsewhere is as secret.
+    const whole = views.get(planned.mapping.start);
+    return isSecret(planned) || (whole !== undefined && isSecret(whole))
+      ? { ...planned, share: 'none' }
+      : planned;
   });
 }
 

@@ -208,11 +208,13 @@ export class FollowingCopy {
     const { files, plan, presence, sink } = this.#tools;
     if (this.#isAnnounced) return () => undefined;
     this.#isAnnounced = true;
+    const views = plan.views(plan.entries);
     let next = 0;
     return (address) => {
       for (; plan.entries[next] !== undefined && plan.entries[next]!.mapping.start <= address; next++) {
         const planned = plan.entries[next]!;
-        reserve(sink, files, planned, () => presence.hasOwn(planned));
+        // Should it be none any more at the stop, its place is behind the others.
+        if (!views.has(planned.mapping.start)) reserve(sink, files, planned, () => presence.hasOwn(planned));
       }
     };
   }

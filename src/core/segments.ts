@@ -89,9 +89,11 @@ export function makeSegments(
     const { start, end } = mapping;
     const flags = flagsOf(mapping.perms);
     if (holds === 'pages') {
-      layout.parts(start, end, (from, to, offset) => {
-        if (offset >= 0) load(flags, from, to - from, offset, to - from);
-        else zeros.push({ start: from, end: to, flags, at: headers.length });
+      // One mapping of several of the same memory shows what the file has of another one.
+      const delta = (described.sameAs ?? start) - start;
+      layout.parts(start + delta, end + delta, (from, to, offset) => {
+        if (offset >= 0) load(flags, from - delta, to - from, offset, to - from);
+        else zeros.push({ start: from - delta, end: to - delta, flags, at: headers.length });
       });
     } else if (holds === 'zeros') {
       zeros.push({ start, end, flags, at: headers.length });

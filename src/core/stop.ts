@@ -53,6 +53,8 @@ export interface Taken {
   readonly shared: readonly Part[];
   /** Of it, what is no hole. */
   readonly sharedData: readonly Part[];
+  /** The mappings that were not looked at, since another one has their memory. */
+  readonly views: ReadonlyMap<number, Planned>;
   /** What was copied to memory; undefined when the sink has it already. */
   readonly kept: KeptPages | undefined;
   readonly pages: number;
@@ -61,7 +63,10 @@ export interface Taken {
 }
 
 /** What is to be copied. */
-type StopSelection = Pick<Taken, 'plan' | 'checked' | 'present' | 'taken' | 'shared' | 'sharedData'>;
+type StopSelection = Pick<
+  Taken,
+  'plan' | 'checked' | 'present' | 'taken' | 'shared' | 'sharedData' | 'views'
+>;
 
 /** Gives undefined when not all of what is asked about is tracked. */
 function unlessUntracked(ask: () => number[]): number[] | undefined {
@@ -141,7 +146,15 @@ export class Stop {
     for (let index = 0; index < stacks.length; index += 2)
       presence.visit(stacks[index]!, stacks[index + 1]!, false, (start, end) => ranges.push(start, end));
     const { plan: made, parts } = planParts(plan, ranges, (start) => files.header(start) !== undefined);
-    return { plan: made, checked: [], present: [], taken: parts, shared: [], sharedData: [] };
+    return {
+      plan: made,
+      checked: [],
+      present: [],
+      taken: parts,
+      shared: [],
+      sharedData: [],
+      views: new Map(),
+    };
   }
 
   /** Reads its memory; undefined where not all of it can be read. */
@@ -190,14 +203,16 @@ export class Stop {
         return is;
       },
     });
-    const { checked, shared } = candidates;
+    const { checked } = candidates;
+    const views = currentPlan.views(plan);
+    const shared = candidates.shared.filter(({ planned }) => !views.has(planned.mapping.start));
     const present = findPresent(
       checked.filter(({ planned }) => !isShared(planned)),
       (planned, start, end, visit) =>
         sparse.visit(start, end, visit, (from, to) => presence.visitOwn(planned, from, to, visit)),
     );
     const taken = selectTaken(candidates, present, hasFile);
-    return { plan, checked, present, taken, shared, sharedData: this.#sharedData(shared) };
+    return { plan, checked, present, taken, shared, sharedData: this.#sharedData(shared), views };
   }
 
   /** What shows as written, as ranges. */
