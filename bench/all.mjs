@@ -17,6 +17,7 @@ const BENCHMARKS = {
   track: { is: 'tracking', full: [], quick: [] },
   start: { is: 'the start of the command', full: [], quick: [], turns: 5 },
   core: { is: 'core dumps, beside gcore', full: [], quick: ['256'], turns: 3 },
+  'core-sparse': { is: 'core dumps of reserved terabytes', full: [], quick: [], turns: 2 },
   snap: { is: 'snapshots', full: [], quick: ['256'] },
   record: { is: 'recordings', full: ['--hours', '2'], quick: ['--hours', '0.25'] },
   services: { is: 'services under watch', full: [] },
@@ -36,7 +37,7 @@ if (options.help || unknown !== undefined) {
   if (unknown !== undefined) console.error(`There is no benchmark ${unknown}\n`);
   console.log('npm run bench -- [--quick] [--write-docs] [NAME]...\n');
   for (const [name, { is, quick }] of Object.entries(BENCHMARKS))
-    console.log(`  ${name.padEnd(10)}${is}${quick === undefined ? ' (not with --quick)' : ''}`);
+    console.log(`  ${name.padEnd(13)}${is}${quick === undefined ? ' (not with --quick)' : ''}`);
   process.exit(unknown === undefined ? 0 : 2);
 }
 

@@ -5,28 +5,35 @@ import type { Choice } from './choice.js';
 import type { MappedFiles } from './mapped-files.js';
 import { hasDumpedPages, isPrivateFile, isShared, type Planned, readPlan, updatePlan } from './plan.js';
 import { fileId, hasNoDescriptor, mappedByNobodyElse } from './sharers.js';
+import { findViews, mappedTwice } from './views.js';
 
 export class CurrentPlan {
   readonly #pagemap: LivePagemap;
   readonly #files: MappedFiles;
   readonly #choice: Choice;
   readonly #early: boolean;
+  readonly #keepsViewsOnce: boolean;
   #entries: readonly Planned[];
   #exclusive: ReadonlySet<string> = new Set();
 
-  /** @param early memory that others may write to is copied while the process runs, too */
+  /**
+   * @param early memory that others may write to is copied while the process runs, too
+   * @param keepsViewsOnce memory that is mapped several times is copied once
+   */
   constructor(
     pagemap: LivePagemap,
     files: MappedFiles,
     entries: readonly Planned[],
     choice: Choice,
     early: boolean,
+    keepsViewsOnce: boolean,
   ) {
     this.#pagemap = pagemap;
     this.#files = files;
     this.#entries = entries;
     this.#choice = choice;
     this.#early = early;
+    this.#keepsViewsOnce = keepsViewsOnce;
   }
 
   get entries(): readonly Planned[] {
@@ -60,9 +67,12 @@ export class CurrentPlan {
     this.#entries = entries;
   }
 
-  findExclusive(): void {
-    const candidates = this.#entries.filter(({ mapping }) => hasNoDescriptor(mapping));
-    const ids = new Set(candidates.map(({ mapping }) => fileId(mapping)));
+  /** @param entries the mappings as they are now */
+  findExclusive(entries: readonly Planned[] = this.#entries): void {
+    const candidates = entries.map(({ mapping }) => mapping).filter(hasNoDescriptor);
+    const ids = new Set(candidates.map(fileId));
+    // What is written by way of one mapping shows in that one only: of two, neither would tell all.
+    for (const id of mappedTwice(candidates)) ids.delete(id);
     this.#exclusive = mappedByNobodyElse(ids, this.#pagemap.pid);
   }
 
@@ -77,13 +87,26 @@ export class CurrentPlan {
     return !isPrivateFile(planned) || this.#files.open(mapping) !== undefined;
   }
 
+  #isLate(planned: Planned): boolean {
+    return hasDumpedPages(planned) && isShared(planned) && !this.isEarly(planned);
+  }
+
+  /** The mappings that need not be copied, since another one has their memory, too. See `findViews`. */
+  views(entries: readonly Planned[]): ReadonlyMap<number, Planned> {
+    if (!this.#keepsViewsOnce) return new Map();
+    return findViews(
+      entries,
+      (planned) => this.#isLate(planned) && this.#files.open(planned.mapping) !== undefined,
+    );
+  }
+
   /** Shared memory that is copied at the stop in any case, bytes at most. */
   get lateBytes(): number {
+    const views = this.views(this.#entries);
     let bytes = 0;
     for (const planned of this.#entries) {
       const { mapping } = planned;
-      if (hasDumpedPages(planned) && isShared(planned) && !this.isEarly(planned))
-        bytes += mapping.end - mapping.start;
+      if (this.#isLate(planned) && !views.has(mapping.start)) bytes += mapping.end - mapping.start;
     }
     return bytes;
   }

@@ -46,6 +46,8 @@ const DEFAULT_ROUNDS = 30;
 const MOST_RETREATS = 3;
 /** What is done at the stop is done so often before, without a stop: then V8 has compiled it. */
 const DRY_RUNS = 4;
+/** When they take longer than that, all that counts at the stop is how long page tables are, and each run is one more look at them, milliseconds. */
+const MOST_DRY_MS = 40;
 /** So many rounds in a row may not help: a busy moment is not yet a busy process. */
 const MOST_VAIN_ROUNDS = 3;
 
@@ -152,29 +154,35 @@ export class Dump {
       // All of it was copied at the stop, and what is sent cannot be taken back.
       if (this.#follow === undefined) return { taken, pauseMs: longestMs, stored };
       this.#room = room;
-      plan.findExclusive();
-      // Otherwise somebody else has got hold of memory that was only its own: once more.
+      plan.findExclusive(taken.plan);
+      // Otherwise somebody else has got hold of memory that was only its own, or it is mapped twice by now: once more.
       if ([...before].every((id) => plan.exclusive.has(id))) return { taken, pauseMs: longestMs, stored };
       if (this.#stays) this.#follow.takeBack(taken);
     }
   }
 
   /** Copies what can be had without a stop; gives the memory that the rest is going to be copied to. */
-  async #approach(before?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+  async #approach(earlier?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
     await this.#follow?.copyRounds(this.#mostRounds, MOST_VAIN_ROUNDS);
     // Some more than the last round left: it goes on writing until it stands still.
     const leftBytes = (this.#follow?.leftPages ?? 0) * PAGE_SIZE;
     const expected = LEAST_KEPT_BYTES + this.#stop.lateBytes + leftBytes;
     const bytes = Math.min(expected, MOST_KEPT_BYTES, Math.floor(freemem() / 4));
     const room =
-      before !== undefined && before.byteLength >= bytes
-        ? before
+      earlier !== undefined && earlier.byteLength >= bytes
+        ? earlier
         : new Uint8Array(new ArrayBuffer(bytes)).fill(1);
     // What has run before is compiled, and the plan was looked at anew after the last stop.
     if (this.#follow === undefined || !this.#isFirst) return room;
     // It takes as long as many writes do, so that it has to come before the last round.
     this.#tools.plan.refresh(true);
-    for (let times = 0; times < DRY_RUNS && this.#stop.lateBytes < LEAST_KEPT_BYTES; times++)
+    // A look at page tables that are long takes longer than the first run of anything.
+    const before = performance.now() - this.#follow.collectMs;
+    const mayRun = () => performance.now() - before < MOST_DRY_MS;
+    // What is copied at the stop in any case is read once before: it comes back from where it was swapped to meanwhile, and its
+    // pages are where the kernel finds them at once.
+    const most = this.#stop.lateBytes < LEAST_KEPT_BYTES ? DRY_RUNS : 1;
+    for (let times = 0; times < most && (most === 1 || mayRun()); times++)
       await this.#stop.take(undefined, room, false);
     // What was written since.
     await this.#follow.copyRounds(this.#mostRounds, 1);
@@ -218,7 +226,7 @@ export class Dump {
   async #finish(taken: Taken): Promise<Stored> {
     const { copier, facts, files, options, pagemap, record, sink } = this.#tools;
     const { copied } = record;
-    const plan = withoutSecrets(pagemap.process, taken.plan);
+    const plan = withoutSecrets(pagemap.process, taken.plan, taken.views);
     reserveAll(sink, files, plan, taken, (start, end) => copied.some(start, end));
     this.#discardGone(taken);
     for (const { start, end } of taken.taken) copied.add(start, end);
@@ -232,6 +240,7 @@ export class Dump {
       plan,
       copied,
       kept: taken.kept,
+      views: taken.views,
       unkept: (planned, start) => this.#unkept(planned, start),
       images: taken.images,
       header: (start) => files.header(start),
@@ -284,7 +293,11 @@ export class Dump {
 }
 
 /** Mappings may have been marked as not to be dumped in the end: that could not be asked at the stop. */
-function withoutSecrets(handle: ProcessHandle, plan: readonly Planned[]): readonly Planned[] {
+function withoutSecrets(
+  handle: ProcessHandle,
+  plan: readonly Planned[],
+  views: ReadonlyMap<number, Planned>,
+): readonly Planned[] {
   let secret: { start: number; end: number }[];
   try {
     secret = parseSmaps(handle.read('smaps')).filter((mapping) => traitsOf(mapping).dontDump);
@@ -293,12 +306,16 @@ function withoutSecrets(handle: ProcessHandle, plan: readonly Planned[]): readon
     return plan;
   }
   const ends = new Map(secret.map(({ start, end }) => [start, end]));
-  return plan.map((planned) => {
-    const { mapping, known } = planned;
-    const isSecret = known
+  const isSecret = ({ mapping, known }: Planned) =>
+    known
       ? ends.get(mapping.start) === mapping.end
       : secret.some(({ start, end }) => start < mapping.end && end > mapping.start);
-    return isSecret ? { ...planned, share: 'none' } : planned;
+  return plan.map((planned) => {
+    // The same memory elsewhere is as secret.
+    const whole = views.get(planned.mapping.start);
+    return isSecret(planned) || (whole !== undefined && isSecret(whole))
+      ? { ...planned, share: 'none' }
+      : planned;
   });
 }
 
@@ -327,27 +344,37 @@ async function dumpTo(
     using tools = new DumpTools(pagemap, sink, begin(pagemap.process, options), options, started);
     return await new Dump(tools, undefined, hooks).run();
   }
-  const { tracker, beginning } = await attach(pid, options);
+  const { tracker, beginning, existing } = await attach(pid, options);
   using _ = tracker;
   using tools = new DumpTools(tracker.pagemap, sink, beginning, options, started);
-  const follow = new FollowingCopy(tools, tracker);
-  return await new Dump(tools, follow, hooks).run(() => tracker.releaseInPieces());
+  const follow = new FollowingCopy(tools, tracker, existing);
+  return await new Dump(tools, follow, hooks).run(() => follow.release());
+}
+
+/** A process that is tracked, and what was found out on the way. */
+export interface Attachment {
+  readonly tracker: WriteProtectTracker;
+  readonly beginning: Beginning;
+  /** The pages that there were of private memory, at least, as tracking began: start and end in turns, in any order. */
+  readonly existing: readonly number[];
 }
 
 /** Begins to track a process whose state is going to be taken. The caller disposes the tracker. */
-export async function attach(
-  pid: number,
-  options: StateOptions,
-): Promise<{ tracker: WriteProtectTracker; beginning: Beginning }> {
+export async function attach(pid: number, options: StateOptions): Promise<Attachment> {
   let beginning: Beginning;
-  const tracker = await trackByProtection(pid, {
-    // All its threads are going to be stopped, in whatever they do then.
-    quietWaitMs: 0,
-    onStarting: (handle) => {
-      beginning = begin(handle, options);
+  const existing: number[] = [];
+  const tracker = await trackByProtection(
+    pid,
+    {
+      // All its threads are going to be stopped, in whatever they do then.
+      quietWaitMs: 0,
+      onStarting: (handle) => {
+        beginning = begin(handle, options);
+      },
     },
-  });
-  return { tracker, beginning: beginning! };
+    (start, end) => existing.push(start, end),
+  );
+  return { tracker, beginning: beginning!, existing };
 }
 
 /** An error that says where there was no room, if that is what it is about. */

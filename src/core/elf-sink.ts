@@ -12,6 +12,7 @@ const LEAST_ASYNCHRONOUS = 128 << 10;
 
 export class ElfSink implements StateSink {
   readonly isSequential = false;
+  readonly keepsViewsOnce = true;
   readonly #file: CoreFile;
   readonly #arch: CoreArchitecture;
   readonly #publish: (length: number) => Promise<number>;

@@ -3,12 +3,12 @@
  * ends with the tracker's report of what was written while it copied.
  */
 import { PAGE_SIZE } from '../abi/index.js';
-import { findMappingIndex } from '../proc/index.js';
+import { findMappingIndex, isPrivate } from '../proc/internal.js';
 import type { TrackedPart, WriteProtectTracker } from '../track/internal.js';
 import { checkSpace, checkUntracked } from './limits.js';
 import { reserve } from './order.js';
 import { isShared, type Planned } from './plan.js';
-import { RangeSet, union } from './range-set.js';
+import { ordered, RangeSet, union } from './range-set.js';
 import { boundsOf, bytesOf, joinWritten, type Part } from './selection.js';
 import type { DumpTools } from './tools.js';
 
@@ -44,9 +44,30 @@ export class FollowingCopy {
   /** Taken for the last state, and to be copied once more for the next. */
   #kept: readonly number[] = [];
 
-  constructor(tools: DumpTools, tracker: WriteProtectTracker) {
+  /** How long the last look for what was written took, milliseconds. */
+  #collectMs = 0;
+
+  /** @param existing see `Attachment` */
+  constructor(tools: DumpTools, tracker: WriteProtectTracker, existing: readonly number[]) {
     this.#tools = tools;
     this.#tracker = tracker;
+    this.#takeExisting(ordered(existing));
+  }
+
+  /** All there was of private memory is to be copied, as if it had just been written: it need not be looked for. */
+  #takeExisting(existing: readonly number[]): void {
+    const { plan, record } = this.#tools;
+    const parts = this.watched(plan.entries).filter(
+      ({ kind, mapping }) => kind !== 'hugetlb' && isPrivate(mapping),
+    );
+    for (const { start, end } of parts) record.baseline.add(start, end);
+    this.#written = existing;
+    for (let index = 0; index < existing.length; index += 2)
+      record.dirty.add(existing[index]!, existing[index + 1]!);
+  }
+
+  get collectMs(): number {
+    return this.#collectMs;
   }
 
   get rounds(): readonly { readonly pages: number; readonly ms: number }[] {
@@ -90,6 +111,12 @@ export class FollowingCopy {
     for (const { start, end } of [...checked, ...taken]) dirty.add(start, end);
   }
 
+  /** Ends the tracking, without keeping the process waiting for long at a time. */
+  release(): void {
+    const { copied } = this.#tools.record;
+    this.#tracker.releaseInPieces((start, end, visit) => copied.runs(start, end, true, visit));
+  }
+
   /** Begins the copy for the next state, with what was written since the last one. */
   beginAgain(): void {
     this.#rounds = [];
@@ -122,10 +149,12 @@ export class FollowingCopy {
   #collect(): void {
     const written: number[] = [];
     let left = 0;
+    const before = performance.now();
     this.#tracker.collect((start, end) => {
       written.push(start, end);
       left += (end - start) / PAGE_SIZE;
     });
+    this.#collectMs = performance.now() - before;
     // Until they are copied, in whichever way: from here on the kernel tells of them no more.
     const { dirty, written: sinceState } = this.#tools.record;
     for (let index = 0; index < written.length; index += 2) {
@@ -179,11 +208,13 @@ export class FollowingCopy {
     const { files, plan, presence, sink } = this.#tools;
     if (this.#isAnnounced) return () => undefined;
     this.#isAnnounced = true;
+    const views = plan.views(plan.entries);
     let next = 0;
     return (address) => {
       for (; plan.entries[next] !== undefined && plan.entries[next]!.mapping.start <= address; next++) {
         const planned = plan.entries[next]!;
-        reserve(sink, files, planned, () => presence.hasOwn(planned));
+        // Should it be none any more at the stop, its place is behind the others.
+        if (!views.has(planned.mapping.start)) reserve(sink, files, planned, () => presence.hasOwn(planned));
       }
     };
   }

@@ -14,12 +14,19 @@ export type FollowOptions = Omit<StateOptions, 'stop' | 'stacks'>;
 export class Follower implements Disposable {
   readonly #tracker: WriteProtectTracker;
   readonly #tools: DumpTools;
+  readonly #follow: FollowingCopy;
   readonly #dump: Dump;
 
-  private constructor(tracker: WriteProtectTracker, tools: DumpTools, hooks: DumpHooks) {
+  private constructor(
+    tracker: WriteProtectTracker,
+    tools: DumpTools,
+    follow: FollowingCopy,
+    hooks: DumpHooks,
+  ) {
     this.#tracker = tracker;
     this.#tools = tools;
-    this.#dump = new Dump(tools, new FollowingCopy(tools, tracker), hooks, true);
+    this.#follow = follow;
+    this.#dump = new Dump(tools, follow, hooks, true);
   }
 
   /**
@@ -35,10 +42,10 @@ export class Follower implements Disposable {
     hooks: DumpHooks = {},
   ): Promise<Follower> {
     const started = performance.now();
-    const { tracker, beginning } = await attach(pid, options);
+    const { tracker, beginning, existing } = await attach(pid, options);
     try {
       const tools = new DumpTools(tracker.pagemap, makeSink(), beginning, options, started);
-      return new Follower(tracker, tools, hooks);
+      return new Follower(tracker, tools, new FollowingCopy(tools, tracker, existing), hooks);
     } catch (error) {
       tracker[Symbol.dispose]();
       throw error;
@@ -66,7 +73,7 @@ export class Follower implements Disposable {
 
   /** Gives the process's memory back piece by piece, before this is disposed: for an end that nobody waits for. */
   release(): void {
-    this.#tracker.releaseInPieces();
+    this.#follow.release();
   }
 
   [Symbol.dispose](): void {

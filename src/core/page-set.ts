@@ -5,11 +5,11 @@ const CHUNK_PAGES = 512;
 const CHUNK_BYTES = CHUNK_PAGES * PAGE_SIZE;
 const WORDS = CHUNK_PAGES / 32;
 /** So many chunks in a row are looked for before the next one is searched for. */
-const MOST_STEPS = 64;
+const MOST_STEPS = 2;
 
 export class PageSet {
   readonly #chunks = new Map<number, Uint32Array>();
-  /** The numbers of the chunks in order; undefined when they have changed since. */
+  /** The numbers of the chunks in order, and of some that there were; undefined when others have come. */
   #numbers: number[] | undefined;
 
   /** The first chunk from `number` on, but not behind `last`; `last` + 1 when there is none. */
@@ -19,8 +19,21 @@ export class PageSet {
       if (number > last || this.#chunks.has(number)) return Math.min(number, last + 1);
     this.#numbers ??= [...this.#chunks.keys()].sort((a, b) => a - b);
     const numbers = this.#numbers;
-    const index = firstIndex(numbers.length, (at) => numbers[at]! >= number);
+    let index = firstIndex(numbers.length, (at) => numbers[at]! >= number);
+    while (index < numbers.length && numbers[index]! <= last && !this.#chunks.has(numbers[index]!)) index++;
     return Math.min(numbers[index] ?? last + 1, last + 1);
+  }
+
+  #addChunk(number: number): Uint32Array {
+    const chunk = new Uint32Array(WORDS);
+    this.#chunks.set(number, chunk);
+    const numbers = this.#numbers;
+    if (numbers !== undefined) {
+      const index = firstIndex(numbers.length, (at) => numbers[at]! >= number);
+      if (index === numbers.length) numbers.push(number);
+      else if (numbers[index] !== number) this.#numbers = undefined;
+    }
+    return chunk;
   }
 
   clear(): void {
@@ -42,22 +55,14 @@ export class PageSet {
       const number = Math.floor(at / CHUNK_BYTES);
       const base = number * CHUNK_BYTES;
       const to = Math.min(end, base + CHUNK_BYTES);
-      let chunk = this.#chunks.get(number);
-      if (chunk === undefined && value) {
-        chunk = new Uint32Array(WORDS);
-        this.#chunks.set(number, chunk);
-        this.#numbers = undefined;
-      }
+      const chunk = this.#chunks.get(number) ?? (value ? this.#addChunk(number) : undefined);
       if (chunk === undefined) {
         at = Math.min(end, this.#nextChunk(number, Math.floor((end - 1) / CHUNK_BYTES)) * CHUNK_BYTES);
         continue;
       }
       if (to - at === CHUNK_BYTES) {
         if (value) chunk.fill(0xffffffff);
-        else {
-          this.#chunks.delete(number);
-          this.#numbers = undefined;
-        }
+        else this.#chunks.delete(number);
       } else {
         for (let page = (at - base) / PAGE_SIZE; page < (to - base) / PAGE_SIZE; page++) {
           if (value) chunk[page >> 5]! |= 1 << (page & 31);
@@ -110,6 +115,22 @@ export class PageSet {
       at = to;
     }
     if (from >= 0) visit(from, end);
+  }
+
+  /** How many pages between `start` and `end` are in the set; once it is more than `most`, it need not be exact. */
+  count(start: number, end: number, most = Number.POSITIVE_INFINITY): number {
+    let pages = 0;
+    const last = Math.floor((end - 1) / CHUNK_BYTES);
+    for (let at = start; at < end && pages <= most; ) {
+      const number = this.#nextChunk(Math.floor(at / CHUNK_BYTES), last);
+      const base = number * CHUNK_BYTES;
+      const to = Math.min(end, base + CHUNK_BYTES);
+      this.runs(Math.max(at, base), to, true, (from, until) => {
+        pages += (until - from) / PAGE_SIZE;
+      });
+      at = base + CHUNK_BYTES;
+    }
+    return pages;
   }
 
   /** Whether all pages between `start` and `end` are in the set. */

@@ -78,6 +78,19 @@ export function union(some: readonly number[], others: readonly number[]): reado
   return all;
 }
 
+/** A list of ranges in any order, which may overlap, as a list in order. */
+export function ordered(ranges: readonly number[]): readonly number[] {
+  let isOrdered = true;
+  for (let index = 2; index < ranges.length && isOrdered; index += 2)
+    isOrdered = ranges[index - 1]! <= ranges[index]!;
+  if (isOrdered) return ranges;
+  const pairs: [number, number][] = [];
+  for (let index = 0; index < ranges.length; index += 2) pairs.push([ranges[index]!, ranges[index + 1]!]);
+  const all: number[] = [];
+  visitUnion(pairs.sort(([one], [other]) => one - other).flat(), [], (start, end) => all.push(start, end));
+  return all;
+}
+
 /** The parts of a list that lie between two addresses. */
 export function within(ranges: readonly number[], start: number, end: number): number[] {
   const first = firstIndex(ranges.length / 2, (index) => ranges[index * 2 + 1]! > start);

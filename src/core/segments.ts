@@ -89,9 +89,11 @@ export function makeSegments(
     const { start, end } = mapping;
     const flags = flagsOf(mapping.perms);
     if (holds === 'pages') {
-      layout.parts(start, end, (from, to, offset) => {
-        if (offset >= 0) load(flags, from, to - from, offset, to - from);
-        else zeros.push({ start: from, end: to, flags, at: headers.length });
+      // One mapping of several of the same memory shows what the file has of another one.
+      const delta = (described.sameAs ?? start) - start;
+      layout.parts(start + delta, end + delta, (from, to, offset) => {
+        if (offset >= 0) load(flags, from - delta, to - from, offset, to - from);
+        else zeros.push({ start: from - delta, end: to - delta, flags, at: headers.length });
       });
     } else if (holds === 'zeros') {
       zeros.push({ start, end, flags, at: headers.length });
@@ -129,16 +131,19 @@ export function addZeros(
   const all = zeros.reduce((sum, { start, end }) => sum + (end - start), 0);
   const size = pageAligned(Math.max(leastBytes, all / mostSegments));
   let used = 0;
-  for (const { start, end, flags, at } of [...zeros].reverse()) {
-    const pieces: ProgramHeader[] = [];
+  // One list anew: there may be tens of thousands, and to put each between the others moves those behind it.
+  const others = headers.splice(0);
+  let next = 0;
+  for (const { start, end, flags, at } of zeros) {
+    while (next < at) headers.push(others[next++]!);
     for (let address = start; address < end; address += size) {
       const bytes = Math.min(size, end - address);
       used = Math.max(used, bytes);
       const lengths = { fileBytes: bytes, memoryBytes: bytes };
-      pieces.push({ type: PT_LOAD, flags, offset: holeOffset, address, ...lengths, align: PAGE_SIZE });
+      headers.push({ type: PT_LOAD, flags, offset: holeOffset, address, ...lengths, align: PAGE_SIZE });
     }
-    headers.splice(at, 0, ...pieces);
   }
+  while (next < others.length) headers.push(others[next++]!);
   return used;
 }
 

@@ -131,6 +131,7 @@ describe('findCandidates', () => {
     known: () => [],
     hasFile: () => true,
     showsDiscarded: true,
+    isLookedThrough: () => false,
   };
   const trusted = (of: Planned, start: number, end: number) => ({ ...part(of, start, end), trusted: true });
 
@@ -191,6 +192,36 @@ describe('findCandidates', () => {
     const found = findCandidates([trusted(planned(0, 10, kind), 0, 10)], ask);
     expect(inPages(found.changed)).toEqual([[3, 4]]);
     expect(inPages(found.checked)).toEqual([[0, 10]]);
+    expect(found.isChecksMore).toBe(true);
+  });
+
+  test('of a part that is looked through, all is checked; its neighbours are asked about apart from it', () => {
+    const [one, two, three] = [planned(0, 4), planned(4, 8), planned(8, 12)];
+    const asked: number[][] = [];
+    const ask: Questions = {
+      ...nothing,
+      written: (start, end) => {
+        asked.push([start / PAGE_SIZE, end / PAGE_SIZE]);
+        return bounds([start / PAGE_SIZE, start / PAGE_SIZE + 1]);
+      },
+      isLookedThrough: ({ start }) => start === at(4),
+    };
+    const found = findCandidates([trusted(one, 0, 4), trusted(two, 4, 8), trusted(three, 8, 12)], ask);
+    expect(asked).toEqual([
+      [0, 4],
+      [4, 8],
+      [8, 12],
+    ]);
+    expect(inPages(found.changed)).toEqual([
+      [0, 1],
+      [4, 5],
+      [8, 9],
+    ]);
+    expect(inPages(found.checked)).toEqual([
+      [0, 1],
+      [4, 8],
+      [8, 9],
+    ]);
     expect(found.isChecksMore).toBe(true);
   });
 

@@ -96,6 +96,8 @@ export interface Questions {
   hasFile(planned: Planned): boolean;
   /** Whether the kernel reports discarded pages of 4,096 bytes as written. */
   readonly showsDiscarded: boolean;
+  /** Whether all of a part is looked at anyway: then `written` need not report discarded pages of it. */
+  isLookedThrough(part: JudgedPart): boolean;
 }
 
 /** What may have to be copied. */
@@ -139,9 +141,8 @@ export function findCandidates(parts: Iterable<JudgedPart>, ask: Questions): Can
   const changed: Part[] = [];
   const shared: Part[] = [];
   let isChecksMore = false;
-  /** Discarded pages of it do not show among the changes, and all of it has to be looked at. */
-  const hidesDiscarded = ({ trusted, planned }: JudgedPart) =>
-    trusted && (!ask.showsDiscarded || planned.traits.huge);
+  /** Discarded pages of these do not show among the changes, and all of them has to be looked at. */
+  const hiding = new Set<JudgedPart>();
   const add = (part: JudgedPart, start: number, end: number) => {
     const { planned } = part;
     if (isShared(planned) && ask.hasFile(planned)) {
@@ -149,7 +150,7 @@ export function findCandidates(parts: Iterable<JudgedPart>, ask: Questions): Can
       return;
     }
     changed.push({ start, end, planned });
-    if (!hidesDiscarded(part)) checked.push({ start, end, planned });
+    if (!hiding.has(part)) checked.push({ start, end, planned });
   };
   // Neighbours together, for a call costs more than many small mappings.
   let group: JudgedPart[] = [];
@@ -159,7 +160,9 @@ export function findCandidates(parts: Iterable<JudgedPart>, ask: Questions): Can
   };
   for (const part of parts) {
     const { planned, start, end, trusted } = part;
-    const isAll = hidesDiscarded(part) && !isShared(planned);
+    if (trusted && (!ask.showsDiscarded || planned.traits.huge || ask.isLookedThrough(part)))
+      hiding.add(part);
+    const isAll = hiding.has(part) && !isShared(planned);
     if (!trusted || isAll || group[group.length - 1]?.end !== start) flush();
     if (trusted) group.push(part);
     else add(part, start, end);

@@ -3,7 +3,7 @@ import { randomBelow } from '../../test/support/random.mjs';
 import { PAGE_SIZE } from '../abi/index.js';
 import { forEachPiece, Layout } from './layout.js';
 import { PageSet } from './page-set.js';
-import { RangeSet, visitUnion } from './range-set.js';
+import { ordered, RangeSet, visitUnion } from './range-set.js';
 
 const SEED = 20240601;
 
@@ -40,6 +40,40 @@ test('terabytes that were never touched take no time', () => {
   expect(set.some(base + PAGE_SIZE, base + 18 * tebibyte)).toBe(false);
   expect(set.some(base, base + 18 * tebibyte)).toBe(true);
   expect(set.every(base, base + 20 * tebibyte)).toBe(false);
+});
+
+test('chunks that come and go, strewn over terabytes, are found', () => {
+  const random = randomBelow(SEED);
+  const set = new PageSet();
+  const chunkBytes = 512 * PAGE_SIZE;
+  const wanted = new Set<number>();
+  const all = 2 ** 45;
+  for (let step = 0; step < 3000; step++) {
+    const page = random(2000) * 5000 * chunkBytes;
+    if (random(3) > 0) {
+      set.add(page, page + PAGE_SIZE);
+      wanted.add(page);
+    } else {
+      // As a whole, so that nothing is kept of it.
+      const to = page + (1 + random(20_000)) * chunkBytes;
+      set.delete(page, to);
+      for (const other of wanted) if (other >= page && other < to) wanted.delete(other);
+    }
+    if (step % 50 > 0) continue;
+    const found: number[] = [];
+    set.runs(0, all, true, (start) => found.push(start));
+    expect(found).toEqual([...wanted].sort((a, b) => a - b));
+    expect(set.count(0, all)).toBe(wanted.size);
+    const most = random(wanted.size + 1);
+    expect(set.count(0, all, most) > most).toBe(wanted.size > most);
+  }
+});
+
+test('ordered', () => {
+  expect(ordered([])).toEqual([]);
+  const inOrder = [1, 2, 2, 3, 7, 9];
+  expect(ordered(inOrder)).toBe(inOrder);
+  expect(ordered([7, 9, 1, 4, 3, 5, 9, 10])).toEqual([1, 5, 7, 10]);
 });
 
 describe('sets of pages, against one bit per page', () => {

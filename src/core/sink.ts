@@ -27,6 +27,11 @@ export interface Stored {
 export interface StateSink {
   /** Whether it takes each page once, in order. Then it gets the state while the process stands still, and no page before. */
   readonly isSequential: boolean;
+  /**
+   * Whether it keeps memory once that is mapped several times (see `StateMapping.sameAs`). Then it gets pages of one of these
+   * mappings only.
+   */
+  readonly keepsViewsOnce?: boolean | undefined;
   /** Bytes that there is room for; infinite where that is not known. */
   readonly freeBytes: number;
   /** The folder or device that has this room, for messages. */

@@ -6,6 +6,7 @@ import { firstIndex } from '../abi/internal.js';
 import type { PageSet } from './page-set.js';
 import type { Planned } from './plan.js';
 import type { ProcessFacts, ThreadState } from './threads.js';
+import { addressIn } from './views.js';
 
 /** Where the bytes of a run of pages are. */
 export type PageSource =
@@ -29,6 +30,8 @@ export interface StateMapping extends Planned {
    */
   readonly holds: 'pages' | 'parts' | 'zeros' | 'image' | 'header' | 'nothing';
   readonly image?: Uint8Array | undefined;
+  /** The address from which on another mapping has the same memory: pages are visited there only. */
+  readonly sameAs?: number | undefined;
 }
 
 export type PageVisitor = (start: number, end: number, source: PageSource) => void;
@@ -71,6 +74,8 @@ export interface StateParts {
   /** The pages that were copied, at the stop or before. */
   readonly copied: PageSet;
   readonly kept: KeptPages | undefined;
+  /** The mappings whose memory another one has, too, see `findViews`. */
+  readonly views?: ReadonlyMap<number, Planned> | undefined;
   /** Says where the copied pages of a mapping are, from `start` on, that are not in `kept`. */
   unkept(planned: Planned, start: number): PageSource;
   /** The vDSO and its data, by the mapping's start. */
@@ -82,6 +87,9 @@ export interface StateParts {
 
 function describe(planned: Planned, parts: StateParts): StateMapping {
   const { mapping, share } = planned;
+  const whole = parts.views?.get(mapping.start);
+  if (whole !== undefined)
+    return { ...describe(whole, parts), ...planned, sameAs: addressIn(whole, planned) };
   const image = parts.images.get(mapping.start);
   if (image !== undefined) return { ...planned, holds: 'image', image };
   if (share === 'zeros' || share === 'parts') return { ...planned, holds: share };
@@ -121,7 +129,7 @@ export function makeState(parts: StateParts): ProcessState {
     mappings,
     written,
     visitPages(planned, visit) {
-      if (planned.holds !== 'pages' && planned.holds !== 'parts') return;
+      if ((planned.holds !== 'pages' && planned.holds !== 'parts') || planned.sameAs !== undefined) return;
       const { start, end, offset } = planned.mapping;
       const fd = parts.file(planned);
       let at = start;

@@ -6,7 +6,13 @@ import {
   PM_SCAN_CHECK_WPASYNC,
   RegionBuffer,
 } from '../abi/index.js';
-import { bufferAddress, dataRanges, holesAreWritten, type StoppedProcess } from '../live/internal.js';
+import {
+  bufferAddress,
+  dataRanges,
+  holesAreWritten,
+  kernelCategories,
+  type StoppedProcess,
+} from '../live/internal.js';
 import type { Mapping } from '../proc/index.js';
 import { isVdso } from '../proc/internal.js';
 import { scanLegs } from '../query/index.js';
@@ -27,6 +33,7 @@ import {
   readingOrder,
   selectTaken,
 } from './selection.js';
+import { isSparse, SparseParts } from './sparse.js';
 import { planParts, stackRanges } from './stacks.js';
 import type { KeptPages } from './state.js';
 import { makeScratch, pointersOf, type TakenThread, takeThreads } from './threads.js';
@@ -46,6 +53,8 @@ export interface Taken {
   readonly shared: readonly Part[];
   /** Of it, what is no hole. */
   readonly sharedData: readonly Part[];
+  /** The mappings that were not looked at, since another one has their memory. */
+  readonly views: ReadonlyMap<number, Planned>;
   /** What was copied to memory; undefined when the sink has it already. */
   readonly kept: KeptPages | undefined;
   readonly pages: number;
@@ -54,7 +63,20 @@ export interface Taken {
 }
 
 /** What is to be copied. */
-type StopSelection = Pick<Taken, 'plan' | 'checked' | 'present' | 'taken' | 'shared' | 'sharedData'>;
+type StopSelection = Pick<
+  Taken,
+  'plan' | 'checked' | 'present' | 'taken' | 'shared' | 'sharedData' | 'views'
+>;
+
+/** Gives undefined when not all of what is asked about is tracked. */
+function unlessUntracked(ask: () => number[]): number[] | undefined {
+  try {
+    return ask();
+  } catch (error) {
+    if (!(error instanceof PagemapError) || error.code !== 'EPERM') throw error;
+    return undefined;
+  }
+}
 
 export class Stop {
   readonly #tools: DumpTools;
@@ -124,7 +146,15 @@ export class Stop {
     for (let index = 0; index < stacks.length; index += 2)
       presence.visit(stacks[index]!, stacks[index + 1]!, false, (start, end) => ranges.push(start, end));
     const { plan: made, parts } = planParts(plan, ranges, (start) => files.header(start) !== undefined);
-    return { plan: made, checked: [], present: [], taken: parts, shared: [], sharedData: [] };
+    return {
+      plan: made,
+      checked: [],
+      present: [],
+      taken: parts,
+      shared: [],
+      sharedData: [],
+      views: new Map(),
+    };
   }
 
   /** Reads its memory; undefined where not all of it can be read. */
@@ -140,14 +170,20 @@ export class Stop {
   }
 
   #select(plan: readonly Planned[]): StopSelection {
-    const { files, presence, record, settling } = this.#tools;
+    const { files, pagemap, presence, record, settling } = this.#tools;
     const currentPlan = this.#tools.plan;
     const buffer = new RegionBuffer(8192);
+    const accepted = pagemap.provider === 'ioctl' ? kernelCategories() : 0;
+    const sparse = new SparseParts(pagemap, buffer, accepted);
+    const sparseStarts = new Set<number>();
     const hasFile = ({ mapping }: Planned) => files.open(mapping) !== undefined;
     const watched = this.#follow?.watched(plan) ?? [];
     const parts = judgeParts(plan, watched, record.baseline, (planned) => currentPlan.isEarly(planned));
     const candidates = findCandidates(parts, {
-      written: (start, end) => this.#writtenRuns(start, end, buffer),
+      written: (start, end) =>
+        unlessUntracked(() =>
+          sparseStarts.has(start) ? sparse.look(start, end) : this.#writtenRuns(start, end, buffer),
+        ),
       swapped: (start, end) => {
         const found: number[] = [];
         presence.visitSwapped(start, end, (from, to) => found.push(from, to));
@@ -161,18 +197,26 @@ export class Stop {
       },
       hasFile,
       showsDiscarded: this.#follow === undefined || holesAreWritten(),
+      isLookedThrough: (part) => {
+        const is = isSparse(part, record.copied);
+        if (is) sparseStarts.add(part.start);
+        return is;
+      },
     });
-    const { checked, shared } = candidates;
+    const { checked } = candidates;
+    const views = currentPlan.views(plan);
+    const shared = candidates.shared.filter(({ planned }) => !views.has(planned.mapping.start));
     const present = findPresent(
       checked.filter(({ planned }) => !isShared(planned)),
-      (planned, start, end, visit) => presence.visitOwn(planned, start, end, visit),
+      (planned, start, end, visit) =>
+        sparse.visit(start, end, visit, (from, to) => presence.visitOwn(planned, from, to, visit)),
     );
     const taken = selectTaken(candidates, present, hasFile);
-    return { plan, checked, present, taken, shared, sharedData: this.#sharedData(shared) };
+    return { plan, checked, present, taken, shared, sharedData: this.#sharedData(shared), views };
   }
 
-  /** What shows as written, as ranges; undefined when not all of it is tracked. */
-  #writtenRuns(start: number, end: number, buffer: RegionBuffer): number[] | undefined {
+  /** What shows as written, as ranges. */
+  #writtenRuns(start: number, end: number, buffer: RegionBuffer): number[] {
     // The kernel's fast path: a third of a nanosecond a page. What does not exist shows as written, too.
     const query = {
       start,
@@ -183,19 +227,14 @@ export class Stop {
     };
     const runs: number[] = [];
     let last = -1;
-    try {
-      for (const found of scanLegs(this.#tools.pagemap, query, { buffer })) {
-        for (let index = 0; index < found.length; index++) {
-          const from = found.start(index);
-          const to = found.end(index);
-          if (from === last) runs[runs.length - 1] = to;
-          else runs.push(from, to);
-          last = to;
-        }
+    for (const found of scanLegs(this.#tools.pagemap, query, { buffer })) {
+      for (let index = 0; index < found.length; index++) {
+        const from = found.start(index);
+        const to = found.end(index);
+        if (from === last) runs[runs.length - 1] = to;
+        else runs.push(from, to);
+        last = to;
       }
-    } catch (error) {
-      if (!(error instanceof PagemapError) || error.code !== 'EPERM') throw error;
-      return undefined;
     }
     return runs;
   }

@@ -59,7 +59,9 @@ export class DumpTools implements Disposable {
     this.settling = new Settling(pagemap.process, this.stopper, options.maxPauseMs, check);
     this.memory = new ProcessMemory(pagemap.process);
     this.files = new MappedFiles(pagemap.process, this.memory);
-    this.plan = new CurrentPlan(pagemap, this.files, plan, choice, options.shared === 'running');
+    const isEarly = options.shared === 'running';
+    const keepsViewsOnce = sink.keepsViewsOnce === true;
+    this.plan = new CurrentPlan(pagemap, this.files, plan, choice, isEarly, keepsViewsOnce);
     this.copier = new Copier(this.memory, sink, {
       progress: (bytes) => this.progress.add(bytes),
       check,

@@ -29,6 +29,7 @@ import { attachTo, hasOwn, MOST_LOOKS, openBy, type TrackOptions } from './attac
 import { disposedError } from './disposed.js';
 import { MappingList } from './mapping-list.js';
 import { newNeighbours } from './neighbours.js';
+import { filledPieces, type PageFinder } from './pieces.js';
 import {
   ALL_WRITTEN,
   collectRange,
@@ -145,7 +146,13 @@ export class WriteProtectTracker implements ProcessTracker {
   #open = true;
 
   /** Use {@link trackByProtection}. Takes over both. */
-  constructor(pagemap: LivePagemap, faults: Userfaultfd, stopMs: number, own?: DescriptorSearch) {
+  constructor(
+    pagemap: LivePagemap,
+    faults: Userfaultfd,
+    stopMs: number,
+    own?: DescriptorSearch,
+    onExisting?: RegionVisitor,
+  ) {
     this.#own = own;
     this.#pagemap = pagemap;
     this.#faults = faults;
@@ -155,7 +162,7 @@ export class WriteProtectTracker implements ProcessTracker {
       anonymous: existingWritten(false, accepted),
       'private-file': existingWritten(true, accepted),
     };
-    this.#round(undefined);
+    this.#round(onExisting);
     this.#started = performance.now();
     this.#last = this.#started;
   }
@@ -531,40 +538,26 @@ export class WriteProtectTracker implements ProcessTracker {
   /**
    * Takes back protection and registration piece by piece, before this is disposed: the kernel would do it all at once then,
    * with the process's address space locked meanwhile (some 10 ms a GiB, in which its page faults have to wait).
+   *
+   * @param findPrivate finds about what there is in private memory, if that is known: to ask takes as long as to scan it
    */
-  releaseInPieces(pieceBytes = 16 << 20): void {
+  releaseInPieces(findPrivate?: PageFinder, pieceBytes = 16 << 20): void {
+    const ask: PageFinder = (start, end, visit) =>
+      forEachRegion(
+        this.#pagemap,
+        { start, end, categoryAnyofMask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED },
+        visit,
+        { buffer: this.#buffer },
+      );
     for (const { start, end, kind } of this.#covered) {
       if (kind === 'hugetlb') continue;
-      for (const [from, to] of this.#filledPieces(start, end, pieceBytes))
-        tryUnregister(this.#faults, from, to);
+      // Where pages that do not exist are marked, there is more to take back than was copied.
+      const pieces = filledPieces(start, end, pieceBytes, (kind !== 'shared' && findPrivate) || ask);
+      for (let index = 0; index < pieces.length; index += 2)
+        tryUnregister(this.#faults, pieces[index]!, pieces[index + 1]!);
     }
     this.#covered = [];
     this.#steady = undefined;
-  }
-
-  /** Cuts a range into pieces that have so much in them: terabytes of it may never have been touched, and cost nothing. */
-  #filledPieces(start: number, end: number, pieceBytes: number): [number, number][] {
-    const pieces: [number, number][] = [];
-    let from = start;
-    let room = pieceBytes;
-    const query = { start, end, categoryAnyofMask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED };
-    forEachRegion(
-      this.#pagemap,
-      query,
-      (first, last) => {
-        for (let at = first; at < last; ) {
-          const bytes = Math.min(room, last - at);
-          at += bytes;
-          room -= bytes;
-          if (room > 0) continue;
-          pieces.push([from, at]);
-          [from, room] = [at, pieceBytes];
-        }
-      },
-      { buffer: this.#buffer },
-    );
-    if (from < end) pieces.push([from, end]);
-    return pieces;
   }
 
   [Symbol.dispose](): void {
@@ -681,15 +674,21 @@ export function trackBySoftDirty(pid: number | 'self', options: AttachOptions = 
   }
 }
 
-/** As {@link trackProcess}, by asynchronous write protection and PAGEMAP_SCAN: Linux 6.7. */
+/**
+ * As {@link trackProcess}, by asynchronous write protection and PAGEMAP_SCAN: Linux 6.7.
+ *
+ * @param onExisting gets what there is as tracking begins, some of it perhaps twice, or in another order than that of addresses. Of
+ *   shared memory that are the pages that the process has mapped
+ */
 export async function trackByProtection(
   pid: number | 'self',
   options: TrackOptions = {},
+  onExisting?: RegionVisitor,
 ): Promise<WriteProtectTracker> {
   return await attachTo(
     pid,
     options,
     undefined,
-    ({ pagemap, faults, stopMs, own }) => new WriteProtectTracker(pagemap, faults, stopMs, own),
+    ({ pagemap, faults, stopMs, own }) => new WriteProtectTracker(pagemap, faults, stopMs, own, onExisting),
   );
 }

@@ -1,0 +1,74 @@
+import { describe, expect, test } from 'vitest';
+import { PAGE_SIZE } from '../abi/index.js';
+import type { Mapping } from '../proc/index.js';
+import { NO_TRAITS } from './filter.js';
+import type { Planned } from './plan.js';
+import { addressIn, findViews, mappedTwice } from './views.js';
+
+/** All in pages: a mapping from `start` on, of so many pages of a file from `offset` on. */
+function planned(
+  start: number,
+  pages: number,
+  offset: number,
+  inode = 7,
+  share: Planned['share'] = 'all',
+): Planned {
+  const mapping: Mapping = {
+    start: start * PAGE_SIZE,
+    end: (start + pages) * PAGE_SIZE,
+    perms: 'rw-s',
+    offset: offset * PAGE_SIZE,
+    device: { major: 0, minor: 1 },
+    inode,
+    name: '/memfd:heap',
+    deleted: true,
+  };
+  return { mapping, traits: NO_TRAITS, known: true, share };
+}
+
+const found = (...plan: Planned[]) =>
+  [...findViews(plan, () => true)].map(([start, whole]) => [
+    start / PAGE_SIZE,
+    whole.mapping.start / PAGE_SIZE,
+  ]);
+
+describe('findViews', () => {
+  test('of equal mappings, the lowest one has the memory of all', () => {
+    expect(found(planned(10, 5, 0), planned(30, 5, 0), planned(50, 5, 0))).toEqual([
+      [30, 10],
+      [50, 10],
+    ]);
+  });
+
+  test('a part of a longer one is a view, wherever it is', () => {
+    const [part, whole] = [planned(10, 2, 3), planned(30, 8, 1)];
+    expect(found(part, whole)).toEqual([[10, 30]]);
+    expect(addressIn(whole, part) / PAGE_SIZE).toBe(32);
+  });
+
+  test('what lies only partly in another one is not', () => {
+    expect(found(planned(10, 5, 0), planned(30, 5, 3))).toEqual([]);
+    expect(found(planned(10, 5, 0), planned(30, 5, 5))).toEqual([]);
+  });
+
+  test('nor are other files, what is kept otherwise, and what is not asked for', () => {
+    expect(found(planned(10, 5, 0), planned(30, 5, 0, 8))).toEqual([]);
+    expect(found(planned(10, 5, 0), planned(30, 5, 0, 7, 'zeros'))).toEqual([]);
+    const plan = [planned(10, 5, 0), planned(30, 5, 0)];
+    expect(findViews(plan, ({ mapping }) => mapping.start > 20 * PAGE_SIZE).size).toBe(0);
+  });
+});
+
+describe('mappedTwice', () => {
+  const twice = (...plan: Planned[]) => mappedTwice(plan.map(({ mapping }) => mapping)).size;
+
+  test('is for parts of a file that are in two mappings, in any order', () => {
+    expect(twice(planned(10, 5, 0), planned(30, 5, 4))).toBe(1);
+    expect(twice(planned(10, 5, 4), planned(30, 5, 0), planned(50, 1, 20))).toBe(1);
+  });
+
+  test('is not for the parts of one mapping, or other files', () => {
+    expect(twice(planned(10, 5, 0), planned(15, 5, 5), planned(30, 1, 12))).toBe(0);
+    expect(twice(planned(10, 5, 0), planned(30, 5, 0, 8))).toBe(0);
+  });
+});

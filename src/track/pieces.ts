@@ -1,0 +1,32 @@
+/** Calls `visit` for the runs of pages between two addresses that hold something, in address order. */
+export type PageFinder = (start: number, end: number, visit: (start: number, end: number) => void) => void;
+
+/** A run of pages may have page tables of its own, which take as long to go through as so many bytes that are full. */
+const RUN_BYTES = 256 << 10;
+
+/**
+ * Cuts a range into pieces that have so many bytes in them: terabytes of it may never have been touched, and cost nothing.
+ *
+ * @returns start and end in turns; together they are the range
+ */
+export function filledPieces(start: number, end: number, pieceBytes: number, find: PageFinder): number[] {
+  const pieces: number[] = [];
+  let from = start;
+  let room = pieceBytes;
+  const cut = (at: number) => {
+    if (at > from) pieces.push(from, at);
+    [from, room] = [at, pieceBytes];
+  };
+  find(start, end, (first, last) => {
+    if (room <= RUN_BYTES) cut(first);
+    else room -= RUN_BYTES;
+    for (let at = first; at < last; ) {
+      const bytes = Math.min(room, last - at);
+      at += bytes;
+      room -= bytes;
+      if (room === 0) cut(at);
+    }
+  });
+  if (from < end) pieces.push(from, end);
+  return pieces;
+}
