@@ -13,6 +13,7 @@ import {
 import { isDevice, isKernelMade, type Mapping } from '../proc/internal.js';
 import { forEachRegion, RegionDealer, type RegionVisitor, scanLegs } from '../query/internal.js';
 import { disposedError } from './disposed.js';
+import { IntervalClock } from './interval-clock.js';
 import { type PageSample, SampledCount } from './sample.js';
 import { faultsOf } from './target-cost.js';
 import type { SkipReason } from './tracker.js';
@@ -147,8 +148,7 @@ export class AccessTracker implements Disposable {
   readonly #space: AccessedSpace;
   readonly #faults: AccessFaults;
   readonly #buffer = new RegionBuffer(8192);
-  readonly #started: number;
-  #last: number;
+  readonly #clock: IntervalClock;
   #mappings: readonly Mapping[] = [];
   #skipped: readonly UntoldMapping[] = [];
   /** The process uses userfaultfd itself by now. */
@@ -165,8 +165,7 @@ export class AccessTracker implements Disposable {
     this.#mappings = space.mappings();
     for (const run of this.#register(this.#mappings, true)) this.#protectAll(run);
     space.checkAlive();
-    this.#started = performance.now();
-    this.#last = this.#started;
+    this.#clock = new IntervalClock();
   }
 
   get ended(): boolean {
@@ -213,24 +212,20 @@ export class AccessTracker implements Disposable {
     for (const run of runs) this.#look(run, (start, end, categories) => dealer.add(start, end, categories));
     this.#space.checkAlive();
     this.#mappings = mappings;
-    const now = performance.now();
+    const times = this.#clock.end(begin);
     const rows = this.#rows(mappings, before, counts);
     const fresh = new Set(rows.filter(({ isNew }) => isNew).map(({ start }) => start));
     const faultCount = faults.reduce(
       (sum, count, index) => sum + (fresh.has(mappings[index]!.start) ? 0 : count),
       0,
     );
-    const interval: AccessInterval = {
-      elapsedMs: now - this.#started,
-      intervalMs: now - this.#last,
-      scanMs: now - begin,
+    return {
+      ...times,
       accessedPages: total.pages,
       errorPages: total.errorPages,
       faultCount,
       mappings: rows,
     };
-    this.#last = now;
-    return interval;
   }
 
   #rows(

@@ -27,6 +27,7 @@ import type { AccessTracker } from './accesses.js';
 import { trackAccesses } from './accesses-of-process.js';
 import { attachTo, hasOwn, MOST_LOOKS, openBy, type TrackOptions } from './attach.js';
 import { disposedError } from './disposed.js';
+import { IntervalClock } from './interval-clock.js';
 import { MappingList } from './mapping-list.js';
 import { newNeighbours } from './neighbours.js';
 import { filledPieces, type PageFinder } from './pieces.js';
@@ -134,8 +135,7 @@ export class WriteProtectTracker implements ProcessTracker {
   readonly #faults: Userfaultfd;
   readonly #buffer = new RegionBuffer(8192);
   readonly #masks: Readonly<Record<'anonymous' | 'private-file', Masks>>;
-  readonly #started: number;
-  #last: number;
+  readonly #clock: IntervalClock;
   #covered: readonly Covered[] = [];
   #skipped: readonly SkippedMapping[] = [];
   readonly #list = new MappingList();
@@ -163,8 +163,7 @@ export class WriteProtectTracker implements ProcessTracker {
       'private-file': existingWritten(true, accepted),
     };
     this.#round(onExisting);
-    this.#started = performance.now();
-    this.#last = this.#started;
+    this.#clock = new IntervalClock();
   }
 
   get pid(): number {
@@ -209,17 +208,12 @@ export class WriteProtectTracker implements ProcessTracker {
     const before = performance.now();
     if (!this.#isLeft && this.#own !== undefined && hasOwn(this.#own, MOST_LOOKS)) this.#leave();
     const { rows, writtenPages, faultCount } = this.#round(visit);
-    const now = performance.now();
-    const interval: Interval = {
-      elapsedMs: now - this.#started,
-      intervalMs: now - this.#last,
-      scanMs: now - before,
+    return {
+      ...this.#clock.end(before),
       writtenPages,
       faultCount,
       mappings: rows,
     };
-    this.#last = now;
-    return interval;
   }
 
   /**

@@ -18,6 +18,7 @@ import {
 import { isDevice, isKernelMade, isPrivate, type Mapping, mayBeWritten } from '../proc/internal.js';
 import type { RegionVisitor } from '../query/index.js';
 import { disposedError } from './disposed.js';
+import { IntervalClock } from './interval-clock.js';
 import type { Interval, MappingWrites, ProcessTracker, SkippedMapping } from './tracker.js';
 
 /** Pages whose words are read at once: 512 KiB of words. */
@@ -88,8 +89,7 @@ export class SoftDirtyTracker implements ProcessTracker {
   readonly #zeroFrame = fallbackKnowledge().zeroFrame;
   readonly #words = new Uint32Array(AT_ONCE * 2);
   readonly #runs = new Runs();
-  readonly #started: number;
-  #last: number;
+  readonly #clock: IntervalClock;
   #earlier: readonly Earlier[] = [];
   #skipped: readonly SkippedMapping[] = [];
   #open = true;
@@ -124,8 +124,7 @@ export class SoftDirtyTracker implements ProcessTracker {
       closeSync(this.#clearRefs);
       throw error;
     }
-    this.#started = performance.now();
-    this.#last = this.#started;
+    this.#clock = new IntervalClock();
   }
 
   get pid(): number {
@@ -144,18 +143,13 @@ export class SoftDirtyTracker implements ProcessTracker {
     if (!this.#open) throw disposedError(`collect writes of process ${this.pid}`, 'read(pagemap)');
     const before = performance.now();
     const { rows, writtenPages, stopMs } = this.#round(visit);
-    const now = performance.now();
-    const interval: Interval = {
-      elapsedMs: now - this.#started,
-      intervalMs: now - this.#last,
-      scanMs: now - before,
+    return {
+      ...this.#clock.end(before),
       stopMs,
       writtenPages,
       faultCount: rows.reduce((sum, row) => sum + (row.isNew ? 0 : row.writtenPages), 0),
       mappings: rows,
     };
-    this.#last = now;
-    return interval;
   }
 
   #round(visit: RegionVisitor | undefined): { rows: MappingWrites[]; writtenPages: number; stopMs: number } {
