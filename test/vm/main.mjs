@@ -9,7 +9,7 @@ import { architectureOf, availableKernels, getKernel, KERNELS, KernelGone } from
 import { emulatorOf, runMachine, runShell } from './machine.mjs';
 import { FACTS, MACHINES, PROFILE_ROW } from './matrix.mjs';
 import { differences, newColumns, writeTable } from './table.mjs';
-import { findBusybox } from './userland.mjs';
+import { findBusybox, isProgram } from './userland.mjs';
 
 const USAGE = `npm run test:vm -- [OPTIONS] [TEST FILE]...   tests on other kernels; without files, all that is meant for them
 npm run test:vm -- --kernel 6.1 --shell       a shell on that kernel
@@ -21,7 +21,7 @@ npm run test:vm -- --kernel 6.1 -- CMD ARGS   a command on that kernel: -- pmsca
   --list             the kernels that Debian's archive has
   --fresh            fetches the kernels anew
   --append TEXT      for the kernel's command line
-  --with PATH        a program of this machine, with its libraries, or a folder, for the guest to have; may be repeated
+  --with PATH        a program of this machine, with its libraries, a file or a folder, for the guest to have; may be repeated
   --user             commands and test files run as an ordinary user
   --pattern REGEXP   only tests whose name matches
   --write-docs       writes what was measured into docs/reference/kernels.md instead of comparing it
@@ -284,8 +284,11 @@ function fetchKernels(plan) {
 /** What machines share, by architecture. */
 function partsByArchitecture(kernels, shared) {
   const architectures = new Set([...kernels.values()].map(({ architecture }) => architecture));
-  if (architectures.has('arm64') && options.with.length > 0)
-    throw new Error('Cannot give programs of this machine to one of arm64, which cannot run them');
+  const program = architectures.has('arm64') ? options.with.find((path) => isProgram(path)) : undefined;
+  if (program !== undefined)
+    throw new Error(
+      `Cannot give ${program}, a program of this machine, to one of arm64, which cannot run it`,
+    );
   return new Map([...architectures].map((name) => [name, imageFor(name, shared)]));
 }
 

@@ -2,14 +2,18 @@
 // fetched into the cache folder and unpacked there. Nothing is installed.
 import { execFileSync } from 'node:child_process';
 import {
+  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
+  readSync,
   realpathSync,
   renameSync,
   rmSync,
+  statSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { cacheFolder, openSuite } from './kernels.mjs';
@@ -29,6 +33,19 @@ function librariesHere(program) {
   } catch {
     // A static program.
     return [];
+  }
+}
+
+/** Whether a file is a program or a library for a processor, as opposed to data and scripts. Of a folder: whether one in it is. */
+export function isProgram(path) {
+  if (statSync(path).isDirectory()) return readdirSync(path).some((name) => isProgram(join(path, name)));
+  const fd = openSync(path);
+  try {
+    const magic = Buffer.alloc(4);
+    readSync(fd, magic, 0, 4, 0);
+    return magic.equals(Buffer.from('\x7fELF', 'latin1'));
+  } finally {
+    closeSync(fd);
   }
 }
 
@@ -144,6 +161,7 @@ class ForeignUserland {
 
   libraries(program) {
     const found = new Map();
+    if (!isProgram(program)) return [];
     const add = (file) => {
       const text = run('readelf', ['-d', file]);
       for (const [, name] of text.matchAll(/\(NEEDED\).*\[(.+)\]/g)) {
