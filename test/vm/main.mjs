@@ -17,7 +17,8 @@ npm run test:vm -- --kernel 6.1 -- CMD ARGS   a command on that kernel: -- pmsca
 
   --kernel NAME      ${KERNELS.join(', ')} (all of them by default); the beginning of any release that Debian has (7.3),
                      a package's name, or its .deb file (with commas between, where there are several); may be repeated.
-                     6.12-arm64 is arm64's, with pages of 4 KiB
+                     6.12-arm64 is arm64's, with pages of 4 KiB, and 6.12-arm64-16k of 16; the latter and 7.3-arm64 run
+                     only when they are named
   --list             the kernels that Debian's archive has
   --fresh            fetches the kernels anew
   --append TEXT      for the kernel's command line
@@ -120,7 +121,7 @@ function askedJobs() {
 
 /** `7.3` is the newest kernel as long as no newer one is, and has its jobs. */
 function nameInMatrix(name) {
-  const known = [...KERNELS].find((each) => each === name);
+  const known = MACHINES.find(({ kernel }) => kernel === name)?.kernel;
   return known ?? (getKernel('newest', options).release.startsWith(`${name}.`) ? 'newest' : name);
 }
 
@@ -130,7 +131,8 @@ function machines() {
   const all = options.shell ? ['newest'] : KERNELS;
   if (jobs !== undefined) return (options.kernel ?? all).map((kernel) => ({ kernel, jobs }));
   const kernels = options.kernel?.map(nameInMatrix);
-  return (options.facts ? FACTS : MACHINES).filter(({ kernel }) => kernels?.includes(kernel) ?? true);
+  const isWanted = ({ kernel, onDemand }) => kernels?.includes(kernel) ?? onDemand !== true;
+  return (options.facts ? FACTS : MACHINES).filter(isWanted);
 }
 
 function factsOf(column, release) {

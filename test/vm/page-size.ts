@@ -144,6 +144,24 @@ test('pmscan watch tells of each page that is written', async () => {
     expect(pages * pageBytes).toBe(Number(end) - Number(start));
 });
 
+test('pmscan wss counts what is resident in them', async () => {
+  await start("console.log('ready'); setInterval(() => {}, 1e9)");
+  const { code, stdout } = await pmscan(
+    ...['wss', String(child.pid), '--interval', '1s', '--duration', '2s', '--json'],
+  );
+  expect(code).toBe(0);
+  const { pageSize: told, residentPages, mappings } = JSON.parse(stdout);
+  expect(told).toBe(pageBytes);
+  const entries = parseSmaps(readFileSync(`/proc/${child.pid}/smaps`));
+  const rss = entries.reduce((sum, { sizes }) => sum + (sizes.Rss ?? 0), 0);
+  // By the ioctl, pages of files that only the page cache has do not count either; the kernel's own mappings may.
+  expect(residentPages * pageBytes).toBeGreaterThan(0.9 * rss);
+  expect(residentPages * pageBytes).toBeLessThan(1.1 * rss);
+  const stack = entries.find(({ name }) => name === '[stack]')!;
+  const shown = mappings.find(({ name }: { name: string }) => name === '[stack]');
+  expect(shown.residentPages * pageBytes).toBe(stack.sizes.Rss);
+});
+
 test('pmscan doctor says what works, and the size', async () => {
   const { code, stdout } = await pmscan('doctor', '--json');
   expect(code).toBe(0);
