@@ -88,6 +88,7 @@ export const MACHINES = [
         'test/track/protected-scan.test.ts',
         'test/vm/core-notes.ts',
         'test/vm/page-size.ts',
+        'test/vm/services.ts',
       ].map(testJob),
       traces,
     ],
@@ -95,7 +96,7 @@ export const MACHINES = [
   {
     kernel: '6.12-arm64',
     onDemand: true,
-    jobs: [features, ...['test/vm/services.ts', 'test/web/server.test.ts'].map(testJob)],
+    jobs: [features, testJob('test/web/server.test.ts')],
   },
   {
     kernel: '6.12-arm64-16k',
