@@ -7,6 +7,7 @@ const UNIT = [
   'src/**/*.test.ts',
   'test/layers.test.ts',
   'test/complexity.test.ts',
+  'test/page-size.test.ts',
   'test/public.test.ts',
   'test/release.test.ts',
   'test/masks.test.ts',

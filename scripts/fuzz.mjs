@@ -1,6 +1,7 @@
 // Compares the simulator with the running kernel on generated scenarios:
-//   npm run fuzz -- --minutes N [--seed S] [--kind K] [--count N] [--profile RELEASE] [--save]
-// The simulator is as this kernel is, which is measured, or as a named one (--profile).
+//   npm run fuzz -- --minutes N [--seed S] [--kind K] [--count N] [--profile RELEASE] [--set PROPERTY=VALUE] [--save]
+// The simulator is as this kernel is, which is measured, or as a named one (--profile), with properties that differ (--set).
+// With --write FILE, scenarios and the simulator's answers go to a file, for `scripts/replay.mjs` on another machine.
 // Needs root, 64 free 2 MiB pages (kinds hugetlb, mixed) and swap on zram (swap, mixed). With --save, a scenario on
 // which they disagree is written to test/traces, with the kernel's answers.
 import { appendFileSync, mkdirSync } from 'node:fs';
@@ -29,15 +30,23 @@ const { values } = parseArgs({
     failures: { type: 'string', default: '5' },
     save: { type: 'boolean', default: false },
     write: { type: 'string' },
+    set: { type: 'string', multiple: true, default: [] },
   },
 });
 const measured = values.profile === undefined ? await measureProfile() : undefined;
 for (const { scenario } of measured?.unexplained ?? []) {
   console.log(`An answer that no known kernel gives:\n${scenario.replace(/^/gm, '    | ')}`);
 }
-const profile = measured?.profile ?? KERNEL_PROFILES[values.profile];
-if (profile === undefined)
+const named = measured?.profile ?? KERNEL_PROFILES[values.profile];
+if (named === undefined)
   throw new Error(`There is no profile ${values.profile}, only ${Object.keys(KERNEL_PROFILES).join(', ')}`);
+const changes = values.set.map((text) => {
+  const [, property, value] = /^(\w+)=(.+)$/.exec(text) ?? [];
+  if (!(property in named))
+    throw new Error(`There is no property ${text}, only ${Object.keys(named).join(', ')}`);
+  return [property, JSON.parse(value)];
+});
+const profile = { ...named, ...Object.fromEntries(changes) };
 /** Whose traces a difference belongs to. */
 const nearest = measured?.nearest ?? values.profile;
 const kinds = values.kind ?? scenarioKinds(profile);

@@ -28,7 +28,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   live: ['engine', 'proc', 'parts', 'abi', 'node'],
   query: ['proc', 'abi'],
   track: ['query', 'live', 'proc', 'abi', 'node'],
-  owners: ['model', 'live', 'query', 'proc', 'abi', 'node'],
+  owners: ['model', 'live', 'query', 'proc', 'node'],
   elf: [],
   core: ['track', 'live', 'query', 'proc', 'elf', 'abi', 'node'],
   snapshot: ['core', 'live', 'query', 'engine', 'proc', 'abi', 'node'],

@@ -49,6 +49,10 @@ describe('RegionBuffer', () => {
     ]);
     expect(output.pages(0)).toBe(3);
     expect(output.totalPages()).toBe(4);
+    raw.set([0x10000n, 0x40000n, 0x1ffn]);
+    output.length = 1;
+    output.pageSize = 16384;
+    expect([output.pages(0), output.totalPages()]).toEqual([12, 12]);
   });
 
   test.each([0, -1, 1.5, Number.NaN, 2 ** 60])('refuses a capacity of %s', (capacity) => {

@@ -3,6 +3,7 @@
 export { codeOf } from './errno.js';
 export { scanError } from './errors.js';
 export * from './index.js';
+export { hugePageSizeOf } from './page-size.js';
 export * from './procmap.js';
 export * from './ptrace.js';
 export { firstIndex } from './search.js';

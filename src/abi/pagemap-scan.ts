@@ -29,9 +29,12 @@ export const PM_SCAN_WP_MATCHING = 1 << 0;
 /** Fail with EPERM on a mapping that is not registered for asynchronous write protection. */
 export const PM_SCAN_CHECK_WPASYNC = 1 << 1;
 
-/** The page size in bytes, x86-64's and most arm64 kernels'; every other size here is counted in it. */
+/**
+ * The page size of x86-64, bytes: the simulator's, and that of recordings and snapshots. Kernels for arm64 may have others: what a
+ * `Pagemap` counts in is its `pageSize`, and `pageSize()` of `pagemap-scan/live` is this machine's.
+ */
 export const PAGE_SIZE = 4096;
-/** The size of a PMD-mapped (transparent huge or default hugetlb) page in page tables of such pages, bytes. */
+/** The size of a PMD-mapped (transparent huge or default hugetlb) page on x86-64, bytes; `hugePageSize()` is this machine's. */
 export const HUGE_PAGE_SIZE = 2 * 1024 * 1024;
 /**
  * The end of x86-64's user address space with four-level page tables, bytes. Addresses from here up

@@ -64,6 +64,8 @@ export interface ScanResult {
  * ```
  */
 export interface Pagemap {
+  /** How large its pages are, bytes: 4,096 on x86-64 and in simulated memory, 4,096, 16,384 or 65,536 on arm64. */
+  readonly pageSize: number;
   /**
    * @param output where the regions go; null for none (with WP_MATCHING: protect without reporting)
    * @throws PagemapError with the ioctl's errno; `walkEnd` on it is data when the walk had begun

@@ -39,6 +39,8 @@ export class RegionBuffer {
   readonly words: Uint32Array;
   /** How many regions the last scan wrote; set by the provider. */
   length = 0;
+  /** How large the pages of the last scan are, bytes: {@link Pagemap}'s `pageSize`; set by the provider. */
+  pageSize: number = PAGE_SIZE;
 
   /**
    * @param memory how many regions to allocate room for, or memory to use (24 bytes a region)
@@ -82,7 +84,7 @@ export class RegionBuffer {
 
   /** Pages of region `index`. */
   pages(index: number): number {
-    return (this.end(index) - this.start(index)) / PAGE_SIZE;
+    return (this.end(index) - this.start(index)) / this.pageSize;
   }
 
   /** Region `index` as an object. For many regions, `start`, `end` and `categories` allocate nothing. */
@@ -94,7 +96,7 @@ export class RegionBuffer {
   totalPages(): number {
     let bytes = 0;
     for (let index = 0; index < this.length; index++) bytes += this.end(index) - this.start(index);
-    return bytes / PAGE_SIZE;
+    return bytes / this.pageSize;
   }
 
   /** The regions of the last scan, as objects made one at a time. */

@@ -1,6 +1,6 @@
 /** Parsers of option values. Each throws commander's InvalidArgumentError, so that the option is named. */
 import { InvalidArgumentError, Option } from 'commander';
-import { CATEGORIES, categoryBit, PAGE_SIZE } from '../abi/index.js';
+import { CATEGORIES, categoryBit } from '../abi/index.js';
 import { userSpaceEnd } from '../live/index.js';
 import { type AddressRange, SIZE_UNITS } from '../query/internal.js';
 
@@ -69,7 +69,7 @@ function parseAddress(text: string): number {
   return Number.parseInt(match[1]!, 16);
 }
 
-/** `A-B` or `A+SIZE`, rounded outwards to whole pages. Collects over repeated options. */
+/** `A-B` or `A+SIZE`. Collects over repeated options. */
 export function parseRange(text: string, previous: readonly AddressRange[] = []): AddressRange[] {
   const match = /^([^-+]+)([-+])([^-+]+)$/.exec(text);
   if (!match) {
@@ -85,10 +85,7 @@ export function parseRange(text: string, previous: readonly AddressRange[] = [])
   if (to > end) {
     throw new InvalidArgumentError(`The range lies outside user space, which ends at 0x${end.toString(16)}.`);
   }
-  return [
-    ...previous,
-    { start: Math.floor(from / PAGE_SIZE) * PAGE_SIZE, end: Math.ceil(to / PAGE_SIZE) * PAGE_SIZE },
-  ];
+  return [...previous, { start: from, end: to }];
 }
 
 /** `present,file`: a set of categories; `none` for the empty one. */

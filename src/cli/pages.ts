@@ -12,6 +12,7 @@ function ofProcess(target: string): Pages {
   return {
     provider,
     pid,
+    pageSize: pagemap.pageSize,
     // Asked when it is wanted: the process may have ended by then.
     get title() {
       return `Process ${pid}, ${pagemap.process.name()}`;

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from 'vitest';
-import { PAGE_SIZE, type Pagemap } from '../abi/index.js';
+import { PAGE_IS_PRESENT, PAGE_SIZE, type Pagemap } from '../abi/index.js';
 import { matchesGlob } from '../proc/internal.js';
 import { PAGE_KINDS } from '../query/internal.js';
 import { bar, shares } from './bar.js';
@@ -102,6 +102,7 @@ describe('the bar', () => {
 describe('the table of mappings', () => {
   /** Every page of every mapping is present, file, swapped, zero, huge or guard in turn. */
   const pagemap: Pagemap = {
+    pageSize: PAGE_SIZE,
     scan(request, output) {
       let count = 0;
       const kinds = [8, 12, 16, 40, 72, 272];
@@ -126,6 +127,21 @@ describe('the table of mappings', () => {
     for (const line of lines) expect(columnsOf(line)).toBeLessThanOrEqual(columns);
     expect(lines[0]).toContain('ADDRESS');
     expect(lines[1]).toMatch(/so\.6|…/);
+  });
+
+  test('counts in pages of the size that the pagemap has', async () => {
+    const large: Pagemap = {
+      pageSize: 16384,
+      scan(_request, output) {
+        output!.words.set([0x10000000, 0, 0x10010000, 0, PAGE_IS_PRESENT, 0]);
+        output!.length = 1;
+        return { regions: 1, walkEnd: 0x10020000 };
+      },
+    };
+    const one = [{ ...mappings[0]!, start: 0x10000000, end: 0x10020000 }];
+    const counted = (await countRows(large, one))!;
+    expect(counted.rows[0]).toMatchObject({ pages: 8, present: 4 });
+    expect(mapsTable(counted.rows, counted, style(1000))[1]).toMatch(/128 KiB +64 KiB/);
   });
 
   test('tells deleted files, and totals of all rows whatever is shown', async () => {

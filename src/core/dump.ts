@@ -19,6 +19,7 @@ import {
   openPagemap,
   ProcessError,
   type ProcessHandle,
+  requireSmallPages,
   type StoppedProcess,
 } from '../live/internal.js';
 import { parseSmaps } from '../proc/index.js';
@@ -392,6 +393,7 @@ export async function dumpWithHooks(
   hooks: DumpHooks,
 ): Promise<CoreResult> {
   const started = performance.now();
+  requireSmallPages(`dump process ${pid}`);
   const arch = coreArchitecture();
   if (arch === undefined)
     throw failure(

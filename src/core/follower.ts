@@ -1,6 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** A dump that stays attached: one state of a process after the other, of which each costs what was written since the last. */
-import type { LivePagemap } from '../live/internal.js';
+import { type LivePagemap, requireSmallPages } from '../live/internal.js';
 import type { WriteProtectTracker } from '../track/internal.js';
 import { attach, Dump, type DumpHooks } from './dump.js';
 import { FollowingCopy } from './follow.js';
@@ -42,6 +42,7 @@ export class Follower implements Disposable {
     hooks: DumpHooks = {},
   ): Promise<Follower> {
     const started = performance.now();
+    requireSmallPages(`follow process ${pid}`);
     const { tracker, beginning, existing } = await attach(pid, options);
     try {
       const tools = new DumpTools(tracker.pagemap, makeSink(), beginning, options, started);

@@ -161,6 +161,7 @@ export function defineScanner(format: EntryFormat): ScannerClass {
   }
 
   return class implements Pagemap {
+    readonly pageSize: number = PAGE_SIZE;
     readonly #target: ScanTarget;
     /** The fatal signal: when aborted, a scan ends with EINTR before its next leg. */
     readonly signal: AbortSignal | undefined;
@@ -204,7 +205,10 @@ export function defineScanner(format: EntryFormat): ScannerClass {
 
     scan(request: ScanRequest, output: RegionBuffer | null): ScanResult {
       const checked = this.#request;
-      if (output !== null) output.length = 0;
+      if (output !== null) {
+        output.length = 0;
+        output.pageSize = PAGE_SIZE;
+      }
       const invalid = checked.check(request, output, this.#target.profile.knownCategories);
       if (invalid !== 0) throw scanError(invalid, request, undefined);
       const writable = request.override?.vec === undefined ? output : null;

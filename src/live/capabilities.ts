@@ -10,8 +10,8 @@ import {
   type CategoryName,
   categoryNames,
   errnoName,
-  HUGE_PAGE_SIZE,
   mman,
+  NotSupportedError,
   PAGE_IS_ACCESSED,
   PAGE_IS_FILE,
   PAGE_IS_GUARD,
@@ -22,7 +22,6 @@ import {
   PAGE_IS_SWAPPED,
   PAGE_IS_WPALLOWED,
   PAGE_IS_WRITTEN,
-  PAGE_SIZE,
   PagemapError,
   PM_SCAN_CHECK_WPASYNC,
   PM_SCAN_WP_MATCHING,
@@ -32,7 +31,7 @@ import {
 } from '../abi/internal.js';
 import { programArgument } from '../parts/index.js';
 import { fallbackKnowledge } from './fallback/knowledge.js';
-import { libc } from './libc.js';
+import { hugePageSize, libc, pageSize } from './libc.js';
 import { createMemoryFile, type MappedMemory, mapMemory, SafeAccess } from './memory.js';
 import { IoctlPagemap, kernelCategories, openPagemap } from './pagemap.js';
 import { inUserNamespace, mayTraceAll, ptraceScope } from './permission.js';
@@ -76,7 +75,7 @@ class Probe implements Disposable {
 
   /** Categories of the page at `address`, of those that the kernel accepts. */
   categories(address: number): number {
-    const request = { start: address, end: address + PAGE_SIZE, returnMask: this.accepted };
+    const request = { start: address, end: address + pageSize(), returnMask: this.accepted };
     const { regions } = this.pagemap.scan(request, this.#output);
     return regions === 0 ? 0 : this.#output.categories(0);
   }
@@ -93,7 +92,7 @@ function expectCategory(probe: Probe, memory: MappedMemory, bit: number, what: s
 }
 
 function probeSwapped(probe: Probe): Finding {
-  using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+  using memory = mapMemory({ lengthBytes: pageSize() });
   probe.access.write(memory.address, 1);
   try {
     memory.advise(mman.MADV_PAGEOUT);
@@ -104,9 +103,9 @@ function probeSwapped(probe: Probe): Finding {
   }
   try {
     using faults = Userfaultfd.open();
-    using marked = mapMemory({ lengthBytes: PAGE_SIZE });
-    faults.register(marked.address, PAGE_SIZE);
-    faults.writeProtect(marked.address, PAGE_SIZE);
+    using marked = mapMemory({ lengthBytes: pageSize() });
+    faults.register(marked.address, pageSize());
+    faults.writeProtect(marked.address, pageSize());
     if (probe.categories(marked.address) & PAGE_IS_SWAPPED) {
       return yes('a write-protect marker was reported so; no page could be swapped out');
     }
@@ -119,8 +118,13 @@ function probeSwapped(probe: Probe): Finding {
   );
 }
 
+/** Larger pages are not tried: nobody expects a look at what the kernel can to take that much. Bytes. */
+const LARGEST_TRIED = 64 << 20;
+
 function probeHuge(probe: Probe): Finding {
-  using memory = mapMemory({ lengthBytes: HUGE_PAGE_SIZE, alignBytes: HUGE_PAGE_SIZE });
+  if (hugePageSize() > LARGEST_TRIED)
+    return unknown(`huge pages of ${hugePageSize() >> 20} MiB are too large to be tried`);
+  using memory = mapMemory({ lengthBytes: hugePageSize(), alignBytes: hugePageSize() });
   try {
     memory.advise(mman.MADV_HUGEPAGE);
     probe.access.write(memory.address, 1);
@@ -130,7 +134,7 @@ function probeHuge(probe: Probe): Finding {
     // Built without transparent huge pages.
   }
   try {
-    using hugetlb = mapMemory({ lengthBytes: HUGE_PAGE_SIZE, hugetlb: true });
+    using hugetlb = mapMemory({ lengthBytes: hugePageSize(), hugetlb: true });
     if (probe.categories(hugetlb.address) & PAGE_IS_HUGE) return yes('a hugetlb page was reported so');
   } catch {
     // None free.
@@ -142,7 +146,7 @@ function probeHuge(probe: Probe): Finding {
 }
 
 function probeGuard(probe: Probe): Finding {
-  using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+  using memory = mapMemory({ lengthBytes: pageSize() });
   try {
     memory.advise(mman.MADV_GUARD_INSTALL);
   } catch (error) {
@@ -154,8 +158,8 @@ function probeGuard(probe: Probe): Finding {
 function probeWpAllowed(probe: Probe): Finding {
   try {
     using faults = Userfaultfd.open();
-    using memory = mapMemory({ lengthBytes: PAGE_SIZE });
-    faults.register(memory.address, PAGE_SIZE);
+    using memory = mapMemory({ lengthBytes: pageSize() });
+    faults.register(memory.address, pageSize());
     return expectCategory(probe, memory, PAGE_IS_WPALLOWED, 'a registered page');
   } catch (error) {
     return unknown(`no page could be registered: ${describe(error)}`);
@@ -164,11 +168,11 @@ function probeWpAllowed(probe: Probe): Finding {
 
 /** Since Linux 7.3, WRITTEN is reported in mappings that are registered for write protection, and nowhere else. */
 function probeWritten(probe: Probe): Finding {
-  using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+  using memory = mapMemory({ lengthBytes: pageSize() });
   probe.access.write(memory.address, 1);
   try {
     using faults = Userfaultfd.open();
-    faults.register(memory.address, PAGE_SIZE);
+    faults.register(memory.address, pageSize());
     return expectCategory(probe, memory, PAGE_IS_WRITTEN, 'a registered page that was written');
   } catch (error) {
     const { answer, how } = expectCategory(probe, memory, PAGE_IS_WRITTEN, 'a page that was written');
@@ -179,8 +183,8 @@ function probeWritten(probe: Probe): Finding {
 function probeAccessed(probe: Probe): Finding {
   try {
     using faults = Userfaultfd.open({ features: ASYNC_RWP_FEATURES });
-    using memory = mapMemory({ lengthBytes: PAGE_SIZE });
-    faults.register(memory.address, PAGE_SIZE, uffd.UFFDIO_REGISTER_MODE_RWP);
+    using memory = mapMemory({ lengthBytes: pageSize() });
+    faults.register(memory.address, pageSize(), uffd.UFFDIO_REGISTER_MODE_RWP);
     probe.access.read(memory.address);
     return expectCategory(probe, memory, PAGE_IS_ACCESSED, 'a page that was read');
   } catch (error) {
@@ -192,9 +196,9 @@ const CATEGORY_PROBES: Readonly<Record<CategoryName, (probe: Probe) => Finding>>
   wpallowed: probeWpAllowed,
   written: probeWritten,
   file(probe) {
-    const fd = createMemoryFile('pagemap-scan probe', PAGE_SIZE);
+    const fd = createMemoryFile('pagemap-scan probe', pageSize());
     try {
-      using memory = mapMemory({ lengthBytes: PAGE_SIZE, fd, shared: true });
+      using memory = mapMemory({ lengthBytes: pageSize(), fd, shared: true });
       probe.access.write(memory.address, 1);
       return expectCategory(probe, memory, PAGE_IS_FILE, "a memory file's page");
     } finally {
@@ -202,19 +206,19 @@ const CATEGORY_PROBES: Readonly<Record<CategoryName, (probe: Probe) => Finding>>
     }
   },
   present(probe) {
-    using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+    using memory = mapMemory({ lengthBytes: pageSize() });
     probe.access.write(memory.address, 1);
     return expectCategory(probe, memory, PAGE_IS_PRESENT, 'a page that was written');
   },
   swapped: probeSwapped,
   pfnzero(probe) {
-    using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+    using memory = mapMemory({ lengthBytes: pageSize() });
     probe.access.read(memory.address);
     return expectCategory(probe, memory, PAGE_IS_PFNZERO, 'an anonymous page that was only read');
   },
   huge: probeHuge,
   softdirty(probe) {
-    using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+    using memory = mapMemory({ lengthBytes: pageSize() });
     probe.access.write(memory.address, 1);
     return probe.categories(memory.address) & PAGE_IS_SOFT_DIRTY
       ? yes('a page that was written was reported so')
@@ -284,10 +288,10 @@ function probeWpAsync(): Finding {
   if (kernelCategories() === 0)
     return no('userfaultfd has it, but there is no ioctl to read the result', OLD_KERNEL);
   using probe = new Probe();
-  using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+  using memory = mapMemory({ lengthBytes: pageSize() });
   const { address } = memory;
-  faults.register(address, PAGE_SIZE);
-  const protect = { start: address, end: address + PAGE_SIZE, categoryMask: PAGE_IS_WRITTEN };
+  faults.register(address, pageSize());
+  const protect = { start: address, end: address + pageSize(), categoryMask: PAGE_IS_WRITTEN };
   probe.pagemap.scan({ ...protect, flags: PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC }, null);
   const before = probe.categories(address) & PAGE_IS_WRITTEN;
   probe.access.write(address, 1);
@@ -301,8 +305,8 @@ function probeWpAsync(): Finding {
 
 function probeHugetlb(): Finding {
   try {
-    using _memory = mapMemory({ lengthBytes: HUGE_PAGE_SIZE, hugetlb: true });
-    return yes('a 2 MiB hugetlb page was mapped');
+    using _memory = mapMemory({ lengthBytes: hugePageSize(), hugetlb: true });
+    return yes(`a hugetlb page of ${hugePageSize() >> 20} MiB was mapped`);
   } catch (error) {
     return no(describe(error), 'reserve some: echo 64 > /proc/sys/vm/nr_hugepages');
   }
@@ -402,6 +406,7 @@ function guarded(probe: () => Finding): Finding {
   try {
     return probe();
   } catch (error) {
+    if (error instanceof NotSupportedError) return no(`it takes ${error.needs}`, error.hint);
     return unknown(`the probe failed: ${describe(error)}`);
   }
 }

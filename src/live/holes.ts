@@ -1,5 +1,6 @@
 /** What differs between kernels in what scans of tracked memory say. */
-import { PAGE_IS_WRITTEN, PAGE_SIZE, PM_SCAN_CHECK_WPASYNC, RegionBuffer } from '../abi/index.js';
+import { PAGE_IS_WRITTEN, PM_SCAN_CHECK_WPASYNC, RegionBuffer } from '../abi/index.js';
+import { hugePageSize, pageSize } from './libc.js';
 import { mapMemory } from './memory.js';
 import { openPagemap } from './pagemap.js';
 import { Userfaultfd } from './userfaultfd.js';
@@ -14,7 +15,9 @@ let answer: boolean | undefined;
 export function holesAreWritten(): boolean {
   if (answer !== undefined) return answer;
   try {
-    using memory = mapMemory({ lengthBytes: 4 << 20, alignBytes: 2 << 20 });
+    // A whole table of entries, so that there is a hole in the tables above it, too.
+    const tableBytes = hugePageSize();
+    using memory = mapMemory({ lengthBytes: 2 * tableBytes, alignBytes: tableBytes });
     using faults = Userfaultfd.open();
     faults.register(memory.address, memory.lengthBytes);
     using pagemap = openPagemap('self');
@@ -22,7 +25,7 @@ export function holesAreWritten(): boolean {
     const range = { start: memory.address, end: memory.end };
     const masks = { categoryMask: PAGE_IS_WRITTEN, returnMask: PAGE_IS_WRITTEN };
     pagemap.scan({ ...range, ...masks, flags: PM_SCAN_CHECK_WPASYNC }, buffer);
-    answer = buffer.totalPages() * PAGE_SIZE === memory.lengthBytes;
+    answer = buffer.totalPages() * pageSize() === memory.lengthBytes;
   } catch {
     answer = false;
   }

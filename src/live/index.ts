@@ -1,7 +1,7 @@
 export type { AttachOptions } from './attach.js';
 export { type Answer, type Capability, probeCapabilities } from './capabilities.js';
 export { FallbackPagemap } from './fallback/pagemap.js';
-export { userSpaceEnd } from './libc.js';
+export { hugePageSize, pageSize, userSpaceEnd } from './libc.js';
 export type { LivePagemap, Provider } from './live-pagemap.js';
 export { bufferAddress, type MapOptions, MappedMemory, mapMemory, SafeAccess } from './memory.js';
 export { chooseProvider, IoctlPagemap, kernelCategories, openPagemap } from './pagemap.js';

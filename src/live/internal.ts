@@ -10,7 +10,7 @@ export { type Freezer, freezerOf } from './frozen.js';
 export { type GroupMemory, groupMemoryOf } from './groups.js';
 export { holesAreWritten } from './holes.js';
 export * from './index.js';
-export { libc } from './libc.js';
+export { libc, requireSmallPages } from './libc.js';
 export { lockFile } from './lock.js';
 export { architecture } from './machine.js';
 export { createMemoryFile } from './memory.js';

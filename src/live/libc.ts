@@ -8,12 +8,13 @@
 import {
   errnoNumber,
   NotSupportedError,
+  PAGE_SIZE,
   PagemapError,
   SYSCALLS,
   type SyscallNumbers,
 } from '../abi/internal.js';
 import { loadKoffi } from '../parts/index.js';
-import { architecture, pageSizeProblem, userSpaceEndOf } from './machine.js';
+import { architecture, machine } from './machine.js';
 
 /** System calls and library functions. Those that fail return -1 and leave the reason in `errno()`. */
 export interface Libc {
@@ -40,7 +41,6 @@ export interface Libc {
   readonly numbers: SyscallNumbers;
 }
 
-const SC_PAGESIZE = 30;
 const SIG_DFL = 0;
 /** SIGPIPE, SIGXFSZ. */
 const IGNORED_BY_NODE = [13, 25];
@@ -49,7 +49,7 @@ function unsupported(why: string, cause?: unknown): PagemapError {
   return new NotSupportedError('use live processes', {
     errno: errnoNumber('ENOSYS')!,
     syscall: 'load',
-    needs: 'Linux on x86-64 or arm64 with pages of 4 KiB, and koffi',
+    needs: 'Linux on x86-64 or arm64, and koffi',
     hint: why,
     cause,
   });
@@ -92,8 +92,6 @@ function load(): Libc {
     ),
   };
   const signal = lib.func('intptr_t signal(int number, intptr_t handler)');
-  const problem = pageSizeProblem(functions.sysconf(SC_PAGESIZE));
-  if (problem !== undefined) throw unsupported(problem);
   return {
     ...functions,
     resetSignals: () => {
@@ -122,7 +120,7 @@ export function libc(): Libc {
  * memory, and one that ends beyond fails with EFAULT. On x86-64 it is USER_SPACE_END. On arm64 the kernel is asked, once. Where no live
  * process can be looked at, it is the simulator's.
  *
- * @throws PagemapError ENOSYS on arm64 where koffi is missing, or where pages have another size than 4,096 bytes
+ * @throws PagemapError ENOSYS on arm64 where koffi is missing
  * @example
  * ```ts
  * import { countPages, openPagemap, PAGE_IS_PRESENT, userSpaceEnd } from 'pagemap-scan';
@@ -131,7 +129,61 @@ export function libc(): Libc {
  * ```
  */
 export function userSpaceEnd(): number {
-  return userSpaceEndOf(libc);
+  return machine(libc).userSpaceEnd;
+}
+
+/**
+ * Gives the size of this machine's pages, bytes: what the pages of its live processes are counted in. On x86-64 it is 4,096. On arm64 the
+ * kernel is asked, once: it is 4,096, 16,384 or 65,536. Where no live process can be looked at, it is the simulator's.
+ *
+ * @throws PagemapError ENOSYS on arm64 where koffi is missing
+ * @example
+ * ```ts
+ * import { openPagemap, pageSize } from 'pagemap-scan';
+ * using pagemap = openPagemap('self');
+ * console.assert(pagemap.pageSize === pageSize() && pagemap.mappings().every(({ start }) => start % pageSize() === 0));
+ * ```
+ */
+export function pageSize(): number {
+  return machine(libc).pageSize;
+}
+
+/**
+ * Gives the size of this machine's huge pages, bytes: of transparent ones, and of hugetlb pages unless another size is asked for. It follows
+ * from the size of pages: 2 MiB where they are of 4 KiB, 32 MiB of 16 KiB, 512 MiB of 64 KiB.
+ *
+ * @throws PagemapError ENOSYS on arm64 where koffi is missing
+ * @example
+ * ```ts
+ * import { hugePageSize, mapMemory } from 'pagemap-scan';
+ * using memory = mapMemory({ lengthBytes: hugePageSize(), alignBytes: hugePageSize() });
+ * console.assert(memory.address % hugePageSize() === 0);
+ * ```
+ */
+export function hugePageSize(): number {
+  return machine(libc).hugePageSize;
+}
+
+/** What pages of any size will do for. */
+const ANY_PAGES =
+  "with these, scan, maps, watch, wss and doctor work, and tracking of own memory and of other processes' (allocateTracked, trackMemory, trackProcess)";
+
+/**
+ * Refuses, by name, what counts in pages of 4 KiB alone, where this machine has others. To be called before anything is touched.
+ *
+ * @param action follows "Cannot"
+ * @param otherwise what works nevertheless
+ * @throws NotSupportedError EOPNOTSUPP
+ */
+export function requireSmallPages(action: string, otherwise = ANY_PAGES): void {
+  const bytes = pageSize();
+  if (bytes === PAGE_SIZE) return;
+  throw new NotSupportedError(action, {
+    errno: errnoNumber('EOPNOTSUPP')!,
+    syscall: 'check',
+    needs: 'a kernel with pages of 4 KiB',
+    hint: `this kernel has pages of ${bytes / 1024} KiB, and that takes pages of 4 KiB; ${otherwise}`,
+  });
 }
 
 /**

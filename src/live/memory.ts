@@ -1,8 +1,8 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Memory of this process's own, outside V8's heap: for probes, samples and tests. */
 import { closeSync, ftruncateSync } from 'node:fs';
-import { errnoNumber, mman, PAGE_SIZE, PagemapError } from '../abi/index.js';
-import { lastError, libc } from './libc.js';
+import { errnoNumber, mman, PagemapError } from '../abi/index.js';
+import { hugePageSize, lastError, libc, pageSize } from './libc.js';
 
 /**
  * Creates a memory file (memfd) of `lengthBytes` with no page populated, of hugetlb pages if `huge`; the caller
@@ -59,7 +59,7 @@ export class SafeAccess implements Disposable {
 
   constructor() {
     this.#scratchAddress = libc().address(this.#scratch.buffer);
-    this.#fd = createMemoryFile('pagemap-scan access', PAGE_SIZE);
+    this.#fd = createMemoryFile('pagemap-scan access', pageSize());
   }
 
   /** Writes one byte; false where that faults. */
@@ -90,7 +90,7 @@ export class SafeAccess implements Disposable {
   }
 }
 
-const isPages = (bytes: number) => bytes > 0 && bytes % PAGE_SIZE === 0;
+const isPages = (bytes: number) => bytes > 0 && bytes % pageSize() === 0;
 
 /** What to map; private anonymous memory, readable and writable, unless said otherwise. */
 export interface MapOptions {
@@ -103,11 +103,11 @@ export interface MapOptions {
   readonly fd?: number | undefined;
   /** Offset in that file, bytes. */
   readonly offset?: number | undefined;
-  /** 2 MiB hugetlb pages, from the system's pool. */
+  /** hugetlb pages of `hugePageSize()`, from the system's pool. */
   readonly hugetlb?: boolean | undefined;
   /** Where, exactly; what is mapped there is replaced. */
   readonly address?: number | undefined;
-  /** The address is a multiple of this, bytes: 2 MiB for transparent huge pages. */
+  /** The address is a multiple of this, bytes: `hugePageSize()` for transparent huge pages. */
   readonly alignBytes?: number | undefined;
 }
 
@@ -117,12 +117,12 @@ export interface MapOptions {
  * @example
  * ```ts
  * import { mman } from 'pagemap-scan/abi';
- * import { type MappedMemory, mapMemory } from 'pagemap-scan/live';
- * using memory: MappedMemory = mapMemory({ lengthBytes: 16 * 4096 });
+ * import { type MappedMemory, mapMemory, pageSize } from 'pagemap-scan/live';
+ * using memory: MappedMemory = mapMemory({ lengthBytes: 16 * pageSize() });
  * const bytes = new Uint8Array(memory.view());
  * bytes.fill(1);
- * memory.advise(mman.MADV_DONTNEED, 0, 4096);
- * console.assert(bytes[0] === 0 && bytes[4096] === 1);
+ * memory.advise(mman.MADV_DONTNEED, 0, pageSize());
+ * console.assert(bytes[0] === 0 && bytes[pageSize()] === 1);
  * ```
  */
 export class MappedMemory implements Disposable {
@@ -183,30 +183,30 @@ export class MappedMemory implements Disposable {
  * @throws PagemapError EINVAL for a length or alignment that is none, else the errno of mmap: ENOMEM when there is no room or no free huge page
  * @example
  * ```ts
- * import { mapMemory } from 'pagemap-scan/live';
+ * import { mapMemory, pageSize } from 'pagemap-scan/live';
  * using memory = mapMemory({ lengthBytes: 1 << 20 });
- * console.assert(memory.address % 4096 === 0);
+ * console.assert(memory.address % pageSize() === 0);
  * ```
  */
 export function mapMemory(options: MapOptions): MappedMemory {
-  const { lengthBytes, fd = -1, offset = 0, alignBytes = PAGE_SIZE } = options;
+  const { lengthBytes, fd = -1, offset = 0, alignBytes = pageSize() } = options;
   if (!isPages(lengthBytes) || !isPages(alignBytes) || Math.log2(alignBytes) % 1 !== 0) {
     throw new PagemapError(`map ${lengthBytes} bytes`, {
       errno: errnoNumber('EINVAL')!,
       syscall: 'check',
-      hint: `the length must be a multiple of ${PAGE_SIZE} bytes, the alignment a power of two from there`,
+      hint: `the length must be a multiple of ${pageSize()} bytes, the alignment a power of two from there`,
     });
   }
   const { mmap, munmap } = libc();
   const prot = options.prot ?? mman.PROT_READ | mman.PROT_WRITE;
   let flags = options.shared ? mman.MAP_SHARED : mman.MAP_PRIVATE;
   if (fd < 0) flags |= mman.MAP_ANONYMOUS;
-  if (options.hugetlb) flags |= mman.MAP_HUGETLB | mman.MAP_HUGE_2MB;
+  if (options.hugetlb) flags |= mman.MAP_HUGETLB | (Math.log2(hugePageSize()) << mman.MAP_HUGE_SHIFT);
 
   let address = options.address ?? 0;
   if (address !== 0) {
     flags |= mman.MAP_FIXED;
-  } else if (alignBytes > PAGE_SIZE) {
+  } else if (alignBytes > pageSize()) {
     // Find room for the worst case, keep the aligned part, and map over it.
     const room = lengthBytes + alignBytes;
     const reserved = mmap(0, room, mman.PROT_NONE, mman.MAP_PRIVATE | mman.MAP_ANONYMOUS, -1, 0);

@@ -15,7 +15,7 @@ import {
   storeU64,
 } from '../abi/internal.js';
 import { FallbackPagemap } from './fallback/pagemap.js';
-import { type Libc, libc, userSpaceEnd } from './libc.js';
+import { type Libc, libc, pageSize, userSpaceEnd } from './libc.js';
 import type { LivePagemap, Provider } from './live-pagemap.js';
 import { endedError, ProcessHandle } from './process.js';
 import { ProcessPagemap } from './process-pagemap.js';
@@ -62,6 +62,7 @@ const addresses = new WeakMap<ArrayBuffer | SharedArrayBuffer, number>();
  */
 export class IoctlPagemap extends ProcessPagemap implements LivePagemap {
   readonly provider = 'ioctl';
+  readonly pageSize: number = pageSize();
   readonly #libc: Libc;
   // The argument block is made once: encoding and the call allocate nothing but the result.
   readonly #arg = new ArrayBuffer(PM_SCAN_ARG.sizeBytes);
@@ -110,6 +111,7 @@ export class IoctlPagemap extends ProcessPagemap implements LivePagemap {
       storeU64(words, AT.vec, this.#outputAddress(output));
       storeU64(words, AT.vec_len, output.capacity);
       output.length = 0;
+      output.pageSize = this.pageSize;
     }
     if (request.override !== undefined) {
       if (request.override.size !== undefined) storeU64(words, AT.size, request.override.size);

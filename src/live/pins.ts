@@ -1,7 +1,7 @@
 /** Pages that are pinned, for devices to write to: the system counts them, all together. */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { PAGE_SIZE } from '../abi/index.js';
 import { parsePins, parseStatus } from '../proc/internal.js';
+import { pageSize } from './libc.js';
 
 /** Adds up what each processor has counted; takes root. */
 const REFRESH = '/proc/sys/vm/stat_refresh';
@@ -32,5 +32,5 @@ export function countLongPins(): number {
       // Ended meanwhile.
     }
   }
-  return bytes / PAGE_SIZE;
+  return bytes / pageSize();
 }

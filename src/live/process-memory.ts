@@ -1,9 +1,9 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Reading another process's memory, and the files that are mapped in it, in large pieces. */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import { errnoNumber, PAGE_SIZE, storeU64 } from '../abi/index.js';
+import { errnoNumber, storeU64 } from '../abi/index.js';
 import type { Mapping } from '../proc/index.js';
-import { type Libc, lastError, libc } from './libc.js';
+import { type Libc, lastError, libc, pageSize } from './libc.js';
 import type { ProcessHandle } from './process.js';
 
 const ENXIO = errnoNumber('ENXIO')!;
@@ -50,6 +50,7 @@ export class ProcessMemory implements Disposable {
     unreadable: (page: number) => void,
   ): void {
     const { syscall, numbers } = this.#libc;
+    const pageBytes = pageSize();
     let filled = 0;
     let index = 0;
     // Bytes of the range at `index` that are done.
@@ -75,7 +76,7 @@ export class ProcessMemory implements Disposable {
         count,
         0,
       );
-      if (got < PAGE_SIZE) {
+      if (got < pageBytes) {
         // The thread has ended by which it was read: the next one.
         const before = this.#thread;
         this.#thread = this.#handle.thread;
@@ -83,13 +84,13 @@ export class ProcessMemory implements Disposable {
         // Memory that its process itself may not read: this way is not open to us, the file is.
         const page = ranges[index]! + done;
         got = this.#readFile(page, into, filled, Math.min(ranges[index + 1]! - page, MOST_BY_FILE));
-        if (got < PAGE_SIZE) {
-          into.fill(0, filled, filled + PAGE_SIZE);
+        if (got < pageBytes) {
+          into.fill(0, filled, filled + pageBytes);
           unreadable(page);
-          got = PAGE_SIZE;
+          got = pageBytes;
         }
       }
-      got -= got % PAGE_SIZE;
+      got -= got % pageBytes;
       filled += got;
       while (got > 0) {
         const rest = ranges[index + 1]! - ranges[index]! - done;
@@ -155,6 +156,7 @@ export function* dataRanges(
   end: number,
 ): Generator<[number, number], void, undefined> {
   const { syscall, numbers, errno } = libc();
+  const pageBytes = pageSize();
   for (let at = start; at < end; ) {
     const data: number = syscall(numbers.lseek, fd, at, SEEK_DATA, 0, 0, 0);
     if (data < 0) {
@@ -164,8 +166,8 @@ export function* dataRanges(
     }
     if (data >= end) return;
     const hole: number = syscall(numbers.lseek, fd, data, SEEK_HOLE, 0, 0, 0);
-    const from = Math.max(start, Math.floor(data / PAGE_SIZE) * PAGE_SIZE);
-    at = hole < 0 ? end : Math.min(end, Math.ceil(hole / PAGE_SIZE) * PAGE_SIZE);
+    const from = Math.max(start, Math.floor(data / pageBytes) * pageBytes);
+    at = hole < 0 ? end : Math.min(end, Math.ceil(hole / pageBytes) * pageBytes);
     yield [from, at];
   }
 }

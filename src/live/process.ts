@@ -1,7 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Finding and holding a process by its /proc folder. */
 import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync, readSync } from 'node:fs';
-import { codeOf, errnoNumber, PAGE_SIZE, PagemapError } from '../abi/internal.js';
+import { codeOf, errnoNumber, PagemapError } from '../abi/internal.js';
 import {
   baseName,
   type Mapping,
@@ -12,6 +12,7 @@ import {
   statNumbers,
   TICKS_PER_SECOND,
 } from '../proc/internal.js';
+import { pageSize } from './libc.js';
 import { hiddenHint, inUserNamespace } from './permission.js';
 
 /** Why a process cannot be looked at. */
@@ -342,7 +343,7 @@ export class ProcessHandle implements Disposable {
  */
 export function readPagemap(fd: number, words: Uint32Array, start: number): number {
   try {
-    return readSync(fd, words, 0, words.byteLength, (start / PAGE_SIZE) * 8);
+    return readSync(fd, words, 0, words.byteLength, (start / pageSize()) * 8);
   } catch (error) {
     if (codeOf(error) === 'ESRCH') return 0;
     throw error;

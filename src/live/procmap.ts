@@ -53,7 +53,7 @@ function withMaps<T>(handle: ProcessHandle, ask: (fd: number) => T): T {
 }
 
 /**
- * The size of the pages that [start, end) is mapped with, bytes: more than 4,096 for hugetlb memory. The largest one where
+ * The size of the pages that [start, end) is mapped with, bytes: more than `pageSize()` for hugetlb memory. The largest one where
  * there are several mappings, 0 where there is none.
  */
 export function mappingPageSize(handle: ProcessHandle, start: number, end: number): number {

@@ -80,8 +80,8 @@ function create(userModeOnly: boolean | undefined): { fd: number; source: Userfa
  *
  * @example
  * ```ts
- * import { mapMemory, Userfaultfd } from 'pagemap-scan/live';
- * using memory = mapMemory({ lengthBytes: 4096 });
+ * import { mapMemory, pageSize, Userfaultfd } from 'pagemap-scan/live';
+ * using memory = mapMemory({ lengthBytes: pageSize() });
  * using faults = Userfaultfd.open();
  * faults.register(memory.address, memory.lengthBytes);
  * faults.writeProtect(memory.address, memory.lengthBytes);
@@ -216,9 +216,9 @@ export class Userfaultfd implements Disposable {
    * @example
    * ```ts
    * import { PAGE_IS_ACCESSED, uffd } from 'pagemap-scan/abi';
-   * import { ASYNC_RWP_FEATURES, kernelCategories, mapMemory, Userfaultfd } from 'pagemap-scan/live';
+   * import { ASYNC_RWP_FEATURES, kernelCategories, mapMemory, pageSize, Userfaultfd } from 'pagemap-scan/live';
    * if (kernelCategories() & PAGE_IS_ACCESSED) {
-   *   using memory = mapMemory({ lengthBytes: 4096 });
+   *   using memory = mapMemory({ lengthBytes: pageSize() });
    *   using faults = Userfaultfd.open({ features: ASYNC_RWP_FEATURES });
    *   faults.register(memory.address, memory.lengthBytes, uffd.UFFDIO_REGISTER_MODE_RWP);
    *   faults.rwProtect(memory.address, memory.lengthBytes);

@@ -18,6 +18,8 @@ export interface MetricsSubject {
   readonly host?: string | undefined;
   /** What intervals are about; writes by default. "Written" stands for "accessed" where it is accesses. */
   readonly about?: 'writes' | 'accesses' | undefined;
+  /** How large the process's pages are, bytes: the `pageSize` of its pagemap. 4,096 by default. */
+  readonly pageSize?: number | undefined;
 }
 
 export interface MetricsOptions {
@@ -238,7 +240,12 @@ function sumBy<T>(
 type Instruments = ReturnType<typeof makeInstruments>;
 type Exporter = InstanceType<Packages['prometheus']['PrometheusExporter']>;
 
-let makeMetrics: (instruments: Instruments, url: string | undefined, end: () => Promise<void>) => Metrics;
+let makeMetrics: (
+  instruments: Instruments,
+  pageSize: number,
+  url: string | undefined,
+  end: () => Promise<void>,
+) => Metrics;
 
 /** What of a resource stands on each series, since scraped series are told apart by nothing else. */
 const CONSTANT_LABELS = /^(host\.name|process\.pid|process\.executable\.name)$/;
@@ -354,7 +361,7 @@ export class MetricsHub implements AsyncDisposable {
     });
     if (exporter !== undefined) this.#scraped.add(exporter);
     const instruments = makeInstruments(provider, this.#options.toolVersion, subject.about ?? 'writes');
-    const metrics = makeMetrics(instruments, this.url, async () => {
+    const metrics = makeMetrics(instruments, subject.pageSize ?? PAGE_SIZE, this.url, async () => {
       if (exporter !== undefined) this.#scraped.delete(exporter);
       this.#added.delete(metrics);
       await provider.shutdown();
@@ -416,6 +423,7 @@ export class Metrics implements AsyncDisposable {
   readonly url: string | undefined;
   readonly #end: () => Promise<void>;
   readonly #instruments: Instruments;
+  readonly #pageSize: number;
   readonly #labels = new NameLabels();
   #prots = new Map<number, string>();
   #kindsSeen = new Set<string>();
@@ -424,11 +432,17 @@ export class Metrics implements AsyncDisposable {
 
   static {
     // OpenTelemetry's types stand in no declaration of ours.
-    makeMetrics = (instruments, url, end) => new Metrics(instruments, url, end);
+    makeMetrics = (...given) => new Metrics(...given);
   }
 
-  private constructor(instruments: Instruments, url: string | undefined, end: () => Promise<void>) {
+  private constructor(
+    instruments: Instruments,
+    pageSize: number,
+    url: string | undefined,
+    end: () => Promise<void>,
+  ) {
     this.#instruments = instruments;
+    this.#pageSize = pageSize;
     this.url = url;
     this.#end = end;
   }
@@ -448,7 +462,7 @@ export class Metrics implements AsyncDisposable {
     const { written, workingSet, distinct, untracked, intervals, late, cost, collecting } = this.#instruments;
     for (const { start, name, writtenPages } of interval.mappings) {
       if (writtenPages === 0) continue;
-      written.add(writtenPages * PAGE_SIZE, {
+      written.add(writtenPages * this.#pageSize, {
         'pmscan.mapping.kind': mappingKind(name, this.#prots.get(start) ?? ''),
         'pmscan.mapping.name': this.#labels.label(name, writtenPages / interval.writtenPages),
       });
@@ -456,11 +470,11 @@ export class Metrics implements AsyncDisposable {
     intervals.add(1);
     late.add(details.late === true ? 1 : 0);
     collecting.record(interval.scanMs / 1000);
-    if (details.distinctPages !== undefined) distinct.record(details.distinctPages * PAGE_SIZE);
+    if (details.distinctPages !== undefined) distinct.record(details.distinctPages * this.#pageSize);
     if (details.targetCostMs !== undefined) cost.add(details.targetCostMs / 1000);
     if (details.untracked !== undefined) untracked.record(details.untracked);
     for (const { windowMs, pages } of details.workingSet ?? []) {
-      workingSet.record(pages * PAGE_SIZE, { 'pmscan.window': windowLabel(windowMs) });
+      workingSet.record(pages * this.#pageSize, { 'pmscan.window': windowLabel(windowMs) });
     }
   }
 
@@ -511,7 +525,7 @@ export class Metrics implements AsyncDisposable {
     );
     this.#ownersSeen = new Set(sums.keys());
     for (const [kind, pages] of sums) {
-      this.#instruments.owned.record(pages * PAGE_SIZE, { 'pmscan.owner.kind': kind });
+      this.#instruments.owned.record(pages * this.#pageSize, { 'pmscan.owner.kind': kind });
     }
   }
 
@@ -527,7 +541,7 @@ export class Metrics implements AsyncDisposable {
         ({ idle }) => idle![limit]!,
       );
       for (const [kind, pages] of sums) {
-        this.#instruments.idle.record(pages * PAGE_SIZE, {
+        this.#instruments.idle.record(pages * this.#pageSize, {
           'pmscan.mapping.kind': kind,
           'pmscan.idle': windowLabel(limitMs),
         });

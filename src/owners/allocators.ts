@@ -1,5 +1,4 @@
 /** Allocators that mark nothing of what they give out: by their libraries, or by how they lay it out. Likely at most. */
-import { PAGE_SIZE } from '../abi/index.js';
 import { baseName } from '../proc/internal.js';
 import type { Claims } from './claims.js';
 import type { OwnerKind } from './owner.js';
@@ -42,19 +41,21 @@ export function recogniseAllocators(claims: Claims): void {
   }
 }
 
-/** Chromium's allocator: steps of 2 MiB that each begin with a guard, a page of its data 8 KiB from the beginning, and another guard. */
+/** Chromium's allocator: steps of 2 MiB that each begin with a guard, a page of its data two pages from the beginning, and another guard. */
 const SUPER_PAGE = 2 << 20;
-const DATA_OFFSET = 2 * PAGE_SIZE;
-const PAYLOAD_OFFSET = 4 * PAGE_SIZE;
+/** In pages. */
+const [DATA_OFFSET, PAYLOAD_OFFSET] = [2, 4];
 
 /** `[partition alloc]`. */
 export function recognisePartitionAlloc(claims: Claims): void {
   const steps = new Set<number>();
+  const { pageSize } = claims.evidence;
+  const [data, payload] = [DATA_OFFSET * pageSize, PAYLOAD_OFFSET * pageSize];
   for (const index of claims.freeWritable()) {
     const { start, end } = claims.mappings[index]!;
-    if (start % SUPER_PAGE !== DATA_OFFSET || end - start !== PAGE_SIZE) continue;
+    if (start % SUPER_PAGE !== data || end - start !== pageSize) continue;
     if (claims.guardBelow(index) === undefined || claims.guardAbove(index) === undefined) continue;
-    steps.add(start - DATA_OFFSET);
+    steps.add(start - data);
     claims.claim(index, 'partition-alloc', '[partition alloc]', false);
   }
   if (steps.size === 0) return;
@@ -66,7 +67,7 @@ export function recognisePartitionAlloc(claims: Claims): void {
   // Larger pieces lie in pools, each of some GiB without a gap.
   for (const index of claims.freeWritable()) {
     const { start } = claims.mappings[index]!;
-    if (start % SUPER_PAGE !== PAYLOAD_OFFSET || claims.guardBelow(index) === undefined) continue;
+    if (start % SUPER_PAGE !== payload || claims.guardBelow(index) === undefined) continue;
     claims.claim(index, 'partition-alloc', '[partition alloc]', false);
   }
 }

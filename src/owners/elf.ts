@@ -1,5 +1,4 @@
 /** What the program headers of a program and its libraries tell, which are mapped with them: variables without values, the dynamic linker. */
-import { PAGE_SIZE } from '../abi/index.js';
 import { baseName } from '../proc/internal.js';
 import { type Claims, isUnnamed } from './claims.js';
 
@@ -23,7 +22,7 @@ interface Segment {
   readonly end: number;
 }
 
-const pageUp = (address: number) => Math.ceil(address / PAGE_SIZE) * PAGE_SIZE;
+const pageUp = (address: number, pageSize: number) => Math.ceil(address / pageSize) * pageSize;
 
 /** The segments of a file, given where its beginning is mapped; none where that cannot be read, or is no such file. */
 function segmentsOf(claims: Claims, at: number): Segment[] {
@@ -40,7 +39,7 @@ function segmentsOf(claims: Claims, at: number): Segment[] {
   const segments = Array.from({ length: count }, (_, index) => index * SEGMENT_WORDS);
   const first = segments.find((segment) => table.low(segment) === PT_LOAD && table.at(segment + 1) === 0);
   if (first === undefined) return [];
-  const base = at - (table.at(first + 2) - (table.at(first + 2) % PAGE_SIZE));
+  const base = at - (table.at(first + 2) - (table.at(first + 2) % claims.evidence.pageSize));
   return segments.map((segment) => {
     const start = base + table.at(segment + 2);
     return {
@@ -54,9 +53,10 @@ function segmentsOf(claims: Claims, at: number): Segment[] {
 
 /** The pages of each segment that are in no file. */
 function unfiledRanges(claims: Claims, at: number): { start: number; end: number }[] {
+  const { pageSize } = claims.evidence;
   return segmentsOf(claims, at)
     .filter(({ type }) => type === PT_LOAD)
-    .map(({ fileEnd, end }) => ({ start: pageUp(fileEnd), end: pageUp(end) }))
+    .map(({ fileEnd, end }) => ({ start: pageUp(fileEnd, pageSize), end: pageUp(end, pageSize) }))
     .filter(({ start, end }) => end > start);
 }
 

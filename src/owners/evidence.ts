@@ -30,6 +30,9 @@ export class Words {
   }
 }
 
+/** What is searched is read in pieces of so many words, 4 KiB: none lies in two pages, whatever their size. */
+export const PIECE_WORDS = 512;
+
 /** A thread, as far as its stack can be told by it. */
 export interface ThreadEvidence {
   readonly tid: number;
@@ -42,6 +45,8 @@ export interface ThreadEvidence {
 /** Everything that is known of a process. */
 export interface Evidence {
   readonly pid: number;
+  /** How large the process's pages are, bytes: what it maps is a multiple of that. */
+  readonly pageSize: number;
   /** In address order. */
   readonly mappings: readonly Mapping[];
   readonly threads: readonly ThreadEvidence[];

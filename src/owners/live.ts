@@ -1,8 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Gathers evidence of a live process: its threads, and words of its memory. It neither stops nor changes the process. */
 import { closeSync, readdirSync, readFileSync, readlinkSync, readSync } from 'node:fs';
-import { PAGE_SIZE } from '../abi/index.js';
-import { ProcessError, type ProcessHandle, readPagemap } from '../live/internal.js';
+import { ProcessError, type ProcessHandle, pageSize, readPagemap } from '../live/internal.js';
 import { type Mapping, parseTaskSyscall } from '../proc/internal.js';
 import { type Evidence, type ThreadEvidence, Words } from './evidence.js';
 import type { Owner } from './owner.js';
@@ -45,8 +44,9 @@ class MemoryWords implements Disposable {
     this.#readsLeft--;
     const end = address + count * 8;
     const words = new Uint32Array(count * 2);
+    const pageBytes = pageSize();
     try {
-      for (let page = address - (address % PAGE_SIZE); page < end; page += PAGE_SIZE) {
+      for (let page = address - (address % pageBytes); page < end; page += pageBytes) {
         if (readPagemap(this.#pagemap, this.#word, page) < 8 || (this.#word[1]! & PRESENT) === 0)
           return undefined;
       }
@@ -105,6 +105,7 @@ function programOf(handle: ProcessHandle): string | undefined {
 /** Evidence of a live process, as of now. */
 export class LiveEvidence implements Evidence, Disposable {
   readonly pid: number;
+  readonly pageSize: number = pageSize();
   readonly mappings: readonly Mapping[];
   readonly threads: readonly ThreadEvidence[];
   readonly program: string | undefined;

@@ -1,5 +1,4 @@
 /** glibc's malloc, by the headers that it writes before what it gives out. */
-import { PAGE_SIZE } from '../abi/index.js';
 import type { Claims } from './claims.js';
 
 /** A heap of an arena begins at a multiple of this, bytes, and takes no more. */
@@ -27,7 +26,12 @@ function heapAt(claims: Claims, index: number, start: number): Heap | undefined 
   if (words === undefined) return undefined;
   const [arena, before, size, accessible] = [words.at(0), words.at(1), words.at(2), words.at(3)];
   // Nothing in it lies behind its end, and its pages are accessible as far as the mapping goes.
-  if (size === 0 || size > accessible || accessible > HEAP_BYTES || accessible % PAGE_SIZE !== 0)
+  if (
+    size === 0 ||
+    size > accessible ||
+    accessible > HEAP_BYTES ||
+    accessible % claims.evidence.pageSize !== 0
+  )
     return undefined;
   const { end } = claims.mappings[index]!;
   if (start + accessible !== end && !(accessible === HEAP_BYTES && start + HEAP_BYTES < end))
@@ -88,14 +92,15 @@ export function recogniseArenas(claims: Claims): void {
 
 /** The length of the block that begins at an address and is mapped by itself; 0 where none does. */
 export function mappedBlockBytes(claims: Claims, at: number, end: number): number {
+  const { pageSize } = claims.evidence;
   const words = claims.evidence.read(at, 2);
   if (words === undefined) return 0;
   // With a certain alignment asked for, the header lies behind a gap that it tells the length of.
-  const aligned = words.at(1) === 0 ? claims.evidence.read(at + PAGE_SIZE - 16, 2) : undefined;
+  const aligned = words.at(1) === 0 ? claims.evidence.read(at + pageSize - 16, 2) : undefined;
   const [gap, size] = aligned === undefined ? [words.at(0), words.at(1)] : [aligned.at(0), aligned.at(1)];
-  if (gap !== (aligned === undefined ? 0 : PAGE_SIZE - 16) || size % 8 !== IS_MAPPED) return 0;
+  if (gap !== (aligned === undefined ? 0 : pageSize - 16) || size % 8 !== IS_MAPPED) return 0;
   const bytes = gap + size - (size & FLAG_BITS);
-  return bytes > 0 && bytes % PAGE_SIZE === 0 && at + bytes <= end ? bytes : 0;
+  return bytes > 0 && bytes % pageSize === 0 && at + bytes <= end ? bytes : 0;
 }
 
 /** `[malloc: large block]`: what malloc maps by itself, one or several of them without a gap. */

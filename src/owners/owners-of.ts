@@ -1,8 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Whose memory the pages of a process are, for programs. */
 import { getHeapSpaceStatistics } from 'node:v8';
-import { PAGE_SIZE } from '../abi/index.js';
-import { openPagemap } from '../live/index.js';
+import { openPagemap, pageSize } from '../live/index.js';
 import type { Mapping } from '../proc/index.js';
 import { type PageCounts, sumCounts, summarizeMappings } from '../query/internal.js';
 import { findOwners } from './live.js';
@@ -91,7 +90,7 @@ function v8Spaces(mappings: readonly OwnedMapping[]): V8SpaceMemory[] {
     const label = `[v8 ${name.replaceAll('_', ' ').replace('read only', 'read-only')}]`;
     const members = mappings.filter(({ owner }) => owner?.name === label);
     const bytes = (key: 'present' | 'swapped') =>
-      members.reduce((sum, member) => sum + member[key], 0) * PAGE_SIZE;
+      members.reduce((sum, member) => sum + member[key], 0) * pageSize();
     return {
       name,
       sizeBytes: space_size,

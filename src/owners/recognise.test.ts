@@ -1,5 +1,6 @@
 /** Recognisers on evidence that is made up: what no program at hand shows, and programs that mean to deceive. */
 import { describe, expect, test } from 'vitest';
+import { PAGE_SIZE } from '../abi/index.js';
 import { findMappingIndex, parseMaps } from '../proc/index.js';
 import { type Evidence, type ThreadEvidence, Words } from './evidence.js';
 import { besideLabel, ownedLabel, ownerLabel } from './label.js';
@@ -18,6 +19,7 @@ class Scene {
   isReadable = true;
   /** Memory is there that was not when the mappings were listed. */
   hasNewer = false;
+  pageSize: number = PAGE_SIZE;
   reads = 0;
   /** How often a recogniser looked at one of the mappings. */
   looks = 0;
@@ -47,6 +49,7 @@ class Scene {
     });
     const evidence: Evidence = {
       pid: 1,
+      pageSize: this.pageSize,
       mappings: counted,
       threads: this.threads,
       program: this.program,
@@ -198,6 +201,14 @@ describe('malloc', () => {
     expect(aligned.labels()).toEqual({ '0x100000': '[anon]' });
     const gap = new Scene().map(MIB, 0x40000).write(MIB + 0xff0, 0xff0, 0x3f012);
     expect(gap.labels()).toEqual({ '0x100000': '[malloc: large block]' });
+  });
+
+  test('large blocks where pages are of 16 KiB', () => {
+    const scene = new Scene().map(MIB, 0x40000).write(MIB + 0x3ff0, 0x3ff0, 0x3c012);
+    scene.pageSize = 16384;
+    expect(scene.labels()).toEqual({ '0x100000': '[malloc: large block]' });
+    scene.write(MIB + 0x3ff0, 0x3ff0, 0x39012);
+    expect(scene.labels()).toEqual({ '0x100000': '[anon]' });
   });
 
   test('a block with something behind it is only likely, and one that is longer than its mapping is none', () => {

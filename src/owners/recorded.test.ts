@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { PAGE_SIZE } from '../abi/index.js';
 import { type Mapping, parseMaps } from '../proc/index.js';
 import { type ThreadEvidence, Words } from './evidence.js';
 import type { Owner } from './owner.js';
@@ -47,7 +48,7 @@ function recognise(name: string): Recognised[] {
     }
     return new Words(halves);
   };
-  const owners = recogniseOwners({ pid, program, threads, mappings, read });
+  const owners = recogniseOwners({ pid, pageSize: PAGE_SIZE, program, threads, mappings, read });
   return mappings.map((mapping, index) => {
     const parts = truth
       .map(([start, end, what]) => ({

@@ -1,7 +1,7 @@
 /** Memory of Go programs and Java virtual machines. */
-import { PAGE_SIZE } from '../abi/index.js';
 import { baseName } from '../proc/internal.js';
 import { type Claims, isUnnamed } from './claims.js';
+import { PIECE_WORDS } from './evidence.js';
 
 /** `\xff Go buildin` as words of 32 bits: what `go version` looks for, too, at the beginning of a program's variables. */
 const GO_MAGIC = [0x6f4720ff, 0x69756220, 0x6e69646c] as const;
@@ -17,8 +17,8 @@ function isGo(claims: Claims): boolean {
   return claims.mappings.some(({ name, perms, start, end }) => {
     if (name !== program || perms !== 'rw-p') return false;
     const most = Math.min(end, start + GO_MAGIC_REACH);
-    for (let page = start; page < most; page += PAGE_SIZE) {
-      const words = claims.evidence.read(page, PAGE_SIZE / 8);
+    for (let piece = start; piece < most; piece += PIECE_WORDS * 8) {
+      const words = claims.evidence.read(piece, PIECE_WORDS);
       for (let at = 0; words !== undefined && at < words.length; at += 2) {
         if (
           words.low(at) === GO_MAGIC[0] &&

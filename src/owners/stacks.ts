@@ -1,8 +1,7 @@
 /** Stacks of threads, what guards them, and thread-local storage. */
-import { PAGE_SIZE } from '../abi/index.js';
 import type { Mapping } from '../proc/index.js';
 import type { Claims } from './claims.js';
-import type { ThreadEvidence } from './evidence.js';
+import { PIECE_WORDS, type ThreadEvidence } from './evidence.js';
 
 /** Where glibc's thread descriptor on x86-64 holds its own address, once more, and the thread's number: words from its beginning. */
 const SELF_WORD = 2;
@@ -11,9 +10,9 @@ const DESCRIPTOR_WORDS = TID_WORD + 1;
 /** glibc puts descriptors at multiples of this, bytes. */
 const DESCRIPTOR_ALIGNMENT = 64;
 /** A descriptor lies that near to the end of its stack, bytes, at least so much of it that its thread's number is in it. */
-const DESCRIPTOR_REACH = 2 * PAGE_SIZE;
+const DESCRIPTOR_REACH = 8 << 10;
 /** The main thread's descriptor lies in a mapping of its own, which is small. */
-const LARGEST_TLS = 32 * PAGE_SIZE;
+const LARGEST_TLS = 128 << 10;
 /** A guard is small; what is larger is reserved for something else, bytes. */
 const LARGEST_GUARD = 1 << 20;
 
@@ -28,11 +27,11 @@ function descriptors(
   threads: ReadonlyMap<number, ThreadEvidence>,
 ): number[] {
   const found: number[] = [];
-  for (let page = start; page < end; page += PAGE_SIZE) {
-    const words = claims.evidence.read(page, PAGE_SIZE / 8);
+  for (let piece = start; piece < end; piece += PIECE_WORDS * 8) {
+    const words = claims.evidence.read(piece, PIECE_WORDS);
     if (words === undefined) continue;
-    for (let at = 0; at < PAGE_SIZE; at += DESCRIPTOR_ALIGNMENT) {
-      const address = page + at;
+    for (let at = 0; at < PIECE_WORDS * 8; at += DESCRIPTOR_ALIGNMENT) {
+      const address = piece + at;
       if (words.at(at / 8) !== address) continue;
       if (at / 8 + SELF_WORD < words.length && words.at(at / 8 + SELF_WORD) !== address) continue;
       const whole = claims.evidence.read(address, DESCRIPTOR_WORDS);

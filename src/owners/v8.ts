@@ -2,7 +2,6 @@
  * V8's heap, by the headers of its chunks. A chunk begins at a multiple of 256 KiB. Its header, or the description that it refers to, holds
  * its own address, its length, the heap and the space that it belongs to; the space tells its heap and its number. All of these must agree.
  */
-import { PAGE_SIZE } from '../abi/index.js';
 import { type Claims, isUnnamed } from './claims.js';
 import type { Words } from './evidence.js';
 import type { OwnerKind } from './owner.js';
@@ -58,17 +57,19 @@ interface Chunk {
 type Form = (claims: Claims, at: number, words: Words) => Chunk | undefined;
 
 /** V8 11 (Node.js 20): length, flags, heap, begin and end of the objects' area, …, space, …, own address, length. */
-const form11: Form = (_claims, at, words) =>
-  words.at(10) === at && words.at(0) === words.at(11) && isArea(at, words.at(0), words.at(3), words.at(4))
+const form11: Form = (claims, at, words) =>
+  words.at(10) === at &&
+  words.at(0) === words.at(11) &&
+  isArea(claims, at, words.at(0), words.at(3), words.at(4))
     ? { flags: words.low(1), bytes: words.at(0), heap: words.at(2), owner: words.at(8), spaces: SPACES_OF_11 }
     : undefined;
 
 /** V8 12 (Node.js 22): flags, own address, length, heap, begin and end of the area, …, space, …, own address, length. */
-const form12: Form = (_claims, at, words) =>
+const form12: Form = (claims, at, words) =>
   words.at(1) === at &&
   words.at(11) === at &&
   words.at(2) === words.at(12) &&
-  isArea(at, words.at(2), words.at(4), words.at(5))
+  isArea(claims, at, words.at(2), words.at(4), words.at(5))
     ? { flags: words.low(0), bytes: words.at(2), heap: words.at(3), owner: words.at(9), spaces: SPACES_OF_12 }
     : undefined;
 
@@ -77,7 +78,7 @@ const form13: Form = (claims, at, words) => {
   const described = readDescription(claims, words.at(1));
   return described?.at(1) === at &&
     described.at(2) === described.at(6) &&
-    isArea(at, described.at(2), described.at(9), described.at(7))
+    isArea(claims, at, described.at(2), described.at(9), described.at(7))
     ? {
         flags: words.low(0),
         bytes: described.at(2),
@@ -96,10 +97,16 @@ function readDescription(claims: Claims, address: number): Words | undefined {
 const FORMS: readonly Form[] = [form11, form12, form13];
 
 /** Whether the area for objects lies within the chunk, behind its header. */
-function isArea(at: number, bytes: number, begin: number, end: number): boolean {
+function isArea(
+  { evidence: { pageSize } }: Claims,
+  at: number,
+  bytes: number,
+  begin: number,
+  end: number,
+): boolean {
   return (
     bytes > 0 &&
-    bytes % PAGE_SIZE === 0 &&
+    bytes % pageSize === 0 &&
     begin > at &&
     begin < at + LONGEST_HEADER &&
     end > begin &&
@@ -202,7 +209,7 @@ function claimUnowned(claims: Claims): void {
     if (head === undefined) continue;
     const isChunk = AREAS.some(({ length, begin, end, isDescribed }) => {
       const words = isDescribed ? readDescription(claims, head.at(1)) : head;
-      return words !== undefined && isArea(start, words.at(length), words.at(begin), words.at(end));
+      return words !== undefined && isArea(claims, start, words.at(length), words.at(begin), words.at(end));
     });
     if (!isChunk) continue;
     const [kind, name] = NAMED[perms[1] === 'w' ? 'heap' : 'read-only']!;

@@ -7,6 +7,7 @@ import { countPages, forEachRegion, regions, scanLegs } from './regions.js';
  * fit or max_pages is spent, does not join across its bounce buffer, and may leave a stale walk_end.
  */
 class FakePagemap implements Pagemap {
+  readonly pageSize = PAGE_SIZE;
   calls = 0;
   readonly #pages: readonly number[];
   readonly #bounce: number;
@@ -132,6 +133,7 @@ test('an output that is filled by the very last range', () => {
 test('what was found before an error stands', () => {
   let calls = 0;
   const pagemap: Pagemap = {
+    pageSize: PAGE_SIZE,
     scan(request, output) {
       calls++;
       if (calls === 2) throw new Error('EPERM');

@@ -6,9 +6,11 @@ import {
   PAGE_IS_PRESENT,
   PAGE_IS_SWAPPED,
   PAGE_SIZE,
+  type Pagemap,
 } from '../abi/index.js';
 import { PAGE_KINDS, pageKindIndex } from './kinds.js';
-import { legRanges, MappingSummarizer, RegionDealer } from './summary.js';
+import { countPages } from './regions.js';
+import { legRanges, MappingSummarizer, RegionDealer, summarizeMappings } from './summary.js';
 
 const page = (n: number) => n * PAGE_SIZE;
 const range = (from: number, to: number) => ({ start: page(from), end: page(to) });
@@ -38,7 +40,7 @@ describe('RegionDealer', () => {
 });
 
 test('a summary counts each category, and what is unlisted apart', () => {
-  const summarizer = new MappingSummarizer([range(0, 10), range(20, 30)]);
+  const summarizer = new MappingSummarizer([range(0, 10), range(20, 30)], PAGE_SIZE);
   summarizer.add(page(2), page(5), PAGE_IS_PRESENT | PAGE_IS_FILE);
   summarizer.add(page(8), page(22), PAGE_IS_PRESENT);
   expect(summarizer.summaries).toMatchObject([
@@ -49,6 +51,22 @@ test('a summary counts each category, and what is unlisted apart', () => {
   expect(summarizer.totals()).toMatchObject({ pages: 20, present: 7, file: 3 });
 });
 
+test('pages are of the size that the pagemap has', () => {
+  const pagemap: Pagemap = {
+    pageSize: 16384,
+    scan(request, output) {
+      if (request.start === request.end) return { regions: 0, walkEnd: 0 };
+      output!.words.set([0x10000, 0, 0x20000, 0, PAGE_IS_PRESENT, 0]);
+      output!.length = 1;
+      output!.pageSize = 16384;
+      return { regions: 1, walkEnd: Number(request.end) };
+    },
+  };
+  const { summaries } = summarizeMappings(pagemap, [{ start: 0x10000, end: 0x30000 }]);
+  expect(summaries).toMatchObject([{ pages: 8, present: 4 }]);
+  expect(countPages(pagemap, { start: 0, end: 0x30000, categoryMask: PAGE_IS_PRESENT })).toBe(4);
+});
+
 test('markers in shared and in huge memory are not swapped pages', () => {
   const kinds: string[] = [];
   const summarizer = new MappingSummarizer(
@@ -56,6 +74,7 @@ test('markers in shared and in huge memory are not swapped pages', () => {
       { ...range(0, 10), perms: 'rw-p' },
       { ...range(10, 20), perms: 'rw-s' },
     ],
+    PAGE_SIZE,
     (index, pages, categories) => kinds.push(`${index} ${pages} ${PAGE_KINDS[pageKindIndex(categories)]}`),
   );
   summarizer.add(page(8), page(12), PAGE_IS_SWAPPED);

@@ -6,7 +6,6 @@ import {
   PAGE_IS_PFNZERO,
   PAGE_IS_PRESENT,
   PAGE_IS_SWAPPED,
-  PAGE_SIZE,
   type Pagemap,
   PagemapError,
   RegionBuffer,
@@ -115,9 +114,9 @@ export class RegionDealer<M extends AddressRange> {
  *
  * @example
  * ```ts
- * import { PAGE_IS_PRESENT, PAGE_IS_SWAPPED } from 'pagemap-scan';
+ * import { PAGE_IS_PRESENT, PAGE_IS_SWAPPED, PAGE_SIZE } from 'pagemap-scan';
  * import { MappingSummarizer } from 'pagemap-scan/query';
- * const summarizer = new MappingSummarizer([{ start: 0x10000, end: 0x20000, name: '[heap]' }]);
+ * const summarizer = new MappingSummarizer([{ start: 0x10000, end: 0x20000, name: '[heap]' }], PAGE_SIZE);
  * summarizer.add(0x10000, 0x14000, PAGE_IS_PRESENT);
  * summarizer.add(0x14000, 0x15000, PAGE_IS_SWAPPED);
  * const [heap] = summarizer.summaries;
@@ -132,21 +131,23 @@ export class MappingSummarizer<M extends AddressRange> {
 
   /**
    * @param mappings in address order, not overlapping
+   * @param pageSize that of the pagemap whose regions come, bytes
    * @param also gets what was counted, for counts of the caller's own: pages from `start` on; not what lies in no listed mapping
    */
   constructor(
     mappings: readonly M[],
+    pageSize: number,
     also?: (mappingIndex: number, pages: number, categories: number, start: number) => void,
   ) {
     this.summaries = mappings.map((mapping) => ({
       mapping,
       ...emptyCounts(),
-      pages: (mapping.end - mapping.start) / PAGE_SIZE,
+      pages: (mapping.end - mapping.start) / pageSize,
     }));
     this.#dealer = new RegionDealer(mappings, (index, start, end, reported) => {
       const categories = countedCategories(reported, index >= 0 && isShared(mappings[index]!));
       if (categories === 0) return;
-      const pages = (end - start) / PAGE_SIZE;
+      const pages = (end - start) / pageSize;
       if (index < 0) this.unlisted.pages += pages;
       addToCounts(index < 0 ? this.unlisted : this.summaries[index]!, pages, categories);
       if (index >= 0) also?.(index, pages, categories, start);
@@ -254,7 +255,7 @@ function summarizeWithout<M extends AddressRange>(
   mappings: readonly M[],
   buffer: RegionBuffer,
 ): MappingSummarizer<M> {
-  const summarizer = new MappingSummarizer(mappings);
+  const summarizer = new MappingSummarizer(mappings, pagemap.pageSize);
   const masks = { categoryAnyofMask: SUMMARY_ANYOF & ~unknown, returnMask: SUMMARY_RETURN & ~unknown };
   for (const range of legRanges(mappings)) {
     for (const found of scanLegs(pagemap, { ...range, ...masks }, { buffer })) summarizer.addAll(found);

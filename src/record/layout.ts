@@ -169,7 +169,7 @@ async function takeWith(
   const kinds = mappings.map(() => PAGE_KINDS.map(() => 0));
   const cells = withCells ? new Cells(mappings) : undefined;
   const ages = accessAges === undefined ? undefined : new Ages(accessAges, mappings, withCells);
-  const summarizer = new MappingSummarizer(mappings, (index, pages, categories, start) => {
+  const summarizer = new MappingSummarizer(mappings, pagemap.pageSize, (index, pages, categories, start) => {
     kinds[index]![pageKindIndex(categories)]! += pages;
     cells?.add(index, start, start + pages * PAGE_SIZE, categories);
     ages?.add(index, start, start + pages * PAGE_SIZE, categories);

@@ -4,6 +4,7 @@ import { mkdirSync, statSync } from 'node:fs';
 import { hostname, release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { codeOf, PAGE_SIZE } from '../abi/internal.js';
+import { requireSmallPages } from '../live/internal.js';
 import { mappingKind } from '../model/index.js';
 import type { Owner } from '../owners/index.js';
 import { ownerText } from '../owners/internal.js';
@@ -203,6 +204,7 @@ export class Recorder {
     recorded: RecordedProcess,
     options: RecorderOptions,
   ): Promise<Recorder> {
+    requireSmallPages(`record to ${target}`);
     let recorder: Recorder | undefined;
     try {
       recorder = new Recorder(target, recorded, options);

@@ -1,4 +1,5 @@
 import { type ChildProcess, fork } from 'node:child_process';
+import { requireSmallPages } from '../live/internal.js';
 import { programArgument } from '../parts/index.js';
 import type { ScenarioBackend } from './backend.js';
 import type { Answer, Scenario } from './format.js';
@@ -99,6 +100,7 @@ export class KernelBackend implements ScenarioBackend, Disposable {
   }
 
   #start(): void {
+    requireSmallPages('run scenarios on this kernel', 'the simulator runs them everywhere');
     this.#stop();
     this.#child = fork(programArgument('scenario/kernel-process'), {
       execArgv: [],

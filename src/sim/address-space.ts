@@ -148,6 +148,7 @@ export class AddressSpace {
     this.#mm = new Mm(kernelProfile(profile), memory, options.sharedHugePages ?? false);
     const scanner = new Scanner(this.#mm, options.signal);
     this.pagemap = {
+      pageSize: PAGE_SIZE,
       scan: (request, output) => {
         if (!this.#exited || !this.#mm.profile.goneIsEsrch) return scanner.scan(request, output);
         if (output !== null) output.length = 0;

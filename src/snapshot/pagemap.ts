@@ -75,6 +75,8 @@ export interface PagesAsTheyWere {
 }
 
 export class SnapshotPagemap implements Pagemap, BlockSource {
+  /** Snapshots are of pages of 4 KiB, wherever they are looked at. */
+  readonly pageSize: number = PAGE_SIZE;
   readonly #pages: PagesAsTheyWere;
   readonly #entries: readonly number[];
   readonly #checked: CheckedRequest;

@@ -92,6 +92,10 @@ export class StoredSnapshot implements Snapshot {
     return this.#map.categories;
   }
 
+  get pageSize(): number {
+    return this.#map.pageSize;
+  }
+
   scan(request: ScanRequest, output: RegionBuffer | null): ScanResult {
     return this.#map.scan(request, output);
   }

@@ -16,6 +16,7 @@ import {
   kernelCategories,
   type LivePagemap,
   ProcessHandle,
+  requireSmallPages,
   userSpaceEnd,
 } from '../live/internal.js';
 import { parseStatStartTime } from '../proc/index.js';
@@ -124,6 +125,7 @@ export class ProcessSnapshotter implements Snapshotter {
     hooks: DumpHooks = {},
   ): Promise<ProcessSnapshotter> {
     const { keep, keepBytes, compression, ...follow } = options;
+    requireSmallPages(`take snapshots of process ${pid}`);
     const about = aboutProcess(pid);
     const storeOptions: StoreOptions = { keep, keepBytes, compression };
     const stopped = { timeMs: 0 };

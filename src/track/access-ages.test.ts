@@ -41,6 +41,21 @@ describe('ages of pages', () => {
     }
   });
 
+  test('are of pages of the size that it is told', () => {
+    const ages = new AccessAges(undefined, 16384);
+    ages.add(16384, 3 * 16384);
+    ages.endInterval(1500);
+    const runs: number[][] = [];
+    ages.visit(0, 4 * 16384, 0, [1000], (start, end, index) =>
+      runs.push([start / 16384, end / 16384, index]),
+    );
+    expect(runs).toEqual([
+      [0, 1, 1],
+      [1, 3, 0],
+      [3, 4, 1],
+    ]);
+  });
+
   test('runs are as long as they can be', () => {
     const ages = new AccessAges();
     ages.add(0, 10 * PAGE_SIZE);

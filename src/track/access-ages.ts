@@ -1,5 +1,5 @@
 /** How long each page was left alone. */
-import { PAGE_SIZE } from '../abi/index.js';
+import { pageSize } from '../live/index.js';
 import type { PageSample } from './sample.js';
 import { WriteWorkingSet } from './working-set.js';
 
@@ -20,12 +20,16 @@ import { WriteWorkingSet } from './working-set.js';
 export class AccessAges {
   /** The sample that is looked at; undefined when all pages are. */
   readonly sample: PageSample | undefined;
-  readonly #set = new WriteWorkingSet([]);
+  readonly #pageSize: number;
+  readonly #set: WriteWorkingSet;
   /** By interval: when it ended. The first is the beginning. */
   readonly #ends: number[] = [0];
 
-  constructor(sample?: PageSample) {
+  /** @param pageBytes how large the pages are; as this machine's by default */
+  constructor(sample?: PageSample, pageBytes: number = pageSize()) {
     this.sample = sample;
+    this.#pageSize = pageBytes;
+    this.#set = new WriteWorkingSet([], pageBytes);
   }
 
   /** From the beginning to the end of the last interval, milliseconds. */
@@ -62,10 +66,11 @@ export class AccessAges {
     limitsMs: readonly number[],
     take: (start: number, end: number, index: number) => void,
   ): void {
+    const step = this.#pageSize;
     const walk = (from: number, to: number) => {
       let runStart = from;
       let runClass = -1;
-      for (let at = from; at < to; at += PAGE_SIZE) {
+      for (let at = from; at < to; at += step) {
         const age = this.ageMs(at);
         let index = 0;
         while (index < limitsMs.length && age >= limitsMs[index]!) index++;

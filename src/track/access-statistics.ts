@@ -1,5 +1,5 @@
 /** What a run of access intervals says of a process's memory: how much it needs, and what it leaves alone. */
-import { HUGE_PAGE_SIZE, PAGE_IS_HUGE, PAGE_IS_PRESENT, PAGE_SIZE, type Pagemap } from '../abi/index.js';
+import { hugePageSizeOf, PAGE_IS_HUGE, PAGE_IS_PRESENT, type Pagemap } from '../abi/internal.js';
 import { type AddressRange, forEachRegion, RegionDealer } from '../query/internal.js';
 import type { PageSample } from './sample.js';
 import { WriteWorkingSet } from './working-set.js';
@@ -138,12 +138,13 @@ export class AccessStatistics {
     const rows = mappings.map(() => ({ resident: 0, idle: 0 }));
     let pages = 0;
     let squares = 0;
+    const step = pagemap.pageSize;
     const dealer = new RegionDealer(mappings, (index, start, end) => {
       if (index < 0) return;
       const row = rows[index]!;
-      pages += (end - start) / PAGE_SIZE;
-      squares += ((end - start) / PAGE_SIZE) ** 2;
-      for (let at = start; at < end; at += PAGE_SIZE) {
+      pages += (end - start) / step;
+      squares += ((end - start) / step) ** 2;
+      for (let at = start; at < end; at += step) {
         const last = this.#set.lastInterval(at);
         ages[last === 0 ? this.intervals : this.intervals - last]!++;
         row.resident++;
@@ -162,7 +163,7 @@ export class AccessStatistics {
     const limits = [...this.#windowsMs.filter((ms) => ms < elapsedMs), elapsedMs];
     return {
       residentPages: all(pages),
-      windows: this.windows(pages > 0 ? Math.min(squares / pages, HUGE_PAGE_SIZE / PAGE_SIZE) : 1),
+      windows: this.windows(pages > 0 ? Math.min(squares / pages, hugePageSizeOf(step) / step) : 1),
       idle: limits.map((atLeastMs) => {
         const from = Math.round(atLeastMs / this.#intervalMs);
         return {

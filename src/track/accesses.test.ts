@@ -231,6 +231,18 @@ describe('samples', () => {
     }
   });
 
+  test('a sample is of pages of the size that it is told, and of huge pages of theirs', () => {
+    const unitsOf = (pageBytes: number, categories: number) => {
+      const units = new Set<number>();
+      const sample = new PageSample(0.5, 1, pageBytes);
+      sample.visit(0, 256 << 20, categories, (from, to) => units.add(to - from));
+      return [...units];
+    };
+    expect(unitsOf(PAGE_SIZE, 0)).toEqual([PAGE_SIZE]);
+    expect(unitsOf(16384, 0)).toEqual([16384]);
+    expect(unitsOf(16384, 64)).toEqual([32 << 20]);
+  });
+
   test('a sample of everything is everything, without error', () => {
     const count = new SampledCount(1);
     new PageSample(1).visit(0, 1000 * PAGE_SIZE, 0, (from, to) => count.add((to - from) / PAGE_SIZE));

@@ -1,15 +1,14 @@
 /** Which pages of a process are accessed (read, written or executed), interval by interval, by read-write protection: Linux 7.3. */
 import {
-  HUGE_PAGE_SIZE,
+  hugePageSizeOf,
   PAGE_IS_ACCESSED,
   PAGE_IS_HUGE,
   PAGE_IS_PRESENT,
-  PAGE_SIZE,
   type Pagemap,
   PagemapError,
   RegionBuffer,
   uffd,
-} from '../abi/index.js';
+} from '../abi/internal.js';
 import { isDevice, isKernelMade, type Mapping } from '../proc/internal.js';
 import { forEachRegion, RegionDealer, type RegionVisitor, scanLegs } from '../query/internal.js';
 import { disposedError } from './disposed.js';
@@ -181,9 +180,9 @@ export class AccessTracker implements Disposable {
    * The pages that were accessed since the last call (or since the first protection), each once; from here on the next interval
    * begins. The first access to a page counts in this interval or in the next, never in none.
    *
-   * Pages are of 4,096 bytes. Accessed means: a thread of the process read, wrote or executed the page, or the kernel did so for it, or
+   * Accessed means: a thread of the process read, wrote or executed the page, or the kernel did so for it, or
    * another process read or wrote it by way of the kernel. Of a mapping that is new or was moved, all pages that exist count. A huge
-   * page that is accessed counts with all of its 4,096-byte pages.
+   * page that is accessed counts with all of its pages.
    *
    * @param visit gets each run of accessed pages, in address order, cut at the borders of mappings; may be left out
    * @throws ProcessError 'ended' when the process has ended or replaced its program
@@ -202,11 +201,12 @@ export class AccessTracker implements Disposable {
     const total = new SampledCount(share);
     const counts = mappings.map(() => new SampledCount(share));
     const faults = new Float64Array(mappings.length);
+    const { pageSize } = this.#space.pagemap;
     // What is looked at lies in mappings of the list: runs are made of them.
     const dealer = new RegionDealer(mappings, (index, start, end, categories) => {
-      faults[index]! += faultsOf(end - start, (categories & PAGE_IS_HUGE) !== 0);
-      total.add((end - start) / PAGE_SIZE);
-      counts[index]!.add((end - start) / PAGE_SIZE);
+      faults[index]! += faultsOf(end - start, (categories & PAGE_IS_HUGE) !== 0, pageSize);
+      total.add((end - start) / pageSize);
+      counts[index]!.add((end - start) / pageSize);
       visit?.(start, end, PAGE_IS_ACCESSED);
     });
     for (const run of runs) this.#look(run, (start, end, categories) => dealer.add(start, end, categories));
@@ -308,9 +308,11 @@ export class AccessTracker implements Disposable {
 
   #protectAll({ start, end }: Run): void {
     if (this.sample === undefined) {
-      // Cut between 2 MiB blocks: a part of a huge page is not protected without splitting it.
+      // Cut between huge pages: a part of one is not protected without splitting it.
+      const hugeBytes = hugePageSizeOf(this.#space.pagemap.pageSize);
+      const pieceBytes = Math.max(PIECE_BYTES, hugeBytes);
       for (let at = start; at < end; ) {
-        const next = Math.min(end, Math.floor((at + PIECE_BYTES) / HUGE_PAGE_SIZE) * HUGE_PAGE_SIZE);
+        const next = Math.min(end, Math.floor((at + pieceBytes) / hugeBytes) * hugeBytes);
         this.#protect(at, next);
         at = next;
       }

@@ -1,5 +1,6 @@
 /** What a page fault that tracking causes costs on this machine: measured, since it differs by a factor of ten between machines. */
-import { PAGE_SIZE, PagemapError } from '../abi/index.js';
+import { PagemapError } from '../abi/index.js';
+import { pageSize } from '../live/index.js';
 import type { Subject } from './activity.js';
 import { allocateTracked } from './own.js';
 
@@ -12,8 +13,9 @@ function median(values: readonly number[]): number {
 
 /** Writes a byte to each page. Returns how long that took, microseconds a page. */
 function touch(bytes: Uint8Array): number {
+  const step = pageSize();
   const before = performance.now();
-  for (let at = 0; at < bytes.length; at += PAGE_SIZE) bytes[at]!++;
+  for (let at = 0; at < bytes.length; at += step) bytes[at]!++;
   return ((performance.now() - before) * 1000) / PAGES;
 }
 
@@ -21,7 +23,7 @@ const known = new Map<Subject, number | undefined>();
 
 function measure(subject: Subject): number | undefined {
   try {
-    using memory = allocateTracked(PAGES * PAGE_SIZE, { accesses: subject === 'accesses' });
+    using memory = allocateTracked(PAGES * pageSize(), { accesses: subject === 'accesses' });
     const bytes = new Uint8Array(memory.buffer);
     const [faulting, plain]: [number[], number[]] = [[], []];
     for (let round = 0; round < ROUNDS; round++) {

@@ -2,7 +2,6 @@
 import {
   errnoNumber,
   PAGE_IS_ACCESSED,
-  PAGE_SIZE,
   PagemapError,
   PM_SCAN_CHECK_WPASYNC,
   PM_SCAN_WP_MATCHING,
@@ -15,6 +14,7 @@ import {
   type LivePagemap,
   mappingsCover,
   openPagemap,
+  pageSize,
   Userfaultfd,
 } from '../live/internal.js';
 import { requireAccesses } from './attach.js';
@@ -90,8 +90,8 @@ export function trackerAt(base: number, sizeBytes: number): MemoryTracker | unde
  *
  * @example
  * ```ts
- * import { type MemoryTracker, RegionBuffer, trackMemory } from 'pagemap-scan';
- * const bytes = new Uint8Array(100 * 4096);
+ * import { type MemoryTracker, pageSize, RegionBuffer, trackMemory } from 'pagemap-scan';
+ * const bytes = new Uint8Array(100 * pageSize());
  * using tracker: MemoryTracker = trackMemory(bytes);
  * const output = new RegionBuffer(64);
  * bytes[tracker.offsetBytes] = 1;
@@ -127,11 +127,12 @@ export class MemoryTracker implements Disposable {
     const buffer = ArrayBuffer.isView(view) ? (view.buffer as ArrayBuffer | SharedArrayBuffer) : view;
     const from = ArrayBuffer.isView(view) ? view.byteOffset : 0;
     const address = bufferAddress(buffer);
-    this.start = Math.ceil((address + from) / PAGE_SIZE) * PAGE_SIZE;
-    this.end = Math.floor((address + from + view.byteLength) / PAGE_SIZE) * PAGE_SIZE;
+    const pageBytes = pageSize();
+    this.start = Math.ceil((address + from) / pageBytes) * pageBytes;
+    this.end = Math.floor((address + from + view.byteLength) / pageBytes) * pageBytes;
     if (this.end <= this.start) {
       throw new RangeError(
-        `Cannot track ${view.byteLength} bytes: they hold no whole page of ${PAGE_SIZE} bytes`,
+        `Cannot track ${view.byteLength} bytes: they hold no whole page of ${pageBytes} bytes`,
       );
     }
     this.offsetBytes = this.start - address - from;
@@ -297,13 +298,13 @@ export class MemoryTracker implements Disposable {
  *   be had, with what to do about it
  * @example
  * ```ts
- * import { PAGE_SIZE, RegionBuffer, trackMemory } from 'pagemap-scan';
- * const bytes = new Uint8Array(100 * PAGE_SIZE);
+ * import { pageSize, RegionBuffer, trackMemory } from 'pagemap-scan';
+ * const bytes = new Uint8Array(100 * pageSize());
  * using tracker = trackMemory(bytes);
- * bytes[tracker.offsetBytes + 7 * PAGE_SIZE] = 1;
+ * bytes[tracker.offsetBytes + 7 * pageSize()] = 1;
  * const output = new RegionBuffer(64);
  * const { pages } = tracker.collect(output);
- * console.assert(pages === 1 && output.start(0) === tracker.start + 7 * PAGE_SIZE);
+ * console.assert(pages === 1 && output.start(0) === tracker.start + 7 * pageSize());
  * console.assert(tracker.collect(output).pages === 0);
  * ```
  */
@@ -333,14 +334,14 @@ const MOST_WASM_PAGES = 65536;
  * @throws PagemapError as `trackMemory` does
  * @example
  * ```ts
- * import { allocateTracked, RegionBuffer } from 'pagemap-scan';
+ * import { allocateTracked, pageSize, RegionBuffer } from 'pagemap-scan';
  * using memory = allocateTracked(1 << 20);
  * const bytes = new Uint8Array(memory.buffer);
- * bytes[5 * 4096] = 1;
- * bytes[6 * 4096] = 1;
+ * bytes[5 * pageSize()] = 1;
+ * bytes[6 * pageSize()] = 1;
  * const output = new RegionBuffer(64);
  * console.assert(memory.tracker.collect(output).pages === 2 && output.pages(0) === 2);
- * console.assert(output.start(0) - memory.tracker.start === 5 * 4096);
+ * console.assert(output.start(0) - memory.tracker.start === 5 * pageSize());
  * ```
  */
 export function allocateTracked(

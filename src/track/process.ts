@@ -5,7 +5,6 @@ import {
   PAGE_IS_PRESENT,
   PAGE_IS_SWAPPED,
   PAGE_IS_WRITTEN,
-  PAGE_SIZE,
   PagemapError,
   PM_SCAN_CHECK_WPASYNC,
   RegionBuffer,
@@ -119,8 +118,8 @@ const MOST_MARKED_BYTES = 64 * 2 ** 30;
 /** How often one collect begins anew with neighbours scanned together; after that it takes mappings one by one. */
 const MOST_JOINED_PASSES = 64;
 
-/** Ranges that are so near each other, in bytes, are protected again in one call. */
-const NEAR_BYTES = 64 * PAGE_SIZE;
+/** Ranges that are so near each other, in pages, are protected again in one call. */
+const NEAR_PAGES = 64;
 
 /** With more parts than that, to read the list of mappings takes more than a few milliseconds. */
 const MOST_NEIGHBOURS = 2000;
@@ -240,6 +239,7 @@ export class WriteProtectTracker implements ProcessTracker {
    * @param ranges start and end in turns, ascending
    */
   protectAgain(ranges: readonly number[], visit: RegionVisitor): void {
+    const nearBytes = NEAR_PAGES * this.#pagemap.pageSize;
     let index = 0;
     for (const { start, end, kind } of this.#covered) {
       while (index < ranges.length && ranges[index + 1]! <= start) index += 2;
@@ -249,11 +249,7 @@ export class WriteProtectTracker implements ProcessTracker {
         const from = Math.max(start, ranges[next]!);
         // Together with what is near: a call costs as much as so many pages.
         do next += 2;
-        while (
-          next < ranges.length &&
-          ranges[next]! < end &&
-          ranges[next]! - ranges[next - 1]! <= NEAR_BYTES
-        );
+        while (next < ranges.length && ranges[next]! < end && ranges[next]! - ranges[next - 1]! <= nearBytes);
         try {
           this.#scan({ start: from, kind, isNew: false }, Math.min(end, ranges[next - 1]!), visit);
         } catch (error) {
@@ -334,17 +330,18 @@ export class WriteProtectTracker implements ProcessTracker {
   }
 
   #scanGroup(group: readonly Piece[], round: Round): void {
+    const { pageSize } = this.#pagemap;
     const dealer = new RegionDealer(group, (index, start, end, categories) => {
       const piece = group[index];
       // Memory that came since the list was taken is not registered; nothing of it can be here.
       if (piece === undefined) return;
       if (piece.isNew && piece.kind === 'shared' && !(categories & (PAGE_IS_PRESENT | PAGE_IS_SWAPPED)))
         return;
-      const pages = (end - start) / PAGE_SIZE;
+      const pages = (end - start) / pageSize;
       piece.row.writtenPages += pages;
       round.writtenPages += pages;
       const isHuge = piece.kind === 'hugetlb' || (categories & PAGE_IS_HUGE) !== 0;
-      if (!piece.isNew) round.faultCount += faultsOf(end - start, isHuge);
+      if (!piece.isNew) round.faultCount += faultsOf(end - start, isHuge, pageSize);
       round.visit?.(start, end, PAGE_IS_WRITTEN);
     });
     const { end } = group[group.length - 1]!;
@@ -393,7 +390,7 @@ export class WriteProtectTracker implements ProcessTracker {
 
   #isRegistered(address: number): boolean {
     try {
-      const request = { start: address, end: address + PAGE_SIZE, flags: PM_SCAN_CHECK_WPASYNC };
+      const request = { start: address, end: address + this.#pagemap.pageSize, flags: PM_SCAN_CHECK_WPASYNC };
       this.#pagemap.scan({ ...request, categoryMask: PAGE_IS_WRITTEN }, null);
       return true;
     } catch (error) {
@@ -468,7 +465,8 @@ export class WriteProtectTracker implements ProcessTracker {
     }
     if (!hasFile(mapping)) return { kind: 'anonymous' };
     // Asked once it is registered: should it be replaced from here on, the replacement is not, and no scan goes into it.
-    if (mappingPageSize(this.#pagemap.process, start, end) > PAGE_SIZE) return { kind: 'hugetlb' };
+    if (mappingPageSize(this.#pagemap.process, start, end) > this.#pagemap.pageSize)
+      return { kind: 'hugetlb' };
     if (isPrivate(mapping)) return { kind: 'private-file' };
     return { kind: end - start > MOST_MARKED_BYTES ? 'anonymous' : 'shared' };
   }

@@ -3,15 +3,14 @@
  * notes in each page table entry whether it was used, and /proc/PID/smaps counts those entries.
  */
 import { writeFileSync } from 'node:fs';
-import { PAGE_SIZE } from '../abi/index.js';
-import type { ProcessHandle } from '../live/index.js';
+import { type ProcessHandle, pageSize } from '../live/index.js';
 import { parseSmaps } from '../proc/index.js';
 import type { MappingIdleness } from './access-statistics.js';
 
 /** What clear_refs takes for: clear the referenced bits of all pages (man proc_pid_clear_refs). */
 const CLEAR_REFERENCED = '1';
 
-/** Where a process stands, pages of 4,096 bytes. */
+/** Where a process stands, pages of `pageSize()`. */
 export interface ReferencedPages {
   readonly residentPages: number;
   readonly referencedPages: number;
@@ -25,10 +24,10 @@ export interface ReferencedPages {
  * @throws ProcessError 'not-permitted', 'ended'
  * @example
  * ```ts
- * import { mapMemory, ProcessHandle } from 'pagemap-scan/live';
+ * import { mapMemory, pageSize, ProcessHandle } from 'pagemap-scan/live';
  * import { findMapping } from 'pagemap-scan/proc';
  * import { clearReferenced, readReferenced } from 'pagemap-scan/track';
- * using memory = mapMemory({ lengthBytes: 256 * 4096 });
+ * using memory = mapMemory({ lengthBytes: 256 * pageSize() });
  * new Uint8Array(memory.view()).fill(1);
  * using handle = new ProcessHandle('self');
  * clearReferenced(handle);
@@ -50,10 +49,10 @@ export function clearReferenced(handle: ProcessHandle): void {
  * @throws ProcessError 'ended', 'not-permitted'
  * @example
  * ```ts
- * import { mapMemory, ProcessHandle } from 'pagemap-scan/live';
+ * import { mapMemory, pageSize, ProcessHandle } from 'pagemap-scan/live';
  * import { findMapping } from 'pagemap-scan/proc';
  * import { readReferenced } from 'pagemap-scan/track';
- * using memory = mapMemory({ lengthBytes: 256 * 4096 });
+ * using memory = mapMemory({ lengthBytes: 256 * pageSize() });
  * new Uint8Array(memory.view()).fill(1);
  * using handle = new ProcessHandle('self');
  * const { mappings, referencedPages } = readReferenced(handle);
@@ -61,12 +60,13 @@ export function clearReferenced(handle: ProcessHandle): void {
  * ```
  */
 export function readReferenced(handle: ProcessHandle): ReferencedPages {
+  const pageBytes = pageSize();
   let residentPages = 0;
   let referencedPages = 0;
   const mappings: MappingIdleness[] = [];
   for (const { start, end, name, sizes } of parseSmaps(handle.read('smaps'))) {
-    const resident = (sizes.Rss ?? 0) / PAGE_SIZE;
-    const referenced = Math.min(resident, (sizes.Referenced ?? 0) / PAGE_SIZE);
+    const resident = (sizes.Rss ?? 0) / pageBytes;
+    const referenced = Math.min(resident, (sizes.Referenced ?? 0) / pageBytes);
     if (resident === 0) continue;
     residentPages += resident;
     referencedPages += referenced;

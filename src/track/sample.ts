@@ -1,5 +1,6 @@
 /** A random share of all pages, to protect instead of all of them: what is protected costs its process a fault each time. */
-import { HUGE_PAGE_SIZE, PAGE_IS_HUGE, PAGE_SIZE } from '../abi/index.js';
+import { hugePageSizeOf, PAGE_IS_HUGE } from '../abi/internal.js';
+import { pageSize } from '../live/index.js';
 
 /** 95 of 100 normally distributed values lie within so many standard deviations. */
 const DEVIATIONS = 1.96;
@@ -18,11 +19,12 @@ function mix(number: number): number {
  *
  * @example
  * ```ts
+ * import { pageSize } from 'pagemap-scan/live';
  * import { PageSample } from 'pagemap-scan/track';
  * const sample = new PageSample(0.1, 7);
  * let pages = 0;
- * sample.visit(0, 10_000 * 4096, 0, (start, end) => {
- *   pages += (end - start) / 4096;
+ * sample.visit(0, 10_000 * pageSize(), 0, (start, end) => {
+ *   pages += (end - start) / pageSize();
  * });
  * console.assert(pages > 850 && pages < 1150);
  * ```
@@ -32,18 +34,21 @@ export class PageSample {
   readonly share: number;
   readonly #limit: number;
   readonly #seed: number;
+  readonly #pageSize: number;
 
   /**
    * @param share of all pages, above 0, at most 1
    * @param seed samples of different seeds are independent of each other
+   * @param pageBytes how large the pages are; as this machine's by default
    * @throws RangeError for another share
    */
-  constructor(share: number, seed = Math.floor(Math.random() * 2 ** 32)) {
+  constructor(share: number, seed = Math.floor(Math.random() * 2 ** 32), pageBytes: number = pageSize()) {
     if (!(share > 0 && share <= 1))
       throw new RangeError(`Cannot take a sample of ${share}: a share above 0, at most 1`);
     this.share = share;
     this.#limit = share * 2 ** 32;
     this.#seed = mix(seed);
+    this.#pageSize = pageBytes;
   }
 
   #has(number: number): boolean {
@@ -51,20 +56,21 @@ export class PageSample {
   }
 
   /**
-   * Calls `take` for each unit of [start, end) that is in the sample: a page of 4,096 bytes, or what lies of a huge page in the range.
+   * Calls `take` for each unit of [start, end) that is in the sample: a page, or what lies of a huge page in the range.
    *
    * @param start bytes, page-aligned
    * @param categories of the whole range, with PAGE_IS_HUGE where it is mapped by huge pages
    */
   visit(start: number, end: number, categories: number, take: (start: number, end: number) => void): void {
-    const unit = categories & PAGE_IS_HUGE ? HUGE_PAGE_SIZE : PAGE_SIZE;
+    const isSmall = (categories & PAGE_IS_HUGE) === 0;
+    const unit = isSmall ? this.#pageSize : hugePageSizeOf(this.#pageSize);
     // Of everything, whole ranges: to count them one by one would take long for nothing.
-    if (this.share === 1 && unit === PAGE_SIZE) {
+    if (this.share === 1 && isSmall) {
       if (start < end) take(start, end);
       return;
     }
     for (let number = Math.floor(start / unit); number * unit < end; number++) {
-      if (this.#has(unit === PAGE_SIZE ? number : ~number))
+      if (this.#has(isSmall ? number : ~number))
         take(Math.max(start, number * unit), Math.min(end, (number + 1) * unit));
     }
   }
@@ -78,10 +84,11 @@ export class PageSample {
  *
  * @example
  * ```ts
+ * import { pageSize } from 'pagemap-scan/live';
  * import { PageSample, SampledCount } from 'pagemap-scan/track';
  * const sample = new PageSample(0.1, 7);
  * const count = new SampledCount(sample.share);
- * sample.visit(0, 10_000 * 4096, 0, (start, end) => count.add((end - start) / 4096));
+ * sample.visit(0, 10_000 * pageSize(), 0, (start, end) => count.add((end - start) / pageSize()));
  * console.assert(Math.abs(count.pages - 10_000) <= count.errorPages && count.errorPages < 1000);
  * ```
  */

@@ -1,5 +1,5 @@
 /** What tracking costs the process that is tracked: page faults that it would not have otherwise, and stops. */
-import { HUGE_PAGE_SIZE, PAGE_SIZE } from '../abi/index.js';
+import { hugePageSizeOf } from '../abi/internal.js';
 
 /**
  * How many faults the first accesses to protected memory are: one a page, and one for a huge page. A part of a huge page that was
@@ -7,8 +7,8 @@ import { HUGE_PAGE_SIZE, PAGE_SIZE } from '../abi/index.js';
  *
  * @param bytes that were accessed, a multiple of the page size
  */
-export function faultsOf(bytes: number, isHuge: boolean): number {
-  return Math.ceil(bytes / (isHuge ? HUGE_PAGE_SIZE : PAGE_SIZE));
+export function faultsOf(bytes: number, isHuge: boolean, pageSize: number): number {
+  return Math.ceil(bytes / (isHuge ? hugePageSizeOf(pageSize) : pageSize));
 }
 
 /**

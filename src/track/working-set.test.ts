@@ -37,6 +37,14 @@ describe('WriteWorkingSet', () => {
     }
   });
 
+  test('counts in pages of the size that it is told', () => {
+    const [small, large] = [new WriteWorkingSet([1], PAGE_SIZE), new WriteWorkingSet([1], 16384)];
+    // Across the border of a chunk, of either.
+    for (const set of [small, large]) set.add(16384 * 510, 16384 * 514);
+    expect([small.distinctPages, large.distinctPages]).toEqual([16, 4]);
+    expect([511, 513, 514].map((page) => large.lastInterval(page * 16384 + 9000))).toEqual([1, 1, 0]);
+  });
+
   test('a window that never filled reports what there was', () => {
     const set = new WriteWorkingSet([10]);
     set.add(0, 3 * PAGE_SIZE);

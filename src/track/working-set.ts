@@ -1,8 +1,7 @@
-import { PAGE_SIZE } from '../abi/index.js';
+import { pageSize } from '../live/index.js';
 
-/** Pages of a chunk: 2 MiB of address space, 2 KiB of memory. */
+/** Pages of a chunk: of 4 KiB, 2 MiB of address space; 2 KiB of memory. */
 const CHUNK_PAGES = 512;
-const CHUNK_BYTES = CHUNK_PAGES * PAGE_SIZE;
 
 /** How many distinct pages were written within any so many intervals in a row. */
 export interface WorkingSetSize {
@@ -33,6 +32,7 @@ export interface WorkingSetSize {
  * ```
  */
 export class WriteWorkingSet {
+  readonly #pageSize: number;
   readonly #windows: readonly number[];
   /** By chunk number: for each page the interval of its last write, from 1; 0 for never. */
   readonly #chunks = new Map<number, Uint32Array>();
@@ -44,8 +44,12 @@ export class WriteWorkingSet {
   readonly #peaks: number[];
   #interval = 1;
 
-  /** @param windows lengths in intervals, for `sizes` */
-  constructor(windows: readonly number[] = [1, 10, 100]) {
+  /**
+   * @param windows lengths in intervals, for `sizes`
+   * @param pageBytes how large the pages are; as this machine's by default
+   */
+  constructor(windows: readonly number[] = [1, 10, 100], pageBytes: number = pageSize()) {
+    this.#pageSize = pageBytes;
     this.#windows = windows;
     this.#running = windows.map(() => 0);
     this.#latest = windows.map(() => 0);
@@ -64,17 +68,19 @@ export class WriteWorkingSet {
   /** Takes pages that were written in the current interval; bytes, page-aligned, `end` exclusive. */
   add(start: number, end: number): void {
     const now = this.#interval;
+    const pageBytes = this.#pageSize;
+    const chunkBytes = CHUNK_PAGES * pageBytes;
     let at = start;
     while (at < end) {
-      const number = Math.floor(at / CHUNK_BYTES);
+      const number = Math.floor(at / chunkBytes);
       let chunk = this.#chunks.get(number);
       if (chunk === undefined) {
         chunk = new Uint32Array(CHUNK_PAGES);
         this.#chunks.set(number, chunk);
       }
-      const base = number * CHUNK_BYTES;
-      const last = Math.min(end - base, CHUNK_BYTES) / PAGE_SIZE;
-      for (let page = (at - base) / PAGE_SIZE; page < last; page++) {
+      const base = number * chunkBytes;
+      const last = Math.min(end - base, chunkBytes) / pageBytes;
+      for (let page = (at - base) / pageBytes; page < last; page++) {
         const before = chunk[page]!;
         if (before === now) continue;
         if (before === 0) this.distinctPages++;
@@ -86,14 +92,15 @@ export class WriteWorkingSet {
         }
         chunk[page] = now;
       }
-      at = base + CHUNK_BYTES;
+      at = base + chunkBytes;
     }
   }
 
   /** The number, from 1, of the interval in which the page at `address` was last written; 0 for never. */
   lastInterval(address: number): number {
-    const number = Math.floor(address / CHUNK_BYTES);
-    return this.#chunks.get(number)?.[Math.floor((address - number * CHUNK_BYTES) / PAGE_SIZE)] ?? 0;
+    const page = Math.floor(address / this.#pageSize);
+    const number = Math.floor(page / CHUNK_PAGES);
+    return this.#chunks.get(number)?.[page - number * CHUNK_PAGES] ?? 0;
   }
 
   /** For each window length: distinct pages written in the window that the last interval ended. */

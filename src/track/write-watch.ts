@@ -1,5 +1,6 @@
 /** The calls that Windows has for this: GetWriteWatch and ResetWriteWatch. */
-import { errnoNumber, PAGE_SIZE, PagemapError, RegionBuffer } from '../abi/index.js';
+import { errnoNumber, PagemapError, RegionBuffer } from '../abi/index.js';
+import { pageSize } from '../live/index.js';
 import { type MemoryTracker, trackerAt } from './own.js';
 
 export interface WriteWatchOptions {
@@ -24,8 +25,9 @@ function find(base: number, lengthBytes: number): { tracker: MemoryTracker; star
     throw fail('base and size must be integers, and the size at least 1');
   }
   // Any part of a page stands for the page.
-  const start = Math.floor(base / PAGE_SIZE) * PAGE_SIZE;
-  const end = Math.ceil((base + lengthBytes) / PAGE_SIZE) * PAGE_SIZE;
+  const granularity = pageSize();
+  const start = Math.floor(base / granularity) * granularity;
+  const end = Math.ceil((base + lengthBytes) / granularity) * granularity;
   const tracker = trackerAt(start, end - start);
   if (tracker === undefined) {
     throw fail('the range lies in no memory that is tracked by one tracker (allocateTracked, trackMemory)');
@@ -42,15 +44,15 @@ function find(base: number, lengthBytes: number): { tracker: MemoryTracker; star
  * @throws PagemapError EINVAL for a range that is not tracked, EFAULT when the memory is gone
  * @example
  * ```ts
- * import { allocateTracked, getWriteWatch, resetWriteWatch } from 'pagemap-scan';
+ * import { allocateTracked, getWriteWatch, pageSize, resetWriteWatch } from 'pagemap-scan';
  * using memory = allocateTracked(1 << 20);
  * const bytes = new Uint8Array(memory.buffer);
- * for (const page of [9, 3, 200]) bytes[page * 4096] = 1;
+ * for (const page of [9, 3, 15]) bytes[page * pageSize()] = 1;
  * const { start, lengthBytes } = memory.tracker;
  * const first = getWriteWatch(start, lengthBytes, { limit: 2, reset: true });
- * console.assert(first.addresses.join() === [start + 3 * 4096, start + 9 * 4096].join());
+ * console.assert(first.addresses.join() === [start + 3 * pageSize(), start + 9 * pageSize()].join());
  * const rest = getWriteWatch(start, lengthBytes);
- * console.assert(rest.addresses.join() === String(start + 200 * 4096) && rest.granularity === 4096);
+ * console.assert(rest.addresses.join() === String(start + 15 * pageSize()) && rest.granularity === pageSize());
  * resetWriteWatch(start, lengthBytes);
  * console.assert(getWriteWatch(start, lengthBytes).addresses.length === 0);
  * ```
@@ -64,18 +66,19 @@ export function getWriteWatch(
   const { reset = false, limit = Number.POSITIVE_INFINITY } = options;
   if (!(limit >= 0))
     throw new RangeError(`Cannot report at most ${limit} pages: the limit is a number from 0`);
-  const most = Math.min(Math.floor(limit), (end - start) / PAGE_SIZE);
+  const granularity = pageSize();
+  const most = Math.min(Math.floor(limit), (end - start) / granularity);
   const addresses = new Float64Array(most);
   const output = new RegionBuffer(512);
   let count = 0;
   for (let at = start; at < end && count < most; ) {
     at = tracker.scanRange(output, at, end, most - count, reset);
     for (let index = 0; index < output.length; index++) {
-      for (let page = output.start(index); page < output.end(index); page += PAGE_SIZE)
+      for (let page = output.start(index); page < output.end(index); page += granularity)
         addresses[count++] = page;
     }
   }
-  return { addresses: addresses.slice(0, count), granularity: PAGE_SIZE };
+  return { addresses: addresses.slice(0, count), granularity };
 }
 
 /**
@@ -86,12 +89,12 @@ export function getWriteWatch(
  * @throws PagemapError EINVAL for a range that is not tracked, EFAULT when the memory is gone
  * @example
  * ```ts
- * import { allocateTracked, getWriteWatch, resetWriteWatch } from 'pagemap-scan';
+ * import { allocateTracked, getWriteWatch, pageSize, resetWriteWatch } from 'pagemap-scan';
  * using memory = allocateTracked(1 << 20);
- * new Uint8Array(memory.buffer).fill(1, 0, 2 * 4096);
+ * new Uint8Array(memory.buffer).fill(1, 0, 2 * pageSize());
  * const { start, lengthBytes } = memory.tracker;
- * resetWriteWatch(start, 4096);
- * console.assert(getWriteWatch(start, lengthBytes).addresses.join() === String(start + 4096));
+ * resetWriteWatch(start, pageSize());
+ * console.assert(getWriteWatch(start, lengthBytes).addresses.join() === String(start + pageSize()));
  * ```
  */
 export function resetWriteWatch(base: number, lengthBytes: number): void {

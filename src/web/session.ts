@@ -1,7 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** One process that is looked at: its layout now and then, its writes every interval, within a budget. */
 import { PAGE_IS_ACCESSED, PagemapError } from '../abi/index.js';
-import { type LivePagemap, openPagemap } from '../live/index.js';
+import { type LivePagemap, openPagemap, requireSmallPages } from '../live/internal.js';
 import {
   type AboutModel,
   MODEL_SCHEMA,
@@ -93,6 +93,7 @@ export class Session {
 
   /** @throws ProcessError for a process that cannot be looked at */
   constructor(pid: number, options: SessionOptions) {
+    requireSmallPages(`picture process ${pid}`);
     this.pid = pid;
     this.#options = options;
     this.#heat = new HeatStore(options.heat);

@@ -20,12 +20,13 @@ import {
 import type { AccessTracker, Platform, World } from './platform.js';
 
 const PAGES = 64;
-const HUGE_PAGES = 512;
 const RWP = uffd.UFFDIO_REGISTER_MODE_RWP;
 const WP = uffd.UFFDIO_REGISTER_MODE_WP;
 const PRESENT = [...Array.from({ length: 16 }, (_, page) => page), 20, 21, 22, 23];
 
 export function accesses(platform: Platform): void {
+  const { pageSize = PAGE_SIZE } = platform;
+  const hugePages = pageSize / 8;
   let world: World;
   let tracker: AccessTracker;
   let start: number;
@@ -39,12 +40,12 @@ export function accesses(platform: Platform): void {
     pagemap: Pagemap = world.pagemap,
   ): number[] {
     const { mask, inverted = 0, flags = 0 } = request;
-    const end = address + pages * PAGE_SIZE;
+    const end = address + pages * pageSize;
     const masks = { categoryMask: mask, categoryInverted: inverted, returnMask: 0 };
     pagemap.scan({ start: address, end, flags, ...masks }, output);
     const list: number[] = [];
     for (const region of output) {
-      for (let at = region.start; at < region.end; at += PAGE_SIZE) list.push((at - address) / PAGE_SIZE);
+      for (let at = region.start; at < region.end; at += pageSize) list.push((at - address) / pageSize);
     }
     return list;
   }
@@ -52,8 +53,8 @@ export function accesses(platform: Platform): void {
     found({ mask: PAGE_IS_ACCESSED }, address, pages, pagemap);
   const present = () => found({ mask: PAGE_IS_PRESENT });
   const idle = () => found({ mask: PAGE_IS_ACCESSED | PAGE_IS_PRESENT, inverted: PAGE_IS_ACCESSED });
-  const read = (page: number) => world.read(start + page * PAGE_SIZE, 1);
-  const write = (page: number) => world.write(start + page * PAGE_SIZE, 1);
+  const read = (page: number) => world.read(start + page * pageSize, 1);
+  const write = (page: number) => world.write(start + page * pageSize, 1);
 
   /** Whether a read of untouched memory maps the shared zero page here. */
   function hasZeroPage(): boolean {
@@ -77,7 +78,7 @@ export function accesses(platform: Platform): void {
       world = platform.create();
       start = world.map({ pages: PAGES });
       world.write(start, 16);
-      world.read(start + 20 * PAGE_SIZE, 4);
+      world.read(start + 20 * pageSize, 4);
       tracker = world.trackAccesses();
     });
     afterEach(() => {
@@ -194,7 +195,7 @@ export function accesses(platform: Platform): void {
       world.move(start, PAGES, to);
       expect(accessed(to)).toEqual([]);
       expect(code(() => tracker.rwProtect(to, PAGES))).toBe('ENOENT');
-      expect([world.read(to, 1), world.write(to + PAGE_SIZE, 1)]).toEqual([1, 1]);
+      expect([world.read(to, 1), world.write(to + pageSize, 1)]).toEqual([1, 1]);
     });
 
     test('scan, then protect what it found: no page is missed in both intervals', () => {
@@ -205,7 +206,7 @@ export function accesses(platform: Platform): void {
       // Accessed between the two: 7 for the first time, 3 again.
       read(7);
       read(3);
-      for (const page of first) tracker.rwProtect(start + page * PAGE_SIZE, 1);
+      for (const page of first) tracker.rwProtect(start + page * pageSize, 1);
       expect([first, accessed()]).toEqual([[3, 5], [7]]);
       read(5);
       expect(accessed()).toEqual([5, 7]);
@@ -213,32 +214,32 @@ export function accesses(platform: Platform): void {
 
     const lacksHuge = platform.lacks('transparent huge');
     test.skipIf(lacksHuge !== undefined)('transparent huge pages', () => {
-      const huge = world.map({ pages: 2 * HUGE_PAGES, kind: 'transparent huge' });
-      world.write(huge, 2 * HUGE_PAGES, HUGE_PAGES);
-      tracker.register(huge, 2 * HUGE_PAGES);
-      tracker.rwProtect(huge, 2 * HUGE_PAGES);
-      expect(accessed(huge, 2 * HUGE_PAGES)).toEqual([]);
+      const huge = world.map({ pages: 2 * hugePages, kind: 'transparent huge' });
+      world.write(huge, 2 * hugePages, hugePages);
+      tracker.register(huge, 2 * hugePages);
+      tracker.rwProtect(huge, 2 * hugePages);
+      expect(accessed(huge, 2 * hugePages)).toEqual([]);
       // One access gives back the whole page.
-      world.read(huge + 7 * PAGE_SIZE, 1);
-      expect(accessed(huge, 2 * HUGE_PAGES)).toHaveLength(HUGE_PAGES);
+      world.read(huge + 7 * pageSize, 1);
+      expect(accessed(huge, 2 * hugePages)).toHaveLength(hugePages);
       // Of a part the rest stays as it was.
       tracker.rwProtect(huge, 10);
-      expect(accessed(huge, HUGE_PAGES)[0]).toBe(10);
-      expect(accessed(huge, 2 * HUGE_PAGES)).toHaveLength(HUGE_PAGES - 10);
-      expect(found({ mask: PAGE_IS_HUGE | PAGE_IS_PRESENT }, huge, HUGE_PAGES)).toEqual([]);
-      expect(found({ mask: PAGE_IS_PRESENT }, huge, HUGE_PAGES)).toHaveLength(HUGE_PAGES);
+      expect(accessed(huge, hugePages)[0]).toBe(10);
+      expect(accessed(huge, 2 * hugePages)).toHaveLength(hugePages - 10);
+      expect(found({ mask: PAGE_IS_HUGE | PAGE_IS_PRESENT }, huge, hugePages)).toEqual([]);
+      expect(found({ mask: PAGE_IS_PRESENT }, huge, hugePages)).toHaveLength(hugePages);
     });
 
     const lacksHugetlb = platform.lacks('hugetlb, anonymous');
     test.skipIf(lacksHugetlb !== undefined)('hugetlb: whole pages, and never a hole', () => {
-      const huge = world.map({ pages: 2 * HUGE_PAGES, kind: 'hugetlb, anonymous' });
+      const huge = world.map({ pages: 2 * hugePages, kind: 'hugetlb, anonymous' });
       world.write(huge, 1);
-      tracker.register(huge, 2 * HUGE_PAGES);
-      expect(accessed(huge, 2 * HUGE_PAGES)).toHaveLength(HUGE_PAGES);
-      tracker.rwProtect(huge, 2 * HUGE_PAGES);
-      expect(accessed(huge, 2 * HUGE_PAGES)).toEqual([]);
-      world.read(huge + 5 * PAGE_SIZE, 1);
-      expect(accessed(huge, 2 * HUGE_PAGES)).toHaveLength(HUGE_PAGES);
+      tracker.register(huge, 2 * hugePages);
+      expect(accessed(huge, 2 * hugePages)).toHaveLength(hugePages);
+      tracker.rwProtect(huge, 2 * hugePages);
+      expect(accessed(huge, 2 * hugePages)).toEqual([]);
+      world.read(huge + 5 * pageSize, 1);
+      expect(accessed(huge, 2 * hugePages)).toHaveLength(hugePages);
       expect(code(() => tracker.rwProtect(huge, 10))).toBe('EINVAL');
     });
 
@@ -271,12 +272,13 @@ export function accesses(platform: Platform): void {
 
 /** Where there is no such thing. */
 export function noAccesses(platform: Platform): void {
+  const { pageSize = PAGE_SIZE } = platform;
   test('accesses cannot be asked for', () => {
     using world = platform.create();
     const start = world.map({ pages: 1 });
     const scan = (mask: string) => () =>
       world.pagemap.scan(
-        { start, end: start + PAGE_SIZE, returnMask: PAGE_IS_PRESENT, [mask]: PAGE_IS_ACCESSED },
+        { start, end: start + pageSize, returnMask: PAGE_IS_PRESENT, [mask]: PAGE_IS_ACCESSED },
         new RegionBuffer(1),
       );
     for (const mask of ['categoryMask', 'categoryAnyofMask', 'returnMask'])

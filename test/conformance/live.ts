@@ -2,7 +2,7 @@
 import { closeSync, mkdtempSync, openSync, readFileSync, realpathSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { HUGE_PAGE_SIZE, mman, PAGE_IS_WRITTEN, PAGE_SIZE, RegionBuffer, uffd } from '../../src/abi/index.js';
+import { mman, PAGE_IS_WRITTEN, RegionBuffer, uffd } from '../../src/abi/index.js';
 import {
   ASYNC_RWP_FEATURES,
   createMemoryFile,
@@ -16,7 +16,7 @@ import {
   SafeAccess,
   Userfaultfd,
 } from '../../src/live/internal.js';
-import { libc, userSpaceEnd } from '../../src/live/libc.js';
+import { hugePageSize, libc, pageSize, userSpaceEnd } from '../../src/live/libc.js';
 import { parseMaps } from '../../src/proc/index.js';
 import { type AccessTracker, isHugetlb, type MapRequest, type Platform, type World } from './platform.js';
 
@@ -40,7 +40,7 @@ function mapSharedHuge(lengthBytes: number): number {
 /** System V huge pages need CAP_IPC_LOCK or a group of their own (vm.hugetlb_shm_group). */
 export function sharedHugeProblem(): string | undefined {
   try {
-    libc().munmap(mapSharedHuge(HUGE_PAGE_SIZE), HUGE_PAGE_SIZE);
+    libc().munmap(mapSharedHuge(hugePageSize()), hugePageSize());
     return undefined;
   } catch (error) {
     return (error as Error).message;
@@ -61,7 +61,7 @@ export class LiveWorld implements World {
   }
 
   map({ pages, kind = 'anonymous', prot, address }: MapRequest): number {
-    const lengthBytes = pages * PAGE_SIZE;
+    const lengthBytes = pages * pageSize();
     const base: MapOptions = {
       lengthBytes,
       ...(prot === undefined ? {} : { prot }),
@@ -76,7 +76,7 @@ export class LiveWorld implements World {
     const { address } = base;
     switch (kind) {
       case 'transparent huge': {
-        const memory = mapMemory({ ...base, alignBytes: HUGE_PAGE_SIZE });
+        const memory = mapMemory({ ...base, alignBytes: hugePageSize() });
         memory.advise(mman.MADV_HUGEPAGE);
         return memory.address;
       }
@@ -93,8 +93,8 @@ export class LiveWorld implements World {
       }
       case 'private file': {
         const fd = openSync(join(this.#folder, String(this.#mapped.length)), 'w+');
-        const page = new Uint8Array(PAGE_SIZE).fill(7);
-        for (let at = 0; at < base.lengthBytes; at += PAGE_SIZE) writeSync(fd, page);
+        const page = new Uint8Array(pageSize()).fill(7);
+        for (let at = 0; at < base.lengthBytes; at += pageSize()) writeSync(fd, page);
         const { address } = mapMemory({ ...base, fd });
         closeSync(fd);
         return address;
@@ -111,24 +111,24 @@ export class LiveWorld implements World {
    * merged otherwise, and soft-dirty bits then say that all of it was written.
    */
   #fenced(options: MapOptions): number {
-    const lengthBytes = options.lengthBytes + 2 * PAGE_SIZE;
+    const lengthBytes = options.lengthBytes + 2 * pageSize();
     const { address } = mapMemory({ lengthBytes, prot: mman.PROT_NONE });
     this.#mapped.push([address, lengthBytes]);
-    return mapMemory({ ...options, address: address + PAGE_SIZE }).address;
+    return mapMemory({ ...options, address: address + pageSize() }).address;
   }
 
   unmap(address: number, pages: number): void {
-    libc().munmap(address, pages * PAGE_SIZE);
+    libc().munmap(address, pages * pageSize());
   }
 
   mprotect(address: number, pages: number, prot: number): void {
-    if (libc().mprotect(address, pages * PAGE_SIZE, prot) < 0) throw new Error(`errno ${libc().errno()}`);
+    if (libc().mprotect(address, pages * pageSize(), prot) < 0) throw new Error(`errno ${libc().errno()}`);
   }
 
   write(address: number, pages: number, step = 1): number {
     let done = 0;
     for (let page = 0; page < pages; page += step) {
-      if (this.#access.write(address + page * PAGE_SIZE, 1)) done++;
+      if (this.#access.write(address + page * pageSize(), 1)) done++;
     }
     return done;
   }
@@ -136,25 +136,25 @@ export class LiveWorld implements World {
   read(address: number, pages: number, step = 1): number {
     let done = 0;
     for (let page = 0; page < pages; page += step) {
-      if (this.#access.read(address + page * PAGE_SIZE) !== undefined) done++;
+      if (this.#access.read(address + page * pageSize()) !== undefined) done++;
     }
     return done;
   }
 
   register(address: number, pages: number): void {
-    this.#faults?.register(address, pages * PAGE_SIZE);
+    this.#faults?.register(address, pages * pageSize());
   }
 
   writeProtect(address: number, pages: number, protect = true): void {
-    this.#faults?.writeProtect(address, pages * PAGE_SIZE, protect);
+    this.#faults?.writeProtect(address, pages * pageSize(), protect);
   }
 
   advise(address: number, pages: number, advice: number): void {
-    if (libc().madvise(address, pages * PAGE_SIZE, advice) < 0) throw new Error(`errno ${libc().errno()}`);
+    if (libc().madvise(address, pages * pageSize(), advice) < 0) throw new Error(`errno ${libc().errno()}`);
   }
 
   move(address: number, pages: number, to: number): void {
-    const lengthBytes = pages * PAGE_SIZE;
+    const lengthBytes = pages * pageSize();
     const flags = mman.MREMAP_MAYMOVE | mman.MREMAP_FIXED;
     if (libc().mremap(address, lengthBytes, lengthBytes, flags, to) < 0)
       throw new Error(`errno ${libc().errno()}`);
@@ -164,9 +164,9 @@ export class LiveWorld implements World {
     const faults = Userfaultfd.open({ features: ASYNC_RWP_FEATURES, userModeOnly });
     return {
       register: (address, pages, mode = uffd.UFFDIO_REGISTER_MODE_RWP) =>
-        faults.register(address, pages * PAGE_SIZE, mode),
-      unregister: (address, pages) => faults.unregister(address, pages * PAGE_SIZE),
-      rwProtect: (address, pages, protect = true) => faults.rwProtect(address, pages * PAGE_SIZE, protect),
+        faults.register(address, pages * pageSize(), mode),
+      unregister: (address, pages) => faults.unregister(address, pages * pageSize()),
+      rwProtect: (address, pages, protect = true) => faults.rwProtect(address, pages * pageSize(), protect),
       [Symbol.dispose]: () => faults[Symbol.dispose](),
     };
   }
@@ -178,7 +178,7 @@ export class LiveWorld implements World {
     const { start, end } = mappings
       .filter(({ name, perms }) => name === program && perms === 'r-xp')
       .reduce((most, mapping) => (mapping.end - mapping.start > most.end - most.start ? mapping : most));
-    return { address: start, pages: (end - start) / PAGE_SIZE };
+    return { address: start, pages: (end - start) / pageSize() };
   }
 
   [Symbol.dispose](): void {
@@ -192,7 +192,7 @@ export class LiveWorld implements World {
 
 /** Whether a hole in a registered mapping is not WRITTEN, so that a scan does not protect it: Linux 6.7 to 6.12.43. */
 function scanLeavesHoles(): boolean {
-  using memory = mapMemory({ lengthBytes: HUGE_PAGE_SIZE, alignBytes: HUGE_PAGE_SIZE });
+  using memory = mapMemory({ lengthBytes: hugePageSize(), alignBytes: hugePageSize() });
   using faults = Userfaultfd.open();
   using pagemap = new IoctlPagemap(new ProcessHandle(process.pid));
   faults.register(memory.address, memory.lengthBytes);
@@ -220,6 +220,7 @@ export async function livePlatform(): Promise<Platform | string> {
     rounds: Number(process.env['PMSCAN_ROUNDS'] ?? 25),
     name: `live kernel, categories 0x${kernelCategories().toString(16)}`,
     userSpaceEnd: userSpaceEnd(),
+    pageSize: pageSize(),
     lacks: (kind) =>
       kind === 'hugetlb, shared memory' && noSharedHuge !== undefined
         ? noSharedHuge

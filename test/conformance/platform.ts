@@ -57,6 +57,8 @@ export interface Platform {
   readonly name: string;
   /** Where its user space ends, bytes; x86-64's by default. */
   readonly userSpaceEnd?: number;
+  /** How large its pages are, bytes; x86-64's by default. */
+  readonly pageSize?: number;
   /** A scan protects what is there, and no holes: these are not WRITTEN in the first releases. */
   readonly scanLeavesHoles?: boolean;
   /** Why this kind of memory cannot be had here; undefined when it can. */

@@ -37,7 +37,10 @@ class SnapshotWorld extends SimulatedWorld {
   override get pagemap(): Pagemap {
     const live = super.pagemap;
     const mappings = () => this.mappings();
-    return { scan: (request, output) => snapshotOf(live, mappings()).scan(request, output) };
+    return {
+      pageSize: live.pageSize,
+      scan: (request, output) => snapshotOf(live, mappings()).scan(request, output),
+    };
   }
 }
 

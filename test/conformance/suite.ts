@@ -22,13 +22,13 @@ import { random } from '../support/random.mjs';
 import { accesses, noAccesses } from './accesses.js';
 import { isHugetlb, type MapRequest, type MemoryKind, type Platform, type World } from './platform.js';
 
-const HUGE_PAGES = 512;
-
 type Options = Partial<ScanRequest> & { vecLen?: number };
 
 export function conformance(platform: Platform): void {
   let world: World;
-  const { userSpaceEnd = USER_SPACE_END } = platform;
+  const { userSpaceEnd = USER_SPACE_END, pageSize = PAGE_SIZE } = platform;
+  /** Pages of a huge one. */
+  const hugePages = pageSize / 8;
   const tracks = platform.cannotTrack === undefined;
   const WP = tracks ? PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC : 0;
   /** The categories that every kernel with the ioctl knows, as far as the platform can tell them: what "all" means. */
@@ -71,7 +71,7 @@ export function conformance(platform: Platform): void {
     if (isHugetlb(kind) || platform.scanLeavesHoles) world.writeProtect(address, pages);
     const request = { flags: WP, categoryMask: SEEN, returnMask: 0 };
     expect(
-      world.pagemap.scan({ start: address, end: address + pages * PAGE_SIZE, ...request }, null),
+      world.pagemap.scan({ start: address, end: address + pages * pageSize, ...request }, null),
     ).toMatchObject({
       regions: 0,
     });
@@ -91,16 +91,16 @@ export function conformance(platform: Platform): void {
     const { vecLen = 1000, ...request } = options;
     const vec = output(vecLen);
     const { regions, walkEnd } = world.pagemap.scan(
-      { start: address, end: address + pages * PAGE_SIZE, ...request },
+      { start: address, end: address + pages * pageSize, ...request },
       vec,
     );
     expect(vec.length).toBe(regions);
     const list = [...vec].map((region): [number, number, number] => [
-      (region.start - address) / PAGE_SIZE,
-      (region.end - address) / PAGE_SIZE,
+      (region.start - address) / pageSize,
+      (region.end - address) / pageSize,
       region.categories,
     ]);
-    return { regions, list, pages: vec.totalPages(), walkEnd: (walkEnd - address) / PAGE_SIZE };
+    return { regions, list, pages: vec.totalPages(), walkEnd: (walkEnd - address) / pageSize };
   }
 
   const written = (address: number, pages: number, options: Options = {}) =>
@@ -111,7 +111,7 @@ export function conformance(platform: Platform): void {
 
   function code(request: Partial<ScanRequest>, vec: RegionBuffer | null = output(1000)): string {
     try {
-      const { regions } = world.pagemap.scan({ start: 0, end: PAGE_SIZE, ...request }, vec);
+      const { regions } = world.pagemap.scan({ start: 0, end: pageSize, ...request }, vec);
       return String(regions);
     } catch (error) {
       if (error instanceof PagemapError) return error.code;
@@ -125,7 +125,7 @@ export function conformance(platform: Platform): void {
     let end: number;
     beforeEach(() => {
       start = tracked(pages);
-      end = start + pages * PAGE_SIZE;
+      end = start + pages * pageSize;
     });
 
     test('an empty range gives 0', () => {
@@ -168,15 +168,15 @@ export function conformance(platform: Platform): void {
 
     test('an unaligned start is EINVAL, an unaligned end is rounded up', () => {
       expect(code({ start: start + 1, end, returnMask: SEEN })).toBe('EINVAL');
-      expect(code({ start: start + PAGE_SIZE - 1, end, returnMask: SEEN })).toBe('EINVAL');
+      expect(code({ start: start + pageSize - 1, end, returnMask: SEEN })).toBe('EINVAL');
       world.write(start, 2);
-      expect(written(start, 1 / PAGE_SIZE + 1)).toMatchObject({ list: [[0, 2, SEEN]], walkEnd: 2 });
+      expect(written(start, 1 / pageSize + 1)).toMatchObject({ list: [[0, 2, SEEN]], walkEnd: 2 });
     });
 
     test('a range outside user space, or that ends before it starts, is EFAULT', () => {
-      expect(code({ start, end: userSpaceEnd + PAGE_SIZE, returnMask: SEEN })).toBe('EFAULT');
+      expect(code({ start, end: userSpaceEnd + pageSize, returnMask: SEEN })).toBe('EFAULT');
       expect(code({ start, end: 0xffffffffffffffffn, returnMask: SEEN })).toBe('EFAULT');
-      expect(code({ start: -PAGE_SIZE, end: -1, returnMask: SEEN })).toBe('EFAULT');
+      expect(code({ start: -pageSize, end: -1, returnMask: SEEN })).toBe('EFAULT');
       expect(code({ start: end, end: start, returnMask: SEEN })).toBe('EFAULT');
       expect(code({ start: userSpaceEnd, end: userSpaceEnd, returnMask: SEEN })).toBe('0');
     });
@@ -187,9 +187,9 @@ export function conformance(platform: Platform): void {
       expect(code({ ...request, override: { vec: userSpaceEnd } })).toBe('EFAULT');
       expect(code({ ...request, override: { vec: -1n } })).toBe('EFAULT');
       expect(code({ ...request, override: { vecLen: 2 ** 61 } })).toBe('EFAULT');
-      expect(code({ ...request, override: { vec: PAGE_SIZE } })).toBe('EFAULT');
+      expect(code({ ...request, override: { vec: pageSize } })).toBe('EFAULT');
       // Nothing to write, nothing to fail.
-      expect(code({ ...request, start: start + 10 * PAGE_SIZE, override: { vec: PAGE_SIZE } })).toBe('0');
+      expect(code({ ...request, start: start + 10 * pageSize, override: { vec: pageSize } })).toBe('0');
     });
 
     test('arguments are checked in order', () => {
@@ -202,10 +202,10 @@ export function conformance(platform: Platform): void {
 
     const unregistered = platform.tracksUnregistered ? skipped : tracking;
     unregistered('failing to write the output overrides what the walk itself gave', () => {
-      const plain = world.map({ pages: 4, address: end - 4 * PAGE_SIZE });
+      const plain = world.map({ pages: 4, address: end - 4 * pageSize });
       world.write(start, 3);
-      const request = { start, end: plain + 4 * PAGE_SIZE, flags: WP, categoryMask: SEEN, returnMask: SEEN };
-      expect(code({ ...request, override: { vec: PAGE_SIZE } })).toBe('EFAULT');
+      const request = { start, end: plain + 4 * pageSize, flags: WP, categoryMask: SEEN, returnMask: SEEN };
+      expect(code({ ...request, override: { vec: pageSize } })).toBe('EFAULT');
       world.write(start, 3);
       expect(code(request)).toBe('EPERM');
     });
@@ -230,7 +230,7 @@ export function conformance(platform: Platform): void {
     tracking('max_pages one short', () => {
       const start = tracked(1000);
       world.write(start, 1000, 2);
-      world.write(start + 999 * PAGE_SIZE, 1);
+      world.write(start + 999 * pageSize, 1);
       expect(wpAll(start, 1000, { maxPages: 500 }).pages).toBe(500);
       expect(wpAll(start, 1000).pages).toBe(1);
     });
@@ -238,7 +238,7 @@ export function conformance(platform: Platform): void {
     tracking('a part of what was written', () => {
       const start = tracked(1000);
       world.write(start, 1000);
-      expect(wpAll(start + PAGE_SIZE, 2).list).toEqual([[0, 2, SEEN]]);
+      expect(wpAll(start + pageSize, 2).list).toEqual([[0, 2, SEEN]]);
       expect(written(start, 1000).list).toEqual([
         [0, 1, SEEN],
         [3, 1000, SEEN],
@@ -272,11 +272,11 @@ export function conformance(platform: Platform): void {
           if (expected[page]) continue;
           expected[page] = 1;
           count++;
-          world.write(start + page * PAGE_SIZE, 1);
+          world.write(start + page * pageSize, 1);
         }
         const seen = new Uint8Array(pages);
         for (let at = 0, last = 0; at < pages; ) {
-          const { list, walkEnd } = wpAll(start + at * PAGE_SIZE, pages - at, { vecLen: 50 });
+          const { list, walkEnd } = wpAll(start + at * pageSize, pages - at, { vecLen: 50 });
           for (const [from, to] of list) {
             if (at + from < last) throw new Error(`page ${at + from} comes after page ${last}`);
             last = at + to;
@@ -333,10 +333,10 @@ export function conformance(platform: Platform): void {
   describe.each<[string, number, MemoryKind]>([
     ['10 small pages', 10, 'anonymous'],
     ['5120 small pages', 5120, 'anonymous'],
-    ['a transparent huge page', HUGE_PAGES, 'transparent huge'],
-    ['hugetlb by shared memory', 2 * HUGE_PAGES, 'hugetlb, shared memory'],
-    ['hugetlb by an anonymous mapping', 2 * HUGE_PAGES, 'hugetlb, anonymous'],
-    ['hugetlb by a memory file', 2 * HUGE_PAGES, 'hugetlb, memory file'],
+    ['a transparent huge page', hugePages, 'transparent huge'],
+    ['hugetlb by shared memory', 2 * hugePages, 'hugetlb, shared memory'],
+    ['hugetlb by an anonymous mapping', 2 * hugePages, 'hugetlb, anonymous'],
+    ['hugetlb by a memory file', 2 * hugePages, 'hugetlb, memory file'],
     ['a private file mapping', 64, 'private file'],
     ['a shared mapping of a memory file', 64, 'shared memory file'],
   ])('base set: %s', (_, pages, kind) => {
@@ -358,7 +358,7 @@ export function conformance(platform: Platform): void {
     whereTracked(kind)('all but the first and last: one range, then nothing', () => {
       world.write(start, pages);
       wpAll(start, pages);
-      world.write(start + PAGE_SIZE, pages - 2);
+      world.write(start + pageSize, pages - 2);
       const again = wpAll(start, pages);
       expect(again.regions).toBe(1);
       expect(again.pages).toBeGreaterThanOrEqual(pages - 2);
@@ -367,7 +367,7 @@ export function conformance(platform: Platform): void {
     });
 
     where(kind)('the middle page: one range with it', () => {
-      world.write(start + middle * PAGE_SIZE, 1);
+      world.write(start + middle * pageSize, 1);
       const { list } = written(start, pages);
       expect(list).toHaveLength(1);
       const [from, to] = list[0]!;
@@ -376,13 +376,13 @@ export function conformance(platform: Platform): void {
     });
 
     where(kind)('two pages in the middle, asked for alone: one range of 2', () => {
-      world.write(start + middle * PAGE_SIZE, 2);
-      expect(written(start + middle * PAGE_SIZE, 2).list).toEqual([[0, 2, SEEN]]);
+      world.write(start + middle * pageSize, 2);
+      expect(written(start + middle * pageSize, 2).list).toEqual([[0, 2, SEEN]]);
     });
   });
 
   describe('transparent huge pages', () => {
-    const pages = 10 * HUGE_PAGES;
+    const pages = 10 * hugePages;
     const half = pages / 2;
     const kind = 'transparent huge';
     let start: number;
@@ -404,7 +404,7 @@ export function conformance(platform: Platform): void {
     whereTracked(kind)('one byte in the middle: one range', () => {
       world.write(start, pages);
       protect(start, pages);
-      world.write(start + (half + 7) * PAGE_SIZE, 1);
+      world.write(start + (half + 7) * pageSize, 1);
       expect(written(start, pages).regions).toBe(1);
     });
 
@@ -422,7 +422,7 @@ export function conformance(platform: Platform): void {
 
     whereTracked(kind)('clearing the second half leaves the first', () => {
       world.write(start, pages);
-      expect(wpAll(start + half * PAGE_SIZE, half).pages).toBe(half);
+      expect(wpAll(start + half * pageSize, half).pages).toBe(half);
       expect(written(start, pages).list).toEqual([[0, half, SEEN]]);
     });
 
@@ -491,7 +491,7 @@ export function conformance(platform: Platform): void {
       const through = () => {
         for (const prot of [PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE]) {
           world.mprotect(start, 1, prot);
-          world.mprotect(start + PAGE_SIZE, 1, prot);
+          world.mprotect(start + pageSize, 1, prot);
         }
       };
       world.write(start, 2);
@@ -499,9 +499,9 @@ export function conformance(platform: Platform): void {
       protect(start, 2);
       expect(written(start, 2).pages).toBe(0);
 
-      world.map({ pages: 1, address: start + PAGE_SIZE });
-      world.register(start + PAGE_SIZE, 1);
-      protect(start + PAGE_SIZE, 1);
+      world.map({ pages: 1, address: start + pageSize });
+      world.register(start + pageSize, 1);
+      protect(start + pageSize, 1);
       through();
       world.write(start, 2);
       through();
@@ -515,7 +515,7 @@ export function conformance(platform: Platform): void {
       const start = tracked(16, { prot: PROT_NONE });
       const prots = [PROT_READ, PROT_READ | PROT_WRITE, PROT_NONE, PROT_READ | mman.PROT_EXEC];
       for (let part = 0; part < 8; part++) {
-        world.mprotect(start + part * 2 * PAGE_SIZE, 2, prots[part % prots.length]!);
+        world.mprotect(start + part * 2 * pageSize, 2, prots[part % prots.length]!);
       }
       expect(written(start, 16).list).toEqual([]);
     });
@@ -540,10 +540,10 @@ export function conformance(platform: Platform): void {
   whereTracked('hugetlb, anonymous')(
     'a part of a hugetlb page at the edge of a scan is left out without an error',
     () => {
-      const start = tracked(2 * HUGE_PAGES, { kind: 'hugetlb, anonymous' });
-      world.write(start, 2 * HUGE_PAGES, HUGE_PAGES);
-      expect(wpAll(start, HUGE_PAGES + 10).list).toEqual([[0, HUGE_PAGES, SEEN]]);
-      expect(written(start, 2 * HUGE_PAGES).list).toEqual([[HUGE_PAGES, 2 * HUGE_PAGES, SEEN]]);
+      const start = tracked(2 * hugePages, { kind: 'hugetlb, anonymous' });
+      world.write(start, 2 * hugePages, hugePages);
+      expect(wpAll(start, hugePages + 10).list).toEqual([[0, hugePages, SEEN]]);
+      expect(written(start, 2 * hugePages).list).toEqual([[hugePages, 2 * hugePages, SEEN]]);
     },
   );
 
@@ -551,7 +551,7 @@ export function conformance(platform: Platform): void {
   refusing('what cannot be known is refused, whatever is asked for besides', () => {
     const start = tracked(2);
     world.write(start, 1);
-    const range = { start, end: start + 2 * PAGE_SIZE };
+    const range = { start, end: start + 2 * pageSize };
     const unknown = ALL_CATEGORIES & ~(platform.categories ?? ALL_CATEGORIES);
     expect(unknown & PAGE_IS_WRITTEN).not.toBe(0);
     for (const { bit, name } of CATEGORIES) {

@@ -23,7 +23,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, HUGE = 2 << 20, SLOTS = 16 };
+enum { SLOTS = 16 };
+// Bytes of a page, and of a huge page: as large as what a page of entries maps.
+static size_t PAGE, HUGE;
 static struct {
 	char *start;
 	size_t bytes;
@@ -39,7 +41,7 @@ static int file(size_t bytes) {
 	char page[PAGE];
 	memset(page, 7, sizeof page);
 	for (size_t at = 0; at < bytes; at += PAGE)
-		if (write(fd, page, PAGE) != PAGE) _exit(3);
+		if (write(fd, page, PAGE) != (ssize_t)PAGE) _exit(3);
 	return fd;
 }
 
@@ -78,6 +80,8 @@ static void answer(int slot) {
 int main(void) {
 	static char line[256], kind[32];
 	setvbuf(stdout, 0, _IOLBF, 0);
+	PAGE = sysconf(_SC_PAGESIZE);
+	HUGE = PAGE / 8 * PAGE;
 	printf("0 0\n");
 	while (fgets(line, sizeof line, stdin)) {
 		int slot = 0;

@@ -1,6 +1,6 @@
 /** What this kernel does, found by asking it: expectations follow from it, where kernels differ. */
-import { PAGE_SIZE, PagemapError } from '../../src/abi/index.js';
-import { mapMemory, openPagemap, SafeAccess } from '../../src/live/index.js';
+import { PagemapError } from '../../src/abi/index.js';
+import { mapMemory, openPagemap, pageSize, SafeAccess } from '../../src/live/index.js';
 import { isPagemapExclusive } from '../../src/proc/index.js';
 import { type MeasuredProfile, measureProfile } from '../../src/scenario/index.js';
 import { available } from './needs.js';
@@ -18,7 +18,7 @@ export async function measureHere(): Promise<MeasuredProfile | undefined> {
  */
 export function hasZeroPage(): boolean {
   if (!isLinux) return true;
-  using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+  using memory = mapMemory({ lengthBytes: pageSize() });
   using access = new SafeAccess();
   const words = new Uint32Array(2);
   try {

@@ -1,5 +1,5 @@
 /** Pages of a target's memory, by their numbers in it. */
-import { PAGE_SIZE } from '../../src/abi/index.js';
+import { pageSize } from '../../src/live/index.js';
 
 export interface Range {
   readonly start: number;
@@ -8,8 +8,8 @@ export interface Range {
 
 /** Adds the pages of [start, end) that lie in `range`. */
 export function addPages(pages: number[], range: Range, start: number, end: number): void {
-  for (let at = Math.max(start, range.start); at < Math.min(end, range.end); at += PAGE_SIZE)
-    pages.push((at - range.start) / PAGE_SIZE);
+  for (let at = Math.max(start, range.start); at < Math.min(end, range.end); at += pageSize())
+    pages.push((at - range.start) / pageSize());
 }
 
 /** `count` numbers, `step` apart. */

@@ -1,6 +1,6 @@
 /** A target writes known pages; each interval reports exactly those. */
 import { describe, expect } from 'vitest';
-import { PAGE_SIZE } from '../../src/abi/index.js';
+import { hugePageSize, pageSize } from '../../src/live/index.js';
 import { type ProcessTracker, trackProcess } from '../../src/track/index.js';
 import { hasZeroPage } from '../support/facts.js';
 import { testWhere } from '../support/needs.js';
@@ -12,6 +12,8 @@ const hugetlb = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler', 'hug
 const huge = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler', 'category-huge');
 
 const zeroPage = hasZeroPage();
+/** Pages of a huge one. */
+const HUGE = hugePageSize() / pageSize();
 
 /** On a busy machine targets may get no time on a processor for long. */
 const PATIENT = { stopTimeoutMs: 60_000 };
@@ -24,7 +26,7 @@ function written(tracker: ProcessTracker, range: Range): number[] {
   const interval = tracker.collect((start, end) => {
     expect(start).toBeGreaterThanOrEqual(last);
     last = end;
-    all += (end - start) / PAGE_SIZE;
+    all += (end - start) / pageSize();
     addPages(pages, range, start, end);
   });
   expect(interval.writtenPages).toBe(all);
@@ -179,37 +181,37 @@ live('memory that is reserved first and made accessible later', async () => {
   expect(written(tracker, range)).toEqual([500, 501, 502]);
 });
 
-hugetlb('hugetlb memory, by 2 MiB', async () => {
-  const { target, range } = await begin('hugetlb', 4 * 512);
+hugetlb('hugetlb memory, by huge pages', async () => {
+  const { target, range } = await begin('hugetlb', 4 * HUGE);
   await using _ = target;
   await target.order('write 1 0 1 1');
   using tracker = await trackProcess(target.pid, PATIENT);
   expect(written(tracker, range)).toEqual([]);
-  await target.order('write 1 700 1 1');
-  expect(written(tracker, range)).toEqual(every(512, 512));
-  await target.order('read 1 1024 1 1');
+  await target.order(`write 1 ${HUGE + 188} 1 1`);
+  expect(written(tracker, range)).toEqual(every(HUGE, HUGE));
+  await target.order(`read 1 ${2 * HUGE} 1 1`);
   expect(written(tracker, range)).toEqual([]);
-  await target.order('write 1 1024 1 1');
+  await target.order(`write 1 ${2 * HUGE} 1 1`);
   await target.order('write 1 3 1 1');
-  expect(written(tracker, range)).toEqual([...every(512), ...every(512, 1024)]);
-  await target.order('discard 1 0 512');
+  expect(written(tracker, range)).toEqual([...every(HUGE), ...every(HUGE, 2 * HUGE)]);
+  await target.order(`discard 1 0 ${HUGE}`);
   await target.order('write 1 5 1 1');
-  expect(written(tracker, range)).toEqual(every(512));
-  const other = await target.order('map 2 hugetlb 1024');
-  await target.order('write 2 600 1 1');
-  expect(written(tracker, other)).toEqual(every(512, 512));
+  expect(written(tracker, range)).toEqual(every(HUGE));
+  const other = await target.order(`map 2 hugetlb ${2 * HUGE}`);
+  await target.order(`write 2 ${HUGE + 88} 1 1`);
+  expect(written(tracker, other)).toEqual(every(HUGE, HUGE));
   expect(written(tracker, other)).toEqual([]);
   await target.order('again 2 hugetlb');
   await target.order('write 2 0 1 1');
-  expect(written(tracker, other)).toEqual(every(512));
+  expect(written(tracker, other)).toEqual(every(HUGE));
 });
 
 huge('a huge page that comes into being counts whole, then page by page', async () => {
-  const { target, range } = await begin('thp', 1024);
+  const { target, range } = await begin('thp', 2 * HUGE);
   await using _ = target;
   using tracker = await trackProcess(target.pid, PATIENT);
   await target.order('write 1 100 1 1');
-  expect(written(tracker, range)).toEqual(every(512));
+  expect(written(tracker, range)).toEqual(every(HUGE));
   await target.order('write 1 100 1 1');
   expect(written(tracker, range)).toEqual([100]);
 });
@@ -274,8 +276,8 @@ live('one of many mappings replaced: it is new, and the others stay exact', asyn
     const found = new Map<number, number[]>();
     tracker.collect((start, end) => {
       for (const [index, range] of ranges.entries()) {
-        for (let at = Math.max(start, range.start); at < Math.min(end, range.end); at += PAGE_SIZE) {
-          found.set(index + 1, [...(found.get(index + 1) ?? []), (at - range.start) / PAGE_SIZE]);
+        for (let at = Math.max(start, range.start); at < Math.min(end, range.end); at += pageSize()) {
+          found.set(index + 1, [...(found.get(index + 1) ?? []), (at - range.start) / pageSize()]);
         }
       }
     });

@@ -2,8 +2,8 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, test, vi } from 'vitest';
-import { PAGE_SIZE, PagemapError, RegionBuffer } from '../../src/abi/index.js';
-import { bufferAddress, mapMemory } from '../../src/live/index.js';
+import { PagemapError, RegionBuffer } from '../../src/abi/index.js';
+import { bufferAddress, mapMemory, pageSize } from '../../src/live/index.js';
 import {
   allocateTracked,
   getWriteWatch,
@@ -24,7 +24,7 @@ const { WebAssembly } = globalThis as unknown as {
 function pagesIn(output: RegionBuffer, tracker: MemoryTracker): number[] {
   const pages: number[] = [];
   for (const { start, end } of output) {
-    for (let at = start; at < end; at += PAGE_SIZE) pages.push((at - tracker.start) / PAGE_SIZE);
+    for (let at = start; at < end; at += pageSize()) pages.push((at - tracker.start) / pageSize());
   }
   return pages;
 }
@@ -56,7 +56,7 @@ const every = (count: number, first = 0, step = 1) =>
   Array.from({ length: count }, (_, index) => first + index * step);
 
 describe('what can be tracked', () => {
-  const bytes = 300 * PAGE_SIZE;
+  const bytes = 300 * pageSize();
   const kinds: Record<string, () => { memory: Parameters<typeof trackMemory>[0]; view: Uint8Array }> = {
     ArrayBuffer: () => {
       const memory = new ArrayBuffer(bytes);
@@ -71,7 +71,7 @@ describe('what can be tracked', () => {
       return { memory, view: memory };
     },
     'a typed array inside a buffer': () => {
-      const memory = new Float64Array(new ArrayBuffer(bytes + 9 * PAGE_SIZE), 24, bytes / 8);
+      const memory = new Float64Array(new ArrayBuffer(bytes + 9 * pageSize()), 24, bytes / 8);
       return { memory, view: new Uint8Array(memory.buffer, 24, bytes) };
     },
     DataView: () => {
@@ -79,7 +79,7 @@ describe('what can be tracked', () => {
       return { memory: new DataView(buffer), view: new Uint8Array(buffer) };
     },
     'WebAssembly.Memory': () => {
-      const memory = new WebAssembly.Memory({ initial: 20 });
+      const memory = new WebAssembly.Memory({ initial: Math.ceil(bytes / 65536) });
       return { memory, view: new Uint8Array(memory.buffer) };
     },
   };
@@ -88,13 +88,13 @@ describe('what can be tracked', () => {
     const { memory, view } = kinds[kind]!();
     view.fill(1);
     using tracker = trackMemory(memory);
-    const pages = tracker.lengthBytes / PAGE_SIZE;
+    const pages = tracker.lengthBytes / pageSize();
     expect(pages).toBeGreaterThanOrEqual(298);
     expect(
-      (bufferAddress(view.buffer as ArrayBuffer) + view.byteOffset + tracker.offsetBytes) % PAGE_SIZE,
+      (bufferAddress(view.buffer as ArrayBuffer) + view.byteOffset + tracker.offsetBytes) % pageSize(),
     ).toBe(0);
     const write = (page: number) => {
-      view[tracker.offsetBytes + page * PAGE_SIZE]!++;
+      view[tracker.offsetBytes + page * pageSize()]!++;
     };
     expect(collected(tracker)).toEqual([]);
     for (const page of [0, 5, 6, 200, pages - 1]) write(page);
@@ -134,14 +134,14 @@ describe('allocateTracked', () => {
     expect(view.some((byte) => byte !== 0)).toBe(false);
     expect(collected(memory.tracker)).toEqual([]);
     view[70_000] = 1;
-    expect(collected(memory.tracker)).toEqual([17]);
+    expect(collected(memory.tracker)).toEqual([Math.floor(70_000 / pageSize())]);
   });
 
   live('by the ioctl, whatever the environment wants for other processes', () => {
     vi.stubEnv('PMSCAN_PROVIDER', 'fallback');
     try {
-      using tracked = allocateTracked(4 * PAGE_SIZE);
-      new Uint8Array(tracked.buffer)[2 * PAGE_SIZE] = 1;
+      using tracked = allocateTracked(4 * pageSize());
+      new Uint8Array(tracked.buffer)[2 * pageSize()] = 1;
       expect(collected(tracked.tracker)).toEqual([2]);
     } finally {
       vi.unstubAllEnvs();
@@ -164,9 +164,9 @@ describe('allocateTracked', () => {
 });
 
 live('an output that is too small: the next call goes on, and what is written meanwhile comes later', () => {
-  using memory = allocateTracked(1000 * PAGE_SIZE);
+  using memory = allocateTracked(1000 * pageSize());
   const view = new Uint8Array(memory.buffer);
-  for (const page of every(500, 0, 2)) view[page * PAGE_SIZE] = 1;
+  for (const page of every(500, 0, 2)) view[page * pageSize()] = 1;
   const output = new RegionBuffer(7);
   const pages: number[] = [];
   let calls = 0;
@@ -182,7 +182,7 @@ live('an output that is too small: the next call goes on, and what is written me
 
 describe('memory that goes away', () => {
   live('transferred', () => {
-    const buffer = new ArrayBuffer(100 * PAGE_SIZE);
+    const buffer = new ArrayBuffer(100 * pageSize());
     using tracker = trackMemory(buffer);
     const moved = structuredClone(buffer, { transfer: [buffer] });
     for (const work of [
@@ -192,7 +192,7 @@ describe('memory that goes away', () => {
     ]) {
       expect(failure(work)).toMatchObject({ code: 'EFAULT', hint: expect.stringMatching(/transferred/) });
     }
-    expect(moved.byteLength).toBe(100 * PAGE_SIZE);
+    expect(moved.byteLength).toBe(100 * pageSize());
   });
 
   live('a WebAssembly memory that grows', () => {
@@ -206,11 +206,11 @@ describe('memory that goes away', () => {
     using again = trackMemory(memory);
     expect(again.lengthBytes).toBe(3 * 65536);
     new Uint8Array(memory.buffer)[2 * 65536] = 1;
-    expect(collected(again)).toEqual([32]);
+    expect(collected(again)).toEqual([(2 * 65536) / pageSize()]);
   });
 
   live('unmapped, and replaced', () => {
-    const memory = mapMemory({ lengthBytes: 20 * PAGE_SIZE });
+    const memory = mapMemory({ lengthBytes: 20 * pageSize() });
     using tracker = trackMemory(memory.view());
     expect(collected(tracker)).toEqual([]);
     const { address, lengthBytes } = memory;
@@ -234,11 +234,11 @@ describe('memory that goes away', () => {
 });
 
 live('writes of worker threads to shared memory', async () => {
-  using memory = allocateTracked(64 * PAGE_SIZE, { shared: true });
+  using memory = allocateTracked(64 * pageSize(), { shared: true });
   const code = `
     const { workerData, parentPort } = require('node:worker_threads');
     const view = new Uint8Array(workerData.buffer);
-    parentPort.on('message', (pages) => { for (const page of pages) view[page * 4096] = 1; parentPort.postMessage('done'); });`;
+    parentPort.on('message', (pages) => { for (const page of pages) view[page * ${pageSize()}] = 1; parentPort.postMessage('done'); });`;
   const worker = new Worker(code, { eval: true, workerData: { buffer: memory.buffer } });
   for (const pages of [[1, 2, 3], [], [63, 0]]) {
     worker.postMessage(pages);
@@ -250,42 +250,42 @@ live('writes of worker threads to shared memory', async () => {
 
 describe('write watch', () => {
   live('addresses in order, limit, reset of exactly what was reported', () => {
-    using memory = allocateTracked(100 * PAGE_SIZE);
+    using memory = allocateTracked(100 * pageSize());
     const view = new Uint8Array(memory.buffer);
     const { start, lengthBytes } = memory.tracker;
     const pages = (from = 0, size = lengthBytes, options = {}) =>
       [...getWriteWatch(start + from, size, options).addresses].map(
-        (address) => (address - start) / PAGE_SIZE,
+        (address) => (address - start) / pageSize(),
       );
     expect(pages()).toEqual([]);
-    for (const page of [50, 3, 4, 5, 90]) view[page * PAGE_SIZE + 17] = 1;
+    for (const page of [50, 3, 4, 5, 90]) view[page * pageSize() + 17] = 1;
     expect(pages()).toEqual([3, 4, 5, 50, 90]);
     expect(pages(0, lengthBytes, { limit: 2 })).toEqual([3, 4]);
     expect(pages(0, lengthBytes, { limit: 0, reset: true })).toEqual([]);
     expect(pages(0, lengthBytes, { limit: 2, reset: true })).toEqual([3, 4]);
     expect(pages()).toEqual([5, 50, 90]);
-    expect(pages(5 * PAGE_SIZE + 9, 1)).toEqual([5]);
-    expect(pages(6 * PAGE_SIZE, 45 * PAGE_SIZE, { reset: true })).toEqual([50]);
-    resetWriteWatch(start + 90 * PAGE_SIZE, 1);
+    expect(pages(5 * pageSize() + 9, 1)).toEqual([5]);
+    expect(pages(6 * pageSize(), 45 * pageSize(), { reset: true })).toEqual([50]);
+    resetWriteWatch(start + 90 * pageSize(), 1);
     expect(pages()).toEqual([5]);
-    view[90 * PAGE_SIZE] = 2;
+    view[90 * pageSize()] = 2;
     expect(pages(0, lengthBytes, { reset: true })).toEqual([5, 90]);
     expect(pages()).toEqual([]);
-    expect(getWriteWatch(start, 1).granularity).toBe(4096);
+    expect(getWriteWatch(start, 1).granularity).toBe(pageSize());
   });
 
   live('more pages than one call takes', () => {
-    using memory = allocateTracked(3000 * PAGE_SIZE);
+    using memory = allocateTracked(3000 * pageSize());
     const view = new Uint8Array(memory.buffer);
     const { start, lengthBytes } = memory.tracker;
-    for (const page of every(1400, 1, 2)) view[page * PAGE_SIZE] = 1;
+    for (const page of every(1400, 1, 2)) view[page * pageSize()] = 1;
     const { addresses } = getWriteWatch(start, lengthBytes, { reset: true });
-    expect([...addresses].map((address) => (address - start) / PAGE_SIZE)).toEqual(every(1400, 1, 2));
+    expect([...addresses].map((address) => (address - start) / pageSize())).toEqual(every(1400, 1, 2));
     expect(getWriteWatch(start, lengthBytes).addresses).toHaveLength(0);
   });
 
   live('only of memory that is tracked', () => {
-    using memory = allocateTracked(PAGE_SIZE);
+    using memory = allocateTracked(pageSize());
     const { start, end } = memory.tracker;
     for (const [base, size] of [
       [start - 1, 1],

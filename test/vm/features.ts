@@ -7,7 +7,6 @@ import { once } from 'node:events';
 import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
-  HUGE_PAGE_SIZE,
   mman,
   PAGE_IS_PRESENT,
   PAGE_IS_WRITTEN,
@@ -25,13 +24,16 @@ import {
   PROCMAP_QUERY_STRUCT,
 } from '../../src/abi/procmap.js';
 import {
+  hugePageSize,
   kernelCategories,
   type LivePagemap,
   mapMemory,
   openPagemap,
+  pageSize,
   probeCapabilities,
   SafeAccess,
   Userfaultfd,
+  userSpaceEnd,
 } from '../../src/live/index.js';
 import { libc } from '../../src/live/libc.js';
 import {
@@ -77,11 +79,11 @@ class Scans implements Disposable {
   /** Whether the page is WRITTEN: not by the masks that have a way of their own in the kernel. */
   isWritten(address: number): boolean {
     const returnMask = PAGE_IS_WRITTEN | PAGE_IS_PRESENT;
-    return this.#scan(address, PAGE_SIZE, PAGE_IS_WRITTEN, returnMask).regions === 1;
+    return this.#scan(address, pageSize(), PAGE_IS_WRITTEN, returnMask).regions === 1;
   }
 
   categories(address: number): number {
-    return this.#scan(address, PAGE_SIZE, 0, kernelCategories()).regions === 0
+    return this.#scan(address, pageSize(), 0, kernelCategories()).regions === 0
       ? 0
       : this.#output.categories(0);
   }
@@ -93,8 +95,8 @@ class Scans implements Disposable {
   /** A scan of many regions: is `walkEnd` where it ended? */
   staleWalkEnd(): Fact {
     const pages = 2400;
-    using memory = mapMemory({ lengthBytes: pages * PAGE_SIZE });
-    for (let page = 0; page < pages; page += 2) this.access.write(memory.address + page * PAGE_SIZE, 1);
+    using memory = mapMemory({ lengthBytes: pages * pageSize() });
+    for (let page = 0; page < pages; page += 2) this.access.write(memory.address + page * pageSize(), 1);
     const found = this.#scan(memory.address, memory.lengthBytes, PAGE_IS_PRESENT, PAGE_IS_PRESENT);
     if (found.regions !== pages / 2) return `${found.regions} of ${pages / 2} regions`;
     return answer(found.walkEnd < memory.end);
@@ -102,9 +104,9 @@ class Scans implements Disposable {
 
   /** A scan that protects, and comes upon a mapping that is not registered: what of the part before it? */
   halfDone(): Fact {
-    using memory = mapMemory({ lengthBytes: 4 * PAGE_SIZE });
+    using memory = mapMemory({ lengthBytes: 4 * pageSize() });
     using faults = Userfaultfd.open();
-    faults.register(memory.address, 2 * PAGE_SIZE);
+    faults.register(memory.address, 2 * pageSize());
     this.access.write(memory.address, 1);
     try {
       const flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC;
@@ -124,7 +126,7 @@ class Scans implements Disposable {
 }
 
 /** A range in which no page has a page table yet. */
-const untouched = () => mapMemory({ lengthBytes: 2 * HUGE_PAGE_SIZE, alignBytes: HUGE_PAGE_SIZE });
+const untouched = () => mapMemory({ lengthBytes: 2 * hugePageSize(), alignBytes: hugePageSize() });
 
 function scanFacts(): Record<string, Fact> {
   using scans = new Scans();
@@ -168,7 +170,7 @@ async function profileFacts(): Promise<Record<string, Fact>> {
 function softDirtyWords(): Fact {
   using pagemap = openPagemap('self');
   using access = new SafeAccess();
-  using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+  using memory = mapMemory({ lengthBytes: pageSize() });
   const isDirty = () => {
     const words = new Uint32Array(2);
     pagemap.readWords(memory.address, words);
@@ -183,7 +185,7 @@ function softDirtyWords(): Fact {
 
 function guardInstall(): Fact {
   return attempt(() => {
-    using memory = mapMemory({ lengthBytes: PAGE_SIZE });
+    using memory = mapMemory({ lengthBytes: pageSize() });
     memory.advise(mman.MADV_GUARD_INSTALL);
     return 'yes';
   });
@@ -291,8 +293,12 @@ if (process.argv[2] === 'userfaultfd') {
   for (const { id, answer: found, how } of await probeCapabilities()) {
     facts[id] = found === 'no' && how.includes('EINVAL') ? 'no (EINVAL)' : found;
   }
-  if (kernelCategories() !== 0) Object.assign(facts, scanFacts(), await profileFacts());
+  if (kernelCategories() !== 0) Object.assign(facts, scanFacts());
+  // The questions are scenarios, which are of pages of 4 KiB.
+  if (kernelCategories() !== 0 && pageSize() === PAGE_SIZE) Object.assign(facts, await profileFacts());
   Object.assign(facts, {
+    'page-size': `${pageSize() >> 10} KiB; ${hugePageSize() >> 20} MiB`,
+    'user-space-end': `0x${userSpaceEnd().toString(16)}`,
     'soft-dirty-words': softDirtyWords(),
     'guard-install': guardInstall(),
     'procmap-query': procmapQuery(),

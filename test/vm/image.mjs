@@ -146,6 +146,7 @@ export function writeImage(path, { folder: built, native, userland, with: more =
     '/etc/passwd',
     'root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\nother:x:1001:1001::/tmp:/bin/sh\n',
   );
+  archive.file('/etc/hosts', '127.0.0.1 localhost\n');
   archive.file('/etc/group', 'root:x:0:\nuser:x:1000:\nother:x:1001:\n');
   withLibraries(userland.find('/usr/bin/node'), '/usr/bin/node');
   for (const name of readdirSync(join(kernel.folder, 'modules')).sort()) {

@@ -18,7 +18,7 @@ import { architectureOf, availableKernels, getKernel, KERNELS, KernelGone } from
 import { emulatorOf, runMachine, runShell } from './machine.mjs';
 import { FACTS, MACHINES, PROFILE_ROW } from './matrix.mjs';
 import { differences, newColumns, writeTable } from './table.mjs';
-import { findBusybox } from './userland.mjs';
+import { findBusybox, machineOf } from './userland.mjs';
 
 const USAGE = `npm run test:vm -- [OPTIONS] [TEST FILE]...   tests on other kernels; without files, all that is meant for them
 npm run test:vm -- --kernel 6.1 --shell       a shell on that kernel
@@ -26,11 +26,12 @@ npm run test:vm -- --kernel 6.1 -- CMD ARGS   a command on that kernel: -- pmsca
 
   --kernel NAME      ${KERNELS.join(', ')} (all of them by default); the beginning of any release that Debian has (7.3),
                      a package's name, or its .deb file (with commas between, where there are several); may be repeated.
-                     6.12-arm64 is arm64's, with pages of 4 KiB
+                     6.12-arm64 is arm64's, with pages of 4 KiB, and 6.12-arm64-16k of 16; the latter and 7.3-arm64 run
+                     only when they are named
   --list             the kernels that Debian's archive has
   --fresh            fetches the kernels anew
   --append TEXT      for the kernel's command line
-  --with PATH        a program for the guest's processor, with its libraries, or a folder, for the guest to have; may be repeated
+  --with PATH        a program for the guest's processor, with its libraries, a file or a folder, for the guest to have; may be repeated
   --user             commands and test files run as an ordinary user
   --pattern REGEXP   only tests whose name matches
   --write-docs       writes what was measured into docs/reference/kernels.md instead of comparing it
@@ -129,7 +130,7 @@ function askedJobs() {
 
 /** `7.3` is the newest kernel as long as no newer one is, and has its jobs. */
 function nameInMatrix(name) {
-  const known = [...KERNELS].find((each) => each === name);
+  const known = MACHINES.find(({ kernel }) => kernel === name)?.kernel;
   return known ?? (getKernel('newest', options).release.startsWith(`${name}.`) ? 'newest' : name);
 }
 
@@ -139,7 +140,8 @@ function machines() {
   const all = options.shell ? ['newest'] : KERNELS;
   if (jobs !== undefined) return (options.kernel ?? all).map((kernel) => ({ kernel, jobs }));
   const kernels = options.kernel?.map(nameInMatrix);
-  return (options.facts ? FACTS : MACHINES).filter(({ kernel }) => kernels?.includes(kernel) ?? true);
+  const isWanted = ({ kernel, onDemand }) => kernels?.includes(kernel) ?? onDemand !== true;
+  return (options.facts ? FACTS : MACHINES).filter(isWanted);
 }
 
 function factsOf(column, release) {
@@ -298,16 +300,8 @@ const E_MACHINE = new Map([
 
 /** Fails for a program that a guest of that architecture cannot run. */
 function checkMachine(path, architecture) {
-  if (statSync(path).isDirectory()) return;
-  const head = Buffer.alloc(20);
-  const fd = openSync(path, 'r');
-  try {
-    readSync(fd, head);
-  } finally {
-    closeSync(fd);
-  }
-  if (head.toString('latin1', 0, 4) !== '\x7fELF') return;
-  const machine = head.readUInt16LE(18);
+  const machine = statSync(path).isDirectory() ? undefined : machineOf(path);
+  if (machine === undefined) return;
   const own = E_MACHINE.get(machine) ?? `another processor (${machine})`;
   if (own !== architecture)
     throw new Error(`Cannot give ${path} to a machine of ${architecture}: it is a program for ${own}`);

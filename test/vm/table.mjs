@@ -58,10 +58,13 @@ export function writeTable(measured) {
   writeFileSync(FILE, before + formatTable(measured, readTable(text)) + after);
 }
 
-/** The newest column of a release before `column`, for one that has none of its own yet. */
+/** What stands behind a release's number: another architecture than x86-64, pages of another size. */
+const kindOf = (column) => /-.*$/.exec(column)?.[0] ?? '';
+
+/** The newest column of a release before `column`, of the same kind, for one that has none of its own yet. */
 function columnBefore(columns, column) {
   return [...columns.keys()]
-    .filter((name) => byRelease(name, column) < 0)
+    .filter((name) => byRelease(name, column) < 0 && kindOf(name) === kindOf(column))
     .sort(byRelease)
     .at(-1);
 }

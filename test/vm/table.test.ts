@@ -34,4 +34,6 @@ test('a release without a column is to be as the one before it', () => {
   expect(differences(alike)).toEqual([]);
   const [found] = differences(measured('99.1', { 'pagemap-scan': 'no' }));
   expect(found!.text).toMatch(/the table says yes of [\d.]+, measured: no$/);
+  const other = differences(measured('99.1-arm64', { 'pagemap-scan': 'no' }))[0];
+  expect(other!.text).toMatch(/the table says yes of [\d.]+-arm64, measured: no$/);
 });

@@ -1,7 +1,16 @@
 // Where a guest's programs come from: of its own architecture, this machine's; of another one, packages of Debian and npm that are
 // fetched into the cache folder and unpacked there. Nothing is installed.
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  realpathSync,
+  rmSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { makeOnce, unpackPackage } from '../support/packages.mjs';
 import { cacheFolder, openSuite } from './kernels.mjs';
@@ -22,6 +31,18 @@ function librariesHere(program) {
     // A static program.
     return [];
   }
+}
+
+/** The number of the processor that a program or a library is for (`e_machine`); undefined for other files. */
+export function machineOf(path) {
+  const head = Buffer.alloc(20);
+  const fd = openSync(path);
+  try {
+    readSync(fd, head, 0, head.length, 0);
+  } finally {
+    closeSync(fd);
+  }
+  return head.toString('latin1', 0, 4) === '\x7fELF' ? head.readUInt16LE(18) : undefined;
 }
 
 /** A busybox that needs no libraries; undefined when there is none. */
@@ -107,6 +128,7 @@ class ForeignUserland {
 
   libraries(program) {
     const found = new Map();
+    if (machineOf(program) === undefined) return [];
     const add = (file) => {
       const text = run('readelf', ['-d', file]);
       for (const [, name] of text.matchAll(/\(NEEDED\).*\[(.+)\]/g)) {

@@ -15,7 +15,13 @@ import {
   type WhenMet,
   waitUntil,
 } from '../../core/internal.js';
-import { freezerOf, openPagemap, ProcessError, ProcessHandle } from '../../live/internal.js';
+import {
+  freezerOf,
+  openPagemap,
+  ProcessError,
+  ProcessHandle,
+  requireSmallPages,
+} from '../../live/internal.js';
 import { CliError, EXIT, type ExitCode, exitCodeOf } from '../exit.js';
 import { Ending } from '../interrupt.js';
 import { addMappingChoice, addPauseOptions } from '../mapping-choice.js';
@@ -244,6 +250,7 @@ export async function coreCommand(target: string, options: CoreCommandOptions): 
     throw new CliError(EXIT.failed, (cause as Error).message, { cause });
   }
 
+  requireSmallPages(`dump process ${pid}`);
   using ending = new Ending();
   try {
     if (options.stop || options.stacks) requireProvider();

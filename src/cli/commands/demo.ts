@@ -12,7 +12,7 @@ import {
   PM_SCAN_WP_MATCHING,
   uffd,
 } from '../../abi/index.js';
-import { chooseProvider, kernelCategories, openPagemap } from '../../live/index.js';
+import { chooseProvider, kernelCategories, openPagemap, pageSize } from '../../live/index.js';
 import { programArgument } from '../../parts/index.js';
 import { compileWhere, forEachRegion, RegionDealer } from '../../query/internal.js';
 import { AddressSpace } from '../../sim/index.js';
@@ -212,7 +212,7 @@ async function showPages(stage: Stage, output: Output, style: Style): Promise<vo
   output.line('');
 
   output.line(colors.bold(`What a fork would have to copy, by a filter: '${expression}'`));
-  const sink = textSink(output, style);
+  const sink = textSink(output, style, pagemap.pageSize);
   const totals = { regions: 0, pages: 0 };
   const dealer = new RegionDealer(sample.parts, (index, start, end, found) => {
     totals.regions++;
@@ -244,7 +244,7 @@ async function showWrites(
 ): Promise<void> {
   const { colors } = style;
   const bytes = (pages: number) => humanBytes(pages * PAGE_SIZE);
-  const heats = sample.written.map(({ start, end, name }) => new MappingHeat(start, end, name));
+  const heats = sample.written.map(({ start, end, name }) => new MappingHeat(start, end, name, PAGE_SIZE));
   const totals = heats.map(() => 0);
   const partOf = (start: number) => heats.findIndex((heat) => heat.start <= start && start < heat.end);
 
@@ -276,7 +276,7 @@ async function showWrites(
   const { summary } = await watchLoop(
     tracker,
     sink,
-    { intervalMs: INTERVAL_MS, durationMs: WATCH_MS },
+    { intervalMs: INTERVAL_MS, durationMs: WATCH_MS, pageSize: PAGE_SIZE },
     interrupted,
   );
   output.line('');
@@ -332,6 +332,11 @@ async function chooseStage(): Promise<Stage> {
   try {
     if (chooseProvider() === 'ioctl' && kernelCategories() === 0)
       return simulatedStage('this kernel has no PAGEMAP_SCAN (Linux 6.7 brought it)');
+    // The sample's parts are laid out in pages of 4 KiB, and huge pages of 2 MiB.
+    if (pageSize() !== PAGE_SIZE)
+      return simulatedStage(
+        `this kernel has pages of ${pageSize() / 1024} KiB, and the sample is made of 4 KiB`,
+      );
     return await processStage();
   } catch (error) {
     // No Linux, no native module, a sandbox without pagemap, nothing permitted: the message says which.

@@ -7,17 +7,19 @@ import {
   type Capability,
   chooseProvider,
   DISABLE_VARIABLE,
+  hugePageSize,
   ioctlDisabled,
   mayTraceAll,
   PROVIDER_VARIABLE,
   type Provider,
+  pageSize,
   probeCapabilities,
 } from '../../live/internal.js';
 import { type MeasuredProfile, measureProfile } from '../../scenario/index.js';
 import { measureFaultCost } from '../../track/index.js';
 import { EXIT, type ExitCode } from '../exit.js';
 import { Output } from '../output.js';
-import { outputStyle, printable, type Style } from '../text.js';
+import { humanBytes, outputStyle, printable, type Style } from '../text.js';
 import { version } from '../version.js';
 import { shortTime } from '../watch/cost.js';
 
@@ -58,6 +60,8 @@ function facts(): Record<string, string> {
   if (process.platform !== 'linux') return list;
   list['user'] = `uid ${process.geteuid?.() ?? '?'}, effective capabilities ${statusField('CapEff')}`;
   list['seccomp'] = { 0: 'none', 1: 'strict', 2: 'filter' }[statusField('Seccomp')] ?? 'not shown';
+  const sizes = pageSizes();
+  if (sizes !== undefined) list['pages'] = sizes;
   list['swap'] = swapDevices();
   for (const { name, path } of SETTINGS) list[name] = setting(path);
   const faultUs = faultCost();
@@ -68,6 +72,15 @@ function facts(): Record<string, string> {
     list[DISABLE_VARIABLE] = `${process.env[DISABLE_VARIABLE]} (the ioctl is switched off)`;
   if (process.env[PROVIDER_VARIABLE]) list[PROVIDER_VARIABLE] = process.env[PROVIDER_VARIABLE];
   return list;
+}
+
+function pageSizes(): string | undefined {
+  try {
+    return `${humanBytes(pageSize())}, huge ones ${humanBytes(hugePageSize())}`;
+  } catch {
+    // No native module, or a size that nobody knows: that is told below.
+    return undefined;
+  }
 }
 
 /** A page fault that takes longer than this, microseconds, is dear: on hardware of its own it takes about one. */

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import { categoryNames, PAGE_SIZE, type Pagemap, RegionBuffer } from '../../abi/index.js';
+import { categoryNames, type Pagemap, RegionBuffer } from '../../abi/index.js';
 import { firstIndex } from '../../abi/internal.js';
 import { kernelCategories } from '../../live/index.js';
 import {
@@ -68,6 +68,7 @@ export interface MapsRows {
   readonly rows: MapsRow[];
   readonly totals: PageCounts & Proportions;
   readonly kinds: number[];
+  readonly pageSize: number;
   /** The categories with a count that could not be told. */
   readonly unknown: readonly string[];
 }
@@ -99,8 +100,9 @@ async function countOnce(
   returnMask: number,
   step: (() => Promise<boolean>) | undefined,
 ): Promise<MapsRows | undefined> {
+  const { pageSize } = pagemap;
   const kinds = mappings.map(() => PAGE_KINDS.map(() => 0));
-  const summarizer = new MappingSummarizer(mappings, (index, pages, categories) => {
+  const summarizer = new MappingSummarizer(mappings, pageSize, (index, pages, categories) => {
     kinds[index]![pageKindIndex(categories)]! += pages;
   });
   const buffer = new RegionBuffer(8192);
@@ -119,7 +121,7 @@ async function countOnce(
     });
     return { ...summary, kinds: own };
   });
-  return { rows, totals: summarizer.totals(), kinds: all, unknown: [] };
+  return { rows, totals: summarizer.totals(), kinds: all, pageSize, unknown: [] };
 }
 
 function compare(key: SortKey): (a: MapsRow, b: MapsRow) => number {
@@ -149,22 +151,22 @@ const NARROW_BAR_CELLS = 8;
 const NAME_LEAST_COLUMNS = 16;
 
 /** A size column: empty rather than zero, so that the eye finds what is there. */
-function size(pages: number): string {
-  return pages === 0 ? '' : humanBytes(pages * PAGE_SIZE);
+function size(pages: number, pageSize: number): string {
+  return pages === 0 ? '' : humanBytes(pages * pageSize);
 }
 
 const COUNTED = ['swapped', 'file', 'pfnzero', 'huge', 'guard'] as const;
 
 function sizes(counts: PageCounts & Proportions, all: MapsRows): string[] {
   const counted = (name: Exclude<keyof PageCounts, 'pages'>) =>
-    all.unknown.includes(name) ? '?' : size(counts[name]);
+    all.unknown.includes(name) ? '?' : size(counts[name], all.pageSize);
   const proportion = (name: keyof Proportions) => {
     if (all.totals[name] === undefined) return '';
     const bytes = counts[name];
     return bytes === undefined ? '?' : bytes === 0 ? '' : humanBytes(bytes);
   };
   return [
-    humanBytes(counts.pages * PAGE_SIZE),
+    humanBytes(counts.pages * all.pageSize),
     counted('present'),
     proportion('pssBytes'),
     proportion('ussBytes'),
@@ -395,7 +397,7 @@ function mapsDocument(
     schema: MAPS_SCHEMA,
     pid: pagemap.pid,
     ...pagemap.origin,
-    pageSize: PAGE_SIZE,
+    pageSize: pagemap.pageSize,
     ...(isOwnerRows(shown) ? { owners: shown.map(ownerOf) } : { mappings: shown.map(mappingOf) }),
     totals: { mappings: counted.rows.length, ...counted.totals, ...nulls },
   };
@@ -418,7 +420,7 @@ function mapsText(counted: MapsRows, options: MapsOptions, sort: SortKey, style:
   const shown = kept.slice(0, options.top ?? kept.length);
   const lines = mapsTable(shown, counted, style);
   if (folded.length > 0) {
-    const bytes = folded.reduce((sum, { pages }) => sum + pages * PAGE_SIZE, 0);
+    const bytes = folded.reduce((sum, { pages }) => sum + pages * counted.pageSize, 0);
     lines.push(
       `${plural(folded.length, 'mapping')} more that nobody can access, ${humanBytes(bytes)} of address space with nothing in them; --sort address shows them`,
     );
@@ -506,7 +508,7 @@ Examples:
   pmscan maps 1234 --by owner                   whose memory it is, in sums
   pmscan maps redis-server --top 20
   pmscan maps postgres --sort uss               what of it would be free without this process
-  pmscan maps postgres --json | jq '.totals.swapped * 4096'`,
+  pmscan maps postgres --json | jq '.totals.swapped * .pageSize'`,
     )
     .action((target: string, _options: MapsOptions, command: Command) =>
       run(() => mapsCommand(target, command.optsWithGlobals())),

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { PAGE_SIZE, PagemapError } from '../../abi/index.js';
-import { type LivePagemap, openPagemap, ProcessError } from '../../live/index.js';
+import { type LivePagemap, openPagemap, ProcessError, requireSmallPages } from '../../live/internal.js';
 import type { Metrics } from '../../metrics/index.js';
 import { OwnerNames } from '../../owners/internal.js';
 import { Recorder, RecordingError, takeLayout, WORKING_SET_WINDOWS_MS } from '../../record/internal.js';
@@ -298,6 +298,7 @@ export async function recordCommand(
     options.accesses && !options.exact ? sampleOf(options.sample ?? parseShare(DEFAULT_SAMPLE)) : undefined;
   const ages = options.accesses ? new AccessAges(sample) : undefined;
   const metricsTarget = metricsOption(options.metrics);
+  requireSmallPages('record a process');
   using ending = new Ending();
   await using watched = commandLine === undefined ? undefined : new Watched(commandLine, false);
   const pid = watched === undefined ? resolveTarget(target!) : await watched.started();

@@ -3,7 +3,6 @@ import {
   CATEGORIES,
   categoryNames,
   PAGE_IS_HUGE,
-  PAGE_SIZE,
   RegionBuffer,
   UnknownCategoryError,
 } from '../../abi/index.js';
@@ -52,9 +51,9 @@ export interface RegionSink {
   end(totals: { regions: number; pages: number }, incomplete: string | undefined): void;
 }
 
-function jsonSink(output: Output, { pid, origin }: Pages): RegionSink {
+function jsonSink(output: Output, { pid, origin, pageSize }: Pages): RegionSink {
   let separator = '';
-  const begin = JSON.stringify({ schema: SCAN_SCHEMA, pid, ...origin, pageSize: PAGE_SIZE }).slice(0, -1);
+  const begin = JSON.stringify({ schema: SCAN_SCHEMA, pid, ...origin, pageSize }).slice(0, -1);
   const open = () => {
     if (separator === '') output.write(`${begin},"regions":[`);
   };
@@ -64,7 +63,7 @@ function jsonSink(output: Output, { pid, origin }: Pages): RegionSink {
       const region = {
         start: hex(start),
         end: hex(end),
-        pages: (end - start) / PAGE_SIZE,
+        pages: (end - start) / pageSize,
         categories: categoryNames(categories),
         mapping: mapping?.name ?? null,
         owner: mapping?.owner === undefined ? null : ownerText(mapping.owner),
@@ -87,7 +86,7 @@ const NARROW_CATEGORIES_WIDTH = 'written file present'.length;
 const WIDE_COLUMNS = 110;
 
 /** A line a region, and one for the totals. */
-export function textSink(output: Output, style: Style): RegionSink {
+export function textSink(output: Output, style: Style, pageSize: number): RegionSink {
   const { colors } = style;
   const wide = style.columns >= WIDE_COLUMNS;
   const categoriesWidth = wide ? CATEGORIES_WIDTH : NARROW_CATEGORIES_WIDTH;
@@ -106,7 +105,7 @@ export function textSink(output: Output, style: Style): RegionSink {
       const numbers = line(
         hex(start),
         hex(end),
-        humanCount((end - start) / PAGE_SIZE),
+        humanCount((end - start) / pageSize),
         humanBytes(end - start),
       );
       const names = (categoryNames(categories).join(' ') || '-').padEnd(categoriesWidth);
@@ -115,7 +114,7 @@ export function textSink(output: Output, style: Style): RegionSink {
       output.line(`${numbers}${colors.cyan(names)}  ${shorten(label, room, style)}`);
     },
     end({ regions, pages }, incomplete) {
-      const what = `${plural(pages, 'page')} (${humanBytes(pages * PAGE_SIZE)}) in ${plural(regions, 'region')}`;
+      const what = `${plural(pages, 'page')} (${humanBytes(pages * pageSize)}) in ${plural(regions, 'region')}`;
       output.line(incomplete === undefined ? what : `${what}; ${incomplete}, so there may be more`);
     },
   };
@@ -163,7 +162,16 @@ function* legs(
   }
 }
 
-function* chooseRanges(mappings: readonly OwnedMapping[], options: ScanOptions): Generator<AddressRange> {
+/** Rounded outwards to whole pages. */
+function wholePages({ start, end }: AddressRange, pageSize: number): AddressRange {
+  return { start: Math.floor(start / pageSize) * pageSize, end: Math.ceil(end / pageSize) * pageSize };
+}
+
+function* chooseRanges(
+  mappings: readonly OwnedMapping[],
+  options: ScanOptions,
+  pageSize: number,
+): Generator<AddressRange> {
   if (options.mapping === undefined && options.range === undefined) {
     // One call may cover many mappings and the gaps between: what appears there meanwhile is found, too.
     yield* legRanges(mappings);
@@ -180,7 +188,10 @@ function* chooseRanges(mappings: readonly OwnedMapping[], options: ScanOptions):
       );
     }
   }
-  if (options.range !== undefined) chosen = intersectRanges(mergeRanges(options.range), chosen);
+  if (options.range !== undefined) {
+    const ranges = options.range.map((range) => wholePages(range, pageSize));
+    chosen = intersectRanges(mergeRanges(ranges), chosen);
+  }
   // Each range by itself: nothing outside of them is looked at.
   for (const range of chosen) yield* legRanges([range]);
 }
@@ -193,17 +204,18 @@ export async function scanCommand(target: string, options: ScanOptions): Promise
   const returnMask = options.return ?? pagemap.categories;
   checkKernelKnows(pagemap, categoryInverted | categoryMask | categoryAnyofMask | returnMask);
 
+  const { pageSize } = pagemap;
   const mappings = ownedMappings(pagemap);
   const output = new Output();
   if (pagemap.provider === 'fallback' && !options.json) tellProvider(pagemap.categories);
   if (!options.json) await loadWidths(mappings.map((mapping) => ownedLabel(mapping, mapping.owner)));
   const sink = options.json
     ? jsonSink(output, pagemap)
-    : textSink(output, outputStyle(options.color !== false));
+    : textSink(output, outputStyle(options.color !== false), pageSize);
   const totals = { regions: 0, pages: 0 };
   const dealer = new RegionDealer(mappings, (index, start, end, categories) => {
     totals.regions++;
-    totals.pages += (end - start) / PAGE_SIZE;
+    totals.pages += (end - start) / pageSize;
     sink.region(start, end, categories, index < 0 ? undefined : mappings[index]);
   });
   const joiner = new RegionJoiner((start, end, categories) => dealer.add(start, end, categories));
@@ -214,7 +226,7 @@ export async function scanCommand(target: string, options: ScanOptions): Promise
   let interrupted = false;
   let ended: ProcessError | undefined;
   try {
-    scanning: for (const range of chooseRanges(mappings, options)) {
+    scanning: for (const range of chooseRanges(mappings, options, pageSize)) {
       const query = {
         ...range,
         categoryInverted,

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { codeOf } from '../../abi/internal.js';
-import { ProcessHandle } from '../../live/index.js';
+import { ProcessHandle, requireSmallPages } from '../../live/internal.js';
 import type { Session } from '../../web/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Ending } from '../interrupt.js';
@@ -61,6 +61,7 @@ export async function serveCommand(targets: readonly string[], options: ServeOpt
   const { port, interval: intervalMs } = options;
   const host = options.host.toLowerCase();
   const subject = options.accesses ? 'accesses' : 'writes';
+  requireSmallPages('serve pictures of processes');
   const metricsTarget = metricsOption(options.metrics);
   if (metricsTarget !== undefined && targets.length === 0) {
     throw new CliError(

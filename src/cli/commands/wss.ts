@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import picocolors from 'picocolors';
-import { PAGE_IS_ACCESSED, PAGE_SIZE } from '../../abi/index.js';
-import { isEnded, kernelCategories, openPagemap, ProcessHandle } from '../../live/internal.js';
+import { PAGE_IS_ACCESSED } from '../../abi/index.js';
+import { isEnded, kernelCategories, openPagemap, ProcessHandle, pageSize } from '../../live/internal.js';
 import { OwnerNames } from '../../owners/internal.js';
 import {
   AccessStatistics,
@@ -112,7 +112,7 @@ async function measureAccesses(
     ({ elapsedMs, mappings } = interval);
     faultCount += interval.faultCount;
     if (alarm.isRequested) break;
-    const touched = `${humanBytes(interval.accessedPages * PAGE_SIZE)} touched in the last interval`;
+    const touched = `${humanBytes(interval.accessedPages * pageSize())} touched in the last interval`;
     view.show(progressText(elapsedMs, durationMs, touched), report);
   }
   const result = report();

@@ -7,6 +7,7 @@ export function ownersOfSnapshot(pid: number, snapshot: Snapshot): ReadonlyMap<n
   const { mappings, threads } = snapshot;
   const owners = recogniseOwners({
     pid,
+    pageSize: snapshot.pageSize,
     mappings,
     // The program lies below its libraries.
     program: mappings.find(({ name }) => name.startsWith('/'))?.name,

@@ -18,6 +18,7 @@ export function openSnapshotPages(target: string): Pages {
     return {
       provider: 'snapshot',
       pid,
+      pageSize: snapshot.pageSize,
       title: `Snapshot ${number} of process ${pid}, ${name}`,
       origin: { provider: 'snapshot', snapshot: number },
       categories: snapshot.categories,

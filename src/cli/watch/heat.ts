@@ -1,5 +1,5 @@
 /** What the live view shows: for each mapping its writes by address and by time. */
-import { PAGE_SIZE } from '../../abi/index.js';
+import { pageSize } from '../../live/index.js';
 import type { Owner } from '../../owners/index.js';
 
 /** Parts of a mapping's address range that are told apart; a strip on screen shows one or more of them per cell. */
@@ -32,14 +32,18 @@ export class MappingHeat {
   totalPages = 0;
   readonly #fresh = new Float64Array(BUCKETS);
 
-  constructor(start: number, end: number, name: string) {
+  readonly #pageSize: number;
+
+  /** @param pageBytes how large the pages are; as this machine's by default */
+  constructor(start: number, end: number, name: string, pageBytes: number = pageSize()) {
+    this.#pageSize = pageBytes;
     this.start = start;
     this.end = end;
     this.name = name;
   }
 
   get pages(): number {
-    return (this.end - this.start) / PAGE_SIZE;
+    return (this.end - this.start) / this.#pageSize;
   }
 
   /** Takes written pages of the current interval, bytes; what lies outside the mapping is ignored. */
@@ -54,7 +58,7 @@ export class MappingHeat {
     for (let bucket = first; bucket < last; bucket++) {
       const low = Math.max(from, bucket * bucketBytes);
       const high = Math.min(to, (bucket + 1) * bucketBytes);
-      this.#fresh[bucket]! += Math.max(0, high - low) / PAGE_SIZE;
+      this.#fresh[bucket]! += Math.max(0, high - low) / this.#pageSize;
     }
   }
 

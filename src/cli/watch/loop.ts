@@ -1,6 +1,5 @@
 /** The watch itself: collects at each interval and shows what came of it, one way or the other. */
-import { PAGE_SIZE } from '../../abi/index.js';
-import { isEnded, type ProcessError } from '../../live/internal.js';
+import { isEnded, type ProcessError, pageSize } from '../../live/internal.js';
 import { type OwnerNames, ownerText } from '../../owners/internal.js';
 import type { Subject } from '../../track/internal.js';
 import { EXIT, type ExitCode } from '../exit.js';
@@ -25,6 +24,8 @@ export interface WatchOptions {
   /** Of the working set in the summary, in intervals. */
   readonly windows?: readonly number[] | undefined;
   readonly subject?: Subject | undefined;
+  /** How large the pages are, bytes; as this machine's by default. */
+  readonly pageSize?: number | undefined;
   /** Only so much of all pages is looked at, from 0 to 1: distinct pages are estimates for all. */
   readonly sampled?: number | undefined;
   /** Tells whose the mappings are. */
@@ -86,7 +87,13 @@ export async function watchLoop(
   options: WatchOptions,
   interrupted: Promise<unknown> = never,
 ): Promise<{ end: WatchEnd; summary: WatchSummary; error?: ProcessError }> {
-  const summary = new WatchSummary(options.windows, options.subject, options.sampled, options.cost);
+  const summary = new WatchSummary(
+    options.windows,
+    options.subject,
+    options.sampled,
+    options.cost,
+    options.pageSize,
+  );
   const began = performance.now();
   const visit = (start: number, end: number) => {
     summary.workingSet.add(start, end);
@@ -160,7 +167,7 @@ export class JsonSink implements WatchSink {
     this.#words = WORDS[subject];
     if (withRegions) {
       this.region = (start, end) =>
-        this.#regions.push({ start: hex(start), end: hex(end), pages: (end - start) / PAGE_SIZE });
+        this.#regions.push({ start: hex(start), end: hex(end), pages: (end - start) / pageSize() });
     }
   }
 
@@ -177,7 +184,7 @@ export class JsonSink implements WatchSink {
       ...(stopMs === undefined ? {} : { stopMs: round(stopMs) }),
       ...(summary.cost === undefined ? {} : { targetCostMs: round(summary.cost.latestMs) }),
       [this.#words.pages]: writtenPages,
-      [this.#words.bytes]: writtenPages * PAGE_SIZE,
+      [this.#words.bytes]: writtenPages * pageSize(),
       ...(errorPages === undefined ? {} : { sampled: summary.sampled, errorPages }),
       untrackedMappings: this.#untracked(),
       mappings: mappings
@@ -217,7 +224,7 @@ export class LineSink implements WatchSink {
     if (withRegions) {
       this.region = (start, end) =>
         this.#regions.push(
-          `          ${hex(start)}-${hex(end)}  ${plural((end - start) / PAGE_SIZE, 'page')}`,
+          `          ${hex(start)}-${hex(end)}  ${plural((end - start) / pageSize(), 'page')}`,
         );
     }
   }
@@ -226,7 +233,7 @@ export class LineSink implements WatchSink {
     const warning = summary.cost?.warning();
     if (warning !== undefined) this.#warn(warning);
     const { elapsedMs, intervalMs, scanMs, writtenPages, errorPages, mappings } = collected;
-    const bytes = (pages: number) => humanBytes(pages * PAGE_SIZE);
+    const bytes = (pages: number) => humanBytes(pages * pageSize());
     const written = mappings
       .filter((mapping) => mapping.writtenPages > 0)
       .map((mapping) => ({ ...mapping, owner: collected.ownerOf?.(mapping), pages: mapping.writtenPages }));

@@ -1,5 +1,5 @@
 /** What a watch has seen from its beginning to its end. */
-import { PAGE_SIZE } from '../../abi/index.js';
+import { pageSize } from '../../live/index.js';
 import type { Owner } from '../../owners/index.js';
 import { type Subject, WriteWorkingSet } from '../../track/internal.js';
 import { hex, humanBytes, humanCount, plural } from '../text.js';
@@ -28,6 +28,7 @@ export class WatchSummary {
   peakStopMs = 0;
   #stopMs = 0;
   readonly #words: (typeof WORDS)[Subject];
+  readonly #pageSize: number;
   readonly #mappings = new Map<
     string,
     { start: number; name: string; owner: Owner | undefined; pages: number }
@@ -42,17 +43,20 @@ export class WatchSummary {
   /**
    * @param windows of the working set, in intervals
    * @param cost measures what the watch costs the process, and is given each interval
+   * @param pageBytes how large the pages are; as this machine's by default
    */
   constructor(
     windows: readonly number[] = [1, 10, 100],
     subject: Subject = 'writes',
     sampled = 1,
     cost?: CostMeter,
+    pageBytes: number = pageSize(),
   ) {
+    this.#pageSize = pageBytes;
     this.#words = WORDS[subject];
     this.sampled = sampled;
     this.cost = cost;
-    this.workingSet = new WriteWorkingSet(windows);
+    this.workingSet = new WriteWorkingSet(windows, pageBytes);
   }
 
   /** Takes an interval; its regions went to `workingSet.add`. */
@@ -109,7 +113,7 @@ export class WatchSummary {
 
   /** Those of `lines` that are not about single mappings. */
   sums(): string[] {
-    const bytes = (pages: number) => humanBytes(pages * PAGE_SIZE);
+    const bytes = (pages: number) => humanBytes(pages * this.#pageSize);
     const seconds = this.elapsedMs / 1000;
     const late = this.lateIntervals === 0 ? 'none' : humanCount(this.lateIntervals);
     const mean = seconds > 0 ? this.writtenPages / seconds : 0;
@@ -136,7 +140,7 @@ export class WatchSummary {
     const most = totalsByOwner(this.#mappings.values()).slice(0, MOST_OWNERS);
     if (most.length === 0) return [];
     const list = most.map(({ label, start, pages, mappings }) => {
-      const text = `${label} ${humanBytes(pages * PAGE_SIZE)}`;
+      const text = `${label} ${humanBytes(pages * this.#pageSize)}`;
       return mappings === 1 ? text : `${text} (${plural(mappings, 'mapping')}, most at ${hex(start)})`;
     });
     return [`most ${this.#words.done}: ${list.join(', ')}`];

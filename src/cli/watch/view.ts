@@ -1,5 +1,5 @@
 /** The live view as cells: pure, so that it can be tested without a terminal. */
-import { PAGE_SIZE } from '../../abi/index.js';
+import { pageSize } from '../../live/index.js';
 import { ownedLabel } from '../../owners/internal.js';
 import type { Subject } from '../../track/internal.js';
 import { shorten } from '../columns.js';
@@ -116,7 +116,7 @@ export function visibleMappings(model: HeatModel, state: ViewState): MappingHeat
 }
 
 function perSecond(pages: number): string {
-  return pages === 0 ? '' : `${humanBytes(pages * PAGE_SIZE)}/s`;
+  return pages === 0 ? '' : `${humanBytes(pages * pageSize())}/s`;
 }
 
 function clock(milliseconds: number): string {
@@ -175,7 +175,7 @@ export function drawView(
   grid.put(
     0,
     1,
-    `${WORDS[run.subject ?? 'writes'].done} ${humanBytes(rate * PAGE_SIZE)}/s   in all ${humanBytes(model.totalPages * PAGE_SIZE)} in ` +
+    `${WORDS[run.subject ?? 'writes'].done} ${humanBytes(rate * pageSize())}/s   in all ${humanBytes(model.totalPages * pageSize())} in ` +
       `${plural(model.intervals, 'interval')}, ${late}   costs the tool ${own}${cost}` +
       `${run.untracked > 0 ? `   ${run.untracked} mappings cannot be tracked` : ''}`,
   );
@@ -213,9 +213,9 @@ export function drawView(
   shown.forEach((mapping, index) => {
     const row = first + index;
     grid.put(EDGE.address, row, hex(mapping.start));
-    grid.put(EDGE.size, row, humanBytes(mapping.pages * PAGE_SIZE));
+    grid.put(EDGE.size, row, humanBytes(mapping.pages * pageSize()));
     grid.put(EDGE.rate, row, perSecond(mapping.rate), mapping.rate > 0 ? '1' : '');
-    grid.put(EDGE.total, row, mapping.totalPages === 0 ? '' : humanBytes(mapping.totalPages * PAGE_SIZE));
+    grid.put(EDGE.total, row, mapping.totalPages === 0 ? '' : humanBytes(mapping.totalPages * pageSize()));
     drawLevels(grid, EDGE.strip, row, strips[index]!, scale, color);
     if (timeCells) {
       const history = mapping.history.slice(-timeCells);
@@ -245,7 +245,7 @@ function drawFoot(
   color: boolean,
 ): void {
   const row = grid.rows - 2;
-  const step = (value: number) => humanBytes(value * PAGE_SIZE);
+  const step = (value: number) => humanBytes(value * pageSize());
   let column = grid.put(0, row, 'scale, by address: ');
   for (const level of [1, 3, 5, 7, LEVELS]) {
     column = grid.put(column, row, String(level), levelStyle(level, color));

@@ -1,5 +1,5 @@
 /** What `pmscan wss` says in the end: as JSON, and as tables for people. */
-import { PAGE_SIZE } from '../../abi/index.js';
+import { pageSize } from '../../live/index.js';
 import { type Owner, ownedLabel, ownerText } from '../../owners/internal.js';
 import type { AddressRange } from '../../query/index.js';
 import type { AccessReport, IdlePages } from '../../track/index.js';
@@ -31,7 +31,7 @@ type Named = AddressRange & { readonly name: string };
 
 const labelOf = (report: WorkingSetReport, mapping: Named) => ownedLabel(mapping, report.ownerOf?.(mapping));
 
-const bytes = (pages: number) => humanBytes(pages * PAGE_SIZE);
+const bytes = (pages: number) => humanBytes(pages * pageSize());
 const percent = (pages: number, all: number) => (all === 0 ? '' : `${((pages / all) * 100).toFixed(0)} %`);
 
 /** `100 ms`, `1 s`, `10 min`. */
@@ -55,7 +55,7 @@ export function wssJson(report: WorkingSetReport): string {
   return JSON.stringify({
     schema: WSS_SCHEMA,
     pid,
-    pageSize: PAGE_SIZE,
+    pageSize: pageSize(),
     provider,
     ...(sampled === undefined ? {} : { sampled }),
     intervalMs,

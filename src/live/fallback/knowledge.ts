@@ -15,6 +15,7 @@ import {
   PagemapError,
 } from '../../abi/index.js';
 import { isPagemapGuard, isPagemapPresent, isPagemapSoftDirty, pagemapPfn } from '../../proc/index.js';
+import { requireSmallPages } from '../libc.js';
 import { mapMemory, SafeAccess } from '../memory.js';
 import { Userfaultfd } from '../userfaultfd.js';
 
@@ -104,9 +105,14 @@ function allowsNowhere(): boolean {
 
 let known: Knowledge | undefined;
 
-/** Asks once. */
+/**
+ * Asks once.
+ *
+ * @throws NotSupportedError where pages are not of 4 KiB: the tables of words that the engine walks are x86-64's
+ */
 export function fallbackKnowledge(): Knowledge {
   if (known !== undefined) return known;
+  requireSmallPages('tell pages without PAGEMAP_SCAN', 'Linux 6.7 and later have PAGEMAP_SCAN');
   using access = new SafeAccess();
   const zeroFrame = findZeroFrame(access);
   const refusals = new Map<number, CategoryRefusal>([

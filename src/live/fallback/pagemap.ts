@@ -114,6 +114,7 @@ function identity({ start, end, offset, inode, device, name }: Mapping): string 
  */
 export class FallbackPagemap extends ProcessPagemap implements LivePagemap, BlockSource {
   readonly provider = 'fallback';
+  readonly pageSize: number = PAGE_SIZE;
   readonly #knowledge: Knowledge;
   readonly #checked = new CheckedRequest(userSpaceEnd());
   readonly #tables = new WordTables(this);

@@ -18,9 +18,12 @@ for module in /modules/*.ko; do
 done
 
 echo madvise >/sys/kernel/mm/transparent_hugepage/enabled
-# 128 MiB: 64 of them where they have 2 MiB, 4 where they have 32.
+# 128 MiB, which are 64 of 2 MiB, and at least 8 pages, if those are no more than 512 MiB: 8 of 32 MiB.
 size=$(sed -n 's/^Hugepagesize: *\([0-9]*\).*/\1/p' /proc/meminfo)
-echo "${hugepages:-$((131072 / ${size:-2048}))}" >/proc/sys/vm/nr_hugepages
+count=$((131072 / ${size:-2048}))
+[ "$count" -ge 8 ] || count=$((524288 / size))
+[ "$count" -le 8 ] || [ "$size" -le 16384 ] || count=8
+echo "${hugepages:-$count}" >/proc/sys/vm/nr_hugepages
 if [ -e /sys/block/zram0 ]; then
   echo "${swap:-256M}" >/sys/block/zram0/disksize
   mkswap /dev/zram0 >/dev/null && swapon /dev/zram0
