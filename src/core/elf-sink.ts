@@ -45,8 +45,12 @@ export class ElfSink implements StateSink {
   write(bytes: Uint8Array<ArrayBuffer>, ranges: readonly number[]): Promise<void> | undefined {
     const writes: Promise<void>[] = [];
     forEachPiece(this.#layout, ranges, (from, length, offset) => {
-      if (length >= LEAST_ASYNCHRONOUS) writes.push(this.#file.write(bytes, from, length, offset));
-      else this.#file.writeSync(bytes, from, length, offset);
+      if (length >= LEAST_ASYNCHRONOUS) {
+        const work = this.#file.write(bytes, from, length, offset);
+        // Nobody waits for it where a later piece fails at once.
+        work.catch(() => undefined);
+        writes.push(work);
+      } else this.#file.writeSync(bytes, from, length, offset);
     });
     if (writes.length === 0) return undefined;
     return Promise.allSettled(writes).then((results) => {

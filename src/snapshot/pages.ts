@@ -137,6 +137,8 @@ export class PageReader implements Disposable {
       ? Math.min(there * PAGE_SIZE, bytes.length)
       : Math.min(index * PAGE_SIZE, bytes.length);
     const to = isSecond ? bytes.length : Math.min(from + PAGE_SIZE, bytes.length);
+    // What is read once more may have become a hole since: it is to be checked once more, too.
+    if (isSecond) cached.checked = 0;
     this.#fillAll(reference, bytes.subarray(from, to), offset + head.at + from);
     cached.loaded |= isSecond ? ALL : 1 << index;
   }

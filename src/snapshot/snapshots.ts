@@ -15,7 +15,7 @@ import { type Point, Replay, readManifest } from './log.js';
 import { ABSENT, decodeRanges, pageOf } from './page-table.js';
 import { type PageRanges, SnapshotPagemap } from './pagemap.js';
 import { PageReader } from './pages.js';
-import { readStoreFile, type StoreMachine, type StoreProcess } from './store-file.js';
+import { machineOfRegisters, readStoreFile, type StoreMachine, type StoreProcess } from './store-file.js';
 import { type Verification, type VerifyOptions, verifyStore } from './verify.js';
 
 /** A thread as it stood at the snapshot's moment. */
@@ -358,9 +358,22 @@ function union(ranges: PageRanges, pages: PageSet): PageRanges {
  * ```
  */
 export function openSnapshots(folder: string): Snapshots {
-  listStore(folder);
+  const newest = listStore(folder).manifests.at(-1);
   const store = readStoreFile(folder);
   if (store === undefined)
     throw new SnapshotError('not-found', `Cannot open ${folder}: there are no snapshots in it`);
-  return new Snapshots(folder, store);
+  return new Snapshots(folder, store.isOld ? { ...store, machine: machineOfThreads(folder, newest) } : store);
+}
+
+/** The machine of a store that does not tell it. */
+function machineOfThreads(folder: string, newest: number | undefined): StoreMachine {
+  try {
+    return machineOfRegisters(
+      newest === undefined ? undefined : readManifest(folder, newest).head.threads[0]?.registers,
+    );
+  } catch (error) {
+    // Who looks at it is told so; other snapshots may be whole.
+    if (error instanceof SnapshotError) return machineOfRegisters(undefined);
+    throw error;
+  }
 }

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PAGE_SIZE, USER_SPACE_END } from '../abi/index.js';
-import { codeOf } from '../abi/internal.js';
+import { codeOf, MOST_USER_SPACE_END } from '../abi/internal.js';
 import { coreArchitectureOf } from '../core/internal.js';
 import { architecture, userSpaceEnd } from '../live/internal.js';
 import { SnapshotError } from './errors.js';
@@ -10,7 +10,7 @@ import { STORE_FILE } from './files.js';
 import { writeWhole } from './write.js';
 
 const STORE_SCHEMA = 'pagemap-scan/snapshots@2';
-/** Its blocks have no CRC-32, and it tells no machine: all of that version are of x86-64. */
+/** Its blocks have no CRC-32, and it tells no machine. */
 const STORE_SCHEMA_1 = 'pagemap-scan/snapshots@1';
 
 /** The process whose snapshots a store holds. */
@@ -48,7 +48,7 @@ export function thisMachine(): StoreMachine {
 export interface StoreFile {
   readonly process: StoreProcess;
   readonly machine: StoreMachine;
-  /** Of format 1. */
+  /** Of format 1, which tells no machine: it is taken for one of x86-64 until registers say otherwise. */
   readonly isOld: boolean;
 }
 
@@ -66,9 +66,9 @@ export function readStoreFile(folder: string): StoreFile | undefined {
     if (codeOf(error) === 'ENOENT') return undefined;
     throw error;
   }
-  let content: { schema?: unknown; process?: StoreProcess; machine?: StoreMachine };
+  let content: { schema?: unknown; process?: StoreProcess; machine?: StoreMachine | null };
   try {
-    content = JSON.parse(text);
+    content = JSON.parse(text) ?? {};
   } catch (cause) {
     throw new SnapshotError('damaged', `Cannot read ${path}: it is no JSON`, { cause });
   }
@@ -80,7 +80,14 @@ export function readStoreFile(folder: string): StoreFile | undefined {
       `Cannot read the snapshots in ${folder}: their format is ${String(schema)}, and this version knows ${STORE_SCHEMA} and ${STORE_SCHEMA_1}`,
     );
   if (isOld) return { process: about, machine: X64, isOld };
-  if (machine === undefined || !Number.isSafeInteger(machine.userSpaceEnd))
+  const end = machine?.userSpaceEnd;
+  if (
+    machine == null ||
+    !Number.isSafeInteger(end) ||
+    end! <= 0 ||
+    end! > MOST_USER_SPACE_END ||
+    end! % PAGE_SIZE !== 0
+  )
     throw new SnapshotError('damaged', `Cannot read ${path}: it does not tell the machine`);
   if (coreArchitectureOf(machine.architecture) === undefined || machine.pageSizeBytes !== PAGE_SIZE)
     throw new SnapshotError(
@@ -88,6 +95,12 @@ export function readStoreFile(folder: string): StoreFile | undefined {
       `Cannot read the snapshots in ${folder}: they are of ${machine.architecture} with pages of ${machine.pageSizeBytes} bytes, which this version does not know`,
     );
   return { process: about, machine, isOld };
+}
+
+/** The machine of a store that does not tell it, by the registers of a thread. */
+export function machineOfRegisters(registers: Uint8Array | undefined): StoreMachine {
+  if (registers?.length !== coreArchitectureOf('arm64')!.registersBytes) return X64;
+  return { architecture: 'arm64', pageSizeBytes: PAGE_SIZE, userSpaceEnd: MOST_USER_SPACE_END };
 }
 
 export function writeStoreFile(folder: string, about: StoreProcess, machine: StoreMachine): void {

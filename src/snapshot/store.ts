@@ -125,9 +125,10 @@ export class StoreWriter implements Disposable {
         throw new SnapshotError('busy', `Cannot keep snapshots in ${folder}: another pmscan is doing so`);
       // What is added to a store of format 1 is of the present one.
       if (known === undefined) writeStoreFile(folder, about, options.machine ?? thisMachine());
-      else if (known.isOld) writeStoreFile(folder, known.process, known.machine);
       const writer = new StoreWriter(folder, lock, options);
       writer.#load(listStore(folder));
+      // It is the same process since the same start of the machine, and so this machine's.
+      if (known?.isOld) writeStoreFile(folder, known.process, options.machine ?? thisMachine());
       return writer;
     } catch (error) {
       closeSync(lock);

@@ -1,5 +1,5 @@
 /** Writes a small file so that it is there as a whole or not at all, whatever happens. */
-import { closeSync, fsyncSync, openSync, renameSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, openSync, renameSync, unlinkSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { codeOf } from '../abi/internal.js';
 import { cannotSync } from '../live/internal.js';
@@ -37,7 +37,8 @@ export function syncFolder(folder: string): void {
 
 export function writeWhole(path: string, bytes: Uint8Array): void {
   const part = `${path}${PART}`;
-  let written = part;
+  const isNew = !existsSync(path);
+  let written: string | undefined = part;
   try {
     const fd = openSync(part, 'w', 0o600);
     try {
@@ -47,11 +48,12 @@ export function writeWhole(path: string, bytes: Uint8Array): void {
       closeSync(fd);
     }
     renameSync(part, path);
-    written = path;
+    // What was there before is gone: the new one is all there is.
+    written = isNew ? path : undefined;
     syncFolder(dirname(path));
   } catch (error) {
     try {
-      unlinkSync(written);
+      if (written !== undefined) unlinkSync(written);
     } catch {
       // It never came to be.
     }

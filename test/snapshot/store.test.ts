@@ -251,6 +251,23 @@ describe('a store', () => {
     expect(readFileSync(join(other, 'notes.txt'), 'utf8')).toBe('mine');
   });
 
+  test('of format 1 stays whole when it cannot be made one of format 2', async () => {
+    const folder = newFolder();
+    const models = await fill(folder, 2);
+    const path = join(folder, 'store.json');
+    const old = JSON.stringify({ schema: 'pagemap-scan/snapshots@1', process: ABOUT });
+    writeFileSync(path, old);
+    // Where the new one is written first.
+    mkdirSync(`${path}.part`);
+    expect(() => StoreWriter.open(folder, ABOUT)).toThrow();
+    expect(readFileSync(path, 'utf8')).toBe(old);
+    expectContent(folder, 2, models[1]!);
+    rmSync(`${path}.part`, { recursive: true });
+    StoreWriter.open(folder, ABOUT)[Symbol.dispose]();
+    expect(JSON.parse(readFileSync(path, 'utf8'))).toMatchObject({ schema: 'pagemap-scan/snapshots@2' });
+    expectContent(folder, 2, models[1]!);
+  });
+
   test('of another version, or none, is told as such', () => {
     const folder = newFolder();
     expect(reasonOf(() => openSnapshots(folder))).toBe('not-found');
@@ -278,6 +295,20 @@ describe('a store', () => {
       JSON.stringify({ schema: 'pagemap-scan/snapshots@2', process: ABOUT }),
     );
     expect(reasonOf(() => openSnapshots(folder))).toBe('damaged');
+    for (const userSpaceEnd of [-4096, 0, 4095, 2 ** 53, null]) {
+      const machine =
+        userSpaceEnd === null ? null : { architecture: 'x64', pageSizeBytes: PAGE_SIZE, userSpaceEnd };
+      writeFileSync(
+        join(folder, 'store.json'),
+        JSON.stringify({ schema: 'pagemap-scan/snapshots@2', process: ABOUT, machine }),
+      );
+      expect(
+        reasonOf(() => openSnapshots(folder)),
+        String(userSpaceEnd),
+      ).toBe('damaged');
+    }
+    writeFileSync(join(folder, 'store.json'), 'null');
+    expect(reasonOf(() => openSnapshots(folder))).toBe('version');
     writeFileSync(join(folder, 'store.json'), '{"sche');
     expect(reasonOf(() => openSnapshots(folder))).toBe('damaged');
   });
@@ -349,6 +380,21 @@ describe('damage', () => {
     }
     using snapshots = openSnapshots(folder);
     expect((await snapshots.verify()).problems).toEqual([]);
+  });
+
+  test('of a page that was read before, and of which others are read, is not handed out', async () => {
+    const folder = newFolder();
+    using store = StoreWriter.open(folder, ABOUT, { compression: 'none', keep: 1 });
+    const pages = (first: number) => new Map(Array.from({ length: 64 }, (_, page) => [page, first + page]));
+    await addSnapshot(store, pages(1));
+    using snapshots = openSnapshots(folder);
+    const snapshot = snapshots.open(1);
+    const page = (index: number) => snapshot.page(START + index * PAGE_SIZE)!;
+    expect(Buffer.compare(page(22), pageOfNumber(23))).toBe(0);
+    // It is dropped meanwhile, and its blocks become holes.
+    await addSnapshot(store, pages(1001), []);
+    expect(reasonOf(() => page(29))).toBe('damaged');
+    expect(reasonOf(() => page(22))).toBe('damaged');
   });
 
   test('of a page is not handed out', async () => {
