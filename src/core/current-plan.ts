@@ -4,8 +4,7 @@ import type { Mapping } from '../proc/index.js';
 import type { Choice } from './choice.js';
 import type { MappedFiles } from './mapped-files.js';
 import { hasDumpedPages, isPrivateFile, isShared, type Planned, readPlan, updatePlan } from './plan.js';
-import { fileId, hasNoDescriptor, mappedByNobodyElse } from './sharers.js';
-import { findViews, mappedTwice } from './views.js';
+import { findViews } from './views.js';
 
 export class CurrentPlan {
   readonly #pagemap: LivePagemap;
@@ -14,7 +13,6 @@ export class CurrentPlan {
   readonly #early: boolean;
   readonly #keepsViewsOnce: boolean;
   #entries: readonly Planned[];
-  #exclusive: ReadonlySet<string> = new Set();
 
   /**
    * @param early memory that others may write to is copied while the process runs, too
@@ -44,17 +42,11 @@ export class CurrentPlan {
     return this.#entries.map(({ mapping }) => mapping);
   }
 
-  /** Shared memory that nobody else can write to, by `fileId`. */
-  get exclusive(): ReadonlySet<string> {
-    return this.#exclusive;
-  }
-
   /** @param anew asks again about mappings that look the same: others may have come in their place, or madvise(2) changed them */
   refresh(anew = false): void {
     const plan = this.next();
     const isRead = anew || plan.some(({ known }) => !known);
     this.#entries = isRead ? readPlan(this.#pagemap.process, this.#choice) : plan;
-    this.findExclusive();
     this.#files.readHeaders(this.#entries);
   }
 
@@ -67,22 +59,13 @@ export class CurrentPlan {
     this.#entries = entries;
   }
 
-  /** @param entries the mappings as they are now */
-  findExclusive(entries: readonly Planned[] = this.#entries): void {
-    const candidates = entries.map(({ mapping }) => mapping).filter(hasNoDescriptor);
-    const ids = new Set(candidates.map(fileId));
-    // What is written by way of one mapping shows in that one only: of two, neither would tell all.
-    for (const id of mappedTwice(candidates)) ids.delete(id);
-    this.#exclusive = mappedByNobodyElse(ids, this.#pagemap.pid);
-  }
-
   /** Whether a mapping is copied while the process runs. */
   isEarly(planned: Planned): boolean {
     if (!hasDumpedPages(planned)) return false;
     const { mapping } = planned;
     if (isShared(planned)) {
       if (this.#files.open(mapping) === undefined) return false;
-      return this.#early || this.#exclusive.has(fileId(mapping));
+      return this.#early;
     }
     return !isPrivateFile(planned) || this.#files.open(mapping) !== undefined;
   }

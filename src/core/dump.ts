@@ -137,28 +137,21 @@ export class Dump {
 
   /** Stops the process until all was taken of it. Gives the longest of the stops. */
   async #takeAll(): Promise<Paused & { taken: Taken }> {
-    const { plan, progress } = this.#tools;
+    const { progress } = this.#tools;
     let room = await this.#approach(this.#room);
     let longestMs = 0;
     for (let retreats = 0; ; ) {
-      const before = plan.exclusive;
       progress.begin('stop');
       const rounds = this.#follow?.rounds.length;
       const mayRetreat = rounds !== undefined && retreats < MOST_RETREATS && rounds < this.#mostRounds;
       const { taken, pauseMs, stored } = await this.#tryOnce(room, mayRetreat);
       longestMs = Math.max(longestMs, pauseMs);
-      if (taken === undefined) {
-        retreats++;
-        room = await this.#approach(room);
-        continue;
+      if (taken !== undefined) {
+        if (this.#follow !== undefined) this.#room = room;
+        return { taken, pauseMs: longestMs, stored };
       }
-      // All of it was copied at the stop, and what is sent cannot be taken back.
-      if (this.#follow === undefined) return { taken, pauseMs: longestMs, stored };
-      this.#room = room;
-      plan.findExclusive(taken.plan);
-      // Otherwise somebody else has got hold of memory that was only its own, or it is mapped twice by now: once more.
-      if ([...before].every((id) => plan.exclusive.has(id))) return { taken, pauseMs: longestMs, stored };
-      if (this.#stays) this.#follow.takeBack(taken);
+      retreats++;
+      room = await this.#approach(room);
     }
   }
 

@@ -47,11 +47,11 @@ export class FollowingCopy {
   /** How long the last look for what was written took, milliseconds. */
   #collectMs = 0;
 
-  /** @param existing see `Attachment` */
-  constructor(tools: DumpTools, tracker: WriteProtectTracker, existing: readonly number[]) {
+  /** @param existing see `Attachment`; undefined when copying begins later: what there is has to be looked for then */
+  constructor(tools: DumpTools, tracker: WriteProtectTracker, existing: readonly number[] | undefined) {
     this.#tools = tools;
     this.#tracker = tracker;
-    this.#takeExisting(ordered(existing));
+    if (existing !== undefined) this.#takeExisting(ordered(existing));
   }
 
   /** All there was of private memory is to be copied, as if it had just been written: it need not be looked for. */
@@ -105,16 +105,19 @@ export class FollowingCopy {
     this.#written = [];
   }
 
-  /** What was taken is not going to be kept: it has to be taken once more. */
-  takeBack({ checked, taken }: TakenParts): void {
-    const { dirty } = this.#tools.record;
-    for (const { start, end } of [...checked, ...taken]) dirty.add(start, end);
-  }
-
   /** Ends the tracking, without keeping the process waiting for long at a time. */
   release(): void {
-    const { copied } = this.#tools.record;
-    this.#tracker.releaseInPieces((start, end, visit) => copied.runs(start, end, true, visit));
+    const { copied, dirty } = this.#tools.record;
+    this.#tracker.releaseInPieces((start, end, visit) => {
+      // What is not to be dumped was protected as well: it is among what was written, and never copied.
+      const found = [copied, dirty].map((pages) => {
+        const runs: number[] = [];
+        pages.runs(start, end, true, (from, to) => runs.push(from, to));
+        return runs;
+      });
+      const all = union(found[0]!, found[1]!);
+      for (let index = 0; index < all.length; index += 2) visit(all[index]!, all[index + 1]!);
+    });
   }
 
   /** Begins the copy for the next state, with what was written since the last one. */

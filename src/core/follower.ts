@@ -43,10 +43,10 @@ export class Follower implements Disposable {
   ): Promise<Follower> {
     const started = performance.now();
     requireSmallPages(`follow process ${pid}`);
-    const { tracker, beginning, existing } = await attach(pid, options);
+    const { tracker, beginning } = await attach(pid, options);
     try {
       const tools = new DumpTools(tracker.pagemap, makeSink(), beginning, options, started);
-      return new Follower(tracker, tools, new FollowingCopy(tools, tracker, existing), hooks);
+      return new Follower(tracker, tools, new FollowingCopy(tools, tracker, undefined), hooks);
     } catch (error) {
       tracker[Symbol.dispose]();
       throw error;

@@ -4,8 +4,8 @@ import { closeSync } from 'node:fs';
 import { PAGE_SIZE } from '../abi/index.js';
 import { bufferAddress, openMappedFile, type ProcessHandle, type ProcessMemory } from '../live/internal.js';
 import type { Mapping } from '../proc/index.js';
+import { fileId } from './file-id.js';
 import type { Planned } from './plan.js';
-import { fileId } from './sharers.js';
 
 const ELF_MAGIC = [0x7f, 0x45, 0x4c, 0x46] as const;
 

@@ -5,6 +5,7 @@ import {
   PAGE_IS_PFNZERO,
   PAGE_IS_PRESENT,
   PAGE_IS_SWAPPED,
+  PAGE_IS_WRITTEN,
   PAGE_SIZE,
   RegionBuffer,
 } from '../abi/index.js';
@@ -77,6 +78,21 @@ export class Presence {
   /** Pages between `start` and `end` that are swapped out, or were discarded although they were protected. */
   visitSwapped(start: number, end: number, visit: RunVisitor): void {
     const query = { start, end, categoryMask: PAGE_IS_SWAPPED };
+    forEachRegion(this.#pagemap, query, visit, { buffer: this.#buffer });
+  }
+
+  /**
+   * Pages of a private mapping of a file that were discarded although they were protected: a mark is left, which looks as if the
+   * page was swapped out. Once it was read again, the file's page is there, protected in its turn. Scans protect no page of a file.
+   */
+  visitDiscarded(start: number, end: number, visit: RunVisitor): void {
+    const query = {
+      start,
+      end,
+      categoryInverted: PAGE_IS_WRITTEN,
+      categoryMask: PAGE_IS_WRITTEN,
+      categoryAnyofMask: PAGE_IS_SWAPPED | PAGE_IS_FILE,
+    };
     forEachRegion(this.#pagemap, query, visit, { buffer: this.#buffer });
   }
 

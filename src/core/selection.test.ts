@@ -127,7 +127,7 @@ describe('judgeParts', () => {
 describe('findCandidates', () => {
   const nothing: Questions = {
     written: () => [],
-    swapped: () => [],
+    discarded: () => [],
     known: () => [],
     hasFile: () => true,
     showsDiscarded: true,
@@ -225,9 +225,9 @@ describe('findCandidates', () => {
     expect(found.isChecksMore).toBe(true);
   });
 
-  test('of private mappings of files, marks of discarded pages show as swapped out', () => {
+  test('of private mappings of files, discarded pages are asked for', () => {
     const of = planned(0, 10, { inode: 7, name: '/lib' });
-    const ask = { ...nothing, written: () => bounds([6, 8]), swapped: () => bounds([2, 3, 7, 9]) };
+    const ask = { ...nothing, written: () => bounds([6, 8]), discarded: () => bounds([2, 3, 7, 9]) };
     const found = findCandidates([trusted(of, 0, 10)], ask);
     // Sorted, and none twice.
     expect(inPages(found.changed)).toEqual([

@@ -88,8 +88,8 @@ export function* judgeParts(
 export interface Questions {
   /** What shows as written, as ascending bounds; undefined when not all of it is tracked. */
   written(start: number, end: number): readonly number[] | undefined;
-  /** What is swapped out, or was discarded although it was protected, as ascending bounds. */
-  swapped(start: number, end: number): readonly number[];
+  /** What was discarded although it was protected (`Presence.visitDiscarded`), as ascending bounds. */
+  discarded(start: number, end: number): readonly number[];
   /** What has to be copied whatever the kernel reports, as ascending bounds. */
   known(start: number, end: number): readonly number[];
   /** Whether the memory can be read from its file. */
@@ -168,9 +168,10 @@ export function findCandidates(parts: Iterable<JudgedPart>, ask: Questions): Can
     else add(part, start, end);
     if (trusted && isPrivateFile(planned)) {
       flush();
-      // A protected page that is discarded in a mapping of a file leaves a mark, which shows as swapped out.
-      const swapped = ask.swapped(start, end);
-      for (let index = 0; index < swapped.length; index += 2) add(part, swapped[index]!, swapped[index + 1]!);
+      // What was discarded is the file's again, and does not count as written.
+      const discarded = ask.discarded(start, end);
+      for (let index = 0; index < discarded.length; index += 2)
+        add(part, discarded[index]!, discarded[index + 1]!);
     }
     if (!isAll) continue;
     flush();

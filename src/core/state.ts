@@ -87,9 +87,15 @@ export interface StateParts {
 
 function describe(planned: Planned, parts: StateParts): StateMapping {
   const { mapping, share } = planned;
-  const whole = parts.views?.get(mapping.start);
-  if (whole !== undefined)
+  const whole = share === 'none' ? undefined : parts.views?.get(mapping.start);
+  if (whole !== undefined) {
+    // One that was marked as not to be dumped meanwhile has nothing any more that could be shown.
+    const now =
+      parts.plan[firstIndex(parts.plan.length, (at) => parts.plan[at]!.mapping.start >= whole.mapping.start)];
+    if (now?.mapping.start !== whole.mapping.start || now.share !== whole.share)
+      return { ...planned, holds: 'nothing' };
     return { ...describe(whole, parts), ...planned, sameAs: addressIn(whole, planned) };
+  }
   const image = parts.images.get(mapping.start);
   if (image !== undefined) return { ...planned, holds: 'image', image };
   if (share === 'zeros' || share === 'parts') return { ...planned, holds: share };

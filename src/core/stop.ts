@@ -184,9 +184,9 @@ export class Stop {
         unlessUntracked(() =>
           sparseStarts.has(start) ? sparse.look(start, end) : this.#writtenRuns(start, end, buffer),
         ),
-      swapped: (start, end) => {
+      discarded: (start, end) => {
         const found: number[] = [];
-        presence.visitSwapped(start, end, (from, to) => found.push(from, to));
+        presence.visitDiscarded(start, end, (from, to) => found.push(from, to));
         return found;
       },
       known: (start, end) => {

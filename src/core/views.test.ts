@@ -3,7 +3,7 @@ import { PAGE_SIZE } from '../abi/index.js';
 import type { Mapping } from '../proc/index.js';
 import { NO_TRAITS } from './filter.js';
 import type { Planned } from './plan.js';
-import { addressIn, findViews, mappedTwice } from './views.js';
+import { addressIn, findViews } from './views.js';
 
 /** All in pages: a mapping from `start` on, of so many pages of a file from `offset` on. */
 function planned(
@@ -56,19 +56,5 @@ describe('findViews', () => {
     expect(found(planned(10, 5, 0), planned(30, 5, 0, 7, 'zeros'))).toEqual([]);
     const plan = [planned(10, 5, 0), planned(30, 5, 0)];
     expect(findViews(plan, ({ mapping }) => mapping.start > 20 * PAGE_SIZE).size).toBe(0);
-  });
-});
-
-describe('mappedTwice', () => {
-  const twice = (...plan: Planned[]) => mappedTwice(plan.map(({ mapping }) => mapping)).size;
-
-  test('is for parts of a file that are in two mappings, in any order', () => {
-    expect(twice(planned(10, 5, 0), planned(30, 5, 4))).toBe(1);
-    expect(twice(planned(10, 5, 4), planned(30, 5, 0), planned(50, 1, 20))).toBe(1);
-  });
-
-  test('is not for the parts of one mapping, or other files', () => {
-    expect(twice(planned(10, 5, 0), planned(15, 5, 5), planned(30, 1, 12))).toBe(0);
-    expect(twice(planned(10, 5, 0), planned(30, 5, 0, 8))).toBe(0);
   });
 });

@@ -1,7 +1,7 @@
 /** Shared memory that a process maps several times, as runtimes do whose pointers have colours in them: it need be read, and kept, only once. */
-import type { Mapping } from '../proc/index.js';
+
+import { fileId } from './file-id.js';
 import type { Planned } from './plan.js';
-import { fileId } from './sharers.js';
 
 /**
  * The mappings all of which is in another one, too.
@@ -41,19 +41,6 @@ export function findViews(
     }
   }
   return views;
-}
-
-/** The files of which a part is in two of these mappings, by `fileId`. */
-export function mappedTwice(mappings: readonly Mapping[]): Set<string> {
-  const ends = new Map<string, number>();
-  const twice = new Set<string>();
-  for (const mapping of [...mappings].sort((a, b) => a.offset - b.offset)) {
-    const id = fileId(mapping);
-    const end = ends.get(id) ?? 0;
-    if (mapping.offset < end) twice.add(id);
-    ends.set(id, Math.max(end, mapping.offset + (mapping.end - mapping.start)));
-  }
-  return twice;
 }
 
 /** The address that a view's memory has in the mapping that has it, too. */

@@ -19,6 +19,7 @@ import { randomBelow } from '../support/random.mjs';
 import { startPoked } from '../support/snapshot-target.js';
 import { CoreReader, findTear, startTorn, type Torn } from '../support/torn.mjs';
 import { until } from '../support/until.js';
+import { startWrites } from '../support/writes.js';
 
 const base = mkdtempSync(join(tmpdir(), 'pagemap-scan-snapshots-'));
 afterAll(() => rmSync(base, { recursive: true, force: true }));
@@ -127,6 +128,37 @@ describe('a process that reads past the page cache', () => {
 });
 
 describe('a snapshot', () => {
+  live('has the pages of a file that were written, discarded, and read again', async () => {
+    await using target = await startWrites();
+    const { start } = await target.order('map 1 file 16');
+    await target.order('write 1 0 16 1');
+    const folder = newFolder();
+    const memory: Buffer[] = [];
+    using snapshotter = await startSnapshots(
+      target.pid,
+      folder,
+      {},
+      {
+        whileStopped: ({ handle }) => {
+          using reader = new ProcessMemory(handle);
+          const bytes = new Uint8Array(new ArrayBuffer(16 * PAGE_SIZE));
+          reader.read([start, start + bytes.length], bytes, bufferAddress(bytes.buffer), () => undefined);
+          memory.push(Buffer.from(bytes.buffer));
+        },
+      },
+    );
+    await snapshotter.take();
+    await target.order('discard 1 2 6');
+    await target.order('read 1 4 2 1');
+    await snapshotter.take();
+    // What is read while it stands still is the process's doing as well.
+    await snapshotter.take();
+    using snapshots = openSnapshots(folder);
+    expect(memory[1]!.equals(memory[0]!)).toBe(false);
+    for (const [index, bytes] of memory.entries())
+      expect(Buffer.from(snapshots.open(index + 1).read(start, bytes.length)).equals(bytes)).toBe(true);
+  });
+
   live('tells which pages were there, and which were written since the one before', async () => {
     await using target = await startPoked(4, 1);
     const folder = newFolder();
