@@ -58,6 +58,16 @@ describe('the state at the stop says of each page where its bytes are', () => {
     ]);
   });
 
+  test('a mapping has the memory of another one as long as both are to be dumped', () => {
+    const [whole, view] = [planned(0, 5, 'all', 7), planned(10, 15, 'all', 7)];
+    const views = new Map([[view.mapping.start, whole]]);
+    const holds = (...plan: Planned[]) =>
+      stateOf(plan, { views }).mappings.map(({ holds, sameAs }) => (sameAs === undefined ? holds : sameAs));
+    expect(holds(whole, view)).toEqual(['pages', at(0)]);
+    expect(holds({ ...whole, share: 'none' }, view)).toEqual(['nothing', 'nothing']);
+    expect(holds(whole, { ...view, share: 'none' })).toEqual(['pages', 'nothing']);
+  });
+
   test('kept ranges that reach over mappings are cut at their borders', () => {
     const kept = { bytes: new Uint8Array(at(6)), ranges: [at(2), at(8)] };
     const plan = [planned(0, 5, 'written'), planned(5, 10, 'written')];

@@ -54,6 +54,10 @@ describe('findViews', () => {
   test('nor are other files, what is kept otherwise, and what is not asked for', () => {
     expect(found(planned(10, 5, 0), planned(30, 5, 0, 8))).toEqual([]);
     expect(found(planned(10, 5, 0), planned(30, 5, 0, 7, 'zeros'))).toEqual([]);
+    // A segment of System V may have the number of a memfd.
+    const memfd = planned(10, 5, 0);
+    const segment = planned(30, 5, 0);
+    expect(found(memfd, { ...segment, mapping: { ...segment.mapping, name: '/SYSV00000000' } })).toEqual([]);
     const plan = [planned(10, 5, 0), planned(30, 5, 0)];
     expect(findViews(plan, ({ mapping }) => mapping.start > 20 * PAGE_SIZE).size).toBe(0);
   });
