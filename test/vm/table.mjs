@@ -71,7 +71,7 @@ function columnBefore(columns, column) {
 
 /**
  * Cells that are not what was measured, in words. A column that was not measured now is left alone. A release without a
- * column is to be as the one before it.
+ * column is to be as the one before it of its kind, if there is one.
  *
  * @returns {{ column: string, id: string, text: string }[]}
  */
@@ -80,6 +80,7 @@ export function differences(measured) {
   return [...measured].flatMap(([column, { release, facts }]) => {
     const name = committed.has(column) ? column : columnBefore(committed, column);
     const cells = committed.get(name);
+    if (cells === undefined) return [];
     return ROWS.filter(([id, title]) => title !== undefined && facts[id] !== undefined)
       .filter(([id, title]) => cells.get(title) !== facts[id])
       .map(([id, title]) => {
