@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { PAGE_IS_HUGE, PAGE_SIZE, RegionBuffer } from '../../src/abi/index.js';
 import { dumpCore } from '../../src/core/index.js';
@@ -83,6 +84,9 @@ test('a scan counts in them, and a huge page has as many as it has', () => {
 test('pmscan maps agrees with smaps, and scan with maps', async () => {
   await start("console.log('ready'); setInterval(() => {}, 1e9)");
   const pid = String(child.pid);
+  // Two looks at it are compared, and its other threads may still be starting.
+  child.kill('SIGSTOP');
+  while (!/^State:\tT/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))) await sleep(10);
   const maps = await pmscan('maps', pid, '--json', '--sort', 'address');
   expect(maps).toMatchObject({ code: 0, stderr: '' });
   const { pageSize: told, mappings, totals } = JSON.parse(maps.stdout);
