@@ -3,21 +3,15 @@
 //   npm run build && node bench/core-sparse.mjs [--json]
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { finish, header, median, record } from './harness.mjs';
+import { compile } from '../test/soak/program.mjs';
+import { FOLDER, finish, header, MAIN, median, record } from './harness.mjs';
 
-const here = import.meta.dirname;
-const BUILD = join(here, '../.build/bench');
-const MAIN = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
-const OUT = process.env.PMSCAN_BENCH_FOLDER ?? '/var/tmp';
 const TURNS = Number(process.env.PMSCAN_BENCH_TURNS ?? 5);
 
-mkdirSync(BUILD, { recursive: true });
-const program = join(BUILD, 'sparse');
-execFileSync('cc', ['-O2', '-Wall', '-o', program, join(here, '../test/native/sparse.c')]);
-const file = join(OUT, `pagemap-scan-sparse.${process.pid}`);
+const program = compile('sparse');
+const file = join(FOLDER, `pagemap-scan-sparse.${process.pid}`);
 
 /** Milliseconds of the processor that this process's children took, as /proc/self/stat counts them. */
 function processorMs() {

@@ -2,21 +2,15 @@
 // of the target measures for how long at most it was kept from running.
 //   npm run build && node bench/core.mjs [--json] [MEBIBYTES...]
 import { execFileSync, spawnSync } from 'node:child_process';
-import { closeSync, fsyncSync, mkdirSync, openSync, rmSync, statSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { compile } from '../test/soak/program.mjs';
 import { CoreReader, findTear, startTorn } from '../test/support/torn.mjs';
-import { finish, header, median, record } from './harness.mjs';
+import { FOLDER, finish, header, MAIN, median, record } from './harness.mjs';
 
-const here = import.meta.dirname;
-const BUILD = join(here, '../.build/bench');
-const MAIN = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
-const OUT = process.env.PMSCAN_BENCH_FOLDER ?? '/var/tmp';
 const TURNS = Number(process.env.PMSCAN_BENCH_TURNS ?? 5);
 
-mkdirSync(BUILD, { recursive: true });
-const program = join(BUILD, 'torn');
-execFileSync('cc', ['-O2', '-Wall', '-pthread', '-o', program, join(here, '../test/native/torn.c')]);
+const program = compile('torn');
 if (spawnSync('gcore', ['-h']).error !== undefined)
   throw new Error('Cannot compare: gcore (gdb) is not installed');
 
@@ -25,7 +19,7 @@ const sizes = process.argv
   .filter((argument) => /^\d+$/.test(argument))
   .map(Number);
 header();
-const file = join(OUT, `pagemap-scan-bench.${process.pid}`);
+const file = join(FOLDER, `pagemap-scan-bench.${process.pid}`);
 for (const mebibytes of sizes.length > 0 ? sizes : [1024, 4096]) {
   for (const rate of [1000, 100_000]) {
     const target = await startTorn(program, mebibytes, 3, rate);

@@ -6,6 +6,9 @@ import { cpus, release } from 'node:os';
 import { join } from 'node:path';
 
 const BUILD = join(import.meta.dirname, '../.build/bench');
+export const MAIN = join(import.meta.dirname, '../dist/cli/main.js');
+/** Where large files go. */
+export const FOLDER = process.env.PMSCAN_BENCH_FOLDER ?? '/var/tmp';
 
 export function compile(name) {
   mkdirSync(BUILD, { recursive: true });

@@ -10,10 +10,9 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs, promisify } from 'node:util';
-import { finish, header, median, record } from './harness.mjs';
+import { finish, header, MAIN, median, record } from './harness.mjs';
 
 const execute = promisify(execFile);
-const MAIN = join(import.meta.dirname, '../dist/cli/main.js');
 
 const { values: given } = parseArgs({
   options: {

@@ -1,31 +1,19 @@
-// Snapshots of a process that writes all the time: what they cost it, the store, and the processor; then what is read from stores.
-//   npm run build && node bench/snap.mjs [--json] [MEBIBYTES]
-import { execFileSync } from 'node:child_process';
-import { closeSync, fsyncSync, mkdirSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openSnapshots, startSnapshots } from '../dist/snapshot/index.js';
+import { compile } from '../test/soak/program.mjs';
 import { startTorn } from '../test/support/torn.mjs';
-import { finish, header, median, record } from './harness.mjs';
+import { FOLDER, finish, header, median, record } from './harness.mjs';
 import { makeStore } from './snap-store.mjs';
 
-const BUILD = join(import.meta.dirname, '../.build/bench');
 const PAGES_PER_SECOND = 1000;
 const TURNS = 30;
 const EVERY_MS = 1000;
 
-mkdirSync(BUILD, { recursive: true });
-const program = join(BUILD, 'torn');
-execFileSync('cc', [
-  '-O2',
-  '-Wall',
-  '-pthread',
-  '-o',
-  program,
-  join(import.meta.dirname, '../test/native/torn.c'),
-]);
+const program = compile('torn');
 const mebibytes = Number(process.argv.slice(2).find((argument) => /^\d+$/.test(argument)) ?? 1024);
-const folder = mkdtempSync(join(process.env.PMSCAN_BENCH_FOLDER ?? '/var/tmp', 'pagemap-scan-bench-'));
+const folder = mkdtempSync(join(FOLDER, 'pagemap-scan-bench-'));
 
 /** Milliseconds of some turns of `work`, the median. */
 async function medianOf(turns, work) {
@@ -52,7 +40,7 @@ function writePlainly(file, bytes) {
 
 /** What is read from stores of a made-up process: it needs none that runs. */
 async function readRows() {
-  const many = mkdtempSync(join(process.env.PMSCAN_BENCH_FOLDER ?? '/var/tmp', 'pagemap-scan-bench-'));
+  const many = mkdtempSync(join(FOLDER, 'pagemap-scan-bench-'));
   try {
     const { start } = await makeStore(many, { count: 10_000, pages: 16_384, written: 100, contents: 4096 });
     const snapshots = openSnapshots(many);
@@ -76,7 +64,7 @@ async function readRows() {
     rmSync(many, { recursive: true });
   }
   for (const compression of ['none', 'auto']) {
-    const large = mkdtempSync(join(process.env.PMSCAN_BENCH_FOLDER ?? '/var/tmp', 'pagemap-scan-bench-'));
+    const large = mkdtempSync(join(FOLDER, 'pagemap-scan-bench-'));
     try {
       const pages = mebibytes * 256;
       const written = Math.floor(pages / 10);

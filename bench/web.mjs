@@ -6,12 +6,10 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { freemem } from 'node:os';
-import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 import { CHROMIUM_LAUNCH } from '../test/support/chromium.mjs';
-import { compile, finish, header, median, record, startTarget } from './harness.mjs';
+import { compile, finish, header, MAIN, median, record, startTarget } from './harness.mjs';
 
-const MAIN = join(import.meta.dirname, '../dist/cli/main.js');
 const at = process.argv.indexOf('--gib');
 const GIB = at < 0 ? 16 : Number(process.argv[at + 1]);
 const LOOKS = 5;

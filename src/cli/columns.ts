@@ -11,9 +11,9 @@ let measure: ((text: string) => number) | undefined;
  * Loads what measures wide characters, if there are any in these texts, or without texts in any case. To be called before names of
  * others are laid out: until then, each character counts as one column.
  */
-export async function loadWidths(texts?: Iterable<string>): Promise<void> {
+export async function loadWidths(texts?: readonly string[]): Promise<void> {
   if (measure !== undefined) return;
-  if (texts !== undefined && [...texts].every((text) => NARROW.test(text))) return;
+  if (texts?.every((text) => NARROW.test(text)) === true) return;
   measure = (await import('string-width')).default;
 }
 

@@ -63,10 +63,7 @@ export class CurrentPlan {
   isEarly(planned: Planned): boolean {
     if (!hasDumpedPages(planned)) return false;
     const { mapping } = planned;
-    if (isShared(planned)) {
-      if (this.#files.open(mapping) === undefined) return false;
-      return this.#early;
-    }
+    if (isShared(planned)) return this.#early && this.#files.open(mapping) !== undefined;
     return !isPrivateFile(planned) || this.#files.open(mapping) !== undefined;
   }
 

@@ -220,7 +220,7 @@ export class Dump {
   async #finish(taken: Taken): Promise<Stored> {
     const { copier, facts, files, options, pagemap, record, sink } = this.#tools;
     const { copied } = record;
-    const plan = withoutSecrets(pagemap.process, taken.plan, taken.views);
+    const plan = withoutSecrets(pagemap.process, taken.plan);
     reserveAll(sink, files, plan, taken, (start, end) => copied.some(start, end));
     this.#discardGone(taken);
     for (const { start, end } of taken.taken) copied.add(start, end);
@@ -287,11 +287,7 @@ export class Dump {
 }
 
 /** Mappings may have been marked as not to be dumped in the end: that could not be asked at the stop. */
-function withoutSecrets(
-  handle: ProcessHandle,
-  plan: readonly Planned[],
-  views: ReadonlyMap<number, Planned>,
-): readonly Planned[] {
+function withoutSecrets(handle: ProcessHandle, plan: readonly Planned[]): readonly Planned[] {
   let secret: { start: number; end: number }[];
   try {
     secret = parseSmaps(handle.read('smaps')).filter((mapping) => traitsOf(mapping).dontDump);
@@ -300,16 +296,12 @@ function withoutSecrets(
     return plan;
   }
   const ends = new Map(secret.map(({ start, end }) => [start, end]));
-  const isSecret = ({ mapping, known }: Planned) =>
-    known
+  return plan.map((planned) => {
+    const { mapping, known } = planned;
+    const isSecret = known
       ? ends.get(mapping.start) === mapping.end
       : secret.some(({ start, end }) => start < mapping.end && end > mapping.start);
-  return plan.map((planned) => {
-    // The same memory elsewhere is as secret.
-    const whole = views.get(planned.mapping.start);
-    return isSecret(planned) || (whole !== undefined && isSecret(whole))
-      ? { ...planned, share: 'none' }
-      : planned;
+    return isSecret ? { ...planned, share: 'none' } : planned;
   });
 }
 

@@ -181,7 +181,7 @@ export class Snapshots implements Disposable {
   readonly #infos = new Map<number, SnapshotInfo>();
 
   /** Use {@link openSnapshots}. */
-  constructor(folder: string, { process, machine }: { process: StoreProcess; machine: StoreMachine }) {
+  constructor(folder: string, process: StoreProcess, machine: StoreMachine) {
     this.folder = folder;
     this.process = process;
     this.machine = machine;
@@ -362,7 +362,8 @@ export function openSnapshots(folder: string): Snapshots {
   const store = readStoreFile(folder);
   if (store === undefined)
     throw new SnapshotError('not-found', `Cannot open ${folder}: there are no snapshots in it`);
-  return new Snapshots(folder, store.isOld ? { ...store, machine: machineOfThreads(folder, newest) } : store);
+  const { process, machine = machineOfThreads(folder, newest) } = store;
+  return new Snapshots(folder, process, machine);
 }
 
 /** The machine of a store that does not tell it. */

@@ -47,9 +47,8 @@ export function thisMachine(): StoreMachine {
 
 export interface StoreFile {
   readonly process: StoreProcess;
-  readonly machine: StoreMachine;
-  /** Of format 1, which tells no machine: it is taken for one of x86-64 until registers say otherwise. */
-  readonly isOld: boolean;
+  /** Undefined in a store of format 1, which does not tell it: registers do (`machineOfRegisters`). */
+  readonly machine: StoreMachine | undefined;
 }
 
 /**
@@ -73,13 +72,12 @@ export function readStoreFile(folder: string): StoreFile | undefined {
     throw new SnapshotError('damaged', `Cannot read ${path}: it is no JSON`, { cause });
   }
   const { schema, process: about, machine } = content;
-  const isOld = schema === STORE_SCHEMA_1;
-  if (!(isOld || schema === STORE_SCHEMA) || about === undefined)
+  if ((schema !== STORE_SCHEMA && schema !== STORE_SCHEMA_1) || about === undefined)
     throw new SnapshotError(
       'version',
       `Cannot read the snapshots in ${folder}: their format is ${String(schema)}, and this version knows ${STORE_SCHEMA} and ${STORE_SCHEMA_1}`,
     );
-  if (isOld) return { process: about, machine: X64, isOld };
+  if (schema === STORE_SCHEMA_1) return { process: about, machine: undefined };
   const end = machine?.userSpaceEnd;
   if (
     machine == null ||
@@ -94,7 +92,7 @@ export function readStoreFile(folder: string): StoreFile | undefined {
       'version',
       `Cannot read the snapshots in ${folder}: they are of ${machine.architecture} with pages of ${machine.pageSizeBytes} bytes, which this version does not know`,
     );
-  return { process: about, machine, isOld };
+  return { process: about, machine };
 }
 
 /** The machine of a store that does not tell it, by the registers of a thread. */

@@ -123,12 +123,12 @@ export class StoreWriter implements Disposable {
     try {
       if (!lockFile(lock))
         throw new SnapshotError('busy', `Cannot keep snapshots in ${folder}: another pmscan is doing so`);
-      // What is added to a store of format 1 is of the present one.
-      if (known === undefined) writeStoreFile(folder, about, options.machine ?? thisMachine());
+      const tellMachine = () => writeStoreFile(folder, owner ?? about, options.machine ?? thisMachine());
+      if (known === undefined) tellMachine();
       const writer = new StoreWriter(folder, lock, options);
       writer.#load(listStore(folder));
-      // It is the same process since the same start of the machine, and so this machine's.
-      if (known?.isOld) writeStoreFile(folder, known.process, options.machine ?? thisMachine());
+      // What is added to a store of format 1 is of the present one. Its process runs since the same start of the machine: on this one.
+      if (known !== undefined && known.machine === undefined) tellMachine();
       return writer;
     } catch (error) {
       closeSync(lock);

@@ -1,4 +1,4 @@
-// C programs for the soak programs, compiled as the tests compile them.
+// C programs of test/native for the soak programs and benchmarks, compiled as the tests compile them.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
