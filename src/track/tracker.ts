@@ -78,7 +78,9 @@ export interface ProcessTracker extends Disposable {
   readonly skipped: readonly SkippedMapping[];
   /**
    * The pages that were written since the last call (or since the attach), each once, and from here on the next interval
-   * begins. No write falls between two intervals.
+   * begins. No write falls between two intervals. One write may count in two: when the collect comes after its page fault and
+   * before the store itself, the page is reported, protected again, and reported once more by the next collect. That is at
+   * most one page for each thread and collect.
    *
    * Pages are of 4,096 bytes. Written means: a thread of the process, or the kernel for it, wrote to the page. Of a mapping
    * that is new, all pages that exist count; a page that the process has discarded does not exist. A transparent or hugetlb

@@ -64,7 +64,8 @@ byPage(
     for (let lines = 0; lines < 40 && seen.size < expected.length; lines++) await take();
     await take();
     expect([...seen.keys()].sort((a, b) => a - b)).toEqual(expected);
-    expect([...seen.values()].every((times) => times === 1)).toBe(true);
+    // A collect that comes between a page fault and its access has the page told once more: see `ProcessTracker.collect`.
+    expect([...seen.values()].every((times) => times <= 2)).toBe(true);
     child.kill('SIGINT');
     const { code, stderr } = await result;
     expect(code).toBe(130);
