@@ -9,9 +9,10 @@ import {
   type LivePagemap,
   openPagemap,
   PROVIDER_VARIABLE,
+  ProcessError,
   type ProcessMatch,
 } from '../live/internal.js';
-import { CliError, EXIT } from './exit.js';
+import { CliError, EXIT, exitCodeOf } from './exit.js';
 import { otherProcesses } from './others.js';
 import { plural, printable } from './text.js';
 
@@ -129,4 +130,21 @@ export function tellBusy(skipped: readonly { readonly reason: string }[]): void 
   process.stderr.write(
     `pmscan: ${plural(busy, 'writable mapping')} cannot be tracked, and the figures leave out what is written there: another tool tracks the process, another pmscan say, or it uses userfaultfd itself\n`,
   );
+}
+
+/** What to add to the message of an error for commands that have `--anyway`: a line, or nothing. */
+export function anywayAdvice(error: unknown): string {
+  const helps = error instanceof ProcessError && error.reason === 'userfaultfd';
+  return helps ? '\n`--anyway` tracks it all the same' : '';
+}
+
+/** Begins to track a process, for a command that has `--anyway`; its errors say when that helps. */
+export async function adviseAnyway<T>(begin: () => Promise<T>): Promise<T> {
+  try {
+    return await begin();
+  } catch (error) {
+    const advice = anywayAdvice(error);
+    if (advice === '') throw error;
+    throw new CliError(exitCodeOf(error), `${(error as Error).message}${advice}`, { cause: error });
+  }
 }

@@ -34,7 +34,7 @@ import { fallbackKnowledge } from './fallback/knowledge.js';
 import { hugePageSize, libc, pageSize } from './libc.js';
 import { createMemoryFile, type MappedMemory, mapMemory, SafeAccess } from './memory.js';
 import { IoctlPagemap, kernelCategories, openPagemap } from './pagemap.js';
-import { inUserNamespace, mayTraceAll, ptraceScope } from './permission.js';
+import { inUserNamespace, mayReadAll, mayTraceAll, ptraceScope } from './permission.js';
 import { ProcessHandle } from './process.js';
 import { ASYNC_RWP_FEATURES, Userfaultfd } from './userfaultfd.js';
 
@@ -316,6 +316,7 @@ function probeHugetlb(): Finding {
 function probeReach(): Finding {
   const scope = ptraceScope();
   if (mayTraceAll() && scope !== '3') {
+    if (!mayReadAll()) return yes("without CAP_DAC_READ_SEARCH: this user's own processes");
     return inUserNamespace()
       ? yes('CAP_SYS_PTRACE in a user namespace: the processes inside')
       : yes('CAP_SYS_PTRACE: every process');

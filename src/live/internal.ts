@@ -15,7 +15,14 @@ export { lockFile } from './lock.js';
 export { architecture } from './machine.js';
 export { createMemoryFile } from './memory.js';
 export { DISABLE_VARIABLE, ioctlDisabled, PROVIDER_VARIABLE } from './pagemap.js';
-export { allowTracing, hiddenHint, mayTraceAll, onlyAncestorsTrace, replaceProgram } from './permission.js';
+export {
+  allowTracing,
+  hiddenHint,
+  mayReadAll,
+  mayTraceAll,
+  onlyAncestorsTrace,
+  replaceProgram,
+} from './permission.js';
 export { countLongPins, countPins, type PinCount } from './pins.js';
 export { isEnded, type NamedProcess, namedProcesses, readPagemap } from './process.js';
 export { dataRanges, openMappedFile, ProcessMemory, type Ranges } from './process-memory.js';

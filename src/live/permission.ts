@@ -3,6 +3,8 @@ import { readFileSync, statSync } from 'node:fs';
 import { type ProcessStatus, parseStatus } from '../proc/index.js';
 import { lastError, libc } from './libc.js';
 
+const CAP_DAC_OVERRIDE = 1n;
+const CAP_DAC_READ_SEARCH = 2n;
 const CAP_SYS_PTRACE = 19n;
 
 /** The contents of a /proc or /sys file; undefined when it cannot be read. */
@@ -20,6 +22,16 @@ export function ownStatus(): ProcessStatus {
 
 export const mayTraceAll = ({ capEff }: ProcessStatus = ownStatus()) =>
   (capEff & (1n << CAP_SYS_PTRACE)) !== 0n;
+
+/** Files of a process but maps are for its owner alone to open: tracing is another permission. */
+export const mayReadAll = ({ capEff }: ProcessStatus = ownStatus()) =>
+  (capEff & ((1n << CAP_DAC_READ_SEARCH) | (1n << CAP_DAC_OVERRIDE))) !== 0n;
+
+/** What a process takes that looks into those of other users, or into one that hides its memory. */
+export const GRANT_ALL = 'give node CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH';
+/** For one that may trace, and not read. */
+export const READ_MISSING =
+  "this process has CAP_SYS_PTRACE, and takes CAP_DAC_READ_SEARCH, too, to open the files of other users' processes";
 
 /** The setting of Yama, a security module; undefined without it. 1 is what several distributions come with. */
 export function ptraceScope(): string | undefined {
@@ -82,11 +94,11 @@ export function explainPermission(
   const [real, effective, saved] = status.uids;
   const ownUid = own.uids[0];
   if (real !== ownUid || effective !== ownUid || saved !== ownUid) {
-    return `it runs as uid ${effective}, this process as ${ownUid}; run as its user, as root, or give node CAP_SYS_PTRACE`;
+    return `it runs as uid ${effective}, this process as ${ownUid}; run as its user, as root, or ${GRANT_ALL}`;
   }
   // The files of a process that is not dumpable belong to root.
   if (folderUid !== effective)
-    return `it has made itself non-dumpable (man prctl, PR_SET_DUMPABLE); ${grant}`;
+    return `it has made itself non-dumpable (man prctl, PR_SET_DUMPABLE); run as root, or ${GRANT_ALL}`;
   if (scope === '1') {
     return `kernel.yama.ptrace_scope is 1, which permits own descendants only; ${grant}, or set it to 0 (sysctl kernel.yama.ptrace_scope=0), or start it by \`pmscan watch -- CMD\``;
   }

@@ -46,7 +46,7 @@ export function hasOwn(own: DescriptorSearch, most: number): boolean {
 
 function usesUserfaultfd(pid: number): ProcessError {
   const hint =
-    'it uses userfaultfd itself, as some garbage collectors and virtual machines do: while it is tracked, what it registers with that would fail; to track it anyway, `--anyway` (in programs, the option `anyway`)';
+    'it uses userfaultfd itself, as some garbage collectors and virtual machines do: while it is tracked, what it registers with that would fail (in programs, the option `anyway` of trackProcess tracks it all the same)';
   return new ProcessError('userfaultfd', pid, hint, `track process ${pid}`);
 }
 

@@ -35,7 +35,6 @@ import { modulesByGdb, modulesIn } from '../support/modules.js';
 import { nativeProgram } from '../support/native.js';
 import { available, testWhere } from '../support/needs.js';
 import { firstOutput } from '../support/output.mjs';
-import { startTarget } from '../support/target.js';
 import { CoreReader, findTear, startTorn, type Torn } from '../support/torn.mjs';
 import { until } from '../support/until.js';
 import { startWrites } from '../support/writes.js';
@@ -705,54 +704,6 @@ describe('pmscan core', () => {
       }
     },
   );
-
-  describe('advice is what helps', () => {
-    const advised = async (pid: number) => {
-      const { code, stderr } = await pmscan(['core', pid, '-o', file]);
-      expect(code).not.toBe(0);
-      const isAdvised = stderr.includes('--stop dumps it');
-      const stopped = await pmscan(['core', pid, '-o', file, '--stop']);
-      expect(stopped.code === 0, `${stderr}\n${stopped.stderr}`).toBe(isAdvised);
-      return { stderr, isAdvised };
-    };
-
-    live('under a debugger it does not', async () => {
-      await using target = await startTarget('target', [1]);
-      const program = join(import.meta.dirname, '../support/seize.mjs');
-      const other = spawn(process.execPath, [program, String(target.pid)], {
-        stdio: ['pipe', 'pipe', 'inherit'],
-      });
-      await once(other.stdout, 'data');
-      expect((await advised(target.pid)).isAdvised).toBe(false);
-      other.stdin.end();
-      await once(other, 'exit');
-    });
-
-    live('for one that waits for its vfork child it does not, and the reason is told', async () => {
-      await using target = await startTarget('refuse', ['vfork']);
-      const { stderr, isAdvised } = await advised(target.pid);
-      expect(isAdvised).toBe(false);
-      expect(stderr).toContain('it waits for a child that it made by vfork');
-      expect(stderr).not.toContain('disk');
-    });
-
-    live('for one that has no descriptor free it does', async () => {
-      await using target = await startTarget('target', [1]);
-      execFileSync('prlimit', ['--pid', String(target.pid), '--nofile=3:3']);
-      const { stderr, isAdvised } = await advised(target.pid);
-      expect(stderr).toContain('EMFILE');
-      expect(isAdvised).toBe(true);
-    });
-
-    live('for one that has its calls reflected to itself it does', async () => {
-      await using target = await startTarget('refuse', ['catches']);
-      expect((await advised(target.pid)).isAdvised).toBe(true);
-    });
-
-    live('what is to be waited for, or is gone, needs none', async () => {
-      expect((await advised(999_999_999)).isAdvised).toBe(false);
-    });
-  });
 
   live('--stop needs no tracking', async () => {
     for (const env of [{}, { PMSCAN_DISABLE_IOCTL: '1' }]) {

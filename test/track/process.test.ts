@@ -1,7 +1,7 @@
 /** Attaching: refusals, ends, kills, and that nothing is left behind. */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { closeSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { PAGE_SIZE } from '../../src/abi/index.js';
@@ -11,6 +11,7 @@ import { Attacher, ProcessError, ProcessHandle } from '../../src/live/internal.j
 import { explainPermission } from '../../src/live/permission.js';
 import { type ProcessStatus, parseStatus } from '../../src/proc/index.js';
 import { trackProcess } from '../../src/track/index.js';
+import { bare32 } from '../support/bare32.js';
 import { openDescriptors } from '../support/descriptors.js';
 import { killTrackers, leftovers } from '../support/kills.mjs';
 import { nativeProgram } from '../support/native.js';
@@ -62,22 +63,6 @@ describe('threads that the kernel made for it', () => {
     }
   });
 });
-
-function bare32(): string | undefined {
-  const build = join(import.meta.dirname, '../../.build');
-  mkdirSync(build, { recursive: true });
-  const program = join(build, 'bare32');
-  const flags = ['-m32', '-O2', '-nostdlib', '-static', '-fno-pie', '-no-pie', '-fno-stack-protector'];
-  try {
-    execFileSync('cc', [...flags, '-o', program, join(import.meta.dirname, '../native/bare32.c')], {
-      stdio: 'ignore',
-    });
-    execFileSync(program, { input: '' });
-    return program;
-  } catch {
-    return undefined;
-  }
-}
 
 /** For targets that do stop: on a busy machine they may get no time on a processor for long. */
 const PATIENT = { stopTimeoutMs: 60_000 };

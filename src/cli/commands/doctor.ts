@@ -9,6 +9,7 @@ import {
   DISABLE_VARIABLE,
   hugePageSize,
   ioctlDisabled,
+  mayReadAll,
   mayTraceAll,
   PROVIDER_VARIABLE,
   type Provider,
@@ -150,7 +151,7 @@ function verdicts(capabilities: readonly Capability[]): { what: string; answer: 
   const how = provider === 'ioctl' ? '' : '; without PAGEMAP_SCAN, so not all categories';
   const stops = provider === 'ioctl' ? '' : '; by soft-dirty bits: it is stopped at each look';
   // Yama and the like are asked for by themselves; whose processes these are is known here.
-  const own = mayTraceAll() ? '' : "; this user's own only";
+  const own = mayTraceAll() && mayReadAll() ? '' : "; this user's own only";
   const accesses = byIoctl('category-accessed', 'userfaultfd', 'ptrace', 'ptrace-others', 'pidfd-getfd');
   return [
     {

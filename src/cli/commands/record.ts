@@ -18,7 +18,7 @@ import { addMetricsOption, type MetricsTarget, metricsOption, startMetrics } fro
 import { DEFAULT_SAMPLE, optionOr, parseDuration, parseShare, parseSize } from '../options.js';
 import { Output } from '../output.js';
 import { StatusLine } from '../status-line.js';
-import { requireProvider, resolveTarget, TARGET, tellBusy } from '../target.js';
+import { anywayAdvice, requireProvider, resolveTarget, TARGET, tellBusy } from '../target.js';
 import { humanBytes, humanCount, plural, printable } from '../text.js';
 import { version } from '../version.js';
 import { CostMeter } from '../watch/cost.js';
@@ -367,7 +367,7 @@ async function track(pid: number, subject: Subject, options: TrackOptions): Prom
     return await trackActivity(pid, subject, options);
   } catch (error) {
     if (!(error instanceof PagemapError) || errorExit(error) === EXIT.noProcess) throw error;
-    const why = `${error.message}\n\`--layout-only\` records what the pages are, without their writes`;
+    const why = `${error.message}${anywayAdvice(error)}\n\`--layout-only\` records what the pages are, without their writes`;
     throw new CliError(errorExit(error), why, { cause: error });
   }
 }

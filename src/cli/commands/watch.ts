@@ -12,7 +12,7 @@ import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Ending } from '../interrupt.js';
 import { optionOr, parseBudget, parseDuration, parseShare } from '../options.js';
 import { Output } from '../output.js';
-import { requireProvider, resolveTarget, TARGET, tellBusy } from '../target.js';
+import { adviseAnyway, requireProvider, resolveTarget, TARGET, tellBusy } from '../target.js';
 import { mappingLabel, outputStyle, plural, printable } from '../text.js';
 import { CostMeter } from '../watch/cost.js';
 import {
@@ -233,7 +233,7 @@ export async function watchCommand(
     );
   }
   const owners = new OwnerNames(handle, subject === 'accesses');
-  using tracker = await open(() => trackActivity(pid, subject, { anyway, sample }));
+  using tracker = await open(() => adviseAnyway(() => trackActivity(pid, subject, { anyway, sample })));
   if (tracker.provider === 'fallback' && !live) process.stderr.write(`pmscan: ${SOFT_DIRTY_NOTE}\n`);
   if (!live) tellBusy(tracker.skipped);
   const output = new Output();

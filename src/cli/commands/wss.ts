@@ -20,7 +20,7 @@ import { Alarm, Ending } from '../interrupt.js';
 import { DEFAULT_SAMPLE, optionOr, parseDuration, parseShare } from '../options.js';
 import { Output } from '../output.js';
 import { StatusLine, StatusLines } from '../status-line.js';
-import { resolveTarget, TARGET } from '../target.js';
+import { adviseAnyway, resolveTarget, TARGET } from '../target.js';
 import { humanBytes, outputStyle } from '../text.js';
 import { humanDuration, type WorkingSetReport, wssJson, wssLines } from '../wss/report.js';
 import { sampleOf } from './watch.js';
@@ -84,7 +84,9 @@ async function measureAccesses(
   const { interval: intervalMs, duration: durationMs } = options;
   const sample = options.exact ? undefined : sampleOf(options.sample);
   const faultUs = measureFaultCost('accesses');
-  using tracker = await trackProcess(pid, { accesses: true, anyway: options.anyway, sample });
+  using tracker = await adviseAnyway(() =>
+    trackProcess(pid, { accesses: true, anyway: options.anyway, sample }),
+  );
   const statistics = new AccessStatistics({
     intervalMs,
     windowsMs: windowsOf(intervalMs, durationMs),
