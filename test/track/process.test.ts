@@ -290,7 +290,7 @@ describe('a process that uses userfaultfd itself', () => {
     expect(await order()).toBe('open');
     const error = await refusal(() => trackProcess(target.pid));
     expect(error).toMatchObject({ reason: 'userfaultfd', code: 'EBUSY' });
-    expect(error.hint).toContain('--anyway');
+    expect(error.hint).toContain('the option `anyway`');
     expect(await order()).toBe('ok');
     expect(await order()).toBe('open');
     using tracker = await trackProcess(target.pid, { anyway: true });
