@@ -5,14 +5,18 @@ import LongestFirst from './test/support/sequencer.js';
 /** What needs no kernel of its own: pure code, simulated memory, recorded answers. */
 const UNIT = [
   'src/**/*.test.ts',
+  'test/masks.test.ts',
+  'test/traces.test.ts',
+  'test/conformance/simulator.test.ts',
+];
+
+/** What reads the sources themselves: imports, complexity, public names. */
+const HOUSE = [
   'test/layers.test.ts',
   'test/complexity.test.ts',
   'test/page-size.test.ts',
   'test/public.test.ts',
   'test/release.test.ts',
-  'test/masks.test.ts',
-  'test/traces.test.ts',
-  'test/conformance/simulator.test.ts',
 ];
 
 export default defineConfig({
@@ -25,12 +29,13 @@ export default defineConfig({
     hookTimeout: 60_000,
     projects: [
       { extends: true, test: { name: 'unit', include: UNIT, pool: 'threads', isolate: false } },
+      { extends: true, test: { name: 'house', include: HOUSE, pool: 'threads', isolate: false } },
       {
         extends: true,
         test: {
           name: 'system',
           include: ['test/**/*.test.ts'],
-          exclude: UNIT,
+          exclude: [...UNIT, ...HOUSE],
           setupFiles: 'test/support/leaks.ts',
           // Live tests map memory, count descriptors and change process-wide state: one process per file.
           pool: 'forks',

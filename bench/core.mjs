@@ -1,16 +1,46 @@
 // Core dumps of a process that writes all the time: pmscan's way beside gdb's gcore, on the same process in one run. A thread
 // of the target measures for how long at most it was kept from running.
 //   npm run build && node bench/core.mjs [--json] [MEBIBYTES...]
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, fsyncSync, openSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { attachUserfaultfd } from '../dist/live/attach.js';
+import { ProcessHandle } from '../dist/live/process.js';
 import { compile } from '../test/soak/program.mjs';
 import { CoreReader, findTear, startTorn } from '../test/support/torn.mjs';
-import { FOLDER, finish, header, MAIN, median, record } from './harness.mjs';
+import { compile as compileHere, FOLDER, finish, header, MAIN, median, record } from './harness.mjs';
 
 const TURNS = Number(process.env.PMSCAN_BENCH_TURNS ?? 5);
 
 const program = compile('torn');
+const giveBack = compileHere('give-back');
+
+/**
+ * The yardstick: a C program that protects the same memory once and gives it back, and does nothing else. The longest gaps of the target
+ * in the two halves, milliseconds.
+ */
+async function protectOnly(target) {
+  await target.gap();
+  const handle = new ProcessHandle(target.pid);
+  const { fd } = await attachUserfaultfd(handle).finally(() => handle[Symbol.dispose]());
+  const child = spawn(
+    giveBack,
+    [target.start, target.end].map((address) => address.toString(16)),
+    { stdio: ['pipe', 'pipe', 'inherit', fd] },
+  );
+  closeSync(fd);
+  await once(child.stdout, 'data');
+  const protecting = await target.gap();
+  // As long as a dump copies.
+  await sleep(500);
+  const meanwhile = await target.gap();
+  child.stdin.end();
+  const [code] = await once(child, 'close');
+  if (code !== 0) throw new Error(`The C program gave ${code}`);
+  return { protecting, meanwhile, back: await target.gap() };
+}
 if (spawnSync('gcore', ['-h']).error !== undefined)
   throw new Error('Cannot compare: gcore (gdb) is not installed');
 
@@ -30,6 +60,7 @@ for (const mebibytes of sizes.length > 0 ? sizes : [1024, 4096]) {
     const idle = await target.gap();
     const ours = [];
     const theirs = [];
+    const least = [];
     try {
       for (let turn = 0; turn < TURNS; turn++) {
         await target.gap();
@@ -42,6 +73,8 @@ for (const mebibytes of sizes.length > 0 ? sizes : [1024, 4096]) {
         closeSync(fd);
         theirs.push({ total: performance.now() - before, alone, gap: await target.gap() });
         rmSync(`${file}.${target.pid}`);
+        const { protecting, meanwhile, back } = await protectOnly(target);
+        least.push({ protecting, meanwhile, back, gap: Math.max(protecting, meanwhile, back) });
         await target.gap();
         before = performance.now();
         const text = execFileSync(
@@ -76,6 +109,12 @@ for (const mebibytes of sizes.length > 0 ? sizes : [1024, 4096]) {
         ours.map(({ rounds }) => ({ count: rounds.length })),
         'count',
       )} rounds; without a dump ${idle.toFixed(1)} ms`,
+    });
+    record({
+      name: `longest gap without the stop / of a C program that only protects and gives back, ${name}`,
+      value: median(ours.map(({ gap, pauseMs }) => Math.max(gap - pauseMs, 0))) / of(least, 'gap'),
+      limit: rate > 1000 ? undefined : 1.5,
+      detail: `${spread(least, 'gap')} ms: protecting ${spread(least, 'protecting')} ms, giving back ${spread(least, 'back')} ms`,
     });
     if (rate === 1000)
       record({

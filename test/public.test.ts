@@ -1,6 +1,6 @@
 /**
  * What users may import, compared with test/public.txt, so that a change of it is seen in review. After a change that is meant:
- *   npx vitest run --project unit test/public.test.ts -u
+ *   npx vitest run --project house test/public.test.ts -u
  */
 import { readFileSync } from 'node:fs';
 import { join, relative, sep } from 'node:path';

@@ -19,23 +19,3 @@ test('pages are remembered each by itself, the last one of a block and the last 
   );
   expect(checked.count).toBe(references.length);
 });
-
-test('more pages are remembered than a Map has room for', () => {
-  const checked = new CheckedPages();
-  const most = 2 ** 24;
-  const perFile = 2 ** 14;
-  const referenceOfNumber = (number: number) => {
-    const block = Math.floor(number / BLOCK_PAGES);
-    return (
-      referenceOf(1 + Math.floor(block / perFile), (1 + (block % perFile)) * 64) + (number % BLOCK_PAGES)
-    );
-  };
-  for (let number = 0; number <= most; number++) checked.set(referenceOfNumber(number), number !== most);
-  expect(checked.count).toBe(most + 1);
-  expect([0, most - 1, most, most + 1].map((number) => checked.get(referenceOfNumber(number)))).toEqual([
-    true,
-    true,
-    false,
-    undefined,
-  ]);
-});

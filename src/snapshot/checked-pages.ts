@@ -2,7 +2,10 @@
 import { BLOCK_PAGES, placeOf } from './block.js';
 
 export class CheckedPages {
-  /** By file, then by the place of a block in it: a bit for each page that was looked at, and above those, one if it was wrong. */
+  /**
+   * By file, then by the place of a block in it: a bit for each page that was looked at, and above those, one if it was wrong. A file
+   * has at most 2^20 blocks, and a Map has room for 2^24.
+   */
   readonly #files = new Map<number, Map<number, number>>();
   #count = 0;
 
