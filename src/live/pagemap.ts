@@ -224,7 +224,7 @@ export function chooseProvider(): Provider {
  * Opens a process's address space for scans, by the ioctl where the kernel has it (Linux 6.7), and by the fallback, which cannot
  * tell all, elsewhere: `provider` and `categories` of the result say which and what.
  *
- * Needs what reading /proc/PID/maps needs: to be the process's user (and the process dumpable), or CAP_SYS_PTRACE.
+ * Takes being the process's user (and the process dumpable), or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH.
  *
  * @param pid a process number, or 'self'
  * @param options `provider` insists on 'ioctl' or 'fallback'

@@ -617,7 +617,7 @@ function* joined(pieces: readonly Piece[], join: boolean): Generator<Piece[], vo
  * With `accesses`, tells the pages that were read, written or executed instead, of all its mappings, by the result's `collect`: Linux 7.3
  * (see {@link AccessTracker}).
  *
- * Needs what a debugger needs: to be the process's user (and the process dumpable), or CAP_SYS_PTRACE. x86-64.
+ * Takes what a debugger takes: being the process's user (and the process dumpable), or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH.
  *
  * @throws ProcessError for a process that cannot, or had better not, be attached to; `reason` and `hint` say why
  * @throws PagemapError EINVAL, ENOTTY or EOPNOTSUPP where the kernel has neither, EOPNOTSUPP for `accesses` before Linux 7.3
