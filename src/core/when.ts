@@ -52,7 +52,7 @@ export interface WhenValues {
  */
 export class WhenError extends Error {
   override readonly name = 'WhenError';
-  readonly code = 'EINVAL';
+  readonly code = 'ERR_WHEN';
   /** Where the offending part begins, in UTF-16 code units of the expression. */
   readonly index: number;
   /** The offending part's length in the same units; 0 when something is missing there. */
