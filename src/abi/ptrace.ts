@@ -29,6 +29,7 @@ export const NT_ARM_SVE = 0x405;
 export const NT_ARM_SSVE = 0x40b;
 
 export const WNOHANG = 1;
+export const WSTOPPED = 2;
 /** Waits for children of every kind, traced threads included. */
 // biome-ignore lint/style/useNamingConvention: the kernel spells it so
 export const __WALL = 0x40000000;

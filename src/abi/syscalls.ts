@@ -7,6 +7,7 @@ export type ArchitectureName = 'x64' | 'arm64';
  */
 export interface SyscallNumbers {
   readonly close: number;
+  readonly fcntl: number;
   readonly lseek: number;
   readonly linkat: number;
   readonly fallocate: number;
@@ -15,6 +16,7 @@ export interface SyscallNumbers {
   /** arm64 has none. */
   readonly vfork?: number;
   readonly wait4: number;
+  readonly waitid: number;
   readonly flock: number;
   readonly ptrace: number;
   readonly prctl: number;
@@ -30,6 +32,7 @@ export interface SyscallNumbers {
 export const SYSCALLS: Readonly<Record<ArchitectureName, SyscallNumbers>> = {
   x64: {
     close: 3,
+    fcntl: 72,
     lseek: 8,
     linkat: 265,
     fallocate: 285,
@@ -37,6 +40,7 @@ export const SYSCALLS: Readonly<Record<ArchitectureName, SyscallNumbers>> = {
     clone3: 435,
     vfork: 58,
     wait4: 61,
+    waitid: 247,
     flock: 73,
     ptrace: 101,
     prctl: 157,
@@ -50,12 +54,14 @@ export const SYSCALLS: Readonly<Record<ArchitectureName, SyscallNumbers>> = {
   },
   arm64: {
     close: 57,
+    fcntl: 25,
     lseek: 62,
     linkat: 37,
     fallocate: 47,
     clone: 220,
     clone3: 435,
     wait4: 260,
+    waitid: 95,
     flock: 32,
     ptrace: 117,
     prctl: 167,

@@ -243,6 +243,8 @@ export class Attacher implements AsyncDisposable {
         // A session of its own: Ctrl-C in our terminal is not for it.
         { detached: true, env, stdio: ['pipe', 'pipe', 'inherit', pidfd, folder] },
       );
+      // It has no streams when it could not be started, for want of a descriptor say.
+      if (child.stdin === null || child.stdin === undefined) await once(child, 'spawn');
       const attacher = new Attacher(handle, child);
       await once(child, 'spawn');
       return attacher;

@@ -29,3 +29,4 @@ export { dataRanges, openMappedFile, ProcessMemory, type Ranges } from './proces
 export { mappingPageSize, mappingsCover } from './procmap.js';
 export { sleep as pause } from './ptrace.js';
 export { ProcessStopper } from './stop.js';
+export { TrackerMark } from './tracker-mark.js';

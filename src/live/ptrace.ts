@@ -187,6 +187,8 @@ export class TracedThread {
       if (status?.kind === 'event-stop') return true;
       if (status !== undefined) {
         this.#request('PTRACE_CONT', PTRACE_CONT, 0, status.kind === 'signal-stop' ? status.signal : 0);
+        // Any stop takes the place of the one that was asked for: ask again.
+        this.#request('PTRACE_INTERRUPT', PTRACE_INTERRUPT, 0, 0);
         continue;
       }
       const elapsed = performance.now() - start;

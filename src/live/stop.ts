@@ -24,6 +24,7 @@ import {
   parseWaitStatus,
   type WaitStatus,
   WNOHANG,
+  WSTOPPED,
 } from '../abi/internal.js';
 import { parseStatus } from '../proc/index.js';
 import type { TracedArchitecture } from './architecture.js';
@@ -44,6 +45,12 @@ const LINGER_MS = 5;
 const MOST_LINGER_MS = 30_000;
 
 const ESRCH = errnoNumber('ESRCH')!;
+/** For waitid: the child with that number. */
+const P_PID = 1;
+/** siginfo_t, and where the number and the status of a child are in it, in words of 32 bits. */
+const SIGINFO_BYTES = 128;
+const SIGINFO_PID = 4;
+const SIGINFO_STATUS = 6;
 const ECHILD = errnoNumber('ECHILD')!;
 const EINTR = errnoNumber('EINTR')!;
 
@@ -62,6 +69,10 @@ class Requests {
   readonly #iovecAddress = this.#libc.address(this.#iovec.buffer);
   readonly #registers: BigUint64Array<ArrayBuffer>;
   readonly #registersAddress: number;
+  readonly #info = new Int32Array(new ArrayBuffer(SIGINFO_BYTES));
+  readonly #infoAddress = this.#libc.address(this.#info.buffer);
+  /** Whether a thread that was looked at is the main one of a child of this process. */
+  readonly #ownChildren = new Map<number, boolean>();
   readonly #waitingCalls = new Map<number, WaitingCall>();
   readonly #word = new BigUint64Array(new ArrayBuffer(8));
   readonly #wordAddress = this.#libc.address(this.#word.buffer);
@@ -84,6 +95,37 @@ class Requests {
 
   /** What has become of a thread since the last look; undefined for nothing. */
   look(tid: number): WaitStatus | undefined {
+    let isOwn = this.#ownChildren.get(tid);
+    if (isOwn === undefined) {
+      isOwn = isOwnChild(tid);
+      this.#ownChildren.set(tid, isOwn);
+    }
+    return isOwn ? this.#lookAtChild(tid) : this.#lookAtOther(tid);
+  }
+
+  /**
+   * The same for a child of this process: its stops alone. Node takes note of its end, and would never hear of one that we had taken note of.
+   */
+  #lookAtChild(tid: number): WaitStatus | undefined {
+    const { syscall, numbers, errno } = this.#libc;
+    for (;;) {
+      this.#info.fill(0);
+      const flags = WSTOPPED | WNOHANG | __WALL;
+      if (syscall(numbers.waitid, P_PID, tid, this.#infoAddress, flags, 0, 0) >= 0) break;
+      if (errno() === ECHILD) return { kind: 'exited' };
+      if (errno() !== EINTR) throw new TraceError('waitid', errno());
+    }
+    // As wait4 would have given it.
+    if (this.#info[SIGINFO_PID] === tid) return parseWaitStatus((this.#info[SIGINFO_STATUS]! << 8) | 0x7f);
+    try {
+      const { state } = parseStatus(readFileSync(`/proc/${tid}/status`));
+      return state === 'Z' || state === 'X' ? { kind: 'exited' } : undefined;
+    } catch {
+      return { kind: 'exited' };
+    }
+  }
+
+  #lookAtOther(tid: number): WaitStatus | undefined {
     const { syscall, numbers, errno } = this.#libc;
     for (;;) {
       const found = syscall(numbers.wait4, tid, this.#statusAddress, __WALL | WNOHANG, 0, 0, 0);
@@ -451,8 +493,10 @@ export class ProcessStopper {
         return false;
       }
       if (status.state === 'Z' || status.state === 'X') return false;
-      // Made by a thread that was traced already: it is, too. The number is that of the tracer's process.
-      if (!first && status.tracerPid === process.pid) return true;
+      // Made by a thread that was traced already: it is, too. Or a stop before this one was given up, and it was not let go of yet. The
+      // number is that of the tracer's process.
+      const lingers = this.#lingering.delete(tid);
+      if ((!first || lingers) && status.tracerPid === process.pid) return true;
       throw permissionProblem(this.#handle);
     }
   }

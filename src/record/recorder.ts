@@ -98,7 +98,7 @@ interface Part {
   readonly path: string;
   readonly file: CompleteFile;
   readonly table: Table;
-  readonly beganAt: number;
+  beganAt: number;
 }
 
 /** What has become of a recording so far. */
@@ -163,7 +163,11 @@ export class Recorder {
   #prots = new Map<number, string>();
   #skipped: readonly SkippedMapping[] = [];
   #part: Part | undefined;
+  /** The clock's time at the last look at it. */
+  #latest = 0;
   #flushDue = 0;
+  /** Flushes what waits when nothing comes that would. */
+  #timer: NodeJS.Timeout | undefined;
   #flushing: Promise<void> = Promise.resolve();
   #failure: unknown;
   #closed = false;
@@ -179,7 +183,7 @@ export class Recorder {
     this.#options = options;
     this.#host = options.host ?? hostname();
     this.#now = options.now ?? Date.now;
-    this.#startedAt = this.#now();
+    this.#startedAt = this.#time();
     this.#inFolder = !isRecordingFile(target);
     if (this.#inFolder) mkdirSync(target, { recursive: true });
     else if (!options.force && statSync(target, { throwIfNoEntry: false }) !== undefined) {
@@ -234,7 +238,7 @@ export class Recorder {
 
   /** Ends an interval. @throws RecordingError when what came before could not be written */
   async interval(interval: RecordedInterval, details: IntervalDetails): Promise<void> {
-    const time = this.#now();
+    const time = this.#beginRows();
     await this.#rotateAt(time);
     const { elapsedMs, intervalMs, scanMs, writtenPages, errorPages, mappings } = interval;
     const { subject = 'writes', sampled = 1 } = this.#options;
@@ -281,7 +285,7 @@ export class Recorder {
 
   /** Takes what the pages are now. */
   async layout(mappings: readonly MappingLayout[], elapsedMs: number): Promise<void> {
-    const time = this.#now();
+    const time = this.#beginRows();
     await this.#rotateAt(time);
     const common = this.#common(time, elapsedMs);
     this.#prots = new Map(mappings.map(({ mapping }) => [mapping.start, mapping.perms]));
@@ -321,11 +325,23 @@ export class Recorder {
     if (this.#options.layoutOnly) await this.#flushAt(time);
     await this.#flushing;
     this.#check();
+    this.#flushLater(time);
+  }
+
+  /** Writes all that there is; the recording goes on. @throws RecordingError when it cannot be written */
+  async flush(): Promise<void> {
+    this.#beginRows();
+    await this.#flushing;
+    this.#check();
+    if (this.#part !== undefined) this.#startFlush(this.#part);
+    await this.#flushing;
+    this.#check();
   }
 
   /** Writes all that there is and ends the recording. */
   async close(end: RecordingEnd): Promise<void> {
     if (this.#closed) return;
+    clearTimeout(this.#timer);
     await this.#flushing;
     const part = this.#part;
     try {
@@ -342,10 +358,29 @@ export class Recorder {
   async abandon(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    clearTimeout(this.#timer);
     await this.#flushing;
     if (this.#part !== undefined) await this.#end(this.#part);
     this.#part = undefined;
     this.#folder[Symbol.dispose]();
+  }
+
+  /** The clock's time. Where it was set back, what is due later is due as much earlier: nothing waits for it to get there again. */
+  #time(): number {
+    const time = this.#now();
+    const back = time - this.#latest;
+    this.#latest = time;
+    if (back < 0) {
+      this.#flushDue += back;
+      if (this.#part !== undefined) this.#part.beganAt += back;
+    }
+    return time;
+  }
+
+  /** Rows are coming: whoever flushes until they are all there would flush some of them. */
+  #beginRows(): number {
+    clearTimeout(this.#timer);
+    return this.#time();
   }
 
   #common(time: number, elapsedMs: number): Row {
@@ -433,22 +468,38 @@ export class Recorder {
 
   async #flushAt(time: number): Promise<void> {
     this.#check();
-    if (time < this.#flushDue) return;
+    if (time < this.#flushDue) {
+      this.#flushLater(time);
+      return;
+    }
     // A disk that cannot keep up slows us down, instead of filling our memory.
     await this.#flushing;
     this.#check();
+    this.#startFlush(this.#part!);
+  }
+
+  #startFlush(part: Part): void {
     const before = performance.now();
-    const part = this.#part!;
     this.#flushing = this.#write(part, undefined).then(
       () => {
         const tookMs = performance.now() - before;
-        this.#flushDue = time + Math.max(this.#options.flushMs ?? 30_000, tookMs / FLUSH_SHARE);
+        this.#flushDue = this.#time() + Math.max(this.#options.flushMs ?? 30_000, tookMs / FLUSH_SHARE);
       },
       (error) => {
         this.#failure = error;
       },
     );
     this.#flushDue = Number.POSITIVE_INFINITY;
+  }
+
+  /** Flushes in time, if nothing comes before that does. What fails is told at the next call. */
+  #flushLater(time: number): void {
+    // One that is going on sets the time of the next.
+    if (this.#flushDue === Number.POSITIVE_INFINITY || this.#part === undefined) return;
+    const flush = () => {
+      if (!this.#closed && this.#part !== undefined) this.#startFlush(this.#part);
+    };
+    this.#timer = setTimeout(flush, Math.min(this.#flushDue - time, DAY_MS)).unref();
   }
 }
 

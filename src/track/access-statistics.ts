@@ -119,7 +119,7 @@ export class AccessStatistics {
         ms,
         meanPages: all(mean),
         p95Pages: all(percentile95(sizes)),
-        maxPages: all(Math.max(...sizes)),
+        maxPages: all(sizes.reduce((most, size) => Math.max(most, size), 0)),
         errorPages: Math.round((1.96 * Math.sqrt(mean * unitPages * (1 - share))) / share),
       };
     });

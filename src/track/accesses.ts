@@ -16,7 +16,6 @@ import { IntervalClock } from './interval-clock.js';
 import { type PageSample, SampledCount } from './sample.js';
 import { faultsOf } from './target-cost.js';
 import type { SkipReason } from './tracker.js';
-import { tryUnregister } from './unregister.js';
 
 /** Protecting locks the process's address space: so much at a time. */
 const PIECE_BYTES = 64 << 20;
@@ -204,6 +203,8 @@ export class AccessTracker implements Disposable {
     const { pageSize } = this.#space.pagemap;
     // What is looked at lies in mappings of the list: runs are made of them.
     const dealer = new RegionDealer(mappings, (index, start, end, categories) => {
+      // A list that changed while it was read may show a mapping twice, with other borders.
+      if (index < 0) return;
       faults[index]! += faultsOf(end - start, (categories & PAGE_IS_HUGE) !== 0, pageSize);
       total.add((end - start) / pageSize);
       counts[index]!.add((end - start) / pageSize);
@@ -292,7 +293,7 @@ export class AccessTracker implements Disposable {
   /** Lets go of all memory: the process may want to register it with a userfaultfd of its own, which ours would forbid. */
   #leave(): void {
     this.#isLeft = true;
-    for (const { start, end } of this.#mappings) tryUnregister(this.#faults, start, end);
+    this.#faults[Symbol.dispose]();
   }
 
   #tryRegister(start: number, end: number): SkipReason | undefined {

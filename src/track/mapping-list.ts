@@ -21,8 +21,9 @@ export class MappingList {
   /** The same, of the bytes of /proc/PID/maps. */
   take(bytes: Uint8Array): readonly Mapping[] {
     if (this.#text?.equals(bytes)) return this.#mappings;
-    this.#text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    // Both, or neither: the text of a list that cannot be parsed must not stand for the one before.
     this.#mappings = parseMaps(bytes).filter(({ start }) => start < HIGHEST_ADDRESS);
+    this.#text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     return this.#mappings;
   }
 }

@@ -18,6 +18,7 @@ import {
   kernelCategories,
   type LivePagemap,
   mappingPageSize,
+  TrackerMark,
   type Userfaultfd,
 } from '../live/internal.js';
 import { hasFile, isDevice, isKernelMade, isPrivate, type Mapping, mayBeWritten } from '../proc/internal.js';
@@ -140,6 +141,7 @@ export class WriteProtectTracker implements ProcessTracker {
   readonly #list = new MappingList();
   /** Undefined when it does not matter whether it has one. */
   readonly #own: DescriptorSearch | undefined;
+  readonly #mark: TrackerMark;
   #isLeft = false;
   #steady: Steady | undefined;
   #open = true;
@@ -153,6 +155,7 @@ export class WriteProtectTracker implements ProcessTracker {
     onExisting?: RegionVisitor,
   ) {
     this.#own = own;
+    this.#mark = new TrackerMark(pagemap.pid);
     this.#pagemap = pagemap;
     this.#faults = faults;
     this.stopMs = stopMs;
@@ -161,7 +164,12 @@ export class WriteProtectTracker implements ProcessTracker {
       anonymous: existingWritten(false, accepted),
       'private-file': existingWritten(true, accepted),
     };
-    this.#round(onExisting);
+    try {
+      this.#round(onExisting);
+    } catch (error) {
+      this.#mark[Symbol.dispose]();
+      throw error;
+    }
     this.#clock = new IntervalClock();
   }
 
@@ -183,6 +191,7 @@ export class WriteProtectTracker implements ProcessTracker {
    * collect: a scan with CHECK_WPASYNC finds out those that were replaced since.
    */
   tracked(mappings: readonly Mapping[]): TrackedPart[] {
+    if (!this.#mark.isAlone) this.#covered = this.#retaken(this.#covered);
     const parts: TrackedPart[] = [];
     let index = 0;
     for (const mapping of mappings) {
@@ -260,12 +269,35 @@ export class WriteProtectTracker implements ProcessTracker {
     }
   }
 
-  /** Lets go of all memory: the process may want to register it with a userfaultfd of its own, which ours would forbid. */
+  /**
+   * Lets go of all memory: the process may want to register it with a userfaultfd of its own, which ours would forbid. The end of ours
+   * lets go of what it has, wherever that is by now, and of nothing else.
+   */
   #leave(): void {
     this.#isLeft = true;
-    for (const { start, end } of this.#covered) tryUnregister(this.#faults, start, end);
+    this.#faults[Symbol.dispose]();
     this.#covered = [];
     this.#steady = undefined;
+  }
+
+  /**
+   * Without those parts that another tracker has by now. The kernel tells whether memory is tracked, and not by whom: a mapping that came
+   * in the place of one of ours may be registered by somebody else, at whose scans all its writes are told. To register it once more
+   * finds that out, and changes nothing where it is ours. To be done before the list of mappings is read: what is registered here
+   * although it was replaced shows in the list as another mapping, or has all its pages written.
+   */
+  #retaken(covered: readonly Covered[]): readonly Covered[] {
+    const kept = covered.filter(({ start, end }) => {
+      try {
+        this.#faults.register(start, end - start);
+        return true;
+      } catch (error) {
+        if (!(error instanceof PagemapError)) throw error;
+        // Taken, gone, or of a kind that cannot be registered.
+        return false;
+      }
+    });
+    return kept.length === covered.length ? covered : kept;
   }
 
   /** Goes over all mappings in address order, again from where it was whenever they change underway. */
@@ -283,6 +315,10 @@ export class WriteProtectTracker implements ProcessTracker {
     };
     let cursor = 0;
     for (let surprises = 0; ; surprises++) {
+      if (!this.#isLeft && !this.#mark.isAlone) {
+        round.covered = this.#retaken(round.covered);
+        if (surprises === 0) this.#covered = round.covered;
+      }
       const mappings = this.#list.read(this.#pagemap.process);
       // Asked after the list was taken: had it been another program's by then, this would tell.
       this.#pagemap.checkAlive();
@@ -541,7 +577,8 @@ export class WriteProtectTracker implements ProcessTracker {
         visit,
         { buffer: this.#buffer },
       );
-    for (const { start, end, kind } of this.#covered) {
+    // Some kernels let anybody end a registration: what somebody else has by now stays with them.
+    for (const { start, end, kind } of this.#retaken(this.#covered)) {
       if (kind === 'hugetlb') continue;
       // Where pages that do not exist are marked, there is more to take back than was copied.
       const pieces = filledPieces(start, end, pieceBytes, (kind !== 'shared' && findPrivate) || ask);
@@ -556,6 +593,7 @@ export class WriteProtectTracker implements ProcessTracker {
     if (!this.#open) return;
     this.#open = false;
     this.#faults[Symbol.dispose]();
+    this.#mark[Symbol.dispose]();
     this.#pagemap[Symbol.dispose]();
   }
 }

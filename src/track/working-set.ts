@@ -36,8 +36,8 @@ export class WriteWorkingSet {
   readonly #windows: readonly number[];
   /** By chunk number: for each page the interval of its last write, from 1; 0 for never. */
   readonly #chunks = new Map<number, Uint32Array>();
-  /** By interval: pages whose last write it holds. */
-  readonly #lastWrites: number[] = [0, 0];
+  /** Of the intervals of the longest window, by their numbers' remainders: pages whose last write each holds. */
+  readonly #lastWrites: Float64Array;
   readonly #running: number[];
   #latest: readonly number[];
   readonly #sums: number[];
@@ -51,6 +51,7 @@ export class WriteWorkingSet {
   constructor(windows: readonly number[] = [1, 10, 100], pageBytes: number = pageSize()) {
     this.#pageSize = pageBytes;
     this.#windows = windows;
+    this.#lastWrites = new Float64Array(Math.max(0, ...windows) + 1);
     this.#running = windows.map(() => 0);
     this.#latest = windows.map(() => 0);
     this.#sums = windows.map(() => 0);
@@ -70,6 +71,8 @@ export class WriteWorkingSet {
     const now = this.#interval;
     const pageBytes = this.#pageSize;
     const chunkBytes = CHUNK_PAGES * pageBytes;
+    const lastWrites = this.#lastWrites;
+    const kept = lastWrites.length;
     let at = start;
     while (at < end) {
       const number = Math.floor(at / chunkBytes);
@@ -84,8 +87,8 @@ export class WriteWorkingSet {
         const before = chunk[page]!;
         if (before === now) continue;
         if (before === 0) this.distinctPages++;
-        else this.#lastWrites[before]!--;
-        this.#lastWrites[now]!++;
+        else if (before > now - kept) lastWrites[before % kept]!--;
+        lastWrites[now % kept]!++;
         // A page that was already in a window stays there, now for longer.
         for (let window = 0; window < this.#windows.length; window++) {
           if (before === 0 || before <= now - this.#windows[window]!) this.#running[window]!++;
@@ -119,10 +122,10 @@ export class WriteWorkingSet {
       if (now >= length) this.#sums[window]! += pages;
       // What was last written when the next window has not yet begun drops out of it.
       const leaving = now + 1 - length;
-      if (leaving >= 1) this.#running[window]! -= this.#lastWrites[leaving]!;
+      if (leaving >= 1) this.#running[window]! -= this.#lastWrites[leaving % this.#lastWrites.length]!;
     }
     this.#interval++;
-    this.#lastWrites[this.#interval] = 0;
+    this.#lastWrites[this.#interval % this.#lastWrites.length] = 0;
   }
 
   /** For each window length: the mean and the largest number of distinct pages written within it. */

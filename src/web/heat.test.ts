@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { PAGE_SIZE } from '../abi/index.js';
 import type { HeatModel } from '../model/index.js';
+import { RecentWrites } from '../record/internal.js';
 import { HeatStore, WINDOWS_MS } from './heat.js';
 import { Store } from './page/store.js';
-import { RecentWrites } from './recent.js';
 
 const MIB = 2 ** 20;
 const UNBOUNDED = { columns: 1e6, numbers: 1e9, full: 'drop' } as const;

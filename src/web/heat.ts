@@ -8,8 +8,8 @@ import {
   type MappingKind,
   mappingKind,
 } from '../model/index.js';
+import { RecentWrites } from '../record/internal.js';
 import type { MappingWrites } from '../track/index.js';
-import { RecentWrites } from './recent.js';
 
 /** Parts of a mapping's address range that are told apart. */
 const MOST_BUCKETS = 256;

@@ -1,9 +1,8 @@
 /** A session's findings as metrics: the same ones that `pmscan record --metrics` gives. */
 import type { Metrics } from '../metrics/index.js';
 import { idlePages, type MappingModel } from '../model/index.js';
-import { WORKING_SET_WINDOWS_MS } from '../record/internal.js';
+import { RecentWrites, WORKING_SET_WINDOWS_MS } from '../record/internal.js';
 import type { Interval } from '../track/index.js';
-import { RecentWrites } from './recent.js';
 
 export class Meter {
   readonly #metrics: Metrics;

@@ -1,13 +1,26 @@
 /** `pmscan record` on real processes: exact, ends in order however it ends, and clear about what goes wrong. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, test } from 'vitest';
 import { PAGE_SIZE } from '../../src/abi/index.js';
 import { aggregateRecording, openRecording } from '../../src/record/internal.js';
 import { finish, pmscan, startPmscan } from '../support/cli.js';
 import { duckdb } from '../support/duckdb.js';
 import { testWhere } from '../support/needs.js';
+import { startTarget } from '../support/target.js';
+import { until } from '../support/until.js';
 import { startWrites } from '../support/writes.js';
 
 const live = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler');
@@ -289,5 +302,38 @@ describe('what goes wrong', () => {
     await duckdb(`COPY (SELECT 1 AS one) TO '${other}'`);
     await expect(openRecording(other)).rejects.toThrow('no `pmscan record` wrote it');
     await expect(openRecording(join(folder, 'missing'))).rejects.toThrow('there is no such file or folder');
+  });
+});
+
+describe('a process that can no longer be looked at', () => {
+  const USER = 65534;
+  const asUser = testWhere('root', 'pagemap-scan', 'wp-async', 'ptrace', 'compiler');
+
+  asUser.each([
+    ['with its writes', []],
+    ['without them', ['--layout-only', '--layout', '20ms']],
+  ])('%s: what was recorded is kept, and the end told', async (_, more) => {
+    const place = join(folder, `hides-${more.length}`);
+    mkdirSync(place);
+    chownSync(place, USER, USER);
+    chmodSync(folder, 0o755);
+    await using target = await startTarget('refuse', ['hides'], { uid: USER });
+    // So long until a flush, that nothing but the end writes the rows.
+    const file = join(place, 'one.parquet');
+    const child = startPmscan(
+      ['record', String(target.pid), '-o', file, '--interval', '20ms', '--flush', '1h', ...more],
+      { uid: USER },
+    );
+    const finished = finish(child);
+    await until('the recording', () => existsSync(file));
+    await sleep(500);
+    target.child.stdin.write('h');
+    const { code, stderr } = await finished;
+    expect(stderr).toMatch(/hides its memory|non-dumpable/);
+    expect(code).toBe(4);
+    const recorded = await openRecording(file);
+    expect(recorded.info.end).toBe('failed');
+    expect(recorded.rows).toBeGreaterThan(more.length === 0 ? 5 : 0);
+    expect(readdirSync(place)).toEqual(['one.parquet']);
   });
 });

@@ -97,8 +97,8 @@ int main(void) {
 #endif
 	VALUE(MFD_CLOEXEC); VALUE(MFD_HUGETLB);
 	VALUE(__NR_ptrace); VALUE(__NR_process_vm_readv); VALUE(__NR_memfd_create); VALUE(__NR_userfaultfd);
-	VALUE(__NR_pidfd_open); VALUE(__NR_pidfd_getfd); VALUE(__NR_close); VALUE(__NR_clone); VALUE(__NR_clone3); VALUE(__NR_lseek); VALUE(__NR_linkat);
-	VALUE(__NR_fallocate); VALUE(__NR_wait4); VALUE(__NR_flock); VALUE(__NR_prctl); VALUE(__NR_preadv); VALUE(__NR_pwritev);
+	VALUE(__NR_pidfd_open); VALUE(__NR_pidfd_getfd); VALUE(__NR_close); VALUE(__NR_fcntl); VALUE(__NR_clone); VALUE(__NR_clone3); VALUE(__NR_lseek); VALUE(__NR_linkat);
+	VALUE(__NR_fallocate); VALUE(__NR_wait4); VALUE(__NR_waitid); VALUE(__NR_flock); VALUE(__NR_prctl); VALUE(__NR_preadv); VALUE(__NR_pwritev);
 #ifdef __NR_vfork
 	VALUE(__NR_vfork);
 #endif

@@ -1,6 +1,7 @@
 // Targets that had better be left alone.
 //   refuse MODE   prints "0 0", then waits until its input ends
 //     seccomp   a filter kills it for userfaultfd     dumpable   hides its memory     vfork   waits for a vfork child
+//     hides     hides its memory when it gets a byte of input
 //     catches   has its own system calls reflected    stopped    prints its parent's view of a stopped child: "PID 0"
 #define _GNU_SOURCE
 #include <linux/filter.h>
@@ -47,7 +48,7 @@ int main(int argc, char **argv) {
 		return 0;
 	}
 	char byte;
-	while (read(0, &byte, 1) > 0) {
-	}
+	while (read(0, &byte, 1) > 0)
+		if (!strcmp(mode, "hides")) prctl(PR_SET_DUMPABLE, 0);
 	return 0;
 }

@@ -10,7 +10,7 @@ import { isProgramFor } from '../../src/live/attach.js';
 import { Attacher, ProcessError, ProcessHandle } from '../../src/live/internal.js';
 import { explainPermission } from '../../src/live/permission.js';
 import { type ProcessStatus, parseStatus } from '../../src/proc/index.js';
-import { trackProcess } from '../../src/track/index.js';
+import { type ProcessTracker, trackProcess } from '../../src/track/index.js';
 import { bare32 } from '../support/bare32.js';
 import { openDescriptors } from '../support/descriptors.js';
 import { killTrackers, leftovers } from '../support/kills.mjs';
@@ -345,6 +345,47 @@ live('two trackers of one process: the second is told', async () => {
   second.collect();
   expect(second.skipped.filter(({ reason }) => reason === 'busy')).toEqual([]);
 });
+
+live.each(['anon', 'shared', 'thp'])(
+  'two trackers, and %s memory that is mapped anew: what the other one took is told, not lost',
+  async (kind) => {
+    await using target = await startWrites();
+    const { start, end } = await target.order(`map 1 ${kind} 512`);
+    await target.order('write 1 0 512 1');
+    using first = await trackProcess(target.pid, PATIENT);
+    using second = await trackProcess(target.pid, PATIENT);
+    const collect = (tracker: ProcessTracker) => {
+      const pages = new Set<number>();
+      tracker.collect((from, to) => {
+        for (let at = Math.max(from, start); at < Math.min(to, end); at += PAGE_SIZE)
+          pages.add((at - start) / PAGE_SIZE);
+      });
+      return pages;
+    };
+    const isTaken = (tracker: ProcessTracker) =>
+      tracker.skipped.some((one) => one.start <= start && one.end > start && one.reason === 'busy');
+    collect(first);
+    collect(second);
+    expect([isTaken(first), isTaken(second)]).toEqual([false, true]);
+    // Memory that is mapped anew is free. Whoever looks first has it from then on.
+    await target.order(`again 1 ${kind}`);
+    collect(second);
+    await target.order('write 1 3 2 1');
+    // One of them tells each write; the other one says that it does not.
+    expect(collect(first)).toEqual(new Set());
+    expect([isTaken(first), isTaken(second)]).toEqual([true, false]);
+    await target.order('write 1 5 1 1');
+    const told = collect(second);
+    expect([3, 4, 5].filter((page) => told.has(page))).toEqual([3, 4, 5]);
+    if (kind !== 'thp') expect(told.size).toBe(3);
+    // The other way round, the first of them left alone.
+    second[Symbol.dispose]();
+    collect(first);
+    expect(isTaken(first)).toBe(false);
+    await target.order('write 1 7 1 1');
+    expect(collect(first).has(7)).toBe(true);
+  },
+);
 
 live('mappings that come and go as fast as they can: no error, and what stays is exact', async () => {
   await using target = await startTarget('churn', [], { flags: ['-pthread'] });

@@ -1,9 +1,21 @@
 import type { Command } from 'commander';
 import { PAGE_SIZE, PagemapError } from '../../abi/index.js';
-import { type LivePagemap, openPagemap, ProcessError, requireSmallPages } from '../../live/internal.js';
+import {
+  isEnded,
+  type LivePagemap,
+  openPagemap,
+  ProcessError,
+  requireSmallPages,
+} from '../../live/internal.js';
 import type { Metrics } from '../../metrics/index.js';
 import { OwnerNames } from '../../owners/internal.js';
-import { Recorder, RecordingError, takeLayout, WORKING_SET_WINDOWS_MS } from '../../record/internal.js';
+import {
+  RecentWrites,
+  Recorder,
+  RecordingError,
+  takeLayout,
+  WORKING_SET_WINDOWS_MS,
+} from '../../record/internal.js';
 import {
   AccessAges,
   type PageSample,
@@ -112,8 +124,8 @@ class LayoutTaker {
       metrics?.layout(mappings.map((one) => ({ ...one, ownerKind: names.of(one.mapping)?.kind })));
       await this.#outlets.recorder?.layout(mappings, time);
     } catch (error) {
-      // Then the next collect says so.
-      if (!(error instanceof ProcessError)) throw error;
+      // Of one that has ended, who looks next says so.
+      if (!isEnded(error)) throw error;
     }
   }
 }
@@ -139,7 +151,9 @@ async function takeLayouts(
 
 class RecordSink implements WatchSink {
   readonly ended = new Promise<never>(() => undefined);
-  readonly region: ((start: number, end: number) => void) | undefined;
+  readonly region: (start: number, end: number) => void;
+  /** Windows are of time: intervals may be longer than was asked for. */
+  readonly #recent = new RecentWrites(WORKING_SET_WINDOWS_MS, { forgets: false });
   readonly #outlets: Outlets;
   readonly #layouts: LayoutTaker;
   readonly #tracker: ProcessTracker;
@@ -159,8 +173,8 @@ class RecordSink implements WatchSink {
     this.#tracker = tracker;
     this.#progress = progress;
     const { recorder } = outlets;
-    if (recorder === undefined && ages === undefined) return;
     this.region = (start, end) => {
+      this.#recent.add(start, end);
       recorder?.region(start, end);
       ages?.add(start, end);
     };
@@ -168,7 +182,11 @@ class RecordSink implements WatchSink {
 
   async interval(collected: Collected, summary: WatchSummary): Promise<void> {
     const late = summary.isLate;
-    const { distinctPages, latestWorkingSets: latest } = summary;
+    const { distinctPages, sampled } = summary;
+    const { elapsedMs, intervalMs } = collected;
+    const workingSet = this.#recent
+      .endColumn(elapsedMs - intervalMs, elapsedMs)
+      .map((pages) => Math.round(pages / sampled));
     const targetCostMs = summary.cost?.latestMs;
     this.#ages?.endInterval(collected.elapsedMs);
     const { skipped } = this.#tracker;
@@ -176,11 +194,11 @@ class RecordSink implements WatchSink {
     metrics?.interval(collected, {
       late,
       distinctPages,
-      workingSet: WORKING_SET_WINDOWS_MS.map((windowMs, index) => ({ windowMs, pages: latest[index]! })),
+      workingSet: WORKING_SET_WINDOWS_MS.map((windowMs, index) => ({ windowMs, pages: workingSet[index]! })),
       untracked: skipped.length,
       targetCostMs,
     });
-    await recorder?.interval(collected, { late, distinctPages, workingSet: latest, skipped, targetCostMs });
+    await recorder?.interval(collected, { late, distinctPages, workingSet, skipped, targetCostMs });
     await this.#layouts.take(collected.elapsedMs);
     this.#progress.show(collected, recorder?.totals.bytes ?? 0);
   }
@@ -332,6 +350,7 @@ export async function recordCommand(
     );
     if (tracker === undefined) {
       const { end, elapsedMs } = await takeLayouts(pagemap, layouts, durationMs, ending);
+      await recorder?.flush();
       if (end !== 'process ended') await layouts.take(elapsedMs, true);
       else process.stderr.write(`pmscan: process ${pid} has ended, or replaced its program\n`);
       await recorder?.close(end === 'quit' ? 'interrupt' : end);
@@ -348,6 +367,8 @@ export async function recordCommand(
       result = await watchLoop(tracker, sink, what, ending.requested);
     }
     const { end, summary, error } = result;
+    // To look at all pages takes its time: who asked us to end may not wait for it.
+    await recorder?.flush();
     if (end !== 'process ended') await layouts.take(summary.elapsedMs, true);
     await recorder?.close(end === 'quit' ? 'interrupt' : end);
     conclude(end, summary, tracker);
@@ -355,6 +376,10 @@ export async function recordCommand(
     if (error instanceof ProcessError && summary.intervals === 0) throw endedTooSoon(error, intervalMs);
     // Services are ended by SIGTERM: that is in order.
     return end === 'interrupt' && ending.received !== 'SIGINT' ? EXIT.done : exitCodeOf(end, summary);
+  } catch (error) {
+    // What was recorded is kept, whatever came then.
+    await recorder?.close('failed').catch(() => undefined);
+    throw error;
   } finally {
     await recorder?.abandon();
     await metrics?.[Symbol.asyncDispose]();

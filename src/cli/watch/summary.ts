@@ -101,11 +101,6 @@ export class WatchSummary {
     return Math.round(this.workingSet.distinctPages / this.sampled);
   }
 
-  /** Distinct pages in the windows that end now; of a sample, the estimate for all. */
-  get latestWorkingSets(): readonly number[] {
-    return this.workingSet.latest.map((pages) => Math.round(pages / this.sampled));
-  }
-
   /** As lines for people. */
   lines(): string[] {
     return [...this.sums(), ...this.#most()];
