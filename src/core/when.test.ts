@@ -81,7 +81,7 @@ describe('conditions', () => {
       error = thrown;
     }
     expect(error).toBeInstanceOf(WhenError);
-    expect(error).toMatchObject({ code: 'EINVAL', index, length });
+    expect(error).toMatchObject({ code: 'ERR_WHEN', index, length });
     expect((error as WhenError).message).toMatch(message);
     expect((error as WhenError).message.split('\n').length).toBe(4);
   });

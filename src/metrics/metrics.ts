@@ -1,6 +1,6 @@
 /** What is tracked, as metrics: for Prometheus to scrape, and pushed to an OpenTelemetry collector. */
 import { once } from 'node:events';
-import { createServer, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { hostname } from 'node:os';
 import { codeOf, PAGE_SIZE } from '../abi/internal.js';
@@ -8,6 +8,14 @@ import { IDLE_LIMITS_MS, mappingKind } from '../model/index.js';
 import { PAGE_KINDS } from '../query/internal.js';
 import { mergeExpositions } from './exposition.js';
 import { NameLabels } from './labels.js';
+
+/** Connections at a time: descriptors are for other things, too. */
+const MOST_CONNECTIONS = 64;
+
+/** The host of a Host header, without its port. */
+const hostOf = ({ headers }: IncomingMessage) => (headers.host ?? '').replace(/:\d+$/, '').toLowerCase();
+
+const isLoopback = (host: string) => /^(localhost|127(\.\d{1,3}){3}|\[?::1\]?)$/.test(host);
 
 /** Which process the metrics are about. Names come from it: they are made harmless here. */
 export interface MetricsSubject {
@@ -294,12 +302,20 @@ export class MetricsHub implements AsyncDisposable {
       diag.setLogger(logger, { logLevel: DiagLogLevel.ERROR, suppressOverrideMessage: true });
     }
     if (listen === undefined) return hub;
-    const server = createServer((request, response) => {
+    const timeouts = { headersTimeout: 5000, requestTimeout: 10_000, connectionsCheckingInterval: 1000 };
+    const server = createServer(timeouts, (request, response) => {
+      // A name of somebody else's choice may be made to stand for this machine, in a browser on it.
+      if (isLoopback(listen.host) && !isLoopback(hostOf(request))) {
+        response.writeHead(421, { 'content-type': 'text/plain' });
+        response.end('This server does not answer to that name\n');
+        return;
+      }
       // As it came: what is no address at all must not be parsed as one.
       const path = (request.url ?? '/').split('?', 1)[0];
       if (request.method === 'GET' && path === '/metrics') void hub.#answer(response);
       else response.writeHead(404, { 'content-type': 'text/plain' }).end('The metrics are at /metrics\n');
     });
+    server.maxConnections = MOST_CONNECTIONS;
     try {
       server.listen(listen.port, listen.host);
       await once(server, 'listening');

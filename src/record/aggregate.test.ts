@@ -75,3 +75,31 @@ test('where much of it was recorded coarsely, all is shown so', async () => {
   expect(new Set(heat!.bands.map(({ bucketBytes }) => bucketBytes))).toEqual(new Set([2 * PART]));
   expect(notes).toContain('Writes by parts of 128 KiB: where in a part is not known.');
 });
+
+test('a layout counts however long ago it was taken', async () => {
+  const file = join(folder, 'layout.parquet');
+  const recorder = await Recorder.create(
+    file,
+    { pid: 1, name: 'p', commandLine: 'p' },
+    { intervalMs: 1000, toolVersion: 'test' },
+  );
+  const mapping = {
+    start: SIZE,
+    end: 2 * SIZE,
+    perms: 'rw-p',
+    offset: 0,
+    device: { major: 0, minor: 0 },
+    inode: 0,
+    name: '[heap]',
+    deleted: false,
+  };
+  const counts = { present: 1, swapped: 0, file: 0, pfnzero: 0, huge: 0, guard: 0 };
+  await recorder.layout([{ mapping, kinds: [0, 1, 0, 0, 0, 0], ...counts }], 0);
+  await recorder.interval(
+    { elapsedMs: 3_600_000, intervalMs: 1000, scanMs: 1, writtenPages: 0, mappings: [] },
+    { late: false, distinctPages: 0, workingSet: [0, 0, 0] },
+  );
+  await recorder.close('process ended');
+  const { layout } = await aggregateRecording(await openRecording(file));
+  expect(layout?.mappings.map(({ name }) => name)).toEqual(['[heap]']);
+});

@@ -362,7 +362,16 @@ function ownerOf(name: string, owner: unknown, kind: unknown): Pick<MappingModel
 }
 
 /** The last layout, with the last cells that there are. */
+/** The last layout that there is, with the cells of those before it. */
 async function readLayout(recording: Recording, until: number): Promise<LayoutModel | null> {
+  // Of a process with very many mappings, or by request, layouts are rarer.
+  return (
+    (await readLayoutSince(recording, until - CELLS_BACK_MS)) ??
+    (await readLayoutSince(recording, Number.NEGATIVE_INFINITY))
+  );
+}
+
+async function readLayoutSince(recording: Recording, sinceMs: number): Promise<LayoutModel | null> {
   let atMs = Number.NEGATIVE_INFINITY;
   let mappings: MappingModel[] = [];
   let grids = new Map<string, Grid>();
@@ -371,11 +380,7 @@ async function readLayout(recording: Recording, until: number): Promise<LayoutMo
   // Files that were written before there were such columns have none.
   const own = recording.info.subject === 'accesses' ? (['age_cells'] as const) : [];
   const owned = recording.info.owners ? (['owner', 'owner_kind'] as const) : [];
-  for await (const group of recording.groups(
-    'layout',
-    [...LAYOUT_COLUMNS, ...own, ...owned],
-    until - CELLS_BACK_MS,
-  )) {
+  for await (const group of recording.groups('layout', [...LAYOUT_COLUMNS, ...own, ...owned], sinceMs)) {
     const numbers: Float64Array[] = [];
     for (const column of LAYOUT_COLUMNS.slice(6, 12)) numbers.push(await group.numbers(column));
     const elapsed = await group.numbers('elapsed_ms');

@@ -60,7 +60,9 @@ describe('working folders', () => {
       // Nobody holds its lock.
       dead: { locked: true },
       unlocked: { locked: false, pid: 999_999_999 },
-      elsewhere: { locked: true, host: 'elsewhere' },
+      // A container on this machine that has been made anew since.
+      renamed: { locked: true, host: 'another' },
+      elsewhere: { locked: true, host: 'elsewhere', boot: 'another' },
     })) {
       const path = join(folder, `.recording-${name}`);
       mkdirSync(path);

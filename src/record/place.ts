@@ -86,10 +86,12 @@ function startTimeOf(pid: number): number | undefined {
  * does not do: in another container, which may have the same host name, it is another process's, or nobody's.
  */
 function isGone(folder: string, owner: Owner): boolean {
-  if (owner.host !== hostname()) return false;
+  // A container that is made anew has another name, and is on the same machine.
+  if (owner.host !== hostname() && owner.boot !== bootId()) return false;
   if (owner.locked) {
     try {
-      const file = openSync(join(folder, 'owner'), 'r');
+      // On NFS, to lock a file takes one that may be written.
+      const file = openSync(join(folder, 'owner'), 'r+');
       try {
         return tryLock(file);
       } finally {

@@ -101,11 +101,18 @@ async function readPart(path: string): Promise<Part> {
 /** The files of recordings in a folder and those below, or the one file. */
 async function filesOf(path: string): Promise<string[]> {
   if (!(await stat(path)).isDirectory()) return [path];
-  const names = await readdir(path, { recursive: true });
-  return names
-    .filter((name) => name.endsWith('.parquet') && !/(^|\/)\./.test(name))
-    .sort()
-    .map((name) => join(path, name));
+  const found: string[] = [];
+  const walk = async (folder: string): Promise<void> => {
+    for (const entry of await readdir(folder, { withFileTypes: true })) {
+      // Hidden folders are recorders' own, and come and go.
+      if (entry.name.startsWith('.')) continue;
+      const below = join(folder, entry.name);
+      if (entry.isDirectory()) await walk(below);
+      else if (entry.name.endsWith('.parquet')) found.push(below);
+    }
+  };
+  await walk(path);
+  return found.sort();
 }
 
 async function openParts(path: string, recording?: string): Promise<Part[]> {

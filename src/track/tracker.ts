@@ -85,7 +85,8 @@ export interface ProcessTracker extends Disposable {
    * Pages are of 4,096 bytes. Written means: a thread of the process, or the kernel for it, wrote to the page. Of a mapping
    * that is new, all pages that exist count; a page that the process has discarded does not exist. A transparent or hugetlb
    * page that comes into being counts with all of its 4,096-byte pages. By soft-dirty bits, of a mapping that has grown (as
-   * the heap does) all pages that exist count, too.
+   * the heap does) all pages that exist count, too. A page that the kernel has replaced by the shared zero page since (KSM does, and so
+   * may the split of a huge page) does not count: it reads as zeros.
    *
    * @param visit gets each run of written pages, in address order, cut at the borders of mappings; may be left out
    * @throws ProcessError 'ended' when the process has ended or replaced its program; by soft-dirty bits also 'busy', when it

@@ -43,8 +43,9 @@ const MOST_CONNECTIONS = 256;
 const MOST_STREAMS = 48;
 /** What may wait for a client that reads slowly, bytes; beyond it, it misses messages. */
 const MOST_PENDING = 1 << 20;
-/** A client that has not read for so long is gone. */
+/** A client that has not read for so long is gone, and the time that what waits takes on a slow line, bytes a millisecond. */
 const PATIENCE_MS = 20_000;
+const SLOW_LINE = 32;
 const HEARTBEAT_MS = 10_000;
 const MOST_TILES = 96;
 
@@ -79,6 +80,8 @@ export class Stream {
   readonly #session: Pick<Session, 'model'>;
   readonly #heartbeat: NodeJS.Timeout;
   #behindSince: number | undefined;
+  /** What waited then, bytes. */
+  #behindBytes = 0;
 
   constructor(
     response: Pick<ServerResponse, 'on' | 'write' | 'destroy' | 'writableLength'>,
@@ -94,8 +97,13 @@ export class Stream {
   /** Takes an encoded message; one that the client has no room for is left out, and all sent anew later. */
   take(text: string): void {
     if (this.#behindSince !== undefined) return;
-    if (this.#response.writableLength > MOST_PENDING) this.#behindSince = performance.now();
+    if (this.#response.writableLength > MOST_PENDING) this.#fallBehind();
     else this.#send(text);
+  }
+
+  #fallBehind(): void {
+    this.#behindSince = performance.now();
+    this.#behindBytes = this.#response.writableLength;
   }
 
   #send(text: string): void {
@@ -110,10 +118,13 @@ export class Stream {
   }
 
   #beat(): void {
-    if (this.#behindSince === undefined) {
-      if (this.#response.writableLength === 0) this.#response.write(': here\n\n');
-      else this.#behindSince = performance.now();
-    } else if (performance.now() - this.#behindSince > PATIENCE_MS) this.#response.destroy();
+    if (this.#response.writableLength === 0) {
+      if (this.#behindSince === undefined) this.#response.write(': here\n\n');
+      // What waited was too little for Node to say when it had been read.
+      else this.#caughtUp();
+    } else if (this.#behindSince === undefined) this.#fallBehind();
+    else if (performance.now() - this.#behindSince > PATIENCE_MS + this.#behindBytes / SLOW_LINE)
+      this.#response.destroy();
   }
 
   close(): void {

@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { createServer, type IncomingMessage, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -93,6 +93,17 @@ describe('scraped', () => {
     expect(text).toMatch(/^# TYPE pmscan_collect_duration histogram$/m);
     // The second is no address, if one takes it apart.
     for (const path of ['/', '//']) expect((await fetch(url.replace('/metrics', path))).status).toBe(404);
+    // A page of another site may have its own name stand for this machine.
+    const { hostname, port } = new URL(url);
+    for (const [host, status] of [
+      [`elsewhere.example:${port}`, 421],
+      [`localhost:${port}`, 200],
+    ] as const) {
+      const asked = request({ hostname, port, path: '/metrics', headers: { host } }).end();
+      const [answer] = (await once(asked, 'response')) as [IncomingMessage];
+      answer.resume();
+      expect(answer.statusCode).toBe(status);
+    }
     child.kill('SIGTERM');
     expect((await finish(child)).code).toBe(0);
     await expect(fetch(url)).rejects.toThrow();

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { PageModel, StreamMessage } from '../../src/model/index.js';
 import { PageServer, Stream } from '../../src/web/server.js';
 import { openDescriptors } from '../support/descriptors.js';
@@ -378,6 +378,49 @@ describe('slow and many', () => {
     stream.take('{"type":"after"}');
     expect(written.map((text) => JSON.parse(text.slice(6)).type)).toEqual(['model', 'after']);
     stream.close();
+  });
+
+  test('a client that reads slowly, or little, is not taken for one that has gone', () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] });
+    try {
+      const written: string[] = [];
+      let waiting = 0;
+      let destroyed = false;
+      const slow = {
+        get writableLength() {
+          return waiting;
+        },
+        write: (text: string) => written.push(text) > 0,
+        on: () => undefined,
+        destroy: () => {
+          destroyed = true;
+        },
+      };
+      const model = { schema: 'x' } as unknown as PageModel;
+      const stream = new Stream(slow as unknown as ConstructorParameters<typeof Stream>[0], {
+        model: () => model,
+      });
+      // So little waits when it is looked at that Node does not say when it has been read.
+      waiting = 2000;
+      vi.advanceTimersByTime(10_000);
+      stream.take('{"type":"missed"}');
+      waiting = 0;
+      vi.advanceTimersByTime(10_000);
+      stream.take('{"type":"after"}');
+      const types = written
+        .filter((text) => text.startsWith('data'))
+        .map((text) => JSON.parse(text.slice(6)).type);
+      expect(types).toEqual(['model', 'model', 'after']);
+      // A model of 8 MB takes a line of 2 Mbit/s half a minute.
+      waiting = 8 << 20;
+      vi.advanceTimersByTime(60_000);
+      expect(destroyed).toBe(false);
+      vi.advanceTimersByTime(600_000);
+      expect(destroyed).toBe(true);
+      stream.close();
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   testWhere('pagemap-scan', 'compiler')('streams are limited', async () => {

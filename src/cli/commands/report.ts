@@ -1,4 +1,4 @@
-import { statSync, writeFileSync } from 'node:fs';
+import { renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { PageModel } from '../../web/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
@@ -107,8 +107,19 @@ function isPath(target: string): boolean {
 }
 
 function write(output: string, force: boolean, html: string): void {
+  const isReplaced = force && statSync(output, { throwIfNoEntry: false })?.isFile() === true;
+  // The old one stays until the new one is whole.
+  const path = isReplaced ? `${output}.${process.pid}.new` : output;
   try {
-    writeFileSync(output, html, { flag: force ? 'w' : 'wx' });
+    try {
+      writeFileSync(path, html, { flag: force && !isReplaced ? 'w' : 'wx' });
+      if (isReplaced) renameSync(path, output);
+    } catch (error) {
+      // A part of it is of no use; what was there before is not ours.
+      if (isReplaced || (!force && (error as NodeJS.ErrnoException).code !== 'EEXIST'))
+        rmSync(path, { force: true });
+      throw error;
+    }
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
     const why = code === 'EEXIST' ? 'it is there already; --force replaces it' : `${code ?? message}`;

@@ -300,11 +300,17 @@ class Page {
     if (store.about?.pid !== pid) this.#map.setSource(new LiveTiles(pid, () => store.generation));
     const stream = new EventSource(`stream?pid=${pid}${subject === undefined ? '' : `&of=${subject}`}`);
     this.#stream = stream;
+    let isAnswered = false;
     stream.onmessage = ({ data }) => {
+      isAnswered = true;
       this.#lost = undefined;
       this.#take(JSON.parse(data as string) as StreamMessage);
     };
-    stream.onerror = () => void this.#failed(stream, pid);
+    stream.onerror = () => {
+      // To choose is for once: asked for anew, it would undo what somebody else has chosen since.
+      if (isAnswered && subject !== undefined) this.#look(pid);
+      else void this.#failed(stream, pid);
+    };
   }
 
   /** A stream tells no reason: it is asked for in another way. */
