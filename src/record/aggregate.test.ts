@@ -93,7 +93,7 @@ test('a layout counts however long ago it was taken', async () => {
     name: '[heap]',
     deleted: false,
   };
-  const counts = { present: 1, swapped: 0, file: 0, pfnzero: 0, huge: 0, guard: 0 };
+  const counts = { pages: 128 * 16, present: 1, swapped: 0, file: 0, pfnzero: 0, huge: 0, guard: 0 };
   await recorder.layout([{ mapping, kinds: [0, 1, 0, 0, 0, 0], ...counts }], 0);
   await recorder.interval(
     { elapsedMs: 3_600_000, intervalMs: 1000, scanMs: 1, writtenPages: 0, mappings: [] },
