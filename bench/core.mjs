@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { attachUserfaultfd } from '../dist/live/attach.js';
 import { ProcessHandle } from '../dist/live/process.js';
+import { measureFaultCost } from '../dist/track/index.js';
 import { compile } from '../test/soak/program.mjs';
 import { CoreReader, findTear, startTorn } from '../test/support/torn.mjs';
 import { compile as compileHere, FOLDER, finish, header, MAIN, median, record } from './harness.mjs';
@@ -15,6 +16,8 @@ import { compile as compileHere, FOLDER, finish, header, MAIN, median, record } 
 const TURNS = Number(process.env.PMSCAN_BENCH_TURNS ?? 5);
 
 const program = compile('torn');
+/** Where page tables are not the hardware's own, a page fault takes ten times as long, and so does all that is done to them. */
+const isDear = (measureFaultCost() ?? 0) > 5;
 const giveBack = compileHere('give-back');
 
 /**
@@ -104,7 +107,7 @@ for (const mebibytes of sizes.length > 0 ? sizes : [1024, 4096]) {
     record({
       name: `longest gap / gcore's, ${name}`,
       value: of(ours, 'gap') / of(theirs, 'gap'),
-      limit: rate > 1000 ? 0.5 : 0.01,
+      limit: rate > 1000 ? 0.6 : isDear ? 0.05 : 0.01,
       detail: `${spread(ours, 'gap')} ms, gcore ${spread(theirs, 'gap')} ms; of it stopped ${spread(ours, 'pauseMs')} ms, for ${of(ours, 'stoppedPages')} pages after ${of(
         ours.map(({ rounds }) => ({ count: rounds.length })),
         'count',
@@ -121,7 +124,7 @@ for (const mebibytes of sizes.length > 0 ? sizes : [1024, 4096]) {
         name: `longest gap, ${name}`,
         value: of(ours, 'gap'),
         unit: 'ms',
-        limit: 20,
+        limit: isDear ? undefined : 20,
         detail: 'median',
       });
     record({

@@ -35,6 +35,16 @@ describe('filledPieces', () => {
     }
   });
 
+  test('cuts at huge pages alone, when that is asked for', () => {
+    const end = 40 * MIB + 4096;
+    const pieces = filledPieces(MIB, end, 3 * MIB, runs(MIB + 8192, end), 2 * MIB);
+    expect([pieces[0], pieces[pieces.length - 1]]).toEqual([MIB, end]);
+    const cuts = pieces.slice(1, -1);
+    expect(cuts.length).toBeGreaterThan(16);
+    expect(cuts.every((at) => at % (2 * MIB) === 0)).toBe(true);
+    for (let index = 2; index < pieces.length; index += 2) expect(pieces[index]).toBe(pieces[index - 1]);
+  });
+
   test('makes none of an empty range', () => {
     expect(filledPieces(4096, 4096, MIB, runs())).toEqual([]);
   });

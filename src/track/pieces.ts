@@ -5,17 +5,28 @@ export type PageFinder = (start: number, end: number, visit: (start: number, end
 const RUN_BYTES = 256 << 10;
 
 /**
- * Cuts a range into pieces that have so many bytes in them: terabytes of it may never have been touched, and cost nothing.
+ * Cuts a range into pieces that have about so many bytes in them: terabytes of it may never have been touched, and cost nothing.
  *
+ * @param alignBytes cuts are at multiples of it: in the middle of a huge page, one would split it
  * @returns start and end in turns; together they are the range
  */
-export function filledPieces(start: number, end: number, pieceBytes: number, find: PageFinder): number[] {
+export function filledPieces(
+  start: number,
+  end: number,
+  pieceBytes: number,
+  find: PageFinder,
+  alignBytes = 1,
+): number[] {
   const pieces: number[] = [];
   let from = start;
   let room = pieceBytes;
-  const cut = (at: number) => {
-    if (at > from) pieces.push(from, at);
-    [from, room] = [at, pieceBytes];
+  const cut = (wanted: number) => {
+    const at = Math.floor(wanted / alignBytes) * alignBytes;
+    if (at > from) {
+      pieces.push(from, at);
+      from = at;
+    }
+    room = pieceBytes;
   };
   find(start, end, (first, last) => {
     if (room <= RUN_BYTES) cut(first);

@@ -15,9 +15,11 @@ import {
   type DescriptorSearch,
   FallbackPagemap,
   holesAreWritten,
+  hugePageSize,
   kernelCategories,
   type LivePagemap,
   mappingPageSize,
+  pause,
   TrackerMark,
   type Userfaultfd,
 } from '../live/internal.js';
@@ -124,6 +126,12 @@ const NEAR_PAGES = 64;
 
 /** With more parts than that, to read the list of mappings takes more than a few milliseconds. */
 const MOST_NEIGHBOURS = 2000;
+
+/** Memory is protected for the first time, and given back, in pieces that have about so many bytes in them. */
+const PIECE_BYTES = 4 << 20;
+
+/** The longest rest between two of them, milliseconds. */
+const MOST_REST_MS = 2;
 
 const ESRCH = errnoNumber('ESRCH')!;
 
@@ -511,6 +519,8 @@ export class WriteProtectTracker implements ProcessTracker {
     const { start, kind, isNew } = first;
     if (kind === 'hugetlb') {
       this.#lookAndProtect(start, end, isNew, isNew ? EXISTING : EXISTING_WRITTEN, visit);
+    } else if (kind !== 'shared' && isNew && end - start > PIECE_BYTES) {
+      this.#protectInPieces(start, end, this.#masks[kind], visit);
     } else if (kind !== 'shared') {
       collectRange(this.#pagemap, start, end, this.#masks[kind], this.#buffer, visit);
     } else if (!holesAreWritten() && (isNew || this.#hasHoles(start, end))) {
@@ -521,6 +531,34 @@ export class WriteProtectTracker implements ProcessTracker {
       collectRange(this.#pagemap, start, end, { ...ALL_WRITTEN, returnMask }, this.#buffer, visit);
     }
   }
+
+  /**
+   * The first protection, piece by piece: a gibibyte in one call takes tens of milliseconds where page tables are dear, in which the
+   * process's threads wait at their page faults.
+   */
+  #protectInPieces(start: number, end: number, masks: Masks, visit: RegionVisitor): void {
+    this.#inPieces(start, end, this.#findExisting, (from, to) =>
+      collectRange(this.#pagemap, from, to, masks, this.#buffer, visit),
+    );
+  }
+
+  /** Does something with a range piece by piece. After each, it rests as long as that took: others who wait for the same locks come in. */
+  #inPieces(start: number, end: number, find: PageFinder, work: (start: number, end: number) => void): void {
+    const pieces = filledPieces(start, end, PIECE_BYTES, find, hugePageSize());
+    for (let index = 0; index < pieces.length; index += 2) {
+      const before = performance.now();
+      work(pieces[index]!, pieces[index + 1]!);
+      if (index + 2 < pieces.length) pause(Math.min(performance.now() - before, MOST_REST_MS));
+    }
+  }
+
+  readonly #findExisting: PageFinder = (start, end, visit) =>
+    forEachRegion(
+      this.#pagemap,
+      { start, end, categoryAnyofMask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED },
+      visit,
+      { buffer: this.#buffer },
+    );
 
   /**
    * Whether a part of shared memory is without entries, although all of it was protected: then it was written and has gone
@@ -565,25 +603,17 @@ export class WriteProtectTracker implements ProcessTracker {
 
   /**
    * Takes back protection and registration piece by piece, before this is disposed: the kernel would do it all at once then,
-   * with the process's address space locked meanwhile (some 10 ms a GiB, in which its page faults have to wait).
+   * with the process's address space locked meanwhile (some 10 to 140 ms a GiB, in which its page faults have to wait).
    *
    * @param findPrivate finds about what there is in private memory, if that is known: to ask takes as long as to scan it
    */
-  releaseInPieces(findPrivate?: PageFinder, pieceBytes = 16 << 20): void {
-    const ask: PageFinder = (start, end, visit) =>
-      forEachRegion(
-        this.#pagemap,
-        { start, end, categoryAnyofMask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED },
-        visit,
-        { buffer: this.#buffer },
-      );
+  releaseInPieces(findPrivate?: PageFinder): void {
     // Some kernels let anybody end a registration: what somebody else has by now stays with them.
     for (const { start, end, kind } of this.#retaken(this.#covered)) {
       if (kind === 'hugetlb') continue;
       // Where pages that do not exist are marked, there is more to take back than was copied.
-      const pieces = filledPieces(start, end, pieceBytes, (kind !== 'shared' && findPrivate) || ask);
-      for (let index = 0; index < pieces.length; index += 2)
-        tryUnregister(this.#faults, pieces[index]!, pieces[index + 1]!);
+      const find = (kind !== 'shared' && findPrivate) || this.#findExisting;
+      this.#inPieces(start, end, find, (from, to) => tryUnregister(this.#faults, from, to));
     }
     this.#covered = [];
     this.#steady = undefined;
