@@ -130,8 +130,12 @@ const MOST_NEIGHBOURS = 2000;
 /** Memory is protected for the first time, and given back, in pieces that have about so many bytes in them. */
 const PIECE_BYTES = 4 << 20;
 
-/** The longest rest between two of them, milliseconds. */
+/** The longest rest between two of them, and what is too short for one, milliseconds. */
 const MOST_REST_MS = 2;
+const LEAST_RESTED_MS = 0.3;
+
+/** So many pieces at most are protected: terabytes of address space may have nothing in them. */
+const MOST_PIECES = 4096;
 
 const ESRCH = errnoNumber('ESRCH')!;
 
@@ -534,22 +538,13 @@ export class WriteProtectTracker implements ProcessTracker {
 
   /**
    * The first protection, piece by piece: a gibibyte in one call takes tens of milliseconds where page tables are dear, in which the
-   * process's threads wait at their page faults.
+   * process's threads wait at their page faults. What there is is not looked for: that would take as long
+   * again.
    */
   #protectInPieces(start: number, end: number, masks: Masks, visit: RegionVisitor): void {
-    this.#inPieces(start, end, this.#findExisting, (from, to) =>
-      collectRange(this.#pagemap, from, to, masks, this.#buffer, visit),
-    );
-  }
-
-  /** Does something with a range piece by piece. After each, it rests as long as that took: others who wait for the same locks come in. */
-  #inPieces(start: number, end: number, find: PageFinder, work: (start: number, end: number) => void): void {
-    const pieces = filledPieces(start, end, PIECE_BYTES, find, hugePageSize());
-    for (let index = 0; index < pieces.length; index += 2) {
-      const before = performance.now();
-      work(pieces[index]!, pieces[index + 1]!);
-      if (index + 2 < pieces.length) pause(Math.min(performance.now() - before, MOST_REST_MS));
-    }
+    const pieceBytes = Math.max(PIECE_BYTES, (end - start) / MOST_PIECES);
+    const pieces = filledPieces(start, end, pieceBytes, (from, to, all) => all(from, to), hugePageSize());
+    withRests(pieces, (from, to) => collectRange(this.#pagemap, from, to, masks, this.#buffer, visit));
   }
 
   readonly #findExisting: PageFinder = (start, end, visit) =>
@@ -613,7 +608,8 @@ export class WriteProtectTracker implements ProcessTracker {
       if (kind === 'hugetlb') continue;
       // Where pages that do not exist are marked, there is more to take back than was copied.
       const find = (kind !== 'shared' && findPrivate) || this.#findExisting;
-      this.#inPieces(start, end, find, (from, to) => tryUnregister(this.#faults, from, to));
+      const pieces = filledPieces(start, end, PIECE_BYTES, find, hugePageSize());
+      withRests(pieces, (from, to) => tryUnregister(this.#faults, from, to));
     }
     this.#covered = [];
     this.#steady = undefined;
@@ -625,6 +621,16 @@ export class WriteProtectTracker implements ProcessTracker {
     this.#faults[Symbol.dispose]();
     this.#mark[Symbol.dispose]();
     this.#pagemap[Symbol.dispose]();
+  }
+}
+
+/** Does something piece by piece. After each, it rests as long as that took: others who wait for the same locks come in. */
+function withRests(pieces: readonly number[], work: (start: number, end: number) => void): void {
+  for (let index = 0; index < pieces.length; index += 2) {
+    const before = performance.now();
+    work(pieces[index]!, pieces[index + 1]!);
+    const tookMs = performance.now() - before;
+    if (tookMs >= LEAST_RESTED_MS && index + 2 < pieces.length) pause(Math.min(tookMs, MOST_REST_MS));
   }
 }
 
