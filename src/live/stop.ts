@@ -41,6 +41,9 @@ const DEFAULT_STOP_TIMEOUT_MS = 1000;
 /** How often, in milliseconds, threads are looked after that could not be stopped in time. */
 const LINGER_MS = 5;
 
+/** How often the end of a child that Node takes for ended is looked for, milliseconds. */
+const END_LOOK_MS = 500;
+
 /** The longest that is waited for them, milliseconds. */
 const MOST_LINGER_MS = 30_000;
 
@@ -73,6 +76,8 @@ class Requests {
   readonly #infoAddress = this.#libc.address(this.#info.buffer);
   /** Whether a thread that was looked at is the main one of a child of this process. */
   readonly #ownChildren = new Map<number, boolean>();
+  /** Children of this process that Node takes for ended: it took a stop for their end. */
+  readonly #mistaken = new Set<number>();
   readonly #waitingCalls = new Map<number, WaitingCall>();
   readonly #word = new BigUint64Array(new ArrayBuffer(8));
   readonly #wordAddress = this.#libc.address(this.#word.buffer);
@@ -119,7 +124,11 @@ class Requests {
     if (this.#info[SIGINFO_PID] === tid) return parseWaitStatus((this.#info[SIGINFO_STATUS]! << 8) | 0x7f);
     try {
       const { state } = parseStatus(readFileSync(`/proc/${tid}/status`));
-      return state === 'Z' || state === 'X' ? { kind: 'exited' } : undefined;
+      if (state === 'Z' || state === 'X') return { kind: 'exited' };
+      // It stands still, and nobody has to tell so any more: Node asks about its children, too, and takes a stop for an end.
+      if (state !== 't') return undefined;
+      this.#takeNoteForNode(tid);
+      return { kind: 'event-stop' };
     } catch {
       return { kind: 'exited' };
     }
@@ -174,6 +183,20 @@ class Requests {
     }
   }
 
+  /** Takes note of the end of a child of this process whose stop Node took for it: nobody else will, and it would stay a zombie. */
+  #takeNoteForNode(tid: number): void {
+    if (this.#mistaken.has(tid)) return;
+    this.#mistaken.add(tid);
+    const timer = setInterval(() => {
+      const isThere = isOwnChild(tid);
+      if (isThere && !isZombie(tid)) return;
+      clearInterval(timer);
+      // Behind Node's own look, which comes between timers and this.
+      if (isThere) setImmediate(() => isOwnChild(tid) && this.#lookAtOther(tid));
+    }, END_LOOK_MS);
+    timer.unref();
+  }
+
   /** A thread that was killed while it was traced stays until its tracer has taken note, and its parent hears of it only then. */
   #takeNote(tid: number): void {
     // Of our own children Node takes note, which tells it that they have ended.
@@ -187,6 +210,14 @@ class Requests {
       if (hasEnded()) clearInterval(timer);
     }, LINGER_MS);
     timer.unref();
+  }
+}
+
+function isZombie(tid: number): boolean {
+  try {
+    return parseStatus(readFileSync(`/proc/${tid}/status`)).state === 'Z';
+  } catch {
+    return false;
   }
 }
 

@@ -135,7 +135,7 @@ const MOST_REST_MS = 2;
 const LEAST_RESTED_MS = 0.3;
 
 /** So many pieces at most are protected: terabytes of address space may have nothing in them. */
-const MOST_PIECES = 4096;
+const MOST_PIECES = 4000;
 
 const ESRCH = errnoNumber('ESRCH')!;
 
