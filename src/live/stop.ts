@@ -112,6 +112,25 @@ class Requests {
    * The same for a child of this process: its stops alone. Node takes note of its end, and would never hear of one that we had taken note of.
    */
   #lookAtChild(tid: number): WaitStatus | undefined {
+    const status = this.#stopOfChild(tid);
+    if (status !== undefined) return status;
+    try {
+      const { state } = parseStatus(readFileSync(`/proc/${tid}/status`));
+      if (state === 'Z' || state === 'X') return { kind: 'exited' };
+      if (state !== 't') return undefined;
+    } catch {
+      return { kind: 'exited' };
+    }
+    // It may have stopped between the two looks. If there is nothing to tell even now, somebody was told: Node asks about its children, too,
+    // and takes a stop for an end.
+    const late = this.#stopOfChild(tid);
+    if (late !== undefined) return late;
+    this.#takeNoteForNode(tid);
+    return { kind: 'event-stop' };
+  }
+
+  /** The stop of a child that nobody was told of yet. */
+  #stopOfChild(tid: number): WaitStatus | undefined {
     const { syscall, numbers, errno } = this.#libc;
     for (;;) {
       this.#info.fill(0);
@@ -121,17 +140,8 @@ class Requests {
       if (errno() !== EINTR) throw new TraceError('waitid', errno());
     }
     // As wait4 would have given it.
-    if (this.#info[SIGINFO_PID] === tid) return parseWaitStatus((this.#info[SIGINFO_STATUS]! << 8) | 0x7f);
-    try {
-      const { state } = parseStatus(readFileSync(`/proc/${tid}/status`));
-      if (state === 'Z' || state === 'X') return { kind: 'exited' };
-      // It stands still, and nobody has to tell so any more: Node asks about its children, too, and takes a stop for an end.
-      if (state !== 't') return undefined;
-      this.#takeNoteForNode(tid);
-      return { kind: 'event-stop' };
-    } catch {
-      return { kind: 'exited' };
-    }
+    const isThere = this.#info[SIGINFO_PID] === tid;
+    return isThere ? parseWaitStatus((this.#info[SIGINFO_STATUS]! << 8) | 0x7f) : undefined;
   }
 
   #lookAtOther(tid: number): WaitStatus | undefined {
