@@ -212,8 +212,11 @@ describe('the live page', () => {
       (await rows(page, 'Mappings')).some(([address]) => address === knownStart()),
     );
     await page.click('#tab-map');
-    await page.fill('input[placeholder="Go to address"]', knownStart());
-    await page.press('input[placeholder="Go to address"]', 'Enter');
+    const goThere = async () => {
+      await page.fill('input[placeholder="Go to address"]', knownStart());
+      await page.press('input[placeholder="Go to address"]', 'Enter');
+    };
+    await goThere();
     const canvas = page.locator('#view-map canvas[role=application]');
     await until('single pages', async () => {
       if ((await canvas.getAttribute('data-cell-bytes')) === String(PAGE)) return true;
@@ -227,6 +230,8 @@ describe('the live page', () => {
     });
     // The keyboard goes from page to page, and says where it is.
     const state = page.locator('#map-state');
+    // On a busy machine, a key may have been pressed once more than was needed.
+    await goThere();
     await until('the first page', async () =>
       (await state.textContent())?.startsWith(`${knownStart()}. Anonymous`),
     );
