@@ -74,16 +74,17 @@ class Requests {
   readonly #registersAddress: number;
   readonly #info = new Int32Array(new ArrayBuffer(SIGINFO_BYTES));
   readonly #infoAddress = this.#libc.address(this.#info.buffer);
-  /** Whether a thread that was looked at is the main one of a child of this process. */
-  readonly #ownChildren = new Map<number, boolean>();
+  /** The main thread, if the process is a child of this one. */
+  readonly #ownChild: number | undefined;
   /** Children of this process that Node takes for ended: it took a stop for their end. */
   readonly #mistaken = new Set<number>();
   readonly #waitingCalls = new Map<number, WaitingCall>();
   readonly #word = new BigUint64Array(new ArrayBuffer(8));
   readonly #wordAddress = this.#libc.address(this.#word.buffer);
 
-  constructor(arch: TracedArchitecture) {
+  constructor(arch: TracedArchitecture, pid: number) {
     this.#arch = arch;
+    this.#ownChild = isOwnChild(pid) ? pid : undefined;
     this.#registers = new BigUint64Array(new ArrayBuffer(arch.registersBytes));
     this.#registersAddress = this.#libc.address(this.#registers.buffer);
   }
@@ -100,12 +101,7 @@ class Requests {
 
   /** What has become of a thread since the last look; undefined for nothing. */
   look(tid: number): WaitStatus | undefined {
-    let isOwn = this.#ownChildren.get(tid);
-    if (isOwn === undefined) {
-      isOwn = isOwnChild(tid);
-      this.#ownChildren.set(tid, isOwn);
-    }
-    return isOwn ? this.#lookAtChild(tid) : this.#lookAtOther(tid);
+    return tid === this.#ownChild ? this.#lookAtChild(tid) : this.#lookAtOther(tid);
   }
 
   /**
@@ -369,7 +365,7 @@ export class ProcessStopper {
     this.#handle = handle;
     this.#stopTimeoutMs = options.stopTimeoutMs ?? DEFAULT_STOP_TIMEOUT_MS;
     this.#arch = arch!;
-    this.#requests = new Requests(arch!);
+    this.#requests = new Requests(arch!, handle.pid);
     this.#dryRun();
   }
 
