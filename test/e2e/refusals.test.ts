@@ -351,9 +351,9 @@ asRoot('architecture: nothing is advised for a 32-bit program', async ({ skip })
   if (program === undefined) return skip('there is no 32-bit compiler, or no 32-bit programs run here');
   await using target = await idle([program]);
   const run = await core(target.pid);
-  expect(run.stderr).toMatch(/its program is not for x86-64|is not for/);
-  expect([run.code, run.stderr.includes('--stop')]).toEqual([4, false]);
-  expect((await core(target.pid, 'root', ['--stop'])).code).toBe(4);
+  expect(run.stderr).toMatch(/its program is not for/);
+  expect([run.code, run.stderr.includes('--stop')]).toEqual([5, false]);
+  expect((await core(target.pid, 'root', ['--stop'])).code).toBe(5);
 });
 
 describe('a watch', () => {
@@ -413,19 +413,17 @@ describe('a dump', () => {
     await using target = await startWrites();
     await target.order('map 1 shared 65536');
     await target.order('write 1 0 65536 1');
-    {
-      const run = await core(target.pid, 'root', ['--max-pause', '60ms']);
-      expect(run.stderr).toMatch(
-        /ETIMEDOUT \(about \d+ ms .*a longer --max-pause lets it, or --shared running/,
-      );
-      expect([run.code, run.stderr.includes('--stop')]).toEqual([1, false]);
-      for (const more of [
-        ['--max-pause', '60ms', '--shared', 'running'],
-        ['--max-pause', '1m'],
-      ]) {
-        const again = await core(target.pid, 'root', more);
-        expect(again.code, again.stderr).toBe(0);
-      }
+    const run = await core(target.pid, 'root', ['--max-pause', '60ms']);
+    expect(run.stderr).toMatch(
+      /ETIMEDOUT \(about \d+ ms .*a longer --max-pause lets it, or --shared running/,
+    );
+    expect([run.code, run.stderr.includes('--stop')]).toEqual([1, false]);
+    for (const more of [
+      ['--max-pause', '60ms', '--shared', 'running'],
+      ['--max-pause', '1m'],
+    ]) {
+      const again = await core(target.pid, 'root', more);
+      expect(again.code, again.stderr).toBe(0);
     }
   });
 
