@@ -28,10 +28,9 @@ export const mayReadAll = ({ capEff }: ProcessStatus = ownStatus()) =>
   (capEff & ((1n << CAP_DAC_READ_SEARCH) | (1n << CAP_DAC_OVERRIDE))) !== 0n;
 
 /** What a process takes that looks into those of other users, or into one that hides its memory. */
-export const GRANT_ALL = 'give node CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH';
-/** For one that may trace, and not read. */
-export const READ_MISSING =
-  "this process has CAP_SYS_PTRACE, and takes CAP_DAC_READ_SEARCH, too, to open the files of other users' processes";
+const GRANT_ALL = 'give node CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH';
+const NAMESPACE_ROOT =
+  'this process is root in a user namespace (a container) only, and the other one belongs to an outer one or has more capabilities there; run as root outside of it';
 
 /** The setting of Yama, a security module; undefined without it. 1 is what several distributions come with. */
 export function ptraceScope(): string | undefined {
@@ -85,9 +84,7 @@ export function explainPermission(
     return 'kernel.yama.ptrace_scope is 3, which forbids it to everybody; nothing helps until the next boot';
   }
   if (mayTraceAll(own)) {
-    if (inNamespace) {
-      return 'this process is root in a user namespace (a container) only, and the other one belongs to an outer one or has more capabilities there; run as root outside of it';
-    }
+    if (inNamespace) return NAMESPACE_ROOT;
     if (isFiltered(own)) return FILTER_ADVICE('ptrace');
     return 'this process has CAP_SYS_PTRACE, yet the kernel refuses: a security module (SELinux, AppArmor), whose log says more';
   }
@@ -110,6 +107,20 @@ export function explainPermission(
 /** The same for a process of which `folder`, a path, is the /proc folder. */
 export function explainRefusal(status: ProcessStatus, folder: string): string {
   return explainPermission(status, ownStatus(), statSync(folder).uid, ptraceScope(), inUserNamespace());
+}
+
+/** Why a file of a process may not be opened, as far as the system tells, and how it may. */
+export function explainClosedFile(): string {
+  const own = ownStatus();
+  if (mayTraceAll(own) && !mayReadAll(own)) {
+    return "this process has CAP_SYS_PTRACE, and takes CAP_DAC_READ_SEARCH, too, to open the files of other users' processes";
+  }
+  if (process.geteuid?.() !== 0) {
+    return `it is another user's, or hides its memory; run as its user or as root, or ${GRANT_ALL}`;
+  }
+  return inUserNamespace()
+    ? NAMESPACE_ROOT
+    : 'even root may not look into it here, without CAP_SYS_PTRACE: it has more capabilities (in a container: docker run --cap-add SYS_PTRACE), or a security module forbids it';
 }
 
 /** True where only a process's ancestors may trace it (Yama), unless it lets others. */

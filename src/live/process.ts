@@ -13,15 +13,7 @@ import {
   TICKS_PER_SECOND,
 } from '../proc/internal.js';
 import { pageSize } from './libc.js';
-import {
-  GRANT_ALL,
-  hiddenHint,
-  inUserNamespace,
-  mayReadAll,
-  mayTraceAll,
-  ownStatus,
-  READ_MISSING,
-} from './permission.js';
+import { explainClosedFile, hiddenHint } from './permission.js';
 
 /** Why a process cannot be looked at. */
 export type ProcessProblem =
@@ -313,7 +305,7 @@ export class ProcessHandle implements Disposable {
     } catch {
       return make('ended', 'the process has ended');
     }
-    if (code === 'EACCES' || code === 'EPERM') return make('not-permitted', whyNotRead());
+    if (code === 'EACCES' || code === 'EPERM') return make('not-permitted', explainClosedFile());
     if (code === 'ESRCH') return make('ended', 'the process has ended');
     return code === 'ENOENT' ? this.#notShown(action, error) : (error as Error);
   }
@@ -333,18 +325,6 @@ export class ProcessHandle implements Disposable {
     this.#open = false;
     closeSync(this.#folder);
   }
-}
-
-/** Why a file of a process may not be opened, as far as the system tells, and how it may. */
-function whyNotRead(): string {
-  const own = ownStatus();
-  if (mayTraceAll(own) && !mayReadAll(own)) return READ_MISSING;
-  if (process.geteuid?.() !== 0) {
-    return `it is another user's, or hides its memory; run as its user or as root, or ${GRANT_ALL}`;
-  }
-  return inUserNamespace()
-    ? 'this process is root in a user namespace (a container) only, and the other one belongs to an outer one or has more capabilities there; run as root outside of it'
-    : 'even root may not look into it here, without CAP_SYS_PTRACE: it has more capabilities (in a container: docker run --cap-add SYS_PTRACE), or a security module forbids it';
 }
 
 /**

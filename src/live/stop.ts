@@ -76,8 +76,8 @@ class Requests {
   readonly #infoAddress = this.#libc.address(this.#info.buffer);
   /** The main thread, if the process is a child of this one. */
   readonly #ownChild: number | undefined;
-  /** Children of this process that Node takes for ended: it took a stop for their end. */
-  readonly #mistaken = new Set<number>();
+  /** Whether Node takes that child for ended: it took a stop for its end. */
+  #isMistaken = false;
   readonly #waitingCalls = new Map<number, WaitingCall>();
   readonly #word = new BigUint64Array(new ArrayBuffer(8));
   readonly #wordAddress = this.#libc.address(this.#word.buffer);
@@ -191,8 +191,8 @@ class Requests {
 
   /** Takes note of the end of a child of this process whose stop Node took for it: nobody else will, and it would stay a zombie. */
   #takeNoteForNode(tid: number): void {
-    if (this.#mistaken.has(tid)) return;
-    this.#mistaken.add(tid);
+    if (this.#isMistaken) return;
+    this.#isMistaken = true;
     const timer = setInterval(() => {
       const isThere = isOwnChild(tid);
       if (isThere && !isZombie(tid)) return;
@@ -205,8 +205,8 @@ class Requests {
 
   /** A thread that was killed while it was traced stays until its tracer has taken note, and its parent hears of it only then. */
   #takeNote(tid: number): void {
-    // Of our own children Node takes note, which tells it that they have ended.
-    if (isOwnChild(tid)) return;
+    // Of our own child Node takes note, which tells it that it has ended.
+    if (tid === this.#ownChild) return;
     const hasEnded = () => {
       const status = this.look(tid);
       return status?.kind === 'exited' || status?.kind === 'killed';
