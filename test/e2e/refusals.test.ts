@@ -20,6 +20,7 @@ import { seizeByAnother } from '../support/seized.js';
 import { SmallDisk } from '../support/small-disk.js';
 import { CoreReader, startTorn } from '../support/torn.mjs';
 import { startWrites } from '../support/writes.js';
+import { startZombie } from '../support/zombie.js';
 
 const NEEDS = ['root', 'pagemap-scan', 'wp-async', 'ptrace', 'compiler', 'setpriv'];
 const asRoot = testWhere(...NEEDS);
@@ -120,20 +121,7 @@ const CASES: Readonly<Record<ProcessProblem, readonly Case[] | string>> = {
   zombie: [
     {
       title: 'it has exited',
-      start: async () => {
-        // The shell becomes a program that takes no note of its child.
-        const script = 'sleep 0 & echo $!; exec sleep 1000';
-        const child = spawn('sh', ['-c', script], { stdio: ['pipe', 'pipe', 'inherit'] });
-        const exited = once(child, 'exit');
-        const pid = Number(await firstOutput(child));
-        return {
-          pid,
-          async [Symbol.asyncDispose]() {
-            child.kill('SIGKILL');
-            await exited;
-          },
-        };
-      },
+      start: startZombie,
       code: 3,
       message: /it has exited and only waits for its parent to take note/,
       stop: false,

@@ -43,8 +43,8 @@ import {
 import { regions } from '../../src/query/index.js';
 import { openDescriptors } from '../support/descriptors.js';
 import { testWhere } from '../support/needs.js';
-import { firstOutput } from '../support/output.mjs';
 import { startTarget } from '../support/target.js';
+import { startZombie } from '../support/zombie.js';
 
 const live = testWhere('pagemap-scan');
 
@@ -210,17 +210,8 @@ describe('errors', () => {
   });
 
   live('a zombie has none any more', async () => {
-    // A shell that becomes a program which never waits leaves its child, which waits for just that, a zombie.
-    const untilThen = '(until grep -q sleep /proc/$$/comm; do :; done)';
-    const child = spawn('sh', ['-c', `${untilThen} & echo $!; exec sleep 1000`]);
-    const line = await firstOutput(child);
-    const pid = Number(line);
-    while (!/^State:\sZ/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))) {
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-    expect(problem(() => openPagemap(pid))).toMatchObject({ reason: 'zombie', pid });
-    child.kill('SIGKILL');
-    await once(child, 'exit');
+    await using zombie = await startZombie();
+    expect(problem(() => openPagemap(zombie.pid))).toMatchObject({ reason: 'zombie', pid: zombie.pid });
   });
 
   testWhere('pagemap-scan', 'compiler')(
