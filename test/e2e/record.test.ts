@@ -155,7 +155,9 @@ describe('what was written', () => {
     );
     const files = () =>
       readdirSync(output, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.parquet'));
-    while (files().length < 2) await target.order('write 1 0 16 1');
+    // The second file may be there by now.
+    do await target.order('write 1 0 16 1');
+    while (files().length < 2);
     await target.order('write 1 3 1 1');
     child.kill('SIGTERM');
     // A service is ended like that.
