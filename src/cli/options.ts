@@ -46,6 +46,9 @@ export const parseShare = shareOf('the pages');
 /** What a watch may cost the process, of a processor's time. */
 export const parseBudget = shareOf('the time');
 
+/** For what looks for long, or at many processes. */
+export const DEFAULT_BUDGET = '2%';
+
 /** How much of all pages is looked at for accesses: each first access to one of them costs the process a fault. */
 export const DEFAULT_SAMPLE = '2%';
 

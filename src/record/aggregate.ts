@@ -508,6 +508,7 @@ export async function aggregateRecording(
       `${intervals.late.toLocaleString('en-US')} of ${intervals.elapsed.length.toLocaleString('en-US')} intervals began late; nothing is lost by that, but times are less exact.`,
     );
   }
+  if (info.sampled !== undefined) notes.push(sampledNote(info.sampled));
   if (info.end === undefined)
     notes.push('The recording has not been ended: it goes on, or its recorder was killed.');
   options.progress?.(all, all);
@@ -530,6 +531,11 @@ export async function aggregateRecording(
     heat,
     notes,
   };
+}
+
+function sampledNote(share: number): string {
+  const percent = Number((share * 100).toPrecision(2));
+  return `A random ${percent} % of the pages was looked at: numbers of pages are estimates, and places are those of the sample.`;
 }
 
 /** In what detail addresses are known. */

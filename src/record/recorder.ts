@@ -47,7 +47,7 @@ export interface RecorderOptions {
   readonly rotateBytes?: number | undefined;
   /** What intervals are about; writes by default. In all numbers, "written" stands for "accessed" in a recording of accesses. */
   readonly subject?: Subject | undefined;
-  /** Only for accesses: the share of all pages that is looked at, from 0 to 1. Regions are those of the sample, counts the estimates for all. */
+  /** The share of all pages that is looked at, from 0 to 1. Regions are those of the sample, counts the estimates for all. */
   readonly sampled?: number | undefined;
   /** Whose memory a mapping is, as `OwnedMapping` has it; undefined where nothing is known. */
   readonly ownerOf?: ((mapping: AddressRange) => Owner | undefined) | undefined;
@@ -254,7 +254,7 @@ export class Recorder {
       target_cost_ms: details.targetCostMs === undefined ? null : rounded(details.targetCostMs),
       late: details.late,
       [column]: writtenPages,
-      ...(subject === 'writes' ? {} : { accessed_error_pages: errorPages ?? 0 }),
+      [subject === 'writes' ? 'written_error_pages' : 'accessed_error_pages']: errorPages ?? 0,
       distinct_pages: details.distinctPages,
       working_set_10s_pages: tenSeconds ?? null,
       working_set_1m_pages: minute ?? null,
@@ -413,9 +413,8 @@ export class Recorder {
       workingSetWindowsMs: WORKING_SET_WINDOWS_MS,
       kernel: release(),
       toolVersion: this.#options.toolVersion,
-      ...(this.#options.subject === 'accesses'
-        ? { subject: 'accesses', sampled: this.#options.sampled }
-        : {}),
+      ...(this.#options.subject === 'accesses' ? { subject: 'accesses' } : {}),
+      ...(this.#options.sampled === undefined ? {} : { sampled: this.#options.sampled }),
       ...(this.#options.ownerOf === undefined ? {} : { owners: true }),
       ...(this.#options.layoutOnly ? { layoutOnly: true } : {}),
       skipped: this.#skipped.map(({ name, start, reason }) => ({ name, start, reason })),

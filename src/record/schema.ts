@@ -43,6 +43,7 @@ export const COLUMNS = [
   { name: 'elapsed_ms', type: 'double', of: ALL, statistics: true },
   { name: 'interval_ms', type: 'double', of: ['interval', ...PARTS] },
   { name: 'written_pages', type: 'int32', of: ['interval', 'write'] },
+  { name: 'written_error_pages', type: 'int32', of: ['interval'] },
   { name: 'accessed_pages', type: 'int32', of: ['interval', 'access'] },
   { name: 'accessed_error_pages', type: 'int32', of: ['interval'] },
   { name: 'scan_ms', type: 'double', of: ['interval'] },
@@ -136,7 +137,7 @@ export interface RecordingInfo {
   readonly toolVersion: string;
   /** What was tracked: `access` rows instead of `write` rows, and working sets of accesses. Writes where it is left out. */
   readonly subject?: 'accesses' | undefined;
-  /** The share of all pages that was looked at, from 0 to 1; numbers of accessed pages are estimates. All where it is left out. */
+  /** The share of all pages that was looked at, from 0 to 1; numbers of written or accessed pages are estimates. All where it is left out. */
   readonly sampled?: number | undefined;
   /** Owners of mappings were looked for. Left out of files that have no such columns. */
   readonly owners?: boolean | undefined;

@@ -98,7 +98,11 @@ interface Run {
 }
 
 /** Whether a mapping, or a part of it, was not there at the last collect; and where in that list to look for the next one. */
-function isNewTo(before: readonly Mapping[], mapping: Mapping, from: number): [isNew: boolean, next: number] {
+export function isNewTo(
+  before: readonly Mapping[],
+  mapping: Mapping,
+  from: number,
+): [isNew: boolean, next: number] {
   let index = from;
   while (index < before.length && before[index]!.end <= mapping.start) index++;
   const known = before[index];

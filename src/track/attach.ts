@@ -30,7 +30,7 @@ export interface TrackOptions extends AttachOptions {
    */
   readonly anyway?: boolean | undefined;
   /**
-   * For accesses: look at a random sample of the pages instead of all, to cost the process less (see {@link PageSample}).
+   * Look at a random sample of the pages instead of all, to cost the process less (see {@link PageSample}). Not by soft-dirty bits.
    */
   readonly sample?: PageSample | undefined;
 }
@@ -119,5 +119,16 @@ export function requireAccesses(action: string): void {
     syscall: 'ioctl(PAGEMAP_SCAN)',
     needs: 'Linux 7.3',
     hint: 'which pages are accessed is told by read-write protection, which came with Linux 7.3',
+  });
+}
+
+/** Throws where only a sample would cost as much as all: soft-dirty bits are cleared of all pages at once. */
+export function requireSamples(provider: Provider, pid: number | 'self'): void {
+  if (provider === 'ioctl') return;
+  throw new NotSupportedError(`track a sample of the pages of process ${pid}`, {
+    errno: errnoNumber('EOPNOTSUPP')!,
+    syscall: 'ioctl(PAGEMAP_SCAN)',
+    needs: 'Linux 6.7',
+    hint: 'a sample is tracked by write protection, and soft-dirty bits are of all pages; without a sample, they can be tracked',
   });
 }

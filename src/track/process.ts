@@ -27,7 +27,7 @@ import { hasFile, isDevice, isKernelMade, isPrivate, type Mapping, mayBeWritten 
 import { forEachRegion, RegionDealer, type RegionVisitor, scanLegs } from '../query/internal.js';
 import type { AccessTracker } from './accesses.js';
 import { trackAccesses } from './accesses-of-process.js';
-import { attachTo, hasOwn, MOST_LOOKS, openBy, type TrackOptions } from './attach.js';
+import { attachTo, hasOwn, MOST_LOOKS, openBy, requireSamples, type TrackOptions } from './attach.js';
 import { disposedError } from './disposed.js';
 import { IntervalClock } from './interval-clock.js';
 import { MappingList } from './mapping-list.js';
@@ -46,6 +46,7 @@ import {
   Unregistered,
   WRITTEN_OR_GONE,
 } from './protected-scan.js';
+import { trackSampledWrites } from './sampled-writes.js';
 import { SoftDirtyTracker } from './soft-dirty.js';
 import { faultsOf } from './target-cost.js';
 import type { Interval, MappingWrites, ProcessTracker, SkippedMapping, SkipReason } from './tracker.js';
@@ -691,10 +692,14 @@ function* joined(pieces: readonly Piece[], join: boolean): Generator<Piece[], vo
  * With `accesses`, tells the pages that were read, written or executed instead, of all its mappings, by the result's `collect`: Linux 7.3
  * (see {@link AccessTracker}).
  *
+ * With `sample`, only that share of the pages is looked at: each page costs the process a fault an interval, and numbers of pages are
+ * estimates then. Of shared memory, a page that the process reads for the first time counts as written. Linux 6.7.
+ *
  * Takes what a debugger takes: being the process's user (and the process dumpable), or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH.
  *
  * @throws ProcessError for a process that cannot, or had better not, be attached to; `reason` and `hint` say why
- * @throws PagemapError EINVAL, ENOTTY or EOPNOTSUPP where the kernel has neither, EOPNOTSUPP for `accesses` before Linux 7.3
+ * @throws PagemapError EINVAL, ENOTTY or EOPNOTSUPP where the kernel has neither, EOPNOTSUPP for `accesses` before Linux 7.3 and for
+ *   `sample` before Linux 6.7
  * @example
  * ```ts
  * import { spawn } from 'node:child_process';
@@ -724,9 +729,12 @@ export async function trackProcess(
   { accesses, ...options }: TrackOptions & { readonly accesses?: boolean | undefined } = {},
 ): Promise<ProcessTracker | AccessTracker> {
   if (accesses) return await trackAccesses(pid, options);
-  return (options.provider ?? chooseProvider()) === 'ioctl'
+  const { sample, provider = chooseProvider() } = options;
+  if (sample !== undefined) requireSamples(provider, pid);
+  if (provider !== 'ioctl') return trackBySoftDirty(pid, options);
+  return sample === undefined || sample.share === 1
     ? await trackByProtection(pid, options)
-    : trackBySoftDirty(pid, options);
+    : await trackSampledWrites(pid, sample, options);
 }
 
 /** As {@link trackProcess}, by soft-dirty bits. */

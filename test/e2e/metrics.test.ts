@@ -26,7 +26,8 @@ afterAll(() => {
 
 /** Starts a command with `--metrics` on a free port; where it can be scraped. */
 async function startMetrics(command: 'record' | 'serve', ...pids: number[]) {
-  const child = startPmscan([command, ...pids.map(String), '--metrics', '127.0.0.1:0', '--interval', '20ms']);
+  const how = ['--metrics', '127.0.0.1:0', '--interval', '20ms', '--budget', '100%'];
+  const child = startPmscan([command, ...pids.map(String), ...how]);
   children.push(child);
   let stderr = '';
   let stdout = '';
@@ -276,13 +277,16 @@ describe('pushed', () => {
     await once(collector, 'listening');
     const { port } = collector.address() as AddressInfo;
     try {
-      const child = startPmscan(['record', String(target.pid), '--metrics', 'push', '--interval', '20ms'], {
-        env: {
-          OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`,
-          OTEL_METRIC_EXPORT_INTERVAL: '1000',
-          OTEL_RESOURCE_ATTRIBUTES: 'deployment.environment.name=testing',
+      const child = startPmscan(
+        ['record', String(target.pid), '--metrics', 'push', '--interval', '20ms', '--budget', '100%'],
+        {
+          env: {
+            OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`,
+            OTEL_METRIC_EXPORT_INTERVAL: '1000',
+            OTEL_RESOURCE_ATTRIBUTES: 'deployment.environment.name=testing',
+          },
         },
-      });
+      );
       await target.order('map 1 anon 64');
       const finished = finish(child);
       // What is written before the tracking begins does not count.

@@ -22,7 +22,7 @@ byPage('where each page lies that is accessed, and how long the others were left
   await target.order('write 1 0 1024 1');
   const file = join(folder, 'exact.parquet');
   const child = startPmscan([
-    ...['record', String(target.pid), '-o', file, '--accesses', '--exact', '--json'],
+    ...['record', String(target.pid), '-o', file, '--accesses', '--exact', '--budget', '100%', '--json'],
     ...['--interval', '100ms', '--layout', '300ms', '--duration', '3s'],
   ]);
   const result = finish(child);
@@ -83,8 +83,7 @@ refusing('where the kernel cannot tell, that is exit code 5, and no file is left
 
 test.each([
   [['--accesses', '--layout-only'], 'not both'],
-  [['--sample', '5%'], 'go with --accesses'],
-  [['--exact'], 'go with --accesses'],
+  [['--sample', '5%', '--exact'], 'not both'],
 ])('%s is refused', async (args, why) => {
   const { code, stderr } = await pmscan(['record', 'self', '-o', join(folder, 'x.parquet'), ...args]);
   expect(code).toBe(2);

@@ -30,7 +30,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 /** Starts to record, and waits until writes count. */
 async function recording(...args: string[]) {
   const output = args[args.indexOf('-o') + 1]!;
-  const child = startPmscan(['record', '--flush', '10ms', ...args]);
+  const child = startPmscan(['record', '--flush', '10ms', '--budget', '100%', ...args]);
   const finished = finish(child);
   const source = output.endsWith('.parquet') ? output : `${output}/**/*.parquet`;
   const query = `SELECT count(*) AS n FROM '${source}' WHERE record = 'interval'`;

@@ -100,8 +100,3 @@ refusing('before Linux 7.3 it is exit code 5, and says from when on it can', asy
   expect(stderr).toMatch(/came with Linux 7\.3/);
   expect(stderr).toMatch(/pmscan doctor/);
 });
-
-test('a sample of writes is a usage error', async () => {
-  const { code, stderr } = await pmscan(['watch', '1', '--sample', '2%']);
-  expect([code, stderr]).toEqual([2, expect.stringContaining('--sample goes with --accesses')]);
-});

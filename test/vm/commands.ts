@@ -141,7 +141,18 @@ describe('pictures, by soft-dirty bits', () => {
     const torn = await startWriting();
     const recording = join(folder, 'rec.parquet');
     try {
-      const args = ['record', String(torn.pid), '-o', recording, '--interval', '200ms', '--duration', '3s'];
+      const args = [
+        'record',
+        String(torn.pid),
+        '-o',
+        recording,
+        '--interval',
+        '200ms',
+        '--budget',
+        '100%',
+        '--duration',
+        '3s',
+      ];
       const { code, stderr } = await pmscan(args);
       expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' });
       const { heat } = await aggregateRecording(await openRecording(recording));

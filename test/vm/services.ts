@@ -79,7 +79,19 @@ test(
     const { start, end } = await target.order('map 1 memfd 1024');
     await target.order('write 1 0 1024 1');
     const file = join(folder, 'exact.parquet');
-    const args = ['record', String(target.pid), '-o', file, '--interval', '200ms', '--flush', '1s', '--json'];
+    const args = [
+      'record',
+      String(target.pid),
+      '-o',
+      file,
+      '--interval',
+      '200ms',
+      '--budget',
+      '100%',
+      '--flush',
+      '1s',
+      '--json',
+    ];
     const child = startPmscan(args);
     const finished = finish(child);
     const isRecording = async () => {

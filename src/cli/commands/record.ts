@@ -5,6 +5,7 @@ import {
   type LivePagemap,
   openPagemap,
   ProcessError,
+  type ProcessHandle,
   requireSmallPages,
 } from '../../live/internal.js';
 import type { Metrics } from '../../metrics/index.js';
@@ -27,17 +28,26 @@ import {
 import { CliError, EXIT, type ExitCode, exitCodeOf as errorExit } from '../exit.js';
 import { Alarm, Ending } from '../interrupt.js';
 import { addMetricsOption, type MetricsTarget, metricsOption, startMetrics } from '../metrics.js';
-import { DEFAULT_SAMPLE, optionOr, parseDuration, parseShare, parseSize } from '../options.js';
+import {
+  DEFAULT_BUDGET,
+  DEFAULT_SAMPLE,
+  optionOr,
+  parseBudget,
+  parseDuration,
+  parseShare,
+  parseSize,
+} from '../options.js';
 import { Output } from '../output.js';
 import { StatusLine } from '../status-line.js';
 import { anywayAdvice, requireProvider, resolveTarget, TARGET, tellBusy } from '../target.js';
 import { humanBytes, humanCount, plural, printable } from '../text.js';
 import { version } from '../version.js';
+import { checkSampleUsage, requireCost, sampleOf, writeSample } from '../watch/afford.js';
 import { CostMeter } from '../watch/cost.js';
 import { exitCodeOf, type WatchEnd, type WatchSink, watchLoop } from '../watch/loop.js';
 import type { WatchSummary } from '../watch/summary.js';
 import { type Collected, WORDS } from '../watch/tracker.js';
-import { conclude, endedTooSoon, openFor, sampleOf, Watched } from './watch.js';
+import { conclude, endedTooSoon, openFor, Watched } from './watch.js';
 
 export const RECORD_SCHEMA = 'pagemap-scan/record@1';
 
@@ -51,6 +61,7 @@ export interface RecordCommandOptions {
   readonly accesses?: boolean | undefined;
   readonly sample?: number | undefined;
   readonly exact?: boolean | undefined;
+  readonly budget?: number | undefined;
   readonly flush: number;
   readonly rotate: number;
   readonly rotateSize: number;
@@ -276,8 +287,10 @@ async function tell(
 function checkUsage(
   target: string | undefined,
   commandLine: readonly string[] | undefined,
-  { output, metrics, layoutOnly, accesses, sample, exact }: RecordCommandOptions,
+  options: RecordCommandOptions,
 ): void {
+  const { output, metrics, layoutOnly, accesses } = options;
+  checkSampleUsage(options);
   if ((target === undefined) === (commandLine === undefined || commandLine.length === 0)) {
     throw new CliError(
       EXIT.usage,
@@ -288,12 +301,6 @@ function checkUsage(
     throw new CliError(
       EXIT.usage,
       'Cannot record accesses without tracking them: give --accesses or --layout-only, not both',
-    );
-  }
-  if ((sample !== undefined || exact) && !accesses) {
-    throw new CliError(
-      EXIT.usage,
-      'Cannot record a sample of the pages for writes: --sample and --exact go with --accesses',
     );
   }
   if (output === undefined && metrics === undefined) {
@@ -312,9 +319,6 @@ export async function recordCommand(
 ): Promise<ExitCode> {
   checkUsage(target, commandLine, options);
   const subject: Subject = options.accesses ? 'accesses' : 'writes';
-  const sample =
-    options.accesses && !options.exact ? sampleOf(options.sample ?? parseShare(DEFAULT_SAMPLE)) : undefined;
-  const ages = options.accesses ? new AccessAges(sample) : undefined;
   const metricsTarget = metricsOption(options.metrics);
   requireSmallPages('record a process');
   using ending = new Ending();
@@ -324,7 +328,10 @@ export async function recordCommand(
   const open = <T>(how: () => T | Promise<T>) => openFor(watched, options.interval, how);
   using pagemap = await open(() => openPagemap(pid));
   const about = await open(() => describe(pagemap));
-  const cost = options.layoutOnly ? undefined : CostMeter.of(pagemap.process, subject);
+  const { cost, budget, sample } = options.layoutOnly
+    ? {}
+    : await open(() => chooseLooks(pagemap.process, subject, options));
+  const ages = options.accesses ? new AccessAges(sample) : undefined;
   const names = new OwnerNames(pagemap.process, subject === 'accesses');
   let metrics: Metrics | undefined;
   let recorder: Recorder | undefined;
@@ -358,7 +365,8 @@ export async function recordCommand(
       return end === 'interrupt' && ending.received === 'SIGINT' ? EXIT.interrupted : EXIT.done;
     }
     const windows = WORKING_SET_WINDOWS_MS.map((window) => Math.max(1, Math.round(window / intervalMs)));
-    const what = { intervalMs, durationMs, windows, subject, sampled: sample?.share, cost, owners: names };
+    const sampled = sample?.share;
+    const what = { intervalMs, durationMs, windows, subject, sampled, cost, owners: names, budget };
     let result: Awaited<ReturnType<typeof watchLoop>>;
     {
       using progress = new Progress(`process ${pid}`, subject);
@@ -384,6 +392,25 @@ export async function recordCommand(
     await recorder?.abandon();
     await metrics?.[Symbol.asyncDispose]();
   }
+}
+
+/** How many of the pages are looked at, and what that may cost. */
+interface Looks {
+  readonly cost?: CostMeter | undefined;
+  readonly budget?: number | undefined;
+  /** Undefined for all pages. */
+  readonly sample?: PageSample | undefined;
+}
+
+function chooseLooks(handle: ProcessHandle, subject: Subject, options: RecordCommandOptions): Looks {
+  const cost = CostMeter.of(handle, subject);
+  requireCost(options.budget, cost);
+  // By default it is kept where that can be.
+  const budget = options.budget ?? (cost && parseBudget(DEFAULT_BUDGET));
+  const { interval, exact, sample = parseShare(DEFAULT_SAMPLE) } = options;
+  if (subject === 'accesses') return { cost, budget, sample: exact ? undefined : sampleOf(sample) };
+  const explain = (text: string) => process.stderr.write(`pmscan: ${text}\n`);
+  return { cost, budget, sample: writeSample(handle, interval, cost, { ...options, budget }, explain) };
 }
 
 /** Tracks it, or says what can be had without. */
@@ -463,13 +490,15 @@ export function addRecordCommand(
     )
     .option(
       '--sample <share>',
-      `with --accesses: look at a random share of the pages (default: ${DEFAULT_SAMPLE})`,
+      `look at a random share of the pages: numbers are estimates (default with --accesses: ${DEFAULT_SAMPLE})`,
       parseShare,
     )
     .option(
-      '--exact',
-      'with --accesses: look at all pages; each first access then costs the process a page fault',
+      '--budget <share>',
+      `the share of a processor that it may cost the process: of a large one it looks at a sample, and intervals get longer (default: ${DEFAULT_BUDGET}; 100% is no bound)`,
+      parseBudget,
     )
+    .option('--exact', 'look at all pages; only intervals get longer then')
     .addOption(optionOr('--flush <time>', 'what is older is safe, whatever happens', parseDuration, '30s'))
     .addOption(optionOr('--rotate <time>', 'folder: begin a new file after this long', parseDuration, '1h'))
     .addOption(
@@ -495,6 +524,7 @@ Examples:
   pmscan record postgres --metrics 0.0.0.0:9464
   pmscan record 1234 -o layout.parquet --layout-only --layout 5m
   pmscan record redis-server -o idle.parquet --accesses --duration 2h
+  pmscan record redis-server -o all.parquet --exact --budget 5%
   duckdb -c "SELECT name, sum(written_pages) FROM 'redis.parquet' WHERE record = 'write' GROUP BY ALL ORDER BY 2 DESC LIMIT 10"`,
     )
     .action((target: string | undefined, _options: RecordCommandOptions, command: Command) =>

@@ -5,7 +5,7 @@ import type { Session } from '../../web/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Ending } from '../interrupt.js';
 import { addMetricsOption, type MetricsTarget, metricsOption, startMetrics } from '../metrics.js';
-import { optionOr, parseBudget, parseDuration } from '../options.js';
+import { DEFAULT_BUDGET, optionOr, parseBudget, parseDuration } from '../options.js';
 import { resolveTarget, tellBusy } from '../target.js';
 import { printable } from '../text.js';
 
@@ -125,7 +125,7 @@ export function addServeCommand(
         '--budget <share>',
         'the share of a processor that looking may cost each process: intervals get longer for it',
         parseBudget,
-        '2%',
+        DEFAULT_BUDGET,
       ),
     )
     .option('--accesses', 'begin with what is read, written or executed in place of writes (Linux 7.3)');

@@ -5,7 +5,8 @@ import type { Command } from 'commander';
 import { onlyAncestorsTrace, ProcessError, ProcessHandle } from '../../live/internal.js';
 import { OwnerNames } from '../../owners/internal.js';
 import { programArgument } from '../../parts/index.js';
-import { PageSample, type ProcessTracker, type Subject, trackActivity } from '../../track/internal.js';
+import type { PageSample, ProcessTracker, Subject } from '../../track/index.js';
+import { trackActivity } from '../../track/internal.js';
 import { loadWidths } from '../columns.js';
 import { isThere } from '../command-path.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
@@ -14,6 +15,7 @@ import { optionOr, parseBudget, parseDuration, parseShare } from '../options.js'
 import { Output } from '../output.js';
 import { adviseAnyway, requireProvider, resolveTarget, TARGET, tellBusy } from '../target.js';
 import { mappingLabel, outputStyle, plural, printable } from '../text.js';
+import { checkSampleUsage, requireCost, sampleOf, writeSample } from '../watch/afford.js';
 import { CostMeter } from '../watch/cost.js';
 import {
   exitCodeOf,
@@ -36,6 +38,7 @@ export interface WatchCommandOptions {
   readonly color?: boolean | undefined;
   readonly accesses?: boolean | undefined;
   readonly sample?: number | undefined;
+  readonly exact?: boolean | undefined;
   readonly budget?: number | undefined;
 }
 
@@ -124,6 +127,7 @@ function nameOf(handle: ProcessHandle): string {
 
 function chooseSink(
   options: WatchCommandOptions,
+  sample: PageSample | undefined,
   tracker: WatchTracker,
   handle: ProcessHandle,
   output: Output,
@@ -143,6 +147,7 @@ function chooseSink(
     intervalMs: options.interval,
     untracked,
     subject,
+    sampled: sample?.share,
   } as const;
   return new ViewSink(about, outputStyle(options.color !== false));
 }
@@ -187,11 +192,6 @@ export function conclude(end: WatchEnd, summary: WatchSummary, tracker: ProcessT
   process.stderr.write(lines.map((line) => `pmscan: ${line}\n`).join(''));
 }
 
-/** A sample of a share of the pages; undefined for all of them. */
-export function sampleOf(share: number | undefined): PageSample | undefined {
-  return share === undefined || share === 1 ? undefined : new PageSample(share);
-}
-
 const subjectOf = ({ accesses }: { readonly accesses?: boolean | undefined }): Subject =>
   accesses ? 'accesses' : 'writes';
 
@@ -207,11 +207,7 @@ export async function watchCommand(
       'Cannot tell what to watch: give a process, `pmscan watch 1234`, or a command, `pmscan watch -- CMD ARGS`',
     );
   }
-  if (options.sample !== undefined && !options.accesses)
-    throw new CliError(
-      EXIT.usage,
-      'Cannot watch a sample of the pages for writes: --sample goes with --accesses',
-    );
+  checkSampleUsage(options);
   await loadWidths();
   using ending = new Ending();
   const live =
@@ -221,17 +217,18 @@ export async function watchCommand(
 
   requireProvider();
   const { anyway } = options;
-  const sample = sampleOf(options.sample);
   const subject = subjectOf(options);
   const open = <T>(how: () => T | Promise<T>) => openFor(watched, options.interval, how);
   using handle = await open(() => new ProcessHandle(pid));
   const cost = CostMeter.of(handle, subject);
-  if (options.budget !== undefined && cost === undefined) {
-    throw new CliError(
-      EXIT.unsupported,
-      'Cannot keep within --budget: what a page fault costs cannot be measured here, as `pmscan doctor` tells',
-    );
-  }
+  requireCost(options.budget, cost);
+  const explain = (text: string) => {
+    if (!live) process.stderr.write(`pmscan: ${text}\n`);
+  };
+  const sample =
+    subject === 'accesses'
+      ? sampleOf(options.sample)
+      : await open(() => writeSample(handle, options.interval, cost, options, explain));
   const owners = new OwnerNames(handle, subject === 'accesses');
   using tracker = await open(() => adviseAnyway(() => trackActivity(pid, subject, { anyway, sample })));
   if (tracker.provider === 'fallback' && !live) process.stderr.write(`pmscan: ${SOFT_DIRTY_NOTE}\n`);
@@ -239,7 +236,7 @@ export async function watchCommand(
   const output = new Output();
   let result: Awaited<ReturnType<typeof watchLoop>>;
   {
-    using sink = chooseSink(options, tracker, handle, output, live);
+    using sink = chooseSink(options, sample, tracker, handle, output, live);
     const { interval: intervalMs, duration: durationMs, regions, budget } = options;
     const what = { intervalMs, durationMs, regions, subject, sampled: sample?.share, owners, cost, budget };
     result = await watchLoop(tracker, sink, what, ending.requested);
@@ -264,12 +261,13 @@ export function addWatchCommand(
     .addOption(optionOr('--interval <time>', 'how often to look', parseDuration, '1s'))
     .option('--duration <time>', 'end after this long', parseDuration)
     .option('--accesses', 'show which pages it reads, writes or executes, not only writes (Linux 7.3)')
-    .option('--sample <share>', 'with --accesses: of a random share of the pages', parseShare)
+    .option('--sample <share>', 'look at a random share of the pages: numbers are estimates', parseShare)
     .option(
       '--budget <share>',
-      'the share of a processor that the watch may cost the process: intervals get longer for it',
+      'the share of a processor that the watch may cost the process: of a large one it looks at a sample, and intervals get longer',
       parseBudget,
     )
+    .option('--exact', 'with --budget: look at all pages, and let only intervals get longer')
     .option('--anyway', 'track a process that uses userfaultfd itself: what it registers meanwhile fails')
     .option('--regions', 'tell the address ranges that were written, too')
     .option('--json', 'one JSON object a line')
@@ -288,6 +286,7 @@ Examples:
   pmscan watch 1234 --json | jq '.writtenBytes / .intervalMs'
   pmscan watch 1234 --accesses --sample 2%
   pmscan watch redis-server --budget 2%
+  pmscan watch redis-server --sample 5%
   pmscan watch -- node server.js`,
     )
     .action((target: string | undefined, _options: WatchCommandOptions, command: Command) =>

@@ -22,8 +22,8 @@ import { Output } from '../output.js';
 import { StatusLine, StatusLines } from '../status-line.js';
 import { adviseAnyway, resolveTarget, TARGET } from '../target.js';
 import { humanBytes, outputStyle } from '../text.js';
+import { sampleOf } from '../watch/afford.js';
 import { humanDuration, type WorkingSetReport, wssJson, wssLines } from '../wss/report.js';
-import { sampleOf } from './watch.js';
 
 export interface WssCommandOptions {
   readonly duration: number;

@@ -77,7 +77,7 @@ export class CostMeter {
     const { share } = this;
     if (this.#isToldOf || share === undefined || share < MUCH) return undefined;
     this.#isToldOf = true;
-    return `the watch costs the process up to ${shareText(share)} of the time that it runs: a page fault takes ${shortTime(this.faultUs / 1000)} here, and it has one for each page in each interval; a longer --interval costs less`;
+    return `the watch costs the process up to ${shareText(share)} of the time that it runs: a page fault takes ${shortTime(this.faultUs / 1000)} here, and it has one for each page in each interval; a longer --interval, --sample or --budget costs less`;
   }
 
   /** For the summary. */

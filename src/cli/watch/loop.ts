@@ -76,7 +76,7 @@ async function waitUntil(time: number, alarm: Alarm, tracker: WatchTracker): Pro
  * next, which is taken to cost as much as the last one. The time to wait grows until it does: a page costs once an interval at most.
  */
 function paidAfterMs({ cost, budget }: WatchOptions): number {
-  if (cost === undefined || budget === undefined) return 0;
+  if (cost === undefined || budget === undefined || budget >= 1) return 0;
   return (cost.totalMs + cost.latestMs) / budget;
 }
 
@@ -261,6 +261,7 @@ export interface ViewAbout {
   readonly intervalMs: number;
   readonly untracked: () => number;
   readonly subject?: Subject | undefined;
+  readonly sampled?: number | undefined;
 }
 
 /** The live view on a terminal. */

@@ -53,6 +53,8 @@ export interface RunInfo {
   /** What could not be tracked, if anything. */
   readonly untracked: number;
   readonly subject?: Subject | undefined;
+  /** The share of the pages that is looked at, 0 to 1, where it is not all of them: numbers are estimates then. */
+  readonly sampled?: number | undefined;
 }
 
 /** Foreground and background of a level: dark blue over red to pale yellow, in order of lightness, so that it can be
@@ -166,7 +168,8 @@ export function drawView(
   const dim: CellStyle = '2';
   const rate = model.rate;
   let column = grid.put(0, 0, `pmscan watch ${run.pid} ${printable(run.name)}`, title);
-  column = grid.put(column, 0, `   ${clock(run.elapsedMs)}   every ${run.intervalMs} ms`);
+  const sample = run.sampled === undefined ? '' : `   estimates from ${shareText(run.sampled)} of the pages`;
+  column = grid.put(column, 0, `   ${clock(run.elapsedMs)}   every ${run.intervalMs} ms${sample}`);
   if (state.paused) grid.put(column, 0, '   PAUSED (p goes on)', '7');
 
   const own = `${(run.ownShare * 100).toFixed(1)} %`;
