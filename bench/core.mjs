@@ -14,6 +14,8 @@ import { CoreReader, findTear, startTorn } from '../test/support/torn.mjs';
 import { compile as compileHere, FOLDER, finish, header, MAIN, median, record } from './harness.mjs';
 
 const TURNS = Number(process.env.PMSCAN_BENCH_TURNS ?? 5);
+/** As many as there are processors where it is promised. */
+const LOOPS = 2;
 
 const program = compile('torn');
 /** Where page tables are not the hardware's own, a page fault takes ten times as long, and so does all that is done to them. */
@@ -44,6 +46,42 @@ async function protectOnly(target) {
   if (code !== 0) throw new Error(`The C program gave ${code}`);
   return { protecting, meanwhile, back: await target.gap() };
 }
+
+/** One dump of ours, which is checked. */
+async function dump(target, mebibytes) {
+  await target.gap();
+  const before = performance.now();
+  const args = [MAIN, 'core', String(target.pid), '-o', file, '--json'];
+  const text = execFileSync(process.execPath, args, { encoding: 'utf8' });
+  const total = performance.now() - before;
+  const gap = await target.gap();
+  const core = new CoreReader(file);
+  const tear = findTear(core, target);
+  core.close();
+  if (tear !== undefined) throw new Error(`The dump is torn: ${tear}`);
+  if (statSync(file).size < mebibytes * 2 ** 20) throw new Error('The file is too short');
+  rmSync(file);
+  return { ...JSON.parse(text), total, gap };
+}
+
+/** Dumps while programs that compute want every processor, at the priority that all have. */
+async function dumpBeside(target, mebibytes) {
+  const loops = Array.from({ length: LOOPS }, () =>
+    spawn('sh', ['-c', 'while :; do :; done'], { stdio: 'ignore' }),
+  );
+  try {
+    await sleep(500);
+    await target.gap();
+    await sleep(3000);
+    const idle = await target.gap();
+    const dumps = [];
+    for (let turn = 0; turn < TURNS; turn++) dumps.push(await dump(target, mebibytes));
+    return { idle, dumps };
+  } finally {
+    for (const loop of loops) loop.kill('SIGKILL');
+  }
+}
+
 if (spawnSync('gcore', ['-h']).error !== undefined)
   throw new Error('Cannot compare: gcore (gdb) is not installed');
 
@@ -64,10 +102,11 @@ for (const mebibytes of sizes.length > 0 ? sizes : [1024, 4096]) {
     const ours = [];
     const theirs = [];
     const least = [];
+    let beside;
     try {
       for (let turn = 0; turn < TURNS; turn++) {
         await target.gap();
-        let before = performance.now();
+        const before = performance.now();
         execFileSync('gcore', ['-o', file, String(target.pid)], { stdio: ['ignore', 'ignore', 'ignore'] });
         // Both until the file is on the disk, which pmscan sees to by itself.
         const alone = performance.now() - before;
@@ -78,24 +117,9 @@ for (const mebibytes of sizes.length > 0 ? sizes : [1024, 4096]) {
         rmSync(`${file}.${target.pid}`);
         const { protecting, meanwhile, back } = await protectOnly(target);
         least.push({ protecting, meanwhile, back, gap: Math.max(protecting, meanwhile, back) });
-        await target.gap();
-        before = performance.now();
-        const text = execFileSync(
-          process.execPath,
-          [MAIN, 'core', String(target.pid), '-o', file, '--json'],
-          {
-            encoding: 'utf8',
-          },
-        );
-        const total = performance.now() - before;
-        ours.push({ ...JSON.parse(text), total, gap: await target.gap() });
-        const core = new CoreReader(file);
-        const tear = findTear(core, target);
-        core.close();
-        if (tear !== undefined) throw new Error(`The dump is torn: ${tear}`);
-        if (statSync(file).size < mebibytes * 2 ** 20) throw new Error('The file is too short');
-        rmSync(file);
+        ours.push(await dump(target, mebibytes));
       }
+      if (rate === 1000) beside = await dumpBeside(target, mebibytes);
     } finally {
       rmSync(file, { force: true });
       rmSync(`${file}.${target.pid}`, { force: true });
@@ -119,7 +143,7 @@ for (const mebibytes of sizes.length > 0 ? sizes : [1024, 4096]) {
       limit: rate > 1000 ? undefined : 1.5,
       detail: `${spread(least, 'gap')} ms: protecting ${spread(least, 'protecting')} ms, giving back ${spread(least, 'back')} ms`,
     });
-    if (rate === 1000)
+    if (rate === 1000) {
       record({
         name: `longest gap, ${name}`,
         value: of(ours, 'gap'),
@@ -127,6 +151,13 @@ for (const mebibytes of sizes.length > 0 ? sizes : [1024, 4096]) {
         limit: 20,
         detail: 'median',
       });
+      record({
+        name: `longest gap beside ${LOOPS} busy loops / without them, ${name}`,
+        value: of(beside.dumps, 'gap') / of(ours, 'gap'),
+        limit: 2,
+        detail: `${spread(beside.dumps, 'gap')} ms, of it stopped ${spread(beside.dumps, 'pauseMs')} ms; without a dump ${beside.idle.toFixed(1)} ms`,
+      });
+    }
     record({
       name: `whole time / gcore's, ${name}`,
       value: of(ours, 'total') / of(theirs, 'total'),

@@ -1,9 +1,18 @@
-// Redis and PostgreSQL under load, with and without `pmscan watch` at one interval a second, in turns, in one run.
-//   npm run build && node bench/services.mjs [--pairs 7] [--seconds 3] [--only redis|postgres|worst] [--json]
+// Services under load, with and without `pmscan watch` at one interval a second, in turns, in one run: Redis, PostgreSQL, a server of
+// Node's, a Java program, and a program that only writes. Each is watched page by page, and within a budget.
+//   npm run build && node bench/services.mjs [--pairs 7] [--seconds 3] [--only redis|postgres|node|java|worst] [--json]
 // All servers are throw-away instances in temporary folders; nothing of them is left, however this ends.
 import { execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -119,9 +128,13 @@ function difference(after, before) {
   return Object.fromEntries(Object.entries(after).map(([key, value]) => [key, value - before[key]]));
 }
 
+/** Page by page, and so that the process pays no more than that. */
+const EXACT = [];
+const BUDGETED = ['--budget', '2%'];
+
 /** `pmscan watch` on a process. It is measured from its first interval on: starting and attaching are done by then. */
-async function startWatch(pid) {
-  const args = [MAIN, 'watch', String(pid), '--interval', '1s', '--json'];
+async function startWatch(pid, how) {
+  const args = [MAIN, 'watch', String(pid), '--interval', '1s', '--json', ...how];
   const entry = start(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], farewell: 'SIGINT' });
   const intervals = [];
   const first = new Promise((resolve) => {
@@ -137,8 +150,8 @@ async function startWatch(pid) {
 }
 
 /** Runs `work`, watched or not, and adds to what it gives what it cost. */
-async function phase(pid, watched, work) {
-  const watch = watched ? await startWatch(pid) : undefined;
+async function phase(pid, how, work) {
+  const watch = how === undefined ? undefined : await startWatch(pid, how);
   try {
     await sleep(200);
     const began = performance.now();
@@ -154,12 +167,13 @@ async function phase(pid, watched, work) {
 }
 
 /** Pairs of phases without and with the watch, in alternating order. */
-async function measurePairs(pid, work, pairs = PAIRS) {
+async function measurePairs(pid, work, how = EXACT, pairs = PAIRS) {
   const result = [];
   for (let pair = 0; pair < pairs; pair++) {
     const order = pair % 2 === 0 ? [false, true] : [true, false];
     const both = {};
-    for (const watched of order) both[watched ? 'with' : 'without'] = await phase(pid, watched, work);
+    for (const watched of order)
+      both[watched ? 'with' : 'without'] = await phase(pid, watched ? how : undefined, work);
     result.push(both);
   }
   return result;
@@ -180,8 +194,24 @@ function latencies(phases) {
   return { p50: of('p50'), p99: of('p99'), max: of('max') };
 }
 
+/**
+ * What the watch says that it cost the process, and by how much more time of a processor each unit of its work took, in all, milliseconds.
+ * An interval that is not over at the end of a phase is not in what is said; so both are for a second.
+ */
+function costs(pairs) {
+  // Within a budget, an interval may be longer than a phase.
+  const told = pairs.filter(({ with: { intervals } }) => intervals.length > 0);
+  const said = told.map(({ with: { intervals } }) => {
+    const ms = intervals.reduce((sum, { intervalMs }) => sum + intervalMs, 0);
+    return (intervals.reduce((sum, { targetCostMs }) => sum + targetCostMs, 0) / ms) * 1000;
+  });
+  const each = ({ server, rate, ms }) => server.cpuMs / (rate * ms);
+  const measured = pairs.map((pair) => (each(pair.with) - each(pair.without)) * pair.with.rate * 1000);
+  return { said: median(said), measured: median(measured) };
+}
+
 /** Records the median ratio of the pairs, and prints all that was measured. `unit` is that of the phases' rates, divided by `scale`. */
-function report(name, pairs, { limit, unit, scale = 1 }) {
+function report(name, pairs, { limit, unit, scale = 1, how = EXACT }) {
   const ratios = pairs.map((pair) => pair.with.rate / pair.without.rate);
   const sides = { without: pairs.map(({ without }) => without), with: pairs.map((pair) => pair.with) };
   const number = (value) =>
@@ -191,13 +221,15 @@ function report(name, pairs, { limit, unit, scale = 1 }) {
   const own = median(sides.with.map((phase) => (phase.own.cpuMs / phase.ms) * 100));
   const pages = median(intervals.map(({ writtenPages }) => writtenPages));
   const scan = median(intervals.map(({ scanMs }) => scanMs));
+  const sampled = intervals[0]?.sampled;
+  const share = sampled === undefined ? '' : ` (an estimate, from ${(sampled * 100).toFixed(1)} %)`;
   record({
-    name: `${name}: with watch / without`,
+    name: `${name}: with ${['watch', ...how].join(' ')} / without`,
     value: median(ratios),
     limit,
     better: 'higher',
     detail:
-      `${rate('with')} and ${rate('without')} ${unit}; ${pages.toLocaleString('en')} pages written an interval, ` +
+      `${rate('with')} and ${rate('without')} ${unit}; ${pages.toLocaleString('en')} pages written an interval${share}, ` +
       `collected in ${scan.toFixed(1)} ms; watch itself ${own.toFixed(1)} % of one processor`,
   });
   const line = (text) => console.log(`         ${text}`);
@@ -217,6 +249,10 @@ function report(name, pairs, { limit, unit, scale = 1 }) {
         `${of(({ faults }, { ms }) => (faults / ms) * 1000).toFixed(0)} faults/s`,
     );
   }
+  const { said, measured } = costs(pairs);
+  line(
+    `what it costs the process: ${said.toFixed(1)} ms/s as watch says, ${measured.toFixed(1)} ms/s more time of a processor for the same work`,
+  );
   line(
     `pairs: ${pairs.map((pair, index) => `${number(pair.with.rate)}/${number(pair.without.rate)} = ${ratios[index].toFixed(3)}`).join(', ')}`,
   );
@@ -353,8 +389,10 @@ async function benchRedis() {
   ]) {
     const { rate } = await redisBenchmark(redis, 100_000 * Math.min(pipeline, 5), pipeline);
     const requests = Math.ceil(rate * SECONDS);
-    const pairs = await measurePairs(redis.pid, () => redisBenchmark(redis, requests, pipeline));
-    report(name, pairs, { unit: 'requests/s' });
+    for (const how of [EXACT, BUDGETED]) {
+      const pairs = await measurePairs(redis.pid, () => redisBenchmark(redis, requests, pipeline), how);
+      report(name, pairs, { unit: 'requests/s', how, limit: how === BUDGETED ? LEAST_RATIO : undefined });
+    }
   }
   await redis.stop();
 }
@@ -416,17 +454,19 @@ async function benchPostgres(bin) {
   // Before the connection that it measures, it has another one for a moment.
   await sleep(3000);
   const backend = await eventually('pgbench runs', async () => Number(await query(find)) || undefined, bench);
-  const pairs = await measurePairs(backend, async () => {
+  const work = async () => {
     const from = Date.now();
     await sleep(SECONDS * 1000);
     return { from, to: Date.now() };
-  });
+  };
+  const exact = await measurePairs(backend, work);
+  const budgeted = await measurePairs(backend, work, BUDGETED);
   // What it has not written to its log by then is lost, but that is of after the last phase.
   await sleep(1500);
   await stop(bench);
 
   // client, transaction, microseconds, script, and its end as seconds and microseconds.
-  const phases = pairs.flatMap((pair) => [pair.with, pair.without]);
+  const phases = [...exact, ...budgeted].flatMap((pair) => [pair.with, pair.without]);
   for (const phase of phases) phase.latencies = [];
   for (const name of readdirSync(dir).filter((name) => name.startsWith('transactions'))) {
     for (const line of readFileSync(join(dir, name), 'latin1').split('\n')) {
@@ -440,8 +480,132 @@ async function benchPostgres(bin) {
   console.log(
     '\nPostgreSQL, 512 MB of shared buffers, pgbench -N -s 25, one connection, its backend under watch',
   );
-  report('PostgreSQL, pgbench -N, full speed', pairs, { unit: 'transactions/s' });
+  report('PostgreSQL, pgbench -N, full speed', exact, { unit: 'transactions/s' });
+  report('PostgreSQL, pgbench -N, full speed', budgeted, {
+    unit: 'transactions/s',
+    how: BUDGETED,
+    limit: LEAST_RATIO,
+  });
   await stop(server);
+}
+
+// --- A server of Node's -------------------------------------------------------------------------------------------
+
+// Keeps half a million sessions in its heap; each request makes a few anew, and answers with JSON.
+const NODE_SERVER = `
+const sessions = Array.from({ length: 500_000 }, (_, id) => ({ id, name: 'user ' + id, visits: 0, last: [] }));
+const server = require('node:http').createServer((request, response) => {
+  const found = [];
+  for (let index = 0; index < 20; index++) {
+    const at = Math.floor(Math.random() * sessions.length);
+    const { id, name, visits } = sessions[at];
+    sessions[at] = { id, name, visits: visits + 1, last: [Date.now(), request.url] };
+    found.push(sessions[at]);
+  }
+  response.end(JSON.stringify(found));
+});
+server.listen(process.argv[1], () => console.log('listens'));
+`;
+
+/** Clients that each send the next request when the last one was answered. Tells how many were answered in a time. */
+const NODE_CLIENT = `
+const http = require('node:http');
+const agent = new http.Agent({ keepAlive: true, maxSockets: 16 });
+let answered = 0;
+const next = () =>
+  http.get({ socketPath: process.argv[1], path: '/sessions', agent }, (response) => {
+    response.resume().on('end', () => { answered++; next(); });
+  });
+for (let client = 0; client < 16; client++) next();
+process.stdin.on('data', () => { process.stdout.write(answered + '\\n'); answered = 0; });
+`;
+
+async function benchNode() {
+  const socket = join(folder(), 'socket');
+  const piped = { stdio: ['pipe', 'pipe', 'pipe'] };
+  const server = start(process.execPath, ['-e', NODE_SERVER, socket], piped);
+  await eventually('the server listens', async () => (existsSync(socket) ? true : undefined), server);
+  const client = start(process.execPath, ['-e', NODE_CLIENT, socket], piped);
+  const lines = createInterface({ input: client.child.stdout })[Symbol.asyncIterator]();
+  const answered = async () => {
+    client.child.stdin.write('?');
+    const { value, done } = await lines.next();
+    if (done) throw new Error(`The client has ended: ${client.errors}`);
+    return Number(value);
+  };
+  const work = async () => {
+    await answered();
+    const began = performance.now();
+    await sleep(SECONDS * 1000);
+    return { rate: ((await answered()) / (performance.now() - began)) * 1000 };
+  };
+  await work();
+  console.log('\nA server of Node, half a million sessions in its heap, 16 clients');
+  for (const how of [EXACT, BUDGETED]) {
+    const pairs = await measurePairs(server.child.pid, work, how);
+    report('Node, HTTP, full speed', pairs, {
+      unit: 'requests/s',
+      how,
+      limit: how === BUDGETED ? LEAST_RATIO : undefined,
+    });
+  }
+  await stop(client);
+  await stop(server);
+}
+
+// --- Java --------------------------------------------------------------------------------------------------------
+
+// Keeps a million entries and replaces some, for as many milliseconds as a line of its input says; answers with how many a second.
+const JAVA = `
+import java.util.*;
+class Load {
+  record Entry(long id, String name, int[] values) {}
+  public static void main(String[] args) {
+    Entry[] entries = new Entry[1_000_000];
+    Random random = new Random(1);
+    for (int at = 0; at < entries.length; at++) entries[at] = new Entry(at, "entry " + at, new int[16]);
+    Scanner lines = new Scanner(System.in);
+    while (lines.hasNextLong()) {
+      long began = System.nanoTime(), end = began + lines.nextLong() * 1_000_000;
+      long replaced = 0;
+      while (System.nanoTime() < end) {
+        for (int each = 0; each < 64; each++, replaced++) {
+          Entry old = entries[random.nextInt(entries.length)];
+          entries[(int) old.id()] = new Entry(old.id(), "entry " + replaced, Arrays.copyOf(old.values(), 16));
+        }
+      }
+      System.out.println(replaced * 1e9 / (System.nanoTime() - began));
+    }
+  }
+}
+`;
+
+async function benchJava() {
+  const dir = folder();
+  const source = join(dir, 'Load.java');
+  writeFileSync(source, JAVA);
+  const entry = start('java', ['-Xmx1g', '-Xms1g', source], { cwd: dir, stdio: ['pipe', 'pipe', 'pipe'] });
+  const lines = createInterface({ input: entry.child.stdout })[Symbol.asyncIterator]();
+  const work = async () => {
+    entry.child.stdin.write(`${SECONDS * 1000}\n`);
+    const { value, done } = await lines.next();
+    if (done) throw new Error(`The Java program has ended: ${entry.errors}`);
+    return { rate: Number(value) };
+  };
+  // The first ones are compiled as they run.
+  await work();
+  await work();
+  console.log('\nA Java program, a heap of 1 GiB with a million entries that are replaced at random');
+  for (const how of [EXACT, BUDGETED]) {
+    const pairs = await measurePairs(entry.child.pid, work, how);
+    report('Java, objects replaced, full speed', pairs, {
+      unit: 'objects/s',
+      how,
+      limit: how === BUDGETED ? LEAST_RATIO : undefined,
+    });
+  }
+  entry.child.stdin.end();
+  await entry.gone;
 }
 
 // --- The worst case ----------------------------------------------------------------------------------------------
@@ -499,11 +663,15 @@ async function benchWorst() {
   };
   await work();
   console.log(`\nA program that does nothing but rewrite all of its ${WORST_MIB} MiB, page by page`);
-  const pairs = await measurePairs(entry.child.pid, work);
-  report('worst case, all pages rewritten in each interval', pairs, {
-    unit: 'GiB/s',
-    scale: 2 ** 30 / 4096,
-  });
+  for (const how of [EXACT, BUDGETED]) {
+    const pairs = await measurePairs(entry.child.pid, work, how);
+    report('worst case, all pages rewritten in each interval', pairs, {
+      unit: 'GiB/s',
+      scale: 2 ** 30 / 4096,
+      how,
+      limit: how === BUDGETED ? LEAST_RATIO : undefined,
+    });
+  }
   entry.child.stdin.end();
   await once(entry.child, 'exit');
 }
@@ -525,6 +693,11 @@ try {
     const bin = postgresFolder();
     if (bin !== undefined) await benchPostgres(bin);
     else console.log('PostgreSQL (with pgbench) is not installed: left out');
+  }
+  if (wanted('node')) await benchNode();
+  if (wanted('java')) {
+    if (installed('java')) await benchJava();
+    else console.log('Java is not installed: left out');
   }
   if (wanted('worst')) await benchWorst();
 } finally {

@@ -72,7 +72,7 @@ export interface AccessInterval {
   readonly scanMs: number;
   /** Of a sample, the estimate for all. */
   readonly accessedPages: number;
-  /** In 95 of 100 intervals the true number is no farther from `accessedPages` than that, pages; 0 when all are looked at. */
+  /** In 95 of 100 samples the true number is no farther from `accessedPages` than that, pages; 0 when all are looked at. */
   readonly errorPages: number;
   /**
    * Page faults that the tracking cost the process in this interval, at most: the first access to each page that was protected. A
@@ -98,11 +98,7 @@ interface Run {
 }
 
 /** Whether a mapping, or a part of it, was not there at the last collect; and where in that list to look for the next one. */
-export function isNewTo(
-  before: readonly Mapping[],
-  mapping: Mapping,
-  from: number,
-): [isNew: boolean, next: number] {
+function isNewTo(before: readonly Mapping[], mapping: Mapping, from: number): [isNew: boolean, next: number] {
   let index = from;
   while (index < before.length && before[index]!.end <= mapping.start) index++;
   const known = before[index];

@@ -3,11 +3,11 @@ export { spaceOf } from './accesses-of-process.js';
 export { asWrites, trackActivity } from './activity.js';
 export * from './index.js';
 export {
-  type TrackedKind,
   type TrackedPart,
   trackByProtection,
   trackBySoftDirty,
   WriteProtectTracker,
 } from './process.js';
+export type { TrackedKind } from './protected-scan.js';
 export { SoftDirtyTracker } from './soft-dirty.js';
 export { targetCostMs } from './target-cost.js';

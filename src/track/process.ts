@@ -43,6 +43,8 @@ import {
   GONE,
   isMarker,
   type Masks,
+  MOST_MARKED_BYTES,
+  type TrackedKind,
   Unregistered,
   WRITTEN_OR_GONE,
 } from './protected-scan.js';
@@ -51,17 +53,6 @@ import { SoftDirtyTracker } from './soft-dirty.js';
 import { faultsOf } from './target-cost.js';
 import type { Interval, MappingWrites, ProcessTracker, SkippedMapping, SkipReason } from './tracker.js';
 import { tryUnregister } from './unregister.js';
-
-/** How a mapping is tracked. */
-export type TrackedKind =
-  /** Anonymous: what does not exist is left alone. */
-  | 'anonymous'
-  /** Of a file, private: the same, and the file's own pages are nobody's writes. */
-  | 'private-file'
-  /** Shared: every page is protected, or reading one would make it look written. */
-  | 'shared'
-  /** hugetlb: every page is protected, and never by a scan, which can hang in the kernel for ever there. */
-  | 'hugetlb';
 
 /** A part of a mapping that is tracked. */
 export interface TrackedPart {
@@ -112,12 +103,6 @@ interface Steady {
   readonly covered: readonly Covered[];
   readonly groups: readonly Piece[][];
 }
-
-/**
- * Shared mappings above this are tracked like anonymous memory, so that the kernel need not keep a marker (8 bytes) for
- * each page that does not exist: reading such a page for the first time then counts as a write.
- */
-const MOST_MARKED_BYTES = 64 * 2 ** 30;
 
 /** How often one collect begins anew with neighbours scanned together; after that it takes mappings one by one. */
 const MOST_JOINED_PASSES = 64;

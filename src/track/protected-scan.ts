@@ -15,6 +15,23 @@ import {
 } from '../abi/index.js';
 import { type RegionVisitor, scanLegs } from '../query/index.js';
 
+/** How a mapping is tracked. */
+export type TrackedKind =
+  /** Anonymous: what does not exist is left alone. */
+  | 'anonymous'
+  /** Of a file, private: the same, and the file's own pages are nobody's writes. */
+  | 'private-file'
+  /** Shared: every page is protected, or reading one would make it look written. */
+  | 'shared'
+  /** hugetlb: every page is protected, and never by a scan, which can hang in the kernel for ever there. */
+  | 'hugetlb';
+
+/**
+ * Shared mappings above this are tracked like anonymous memory, so that the kernel need not keep a marker (8 bytes) for
+ * each page that does not exist: reading such a page for the first time then counts as a write.
+ */
+export const MOST_MARKED_BYTES = 64 * 2 ** 30;
+
 /** Masks of a scan. */
 export interface Masks {
   readonly categoryInverted: number;

@@ -5,6 +5,9 @@ import { pageSize } from '../live/index.js';
 /** 95 of 100 normally distributed values lie within so many standard deviations. */
 const DEVIATIONS = 1.96;
 
+/** Where three pages are expected in the sample, it has none of them in 5 of 100 cases (the rule of three). */
+const LEAST_ERROR_PAGES = 3;
+
 /** Mixes a 32-bit number so that its bits depend on all bits (the finalizer of MurmurHash3). */
 function mix(number: number): number {
   let bits = number | 0;
@@ -112,8 +115,12 @@ export class SampledCount {
     return Math.round(this.#pages / this.#share);
   }
 
-  /** In 95 of 100 cases the true number is no farther away than that. Pages; 0 of a sample of everything. */
+  /**
+   * In 95 of 100 samples the true number is no farther away than that. Pages; 0 of a sample of everything. Never less than that of three
+   * pages in the sample: where nothing was found, there may be some all the same.
+   */
   get errorPages(): number {
-    return Math.round((DEVIATIONS * Math.sqrt(this.#squares * (1 - this.#share))) / this.#share);
+    const found = Math.max(LEAST_ERROR_PAGES, DEVIATIONS * Math.sqrt(this.#squares + 1));
+    return Math.round((found * Math.sqrt(1 - this.#share)) / this.#share);
   }
 }

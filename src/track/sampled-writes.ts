@@ -10,13 +10,22 @@ import {
 import { kernelCategories, mappingPageSize, TrackerMark } from '../live/internal.js';
 import { hasFile, isDevice, isKernelMade, isPrivate, type Mapping, mayBeWritten } from '../proc/internal.js';
 import { type RegionVisitor, scanLegs } from '../query/internal.js';
-import { type AccessedSpace, isNewTo } from './accesses.js';
+import type { AccessedSpace } from './accesses.js';
 import { spaceOf } from './accesses-of-process.js';
 import { type Attached, attachTo, type TrackOptions } from './attach.js';
 import { disposedError } from './disposed.js';
 import { IntervalClock } from './interval-clock.js';
 import { newNeighbours } from './neighbours.js';
-import { EXISTING, EXISTING_WRITTEN, existingWritten, type Masks } from './protected-scan.js';
+import {
+  EXISTING,
+  EXISTING_SHARED,
+  EXISTING_WRITTEN,
+  existingWritten,
+  GONE,
+  type Masks,
+  MOST_MARKED_BYTES,
+  type TrackedKind,
+} from './protected-scan.js';
 import { type PageSample, SampledCount } from './sample.js';
 import { faultsOf } from './target-cost.js';
 import type { Interval, MappingWrites, ProcessTracker, SkippedMapping, SkipReason } from './tracker.js';
@@ -40,16 +49,65 @@ export interface WriteFaults extends Disposable {
   writeProtect(start: number, lengthBytes: number): void;
 }
 
-/** A mapping that is tracked, or would be if it could be registered. */
+/** A part of a mapping that is tracked, or would be if it could be registered. */
 interface Part {
   readonly mapping: Mapping;
   readonly start: number;
   readonly end: number;
   readonly inode: number;
+  /** The offset in the file that address 0 would have: the same for all parts of one mapping, however it is split. */
+  readonly offset: number;
   isNew: boolean;
-  readonly isHugetlb: boolean;
-  /** What is looked for. */
-  readonly masks: Masks;
+  /** Undefined before it is registered: only then nothing else can come in its place unnoticed. */
+  kind: Kind | undefined;
+}
+
+type Kind = Exclude<TrackedKind, 'shared'> | 'marked-shared' | 'shared';
+
+/** Whether there is no use in trying again. */
+function isForGood({ reason }: SkippedMapping): boolean {
+  return reason === 'device' || reason === 'hugetlb';
+}
+
+/** Whether a mapping may still be the one that `part` was a part of. If not even this fits, it is new. */
+function isSame({ inode, offset, kind }: Part, mapping: Mapping): boolean {
+  if (inode !== mapping.inode) return false;
+  if (inode === 0) return true;
+  const isPrivateFile = isPrivate(mapping) && kind !== 'hugetlb';
+  return offset === mapping.offset - mapping.start && (kind === 'private-file') === isPrivateFile;
+}
+
+/**
+ * The parts of a mapping that were tracked before, neighbours joined, and those that are new. What could not be registered is new each time: a
+ * scan cannot tell whose registration it finds.
+ *
+ * @param index of the first of `before` that reaches into the mapping, or lies behind it
+ */
+function partsOf(mapping: Mapping, before: readonly Part[], index: number): Part[] {
+  const { end, inode } = mapping;
+  const offset = mapping.offset - mapping.start;
+  const parts: Part[] = [];
+  let at = mapping.start;
+  const add = (to: number, kind: Kind | undefined, isNew: boolean) => {
+    const last = parts.at(-1);
+    if (last !== undefined && !isNew && !last.isNew && last.kind === kind)
+      parts[parts.length - 1] = { ...last, end: to };
+    else parts.push({ mapping, start: at, end: to, inode, offset, isNew, kind });
+    at = to;
+  };
+  // One that was writable may hold writes from before that was taken from it; a new one that never was has none.
+  const addNew = (to: number) => {
+    if (mayBeWritten(mapping)) add(to, undefined, true);
+    else at = to;
+  };
+  for (let next = index; next < before.length && before[next]!.start < end; next++) {
+    const part = before[next]!;
+    if (part.end <= at || !isSame(part, mapping)) continue;
+    if (part.start > at) addNew(part.start);
+    add(Math.min(end, part.end), part.kind, false);
+  }
+  if (at < end) addNew(end);
+  return parts;
 }
 
 /**
@@ -59,8 +117,9 @@ interface Part {
  * not in the sample is never protected, so the kernel always says that it was written. Pages come into the
  * sample by their addresses alone, those that come into being as well.
  *
- * A huge page is in it as a whole, or not at all. The first write to one that is protected splits it; all of its small pages are in the
- * sample from then on, as they were protected, and count together in the error.
+ * A huge page is in it as a whole, or not at all, and so are its small pages once it is split (by the first write to one that is
+ * protected, for one): they count together in the error. If they were drawn anew then, those of huge pages that were never protected
+ * would look written.
  */
 export class SampledWriteTracker implements ProcessTracker {
   readonly provider = 'ioctl';
@@ -74,8 +133,8 @@ export class SampledWriteTracker implements ProcessTracker {
   readonly #clock: IntervalClock;
   #mappings: readonly Mapping[] = [];
   #parts: readonly Part[] = [];
-  /** Huge pages that were protected, by their numbers. Split ones stay: their small pages are protected, too. */
-  readonly #huge = new Set<number>();
+  /** Huge pages that were seen, by their numbers, and whether they are in the sample. Those that were split stay. */
+  readonly #huge = new Map<number, boolean>();
   readonly #hugeBytes: number;
   #skipped: readonly SkippedMapping[] = [];
   /** The process uses userfaultfd itself by now. */
@@ -113,14 +172,14 @@ export class SampledWriteTracker implements ProcessTracker {
     const { share } = this.sample;
     const { pageSize } = this.#space.pagemap;
     const total = new SampledCount(share);
-    const rows = new Map<Part, SampledCount>();
+    const counts = new Map<Mapping, SampledCount>();
     let faultCount = 0;
     // Small pages of what was a huge page in the sample, of which more may come: they are one unit of it.
     let open: { part: Part; huge: number; pages: number } | undefined;
     const add = (part: Part, pages: number) => {
-      const row = rows.get(part) ?? new SampledCount(share);
-      rows.set(part, row);
-      row.add(pages);
+      const count = counts.get(part.mapping) ?? new SampledCount(share);
+      counts.set(part.mapping, count);
+      count.add(pages);
       total.add(pages);
     };
     const close = () => {
@@ -130,6 +189,7 @@ export class SampledWriteTracker implements ProcessTracker {
     this.#round((part, start, end, categories) => {
       const pages = (end - start) / pageSize;
       const isHuge = (categories & PAGE_IS_HUGE) !== 0;
+      // What is new was not protected.
       if (!part.isNew) faultCount += faultsOf(end - start, isHuge, pageSize);
       const huge = Math.floor(start / this.#hugeBytes);
       if (isHuge || !this.#huge.has(huge)) {
@@ -148,11 +208,19 @@ export class SampledWriteTracker implements ProcessTracker {
       writtenPages: total.pages,
       errorPages: total.errorPages,
       faultCount,
-      mappings: this.#parts.map((part): MappingWrites => {
-        const { start, end, name } = part.mapping;
-        return { start, end, name, writtenPages: rows.get(part)?.pages ?? 0, isNew: part.isNew };
-      }),
+      mappings: this.#rows(counts),
     };
+  }
+
+  #rows(counts: ReadonlyMap<Mapping, SampledCount>): MappingWrites[] {
+    const rows: MappingWrites[] = [];
+    for (const { mapping, isNew } of this.#parts) {
+      const { start, end, name } = mapping;
+      const last = rows.at(-1);
+      if (last?.start === start) last.isNew ||= isNew;
+      else rows.push({ start, end, name, writtenPages: counts.get(mapping)?.pages ?? 0, isNew });
+    }
+    return rows;
   }
 
   /** See `WriteProtectTracker`. */
@@ -182,51 +250,35 @@ export class SampledWriteTracker implements ProcessTracker {
   }
 
   #plan(mappings: readonly Mapping[]): { parts: readonly Part[]; skipped: SkippedMapping[] } {
-    if (
-      mappings === this.#mappings &&
-      !this.#isLeft &&
-      this.#skipped.every(({ reason }) => reason === 'device')
-    ) {
+    if (mappings === this.#mappings && !this.#isLeft && this.#skipped.every(isForGood)) {
       for (const part of this.#parts) part.isNew = false;
       return { parts: this.#parts, skipped: [...this.#skipped] };
     }
-    // What could not be registered is new each time: a scan cannot tell whose registration it is that it finds.
-    const before = this.#parts.map(({ mapping }) => mapping);
+    const before = this.#parts;
     const parts: Part[] = [];
     const skipped: SkippedMapping[] = [];
-    let cursor = 0;
+    let index = 0;
     for (const mapping of mappings) {
       if (isKernelMade(mapping)) continue;
-      const { start, end, name, inode } = mapping;
-      const [isNew, next] = isNewTo(before, mapping, cursor);
-      cursor = next;
-      // One that was writable may hold writes from before that was taken from it.
-      if (isNew && !mayBeWritten(mapping)) continue;
-      if (isDevice(mapping)) skipped.push({ start, end, name, reason: 'device' });
-      else if (this.#isLeft) skipped.push({ start, end, name, reason: 'userfaultfd' });
-      else {
-        const pageBytes = hasFile(mapping) ? this.#space.pageBytes(mapping) : 0;
-        const isHugetlb = pageBytes >= this.#hugeBytes;
-        // Of pages of a gibibyte a sample would tell nothing.
-        if (pageBytes > this.#hugeBytes) skipped.push({ start, end, name, reason: 'hugetlb' });
-        else
-          parts.push({
-            mapping,
-            start,
-            end,
-            inode,
-            isNew,
-            isHugetlb,
-            masks: this.#masksOf(mapping, isHugetlb),
-          });
-      }
+      const { start, end, name } = mapping;
+      while (index < before.length && before[index]!.end <= start) index++;
+      if (isDevice(mapping)) {
+        if (mayBeWritten(mapping)) skipped.push({ start, end, name, reason: 'device' });
+      } else if (!this.#isLeft) parts.push(...partsOf(mapping, before, index));
+      else if (mayBeWritten(mapping)) skipped.push({ start, end, name, reason: 'userfaultfd' });
     }
     return { parts, skipped };
   }
 
-  #masksOf(mapping: Mapping, isHugetlb: boolean): Masks {
-    if (isHugetlb) return EXISTING_WRITTEN;
-    return this.#masks[hasFile(mapping) && isPrivate(mapping) ? 'private-file' : 'anonymous'];
+  /** Of one that is registered. */
+  #kindOf(mapping: Mapping): Kind | 'untellable' {
+    if (!hasFile(mapping)) return 'anonymous';
+    const pageBytes = this.#space.pageBytes(mapping);
+    // Of pages of a gibibyte a sample would tell nothing.
+    if (pageBytes > this.#space.pagemap.pageSize)
+      return pageBytes === this.#hugeBytes ? 'hugetlb' : 'untellable';
+    if (isPrivate(mapping)) return 'private-file';
+    return mapping.end - mapping.start > MOST_MARKED_BYTES ? 'shared' : 'marked-shared';
   }
 
   /** Reports and protects what was written of a mapping. Gives the reason where it cannot be tracked. */
@@ -236,11 +288,12 @@ export class SampledWriteTracker implements ProcessTracker {
       if (isAsked) {
         const reason = this.#tryRegister(part.start, part.end);
         if (reason !== undefined) return reason;
-        // As where all is tracked: hugetlb memory is protected before it is looked at for the first time, holes included.
-        if (part.isNew && part.isHugetlb)
-          this.sample.visit(part.start, part.end, PAGE_IS_HUGE, (start, end) => this.#protect(start, end));
+        const kind = part.kind ?? this.#kindOf(part.mapping);
+        if (kind === 'untellable') return 'hugetlb';
+        part.kind = kind;
       }
       try {
+        if (part.isNew) this.#protectHoles(part);
         this.#lookFrom(at, part, (start, end, categories) => {
           at = end;
           found(start, end, categories);
@@ -252,23 +305,49 @@ export class SampledWriteTracker implements ProcessTracker {
         if (error.code !== 'EPERM') throw error;
         // It was replaced, and is not registered. One that is replaced all the time is left to the next interval.
         if (isAsked) return undefined;
-        part.isNew = true;
+        Object.assign(part, { isNew: true, kind: undefined });
       }
     }
   }
 
+  /**
+   * Where a page that does not exist comes into being by reading, too, and would look written then, the sample's are protected first, as where
+   * all pages are tracked. Then all that exists counts.
+   */
+  #protectHoles({ start, end, kind }: Part): void {
+    if (kind === 'hugetlb') {
+      this.sample.visit(start, end, PAGE_IS_HUGE, (from, to) => this.#protect(from, to));
+    } else if (kind === 'marked-shared') {
+      const query = { start, end, ...GONE, flags: PM_SCAN_CHECK_WPASYNC };
+      for (const leg of scanLegs(this.#space.pagemap, query, { buffer: this.#buffer }))
+        for (let index = 0; index < leg.length; index++)
+          this.#visitSample(leg.start(index), leg.end(index), 0, (from, to) => this.#protect(from, to));
+    }
+  }
+
+  #masksOf({ isNew, kind }: Part): Masks {
+    if (kind === 'hugetlb') return isNew ? EXISTING : EXISTING_WRITTEN;
+    if (kind === 'marked-shared' && isNew) return { ...EXISTING_SHARED, returnMask: PAGE_IS_HUGE };
+    return this.#masks[kind === 'private-file' ? 'private-file' : 'anonymous'];
+  }
+
   #lookFrom(at: number, part: Part, found: RegionVisitor): void {
-    // All of new hugetlb memory that exists counts, although it is protected by now.
-    const masks = part.isNew && part.isHugetlb ? EXISTING : part.masks;
-    const query = { start: at, end: part.end, ...masks, flags: PM_SCAN_CHECK_WPASYNC };
+    const query = { start: at, end: part.end, ...this.#masksOf(part), flags: PM_SCAN_CHECK_WPASYNC };
     for (const leg of scanLegs(this.#space.pagemap, query, { buffer: this.#buffer })) {
+      // Neighbours are protected by one call.
+      let [from, to] = [0, 0];
       for (let index = 0; index < leg.length; index++) {
-        const categories = part.isHugetlb ? PAGE_IS_HUGE : leg.categories(index);
+        const categories = part.kind === 'hugetlb' ? PAGE_IS_HUGE : leg.categories(index);
         this.#visitSample(leg.start(index), leg.end(index), categories, (start, end) => {
-          this.#protect(start, end);
+          if (start !== to) {
+            if (from < to) this.#protect(from, to);
+            from = start;
+          }
+          to = end;
           found(start, end, categories);
         });
       }
+      if (from < to) this.#protect(from, to);
     }
   }
 
@@ -279,22 +358,24 @@ export class SampledWriteTracker implements ProcessTracker {
     categories: number,
     take: (start: number, end: number) => void,
   ): void {
-    if (categories & PAGE_IS_HUGE) {
-      this.sample.visit(start, end, categories, (from, to) => {
-        this.#huge.add(Math.floor(from / this.#hugeBytes));
-        take(from, to);
-      });
-      return;
-    }
-    if (this.#huge.size === 0) {
+    const isHuge = (categories & PAGE_IS_HUGE) !== 0;
+    if (!isHuge && this.#huge.size === 0) {
       this.sample.visit(start, end, categories, take);
       return;
     }
     for (let at = start; at < end; ) {
       const huge = Math.floor(at / this.#hugeBytes);
       const next = Math.min(end, (huge + 1) * this.#hugeBytes);
-      if (this.#huge.has(huge)) take(at, next);
-      else this.sample.visit(at, next, categories, take);
+      let isIn = this.#huge.get(huge);
+      if (isHuge && isIn === undefined) {
+        isIn = false;
+        this.sample.visit(at, next, categories, () => {
+          isIn = true;
+        });
+        this.#huge.set(huge, isIn);
+      }
+      if (isIn) take(at, next);
+      else if (isIn === undefined) this.sample.visit(at, next, categories, take);
       at = next;
     }
   }
@@ -315,9 +396,9 @@ export class SampledWriteTracker implements ProcessTracker {
       this.#faults.writeProtect(start, end - start);
     } catch (error) {
       if (!(error instanceof PagemapError)) throw error;
-      // ENOENT: another mapping has come there meanwhile, which the next collect finds not to be registered.
+      // Another mapping has come there meanwhile, with huge pages perhaps: the next collect finds it not to be registered.
       if (error.code === 'ESRCH') this.#space.checkAlive();
-      else if (error.code !== 'ENOENT') throw error;
+      else if (error.code !== 'ENOENT' && error.code !== 'EINVAL') throw error;
     }
   }
 
@@ -335,9 +416,8 @@ export class SampledWriteTracker implements ProcessTracker {
   }
 }
 
-function writtenSpaceOf(attached: Attached): WrittenSpace {
+function writtenSpaceOf(attached: Attached, mark: TrackerMark): WrittenSpace {
   const { pagemap } = attached;
-  const mark = new TrackerMark(pagemap.pid);
   const space = spaceOf(attached);
   return {
     pid: space.pid,
@@ -371,7 +451,17 @@ export async function trackSampledWrites(
   options: TrackOptions = {},
 ): Promise<SampledWriteTracker> {
   return await attachTo(pid, options, undefined, (attached) => {
-    const space = writtenSpaceOf(attached);
-    return new SampledWriteTracker(space, attached.faults, sample, attached.stopMs);
+    const mark = new TrackerMark(attached.pagemap.pid);
+    try {
+      return new SampledWriteTracker(
+        writtenSpaceOf(attached, mark),
+        attached.faults,
+        sample,
+        attached.stopMs,
+      );
+    } catch (error) {
+      mark[Symbol.dispose]();
+      throw error;
+    }
   });
 }

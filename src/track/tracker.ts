@@ -14,7 +14,7 @@ export type SkipReason =
   | 'refused'
   /** Shared memory or a shared file, by soft-dirty bits: the kernel may forget writes to them. */
   | 'shared'
-  /** hugetlb memory, by soft-dirty bits, which it has not. */
+  /** hugetlb memory: by soft-dirty bits, which it has not; in a sample, if its pages are larger than other huge pages. */
   | 'hugetlb';
 
 /** A writable mapping that is not tracked. */
@@ -49,7 +49,7 @@ export interface Interval {
   readonly stopMs?: number | undefined;
   readonly writtenPages: number;
   /**
-   * Of a sample: in 95 of 100 intervals the true number is no farther from the estimate than that, pages. Left out where all pages are
+   * Of a sample: in 95 of 100 samples the true number is no farther from the estimate than that, pages. Left out where all pages are
    * looked at.
    */
   readonly errorPages?: number | undefined;

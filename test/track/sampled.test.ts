@@ -92,6 +92,62 @@ huge('a huge page is in it with all of its pages, and not split where it is not'
   }
 });
 
+huge('huge pages that something else splits stay in the sample, or out of it, as wholes', async () => {
+  await using target = await startWrites();
+  const count = 32;
+  const range = await target.order(`map 1 thp ${(count + 1) * HUGE}`);
+  await target.order(`write 1 0 ${(count + 1) * HUGE} 1`);
+  const sample = new PageSample(0.3, 14);
+  const first = Math.ceil(range.start / hugePageSize()) * HUGE - range.start / pageSize();
+  const pages = every(count * HUGE, first);
+  const isIn = (page: number) => {
+    let isIn = false;
+    const at = Math.floor((range.start / pageSize() + page) / HUGE) * hugePageSize();
+    sample.visit(at, at + hugePageSize(), PAGE_IS_HUGE, () => {
+      isIn = true;
+    });
+    return isIn;
+  };
+  using tracker = await trackProcess(target.pid, { ...PATIENT, sample });
+  const told = () => written(tracker, range).filter((page) => page >= first && page < first + count * HUGE);
+  for (let index = 0; index < count; index++) await target.order(`discard 1 ${first + index * HUGE + 3} 1`);
+  expect(told()).toEqual([]);
+  await target.order(`write 1 ${first} ${count * HUGE} 1`);
+  expect(told()).toEqual(pages.filter(isIn));
+});
+
+live('shared memory that is only read is not written', async () => {
+  await using target = await startWrites();
+  const range = await target.order('map 1 shared 2000');
+  const sample = new PageSample(0.3, 15);
+  using tracker = await trackProcess(target.pid, { ...PATIENT, sample });
+  await target.order('read 1 0 2000 1');
+  expect(written(tracker, range)).toEqual([]);
+  await target.order('write 1 500 500 1');
+  expect(written(tracker, range)).toEqual(inSample(sample, range, every(500, 500)));
+});
+
+live('a mapping that grows costs what was protected of it', async () => {
+  await using target = await startWrites();
+  const sample = new PageSample(0.5, 16);
+  const range = await target.order('map 1 anon 2000');
+  await target.order('write 1 0 2000 1');
+  using tracker = await trackProcess(target.pid, { ...PATIENT, sample });
+  tracker.collect();
+  // Memory right below it, or above it, is one mapping with it for the kernel; the list says so.
+  const more = await target.order('map 2 anon 1000');
+  await target.order('write 1 0 2000 1');
+  await target.order('write 2 0 1000 1');
+  const ours = inSample(sample, range, every(2000)).length;
+  const { faultCount, mappings } = tracker.collect();
+  expect(faultCount).toBeGreaterThanOrEqual(ours);
+  // Its stack and buffers, besides.
+  expect(faultCount).toBeLessThan(ours + 40);
+  expect(mappings.some(({ start, end, isNew }) => isNew && start <= more.start && end >= more.end)).toBe(
+    true,
+  );
+});
+
 hugetlb('hugetlb memory, by its own pages', async () => {
   await using target = await startWrites();
   const range = await target.order(`map 1 hugetlb ${8 * HUGE}`);

@@ -42,7 +42,7 @@ import { StatusLine } from '../status-line.js';
 import { anywayAdvice, requireProvider, resolveTarget, TARGET, tellBusy } from '../target.js';
 import { humanBytes, humanCount, plural, printable } from '../text.js';
 import { version } from '../version.js';
-import { checkSampleUsage, requireCost, sampleOf, writeSample } from '../watch/afford.js';
+import { type Budget, requireCost, sampleOf } from '../watch/budget.js';
 import { CostMeter } from '../watch/cost.js';
 import { exitCodeOf, type WatchEnd, type WatchSink, watchLoop } from '../watch/loop.js';
 import type { WatchSummary } from '../watch/summary.js';
@@ -289,8 +289,7 @@ function checkUsage(
   commandLine: readonly string[] | undefined,
   options: RecordCommandOptions,
 ): void {
-  const { output, metrics, layoutOnly, accesses } = options;
-  checkSampleUsage(options);
+  const { output, metrics, layoutOnly, accesses, sample, exact, budget } = options;
   if ((target === undefined) === (commandLine === undefined || commandLine.length === 0)) {
     throw new CliError(
       EXIT.usage,
@@ -301,6 +300,18 @@ function checkUsage(
     throw new CliError(
       EXIT.usage,
       'Cannot record accesses without tracking them: give --accesses or --layout-only, not both',
+    );
+  }
+  if (layoutOnly && (sample ?? exact ?? budget) !== undefined) {
+    throw new CliError(
+      EXIT.usage,
+      'Cannot choose what tracking costs without tracking: --sample, --exact and --budget do not go with --layout-only',
+    );
+  }
+  if (exact && (!accesses || sample !== undefined)) {
+    throw new CliError(
+      EXIT.usage,
+      'Cannot tell what to look at: --exact goes with --accesses, without --sample; writes are exact unless a sample is asked for',
     );
   }
   if (output === undefined && metrics === undefined) {
@@ -328,9 +339,10 @@ export async function recordCommand(
   const open = <T>(how: () => T | Promise<T>) => openFor(watched, options.interval, how);
   using pagemap = await open(() => openPagemap(pid));
   const about = await open(() => describe(pagemap));
-  const { cost, budget, sample } = options.layoutOnly
+  const { cost, budget } = options.layoutOnly
     ? {}
-    : await open(() => chooseLooks(pagemap.process, subject, options));
+    : await open(() => budgetOf(pagemap.process, subject, options));
+  const sample = chooseSample(options);
   const ages = options.accesses ? new AccessAges(sample) : undefined;
   const names = new OwnerNames(pagemap.process, subject === 'accesses');
   let metrics: Metrics | undefined;
@@ -366,7 +378,8 @@ export async function recordCommand(
     }
     const windows = WORKING_SET_WINDOWS_MS.map((window) => Math.max(1, Math.round(window / intervalMs)));
     const sampled = sample?.share;
-    const what = { intervalMs, durationMs, windows, subject, sampled, cost, owners: names, budget };
+    const onAdvice = (text: string) => process.stderr.write(`pmscan: ${text}\n`);
+    const what = { intervalMs, durationMs, windows, subject, sampled, cost, owners: names, budget, onAdvice };
     let result: Awaited<ReturnType<typeof watchLoop>>;
     {
       using progress = new Progress(`process ${pid}`, subject);
@@ -394,23 +407,15 @@ export async function recordCommand(
   }
 }
 
-/** How many of the pages are looked at, and what that may cost. */
-interface Looks {
-  readonly cost?: CostMeter | undefined;
-  readonly budget?: number | undefined;
-  /** Undefined for all pages. */
-  readonly sample?: PageSample | undefined;
+function chooseSample({ accesses, exact, sample }: RecordCommandOptions): PageSample | undefined {
+  return accesses && !exact ? sampleOf(sample ?? parseShare(DEFAULT_SAMPLE)) : sampleOf(sample);
 }
 
-function chooseLooks(handle: ProcessHandle, subject: Subject, options: RecordCommandOptions): Looks {
+/** What it may cost the process, where that is known: by default, little. */
+function budgetOf(handle: ProcessHandle, subject: Subject, { budget }: RecordCommandOptions): Budget {
   const cost = CostMeter.of(handle, subject);
-  requireCost(options.budget, cost);
-  // By default it is kept where that can be.
-  const budget = options.budget ?? (cost && parseBudget(DEFAULT_BUDGET));
-  const { interval, exact, sample = parseShare(DEFAULT_SAMPLE) } = options;
-  if (subject === 'accesses') return { cost, budget, sample: exact ? undefined : sampleOf(sample) };
-  const explain = (text: string) => process.stderr.write(`pmscan: ${text}\n`);
-  return { cost, budget, sample: writeSample(handle, interval, cost, { ...options, budget }, explain) };
+  requireCost({ cost, budget });
+  return { cost, budget: budget ?? (cost && parseBudget(DEFAULT_BUDGET)) };
 }
 
 /** Tracks it, or says what can be had without. */
@@ -495,10 +500,10 @@ export function addRecordCommand(
     )
     .option(
       '--budget <share>',
-      `the share of a processor that it may cost the process: of a large one it looks at a sample, and intervals get longer (default: ${DEFAULT_BUDGET}; 100% is no bound)`,
+      `the share of a processor that it may cost the process: intervals get longer for it (default: ${DEFAULT_BUDGET}; 100% is no bound)`,
       parseBudget,
     )
-    .option('--exact', 'look at all pages; only intervals get longer then')
+    .option('--exact', 'with --accesses: look at all pages')
     .addOption(optionOr('--flush <time>', 'what is older is safe, whatever happens', parseDuration, '30s'))
     .addOption(optionOr('--rotate <time>', 'folder: begin a new file after this long', parseDuration, '1h'))
     .addOption(
@@ -524,7 +529,7 @@ Examples:
   pmscan record postgres --metrics 0.0.0.0:9464
   pmscan record 1234 -o layout.parquet --layout-only --layout 5m
   pmscan record redis-server -o idle.parquet --accesses --duration 2h
-  pmscan record redis-server -o all.parquet --exact --budget 5%
+  pmscan record redis-server -o busy.parquet --sample 2%
   duckdb -c "SELECT name, sum(written_pages) FROM 'redis.parquet' WHERE record = 'write' GROUP BY ALL ORDER BY 2 DESC LIMIT 10"`,
     )
     .action((target: string | undefined, _options: RecordCommandOptions, command: Command) =>

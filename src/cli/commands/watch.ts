@@ -15,7 +15,7 @@ import { optionOr, parseBudget, parseDuration, parseShare } from '../options.js'
 import { Output } from '../output.js';
 import { adviseAnyway, requireProvider, resolveTarget, TARGET, tellBusy } from '../target.js';
 import { mappingLabel, outputStyle, plural, printable } from '../text.js';
-import { checkSampleUsage, requireCost, sampleOf, writeSample } from '../watch/afford.js';
+import { requireCost, sampleOf } from '../watch/budget.js';
 import { CostMeter } from '../watch/cost.js';
 import {
   exitCodeOf,
@@ -38,7 +38,6 @@ export interface WatchCommandOptions {
   readonly color?: boolean | undefined;
   readonly accesses?: boolean | undefined;
   readonly sample?: number | undefined;
-  readonly exact?: boolean | undefined;
   readonly budget?: number | undefined;
 }
 
@@ -207,7 +206,6 @@ export async function watchCommand(
       'Cannot tell what to watch: give a process, `pmscan watch 1234`, or a command, `pmscan watch -- CMD ARGS`',
     );
   }
-  checkSampleUsage(options);
   await loadWidths();
   using ending = new Ending();
   const live =
@@ -221,14 +219,8 @@ export async function watchCommand(
   const open = <T>(how: () => T | Promise<T>) => openFor(watched, options.interval, how);
   using handle = await open(() => new ProcessHandle(pid));
   const cost = CostMeter.of(handle, subject);
-  requireCost(options.budget, cost);
-  const explain = (text: string) => {
-    if (!live) process.stderr.write(`pmscan: ${text}\n`);
-  };
-  const sample =
-    subject === 'accesses'
-      ? sampleOf(options.sample)
-      : await open(() => writeSample(handle, options.interval, cost, options, explain));
+  requireCost({ cost, budget: options.budget });
+  const sample = sampleOf(options.sample);
   const owners = new OwnerNames(handle, subject === 'accesses');
   using tracker = await open(() => adviseAnyway(() => trackActivity(pid, subject, { anyway, sample })));
   if (tracker.provider === 'fallback' && !live) process.stderr.write(`pmscan: ${SOFT_DIRTY_NOTE}\n`);
@@ -238,7 +230,9 @@ export async function watchCommand(
   {
     using sink = chooseSink(options, sample, tracker, handle, output, live);
     const { interval: intervalMs, duration: durationMs, regions, budget } = options;
-    const what = { intervalMs, durationMs, regions, subject, sampled: sample?.share, owners, cost, budget };
+    const onAdvice = live ? undefined : (text: string) => process.stderr.write(`pmscan: ${text}\n`);
+    const sampled = sample?.share;
+    const what = { intervalMs, durationMs, regions, subject, sampled, owners, cost, budget, onAdvice };
     result = await watchLoop(tracker, sink, what, ending.requested);
   }
   const { end, summary, error } = result;
@@ -264,10 +258,9 @@ export function addWatchCommand(
     .option('--sample <share>', 'look at a random share of the pages: numbers are estimates', parseShare)
     .option(
       '--budget <share>',
-      'the share of a processor that the watch may cost the process: of a large one it looks at a sample, and intervals get longer',
+      'the share of a processor that the watch may cost the process: intervals get longer for it',
       parseBudget,
     )
-    .option('--exact', 'with --budget: look at all pages, and let only intervals get longer')
     .option('--anyway', 'track a process that uses userfaultfd itself: what it registers meanwhile fails')
     .option('--regions', 'tell the address ranges that were written, too')
     .option('--json', 'one JSON object a line')

@@ -22,7 +22,7 @@ import { Output } from '../output.js';
 import { StatusLine, StatusLines } from '../status-line.js';
 import { adviseAnyway, resolveTarget, TARGET } from '../target.js';
 import { humanBytes, outputStyle } from '../text.js';
-import { sampleOf } from '../watch/afford.js';
+import { sampleOf } from '../watch/budget.js';
 import { humanDuration, type WorkingSetReport, wssJson, wssLines } from '../wss/report.js';
 
 export interface WssCommandOptions {

@@ -15,7 +15,7 @@ export function shortTime(ms: number): string {
 
 /** A share of 1 as a percentage. */
 export function shareText(share: number): string {
-  return `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`;
+  return `${share < 0.1 ? Number((share * 100).toPrecision(share < 0.01 ? 1 : 2)) : (share * 100).toFixed(0)} %`;
 }
 
 /** Adds up what intervals cost the process. */

@@ -6,6 +6,7 @@ import { EXIT, type ExitCode } from '../exit.js';
 import { Alarm } from '../interrupt.js';
 import type { Output } from '../output.js';
 import { hex, humanBytes, humanCount, plural, type Style } from '../text.js';
+import { paidAfterMs, stretchedAdvice } from './budget.js';
 import type { CostMeter } from './cost.js';
 import { HeatModel } from './heat.js';
 import { totalsByOwner } from './owned.js';
@@ -34,6 +35,8 @@ export interface WatchOptions {
   readonly cost?: CostMeter | undefined;
   /** The share of the time that the watch may cost the process, above 0: intervals get longer for it. Needs `cost`. */
   readonly budget?: number | undefined;
+  /** Gets a sentence, once, when intervals get much longer for the budget. */
+  readonly onAdvice?: ((text: string) => void) | undefined;
 }
 
 /** Where intervals go. */
@@ -71,15 +74,6 @@ async function waitUntil(time: number, alarm: Alarm, tracker: WatchTracker): Pro
   }
 }
 
-/**
- * After so long, milliseconds from the beginning, the watch has cost the process no more than its budget, with the interval that comes
- * next, which is taken to cost as much as the last one. The time to wait grows until it does: a page costs once an interval at most.
- */
-function paidAfterMs({ cost, budget }: WatchOptions): number {
-  if (cost === undefined || budget === undefined || budget >= 1) return 0;
-  return (cost.totalMs + cost.latestMs) / budget;
-}
-
 /** Collects until something ends it. Ends with the summary of what was seen. */
 export async function watchLoop(
   tracker: WatchTracker,
@@ -102,6 +96,7 @@ export async function watchLoop(
   let due = began + options.intervalMs;
   const last = options.durationMs === undefined ? Number.POSITIVE_INFINITY : began + options.durationMs;
   let plannedMs = options.intervalMs;
+  let isAdvised = options.sampled !== undefined;
   let end: WatchEnd | undefined;
   interrupted.then(() => {
     end ??= 'interrupt';
@@ -141,6 +136,10 @@ export async function watchLoop(
     const paid = began + paidAfterMs(options);
     while (due <= performance.now() || due < paid) due += options.intervalMs;
     plannedMs = due - before;
+    const advice = isAdvised ? undefined : stretchedAdvice(options, plannedMs, options.intervalMs);
+    if (advice === undefined) continue;
+    isAdvised = true;
+    options.onAdvice?.(advice);
   }
   return { end, summary };
 }
