@@ -1,6 +1,15 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** The data files of a store while snapshots are added: blocks are appended, and what nobody needs becomes holes. */
-import { closeSync, fstatSync, fsync, ftruncateSync, openSync, readSync, unlinkSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsync,
+  ftruncateSync,
+  openSync,
+  readSync,
+  unlinkSync,
+} from 'node:fs';
 import { promisify } from 'node:util';
 import { PAGE_SIZE } from '../abi/index.js';
 import { punchHole } from '../live/internal.js';
@@ -39,6 +48,9 @@ export function checkFileHead(folder: string, number: number): void {
   if (Buffer.compare(head, FILE_HEAD) !== 0)
     throw new SnapshotError('damaged', `Cannot read ${path}: its beginning is not what was written`);
 }
+
+/** Of a file that is there: holes are made in it, so that it has to be the store's own, and no link. */
+const KNOWN = constants.O_RDWR | constants.O_NOFOLLOW;
 
 /** What file systems give back, bytes. */
 const HOLE_BYTES = 4096;
@@ -193,7 +205,7 @@ export class DataFiles implements Disposable {
       unlinkSync(dataFile(this.#folder, number));
       return;
     }
-    const fd = isOpen ? this.#open!.fd : openSync(dataFile(this.#folder, number), 'r+');
+    const fd = isOpen ? this.#open!.fd : openSync(dataFile(this.#folder, number), KNOWN);
     try {
       let at = BLOCK_ALIGN;
       freed?.sort((one, other) => one - other);

@@ -1,3 +1,5 @@
+import { codeOf } from '../abi/internal.js';
+
 /** What can be wrong with a store of snapshots. */
 export type SnapshotProblem =
   /** There is no store, or no such snapshot in it. */
@@ -15,7 +17,11 @@ export type SnapshotProblem =
   /** No room on the disk. */
   | 'space'
   /** Of these bytes nothing is known. */
-  | 'no-bytes';
+  | 'no-bytes'
+  /** Other users may write to the folder: they could lead what is written elsewhere. */
+  | 'unsafe'
+  /** This user may not read or write its files. */
+  | 'not-permitted';
 
 /**
  * An error of a store of snapshots.
@@ -41,4 +47,15 @@ export class SnapshotError extends Error {
     this.reason = reason;
     this.code = `ERR_SNAPSHOT_${reason.toUpperCase().replace('-', '_')}`;
   }
+}
+
+/** The error of a file operation, with the reason where this user lacks the right to do it. */
+export function explainAccess(error: unknown, action: string): unknown {
+  const code = codeOf(error);
+  if (error instanceof SnapshotError || (code !== 'EACCES' && code !== 'EPERM')) return error;
+  return new SnapshotError(
+    'not-permitted',
+    `Cannot ${action}: this user may not; do it as the owner of the folder, or as root`,
+    { cause: error },
+  );
 }

@@ -4,7 +4,7 @@
  * its name. So at every moment all manifests that are there are of whole snapshots, and what else there is, a writer that was
  * killed has left: the next one removes it.
  */
-import { closeSync, mkdirSync, openSync, unlinkSync } from 'node:fs';
+import { closeSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { PAGE_SIZE } from '../abi/index.js';
 import { lockFile } from '../live/internal.js';
@@ -12,9 +12,10 @@ import { checkValue, compressionKind, type SnapshotCompression } from './block.j
 import { BlockIndex } from './block-index.js';
 import { DataFiles } from './data-files.js';
 import { SnapshotError } from './errors.js';
-import { indexFile, LOCK_FILE, listStore, manifestFile, type StoreFiles } from './files.js';
+import { indexFile, listStore, manifestFile, type StoreFiles } from './files.js';
 import { fileBytes, Replay, readManifest } from './log.js';
 import { encodeManifest, type ManifestHead, type StoredMapping } from './manifest.js';
+import { makeOwnFolder, openLockFile } from './own-folder.js';
 import { addToSpans, PageIndexer } from './page-indexer.js';
 import { decodeRanges, encodeRanges, PageTable, ZERO } from './page-table.js';
 import { PageReader } from './pages.js';
@@ -94,12 +95,11 @@ export class StoreWriter implements Disposable {
   /**
    * Opens a store to add snapshots of a process, or makes one. Removes what a writer that was killed has left there.
    *
-   * @throws SnapshotError 'busy', 'other-process', 'not-empty', 'version', 'damaged'
+   * @throws SnapshotError 'busy', 'other-process', 'not-empty', 'version', 'damaged', 'unsafe', 'not-permitted'
    */
   static open(folder: string, about: StoreProcess, options: StoreOptions = {}): StoreWriter {
     compressionKind(options.compression ?? 'none');
-    // Memory holds secrets.
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeOwnFolder(folder);
     const files = listStore(folder);
     const known = readStoreFile(folder);
     const owner = known?.process;
@@ -119,7 +119,7 @@ export class StoreWriter implements Disposable {
         'other-process',
         `Cannot keep snapshots of process ${about.pid} in ${folder}: those of another process, ${owner.pid}, are there; give another folder`,
       );
-    const lock = openSync(join(folder, LOCK_FILE), 'w', 0o600);
+    const lock = openLockFile(folder);
     try {
       if (!lockFile(lock))
         throw new SnapshotError('busy', `Cannot keep snapshots in ${folder}: another pmscan is doing so`);

@@ -1,0 +1,68 @@
+/**
+ * A folder that snapshots may be written to. Whoever else may write to it could put links in the places of the store's files, and
+ * so have root overwrite any file. Or put snapshots there that are none.
+ */
+import { closeSync, constants, fstatSync, mkdirSync, openSync, type Stats, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { codeOf } from '../abi/internal.js';
+import { explainAccess, SnapshotError } from './errors.js';
+import { LOCK_FILE } from './files.js';
+
+const WRITABLE_BY_OTHERS = 0o022;
+
+function problemOf({ uid, mode }: Stats, folder: string, user: number): string | undefined {
+  if (uid !== user && uid !== 0)
+    return `it belongs to user ${uid}, who could lead what is written there to other files; give a folder of your own, or one that is not there yet`;
+  if ((mode & WRITABLE_BY_OTHERS) !== 0)
+    return `other users may write to it, and could lead what is written there to other files; \`chmod go-w ${folder}\`, or give a folder that is not there yet`;
+  return undefined;
+}
+
+/**
+ * Makes the folder, for its owner alone, unless it is there.
+ *
+ * @param user who writes to it; this process's user by default
+ * @throws SnapshotError 'unsafe', 'not-permitted', and 'not-empty' for a file
+ */
+export function makeOwnFolder(folder: string, user: number = process.geteuid!()): void {
+  let about: Stats;
+  try {
+    // Memory holds secrets.
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    about = statSync(folder);
+  } catch (error) {
+    if (['EEXIST', 'ENOTDIR'].includes(codeOf(error) ?? ''))
+      throw new SnapshotError(
+        'not-empty',
+        `Cannot keep snapshots in ${folder}: it, or a part of its path, is a file; give a folder`,
+        { cause: error },
+      );
+    throw explainAccess(error, `keep snapshots in ${folder}`);
+  }
+  const problem = problemOf(about, folder, user);
+  if (problem !== undefined)
+    throw new SnapshotError('unsafe', `Cannot keep snapshots in ${folder}: ${problem}`);
+}
+
+/**
+ * Opens the file that a writer locks. It is never cut, and no link is followed.
+ *
+ * @throws SnapshotError 'unsafe' and 'not-permitted'
+ */
+export function openLockFile(folder: string): number {
+  const path = join(folder, LOCK_FILE);
+  const unsafe = (cause?: unknown) =>
+    new SnapshotError('unsafe', `Cannot keep snapshots in ${folder}: ${path} is no plain file; remove it`, {
+      cause,
+    });
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  } catch (error) {
+    if (['ELOOP', 'EISDIR', 'ENXIO'].includes(codeOf(error) ?? '')) throw unsafe(error);
+    throw explainAccess(error, `keep snapshots in ${folder}`);
+  }
+  if (fstatSync(fd).isFile()) return fd;
+  closeSync(fd);
+  throw unsafe();
+}
