@@ -110,7 +110,7 @@ export class CompleteFile {
       await link(copy.path, this.#fresh);
     } catch (error) {
       if (!NO_LINKS.has(codeOf(error) ?? '')) throw error;
-      await copyFile(copy.path, this.#fresh, constants.COPYFILE_FICLONE);
+      await copyFile(copy.path, this.#fresh, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
       const fresh = await open(this.#fresh, 'r+');
       try {
         await fresh.datasync();

@@ -1,4 +1,14 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -71,5 +81,31 @@ describe('working folders', () => {
     using mine = WorkingFolder.inFolder(folder, 'mine');
     expect(readdirSync(folder).sort()).toEqual(['.recording-elsewhere', '.recording-mine']);
     expect(mine.path).toBe(join(folder, '.recording-mine'));
+  });
+
+  test('of other users stay, and so does what a link leads to', () => {
+    const base = join(folder, 'others');
+    mkdirSync(base);
+    let owner = '';
+    {
+      using mine = WorkingFolder.inFolder(base, 'mine');
+      owner = readFileSync(join(mine.path, 'owner'), 'utf8');
+      expect(statSync(mine.path).mode & 0o022).toBe(0);
+    }
+    const dead = (path: string) => {
+      mkdirSync(path);
+      writeFileSync(join(path, 'owner'), owner);
+    };
+    dead(join(base, '.recording-dead'));
+    dead(join(base, '.x.parquet.recording'));
+    dead(join(base, 'elsewhere'));
+    symlinkSync(join(base, 'elsewhere'), join(base, '.recording-link'));
+    const another = process.geteuid!() + 1;
+    WorkingFolder.inFolder(base, 'mine', another)[Symbol.dispose]();
+    expect(existsSync(join(base, '.recording-dead', 'owner'))).toBe(true);
+    expect(() => WorkingFolder.forFile(join(base, 'x.parquet'), another)).toThrow('if that is over, remove');
+    WorkingFolder.inFolder(base, 'mine')[Symbol.dispose]();
+    expect(readdirSync(base).sort()).toEqual(['.recording-link', '.x.parquet.recording', 'elsewhere']);
+    expect(existsSync(join(base, 'elsewhere', 'owner'))).toBe(true);
   });
 });

@@ -1,6 +1,16 @@
 /** Where a recording's files are: names that are safe whatever they are made of, and folders that have one owner. */
 
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { codeOf } from '../abi/internal.js';
@@ -91,7 +101,7 @@ function isGone(folder: string, owner: Owner): boolean {
   if (owner.locked) {
     try {
       // On NFS, to lock a file takes one that may be written.
-      const file = openSync(join(folder, 'owner'), 'r+');
+      const file = openSync(join(folder, 'owner'), constants.O_RDWR | constants.O_NOFOLLOW);
       try {
         return tryLock(file);
       } finally {
@@ -102,6 +112,15 @@ function isGone(folder: string, owner: Owner): boolean {
     }
   }
   return owner.boot !== bootId() || startTimeOf(owner.pid) !== owner.startTimeTicks;
+}
+
+/**
+ * Whether a working folder may be removed with all that is in it: it is a folder, and this user's. In another user's, names could be
+ * exchanged for links while it is being removed, and other files would go.
+ */
+function isRemovable(folder: string, user: number = process.geteuid!()): boolean {
+  const about = lstatSync(folder, { throwIfNoEntry: false });
+  return about?.isDirectory() === true && about.uid === user;
 }
 
 function ownerOf(folder: string): Owner | undefined {
@@ -119,7 +138,8 @@ export class WorkingFolder implements Disposable {
 
   private constructor(path: string) {
     this.path = path;
-    mkdirSync(path);
+    // Others see whose it is, and cannot put anything in it, whatever the mask for new files lets them do.
+    mkdirSync(path, { mode: 0o755 });
     try {
       this.#lock = openSync(join(path, 'owner'), 'wx');
       const owner: Owner = {
@@ -140,9 +160,10 @@ export class WorkingFolder implements Disposable {
   /**
    * Beside the file that is written: nobody else records to it meanwhile.
    *
+   * @param user who clears away what a dead one has left, this process's user by default
    * @throws RecordingError 'busy' when somebody does
    */
-  static forFile(file: string): WorkingFolder {
+  static forFile(file: string, user?: number): WorkingFolder {
     const path = join(dirname(file), `.${basename(file)}.recording`);
     try {
       return new WorkingFolder(path);
@@ -150,7 +171,7 @@ export class WorkingFolder implements Disposable {
       if (codeOf(error) !== 'EEXIST') throw error;
     }
     const owner = ownerOf(path);
-    if (owner === undefined || !isGone(path, owner)) {
+    if (owner === undefined || !isGone(path, owner) || !isRemovable(path, user)) {
       const who = owner === undefined ? 'somebody' : `process ${owner.pid} on ${owner.host}`;
       throw new RecordingError('busy', `record to ${file}`, `${who} does; if that is over, remove ${path}`);
     }
@@ -158,13 +179,18 @@ export class WorkingFolder implements Disposable {
     return new WorkingFolder(path);
   }
 
-  /** Inside a folder of recordings, to which many record; what dead ones have left there is removed. */
-  static inFolder(folder: string, recording: string): WorkingFolder {
+  /**
+   * Inside a folder of recordings, to which many record; what dead ones have left there is removed.
+   *
+   * @param user as for `forFile`
+   */
+  static inFolder(folder: string, recording: string, user?: number): WorkingFolder {
     for (const name of readdirSync(folder)) {
       if (!name.startsWith(PREFIX)) continue;
-      const owner = ownerOf(join(folder, name));
-      if (owner !== undefined && isGone(join(folder, name), owner))
-        rmSync(join(folder, name), { recursive: true, force: true });
+      const path = join(folder, name);
+      const owner = ownerOf(path);
+      if (owner !== undefined && isGone(path, owner) && isRemovable(path, user))
+        rmSync(path, { recursive: true, force: true });
     }
     return new WorkingFolder(join(folder, `${PREFIX}${recording}`));
   }
