@@ -2,7 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { codeOf } from '../abi/internal.js';
-import { SnapshotError } from './errors.js';
+import { explainAccess, SnapshotError } from './errors.js';
 
 export const STORE_FILE = 'store.json';
 export const LOCK_FILE = 'lock';
@@ -36,8 +36,12 @@ export function listStore(folder: string): StoreFiles {
   try {
     names = readdirSync(folder);
   } catch (cause) {
-    if (codeOf(cause) !== 'ENOENT' && codeOf(cause) !== 'ENOTDIR') throw cause;
-    throw new SnapshotError('not-found', `Cannot open ${folder}: there is no such folder`, { cause });
+    const code = codeOf(cause);
+    if (code !== 'ENOENT' && code !== 'ENOTDIR')
+      throw explainAccess(cause, `read the snapshots in ${folder}`);
+    // Or a part of its path is one.
+    const why = code === 'ENOENT' ? 'there is no such folder' : 'it is a file; give the folder that it is in';
+    throw new SnapshotError('not-found', `Cannot open ${folder}: ${why}`, { cause });
   }
   const found = {
     data: [] as number[],

@@ -1,20 +1,25 @@
 /** The manifests of a store, in order: each tells what changed since the one before it, or all. */
 import { readFileSync, statSync } from 'node:fs';
 import { codeOf } from '../abi/internal.js';
-import { SnapshotError } from './errors.js';
+import { explainAccess, SnapshotError } from './errors.js';
 import { manifestFile } from './files.js';
 import { decodeManifest, type Manifest, type StoredMapping } from './manifest.js';
 import { PageTable } from './page-table.js';
 
-/** @throws SnapshotError 'damaged', and 'not-found' when it is gone */
+/** @throws SnapshotError 'damaged', 'not-permitted', and 'not-found' when it is gone */
 export function readManifest(folder: string, number: number): Manifest {
   const path = manifestFile(folder, number);
   let bytes: Buffer;
   try {
     bytes = readFileSync(path);
   } catch (cause) {
-    if (codeOf(cause) !== 'ENOENT') throw cause;
-    throw new SnapshotError('not-found', `Cannot read snapshot ${number}: it is gone`, { cause });
+    const code = codeOf(cause);
+    if (code === 'ENOENT')
+      throw new SnapshotError('not-found', `Cannot read snapshot ${number}: it is gone`, { cause });
+    // What the disk cannot read is damaged, too.
+    if (code === 'EIO')
+      throw new SnapshotError('damaged', `Cannot read ${path}: the disk cannot read it`, { cause });
+    throw explainAccess(cause, `read ${path}`);
   }
   let manifest: Manifest;
   try {

@@ -109,6 +109,20 @@ test('a manifest is refused when any byte of it is another one, and when it is c
     expect(() => decodeManifest(encoded.subarray(0, length))).toThrow();
 });
 
+test.each([
+  ['run', 'two'],
+  ['pauseMs', undefined],
+  ['pages', '\x1b[31m'],
+  ['doubts', 'none'],
+  ['doubts', [1]],
+  ['threads', null],
+  ['facts', {}],
+  ['timeMs', 9e15],
+])('a head is refused whose %s is %j, though the check values are right', (key, value) => {
+  const decoded = decodeManifest(encodeManifest({ ...MANIFEST, head: { ...MANIFEST.head, [key]: value } }));
+  expect(() => decoded.head).toThrow('Cannot read snapshot 7: its head is none');
+});
+
 test('one of a newer version is told as such', () => {
   const encoded = encodeManifest(MANIFEST);
   encoded.write('PMSNAP2\n', 'latin1');

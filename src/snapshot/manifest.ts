@@ -14,6 +14,7 @@
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import type { ProcessFacts, StateMapping, ThreadState } from '../core/internal.js';
 import { CHECK_BYTES, checkValue } from './block.js';
+import { SnapshotError } from './errors.js';
 
 const MAGIC = 'PMSNAP1\n';
 const CHECKED_AT = MAGIC.length + CHECK_BYTES;
@@ -154,7 +155,11 @@ class DecodedManifest implements Manifest {
   get head(): ManifestHead {
     const bytes = this.#bytes;
     const packed = bytes.subarray(HEAD_AT + bytes.readUInt32LE(76));
-    this.#head ??= JSON.parse(inflate(packed, bytes.readUInt32LE(68)).toString(), fromJson) as ManifestHead;
+    this.#head ??= this.#whole(() => {
+      const head = JSON.parse(inflate(packed, bytes.readUInt32LE(68)).toString(), fromJson) as ManifestHead;
+      if (!isHeadOf(this, head)) throw new Error('its head is none');
+      return head;
+    });
     return this.#head;
   }
 
@@ -168,7 +173,9 @@ class DecodedManifest implements Manifest {
       number,
     ];
     const own = categories === AS_IN_BASE ? 0 : categories;
-    const content = inflate(bytes.subarray(HEAD_AT, HEAD_AT + packed), pages + written + own);
+    const content = this.#whole(() =>
+      inflate(bytes.subarray(HEAD_AT, HEAD_AT + packed), pages + written + own),
+    );
     this.#sections = {
       pages: content.subarray(0, pages),
       written: content.subarray(pages, pages + written),
@@ -176,6 +183,42 @@ class DecodedManifest implements Manifest {
     };
     return this.#sections;
   }
+
+  /** Check values tell damage, and not that somebody has made a manifest up. */
+  #whole<Value>(work: () => Value): Value {
+    try {
+      return work();
+    } catch (cause) {
+      const why = (cause as Error).message;
+      throw new SnapshotError('damaged', `Cannot read snapshot ${this.number}: ${why}`, { cause });
+    }
+  }
+}
+
+const HEAD_COUNTS = [
+  ...['run', 'pauseMs', 'totalMs', 'unreadablePages', 'categories'],
+  ...['pages', 'changedPages', 'writtenPages', 'newPages', 'storedBytes'],
+] as const;
+
+/** The last moment that a `Date` can tell, milliseconds. */
+const LAST_MS = 8.64e15;
+
+/** Whether a head is that of a manifest, and what is shown of it, or becomes a part of file names, is of the right kind. */
+function isHeadOf({ number, base, first, timeMs, hasMappings }: Manifest, head: ManifestHead): boolean {
+  if (typeof head !== 'object' || head === null || timeMs > LAST_MS) return false;
+  const counts = head as unknown as Record<string, unknown>;
+  return (
+    head.number === number &&
+    head.base === base &&
+    head.first === first &&
+    head.timeMs === timeMs &&
+    HEAD_COUNTS.every((key) => typeof counts[key] === 'number') &&
+    Array.isArray(head.doubts) &&
+    head.doubts.every((doubt) => typeof doubt === 'string') &&
+    Array.isArray(head.threads) &&
+    head.facts?.auxv instanceof Uint8Array &&
+    Array.isArray(head.mappings) === hasMappings
+  );
 }
 
 function inflate(bytes: Uint8Array, length: number): Buffer {

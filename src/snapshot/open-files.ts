@@ -3,7 +3,7 @@
 import { closeSync, openSync } from 'node:fs';
 import { codeOf } from '../abi/internal.js';
 import { placeOf } from './block.js';
-import { SnapshotError } from './errors.js';
+import { explainAccess, SnapshotError } from './errors.js';
 import { dataFile } from './files.js';
 
 export class OpenFiles implements Disposable {
@@ -21,7 +21,7 @@ export class OpenFiles implements Disposable {
   /**
    * The descriptor of a data file. It is valid until `most` others are asked for.
    *
-   * @throws SnapshotError 'damaged' when it is gone
+   * @throws SnapshotError 'damaged' when it is gone, 'not-permitted'
    */
   open(file: number): number {
     let fd = this.#fds.get(file);
@@ -35,7 +35,7 @@ export class OpenFiles implements Disposable {
       try {
         fd = openSync(dataFile(this.#folder, file), 'r');
       } catch (cause) {
-        if (codeOf(cause) !== 'ENOENT') throw cause;
+        if (codeOf(cause) !== 'ENOENT') throw explainAccess(cause, `read ${dataFile(this.#folder, file)}`);
         throw new SnapshotError(
           'damaged',
           `Cannot read ${dataFile(this.#folder, file)}: it is gone; its snapshot was dropped meanwhile, or the store is damaged`,

@@ -5,7 +5,7 @@ import { PAGE_SIZE, USER_SPACE_END } from '../abi/index.js';
 import { codeOf, MOST_USER_SPACE_END } from '../abi/internal.js';
 import { coreArchitectureOf } from '../core/internal.js';
 import { architecture, userSpaceEnd } from '../live/internal.js';
-import { SnapshotError } from './errors.js';
+import { explainAccess, SnapshotError } from './errors.js';
 import { STORE_FILE } from './files.js';
 import { writeWhole } from './write.js';
 
@@ -51,10 +51,22 @@ export interface StoreFile {
   readonly machine: StoreMachine | undefined;
 }
 
+/** Whoever made the store may have put anything there: the number becomes a part of file names. */
+function isProcess(value: unknown): value is StoreProcess {
+  if (typeof value !== 'object' || value === null) return false;
+  const { pid, startTime, bootId, name, commandLine } = value as Record<keyof StoreProcess, unknown>;
+  return (
+    Number.isSafeInteger(pid) &&
+    (pid as number) >= 1 &&
+    Number.isSafeInteger(startTime) &&
+    [bootId, name, commandLine].every((text) => typeof text === 'string')
+  );
+}
+
 /**
  * Undefined when there is none.
  *
- * @throws SnapshotError 'version' and 'damaged'
+ * @throws SnapshotError 'version', 'damaged' and 'not-permitted'
  */
 export function readStoreFile(folder: string): StoreFile | undefined {
   const path = join(folder, STORE_FILE);
@@ -63,9 +75,9 @@ export function readStoreFile(folder: string): StoreFile | undefined {
     text = readFileSync(path, 'utf8');
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return undefined;
-    throw error;
+    throw explainAccess(error, `read ${path}`);
   }
-  let content: { schema?: unknown; process?: StoreProcess; machine?: StoreMachine | null };
+  let content: { schema?: unknown; process?: unknown; machine?: StoreMachine | null };
   try {
     content = JSON.parse(text) ?? {};
   } catch (cause) {
@@ -77,6 +89,8 @@ export function readStoreFile(folder: string): StoreFile | undefined {
       'version',
       `Cannot read the snapshots in ${folder}: their format is ${String(schema)}, and this version knows ${STORE_SCHEMA} and ${STORE_SCHEMA_1}`,
     );
+  if (!isProcess(about))
+    throw new SnapshotError('damaged', `Cannot read ${path}: it does not tell the process`);
   if (schema === STORE_SCHEMA_1) return { process: about, machine: undefined };
   const end = machine?.userSpaceEnd;
   if (
