@@ -7,6 +7,7 @@ export { CoreFile } from './file.js';
 export { Follower, type FollowOptions } from './follower.js';
 export * from './index.js';
 export { Layout } from './layout.js';
+export { programAddresses } from './link-map.js';
 export type { StateResult } from './options.js';
 export { reservation } from './order.js';
 export { PageSet } from './page-set.js';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { linkMapRanges } from './link-map.js';
+import { linkMapRanges, programAddresses } from './link-map.js';
 
 const BIAS = 0x5555_5555_0000;
 
@@ -55,6 +55,11 @@ function program(debug: number): FakeMemory {
 }
 
 const HEADS = [BIAS + 0x40, BIAS + 0x40 + 112, BIAS + 0x3000, BIAS + 0x3020];
+
+test('the program is where its headers are, and where it begins', () => {
+  expect(programAddresses(auxv([9, 0x5000, 3, 0x4040, 0, 0]))).toEqual([0x4040, 0x5000]);
+  expect(programAddresses(auxv([5, 2, 0, 0]))).toEqual([]);
+});
 
 describe('what debuggers read to find libraries', () => {
   test('headers, dynamic section, r_debug, each link_map and its name', () => {

@@ -10,6 +10,7 @@ import { loadU64 } from '../abi/index.js';
 
 const AT_PHDR = 3;
 const AT_PHNUM = 5;
+const AT_ENTRY = 9;
 const PT_DYNAMIC = 2;
 const PT_PHDR = 6;
 const DT_DEBUG = 21;
@@ -33,6 +34,16 @@ function words(bytes: Uint8Array): number[] {
 function lookUp(pairs: readonly number[], key: number): number | undefined {
   for (let index = 0; index + 1 < pairs.length; index += 2) if (pairs[index] === key) return pairs[index + 1];
   return undefined;
+}
+
+/**
+ * Addresses that lie in the file of the program itself, and in none of its libraries: its headers, and where it begins.
+ *
+ * @param auxv the bytes of /proc/PID/auxv
+ */
+export function programAddresses(auxv: Uint8Array): number[] {
+  const vector = words(auxv);
+  return [AT_PHDR, AT_ENTRY].flatMap((key) => lookUp(vector, key) ?? []);
 }
 
 /**

@@ -21,6 +21,7 @@ import { pageOf, ZERO } from './page-table.js';
 import type { PageReader } from './pages.js';
 import { BatchBlocks, readAhead } from './read-ahead.js';
 import type { StoreMachine } from './store-file.js';
+import { explainOutput } from './write.js';
 
 /** Written at once: 4 MiB. */
 const PIECE_PAGES = 1024;
@@ -152,7 +153,16 @@ function stateOf(point: Point, pages: PageReader): ProcessState {
   };
 }
 
-/** @throws SnapshotError 'damaged' */
+/** Opens a file that something of a snapshot is written to; the caller disposes it. @throws SnapshotError 'space' */
+export function openOutput(file: string): CoreFile {
+  try {
+    return new CoreFile(file, dirname(file));
+  } catch (error) {
+    throw explainOutput(error, file);
+  }
+}
+
+/** @throws SnapshotError 'damaged', 'space' */
 export async function writeCoreFile(
   point: Point,
   pages: PageReader,
@@ -160,7 +170,7 @@ export async function writeCoreFile(
   file: string,
 ): Promise<Stored> {
   const arch = coreArchitectureOf(architecture)!;
-  using core = new CoreFile(file, dirname(file));
+  using core = openOutput(file);
   try {
     const sink = new ElfSink(core, arch, async () => {
       await core.publish();
@@ -169,6 +179,8 @@ export async function writeCoreFile(
     announce(sink, point);
     await writePages(sink, point, pages.folder);
     return await sink.finish(stateOf(point, pages), NOTHING);
+  } catch (error) {
+    throw explainOutput(error, file);
   } finally {
     await core.settle();
   }

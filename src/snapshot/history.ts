@@ -2,6 +2,7 @@
 import { PAGE_SIZE } from '../abi/index.js';
 import { mappingAt, readsAsZeros } from './content.js';
 import { SnapshotError } from './errors.js';
+import { isDamage } from './listing.js';
 import { readChain, readManifest } from './log.js';
 import type { Manifest } from './manifest.js';
 import { findTouching, spanOf } from './page-index.js';
@@ -18,6 +19,11 @@ export interface HistoryEntry {
   readonly bytes: Uint8Array | undefined;
   /** Snapshots before the next entry in which a page of them was written, and they stayed as they were. */
   readonly writtenSame: number;
+}
+
+export interface HistoryOptions {
+  /** Called for each snapshot that is left out, ascending: what happened in it is not known. */
+  readonly onDamaged?: ((number: number) => void) | undefined;
 }
 
 /** Of a page that is not kept: whether it reads as zeros or nothing is known of it. */
@@ -68,31 +74,49 @@ class PagesThroughTime {
   }
 }
 
-/** The manifests of the snapshots that touch some pages, and more where that is not known; before them, those that the first is told by. */
+/**
+ * The manifests of the snapshots that touch some pages, and more where that is not known; before them, those that the first is told
+ * by. Behind one that cannot be read, it goes on with the next one that tells all.
+ */
 function* touchingManifests(
   folder: string,
   numbers: readonly number[],
   pages: PageSpan,
+  onDamaged: (number: number) => void,
 ): Generator<Manifest> {
-  if (numbers.length === 0) return;
-  yield* readChain(folder, numbers[0]!);
   let span = 0;
   let touching: ReturnType<typeof findTouching>;
-  let before = numbers[0]!;
-  for (const number of numbers.slice(1)) {
-    const isNext = number === before + 1;
-    before = number;
-    // What lies between is lost: it tells all, or cannot be told.
-    if (!isNext) {
-      yield* readChain(folder, number);
-      continue;
+  let before: number | undefined;
+  for (const number of numbers) {
+    if (number === numbers[0]) {
+      const chain = unlessDamaged(() => readChain(folder, number));
+      yield* chain ?? [];
+      before = chain && number;
+    } else if (before !== number - 1) {
+      // What lies between is lost: it tells all, or cannot be told.
+      const manifest = unlessDamaged(() => readManifest(folder, number));
+      before = manifest?.base === 0 ? number : undefined;
+      if (before !== undefined) yield manifest!;
+    } else {
+      if (spanOf(number) !== span) {
+        span = spanOf(number);
+        touching = findTouching(folder, span, pages);
+      }
+      const isUntouched = touching !== undefined && number >= touching.from && !touching.has(number);
+      const manifest = isUntouched ? undefined : unlessDamaged(() => readManifest(folder, number));
+      if (manifest !== undefined) yield manifest;
+      before = isUntouched || manifest !== undefined ? number : undefined;
     }
-    if (spanOf(number) !== span) {
-      span = spanOf(number);
-      touching = findTouching(folder, span, pages);
-    }
-    if (touching !== undefined && number >= touching.from && !touching.has(number)) continue;
-    yield readManifest(folder, number);
+    if (before === undefined) onDamaged(number);
+  }
+}
+
+function unlessDamaged<Value>(work: () => Value): Value | undefined {
+  try {
+    return work();
+  } catch (error) {
+    if (isDamage(error)) return undefined;
+    throw error;
   }
 }
 
@@ -102,12 +126,13 @@ export function readHistory(
   pages: PageReader,
   address: number,
   lengthBytes: number,
+  { onDamaged = () => undefined }: HistoryOptions = {},
 ): HistoryEntry[] {
   const entries: (HistoryEntry & { writtenSame: number })[] = [];
   const span: PageSpan = [pageOf(address), pageOf(address + lengthBytes - 1) + 1];
   const state = new PagesThroughTime(span);
   let references: number[] = [];
-  for (const manifest of touchingManifests(folder, numbers, span)) {
+  for (const manifest of touchingManifests(folder, numbers, span, onDamaged)) {
     state.apply(manifest);
     if (manifest.number < numbers[0]!) continue;
     const now = state.references();

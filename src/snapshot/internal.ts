@@ -1,3 +1,4 @@
 /** What the other layers use besides what users get. */
-export { STORE_FILE } from './files.js';
+export { openOutput } from './core-file.js';
 export { type WalkedSnapshot, walkSnapshots } from './walk.js';
+export { explainOutput } from './write.js';

@@ -144,7 +144,7 @@ export class SnapshotPagemap implements Pagemap, BlockSource {
       throw refuse(
         'tell which pages were written',
         'a snapshot before it',
-        'it is the first one of its run: nobody tracked the writes before it',
+        'the snapshot before it is of another run, is damaged, or is not kept: take a later one',
       );
     if (unknown !== 0)
       throw refuse(

@@ -2,15 +2,16 @@
 /** Reading a store: its snapshots, one by one. */
 import type { Pagemap, RegionBuffer, ScanRequest, ScanResult } from '../abi/index.js';
 import { MOST_USER_SPACE_END, PAGE_SIZE } from '../abi/internal.js';
-import { coreArchitectureOf, PageSet, pointersOf } from '../core/internal.js';
+import { coreArchitectureOf, PageSet, pointersOf, programAddresses } from '../core/internal.js';
 import type { Mapping } from '../proc/index.js';
 import { mappingAt, readsAsZeros } from './content.js';
 import { writeCoreFile } from './core-file.js';
 import { compareSnapshots, type DiffOptions, type SnapshotDifference } from './diff.js';
 import { SnapshotError } from './errors.js';
 import { listStore } from './files.js';
-import { type HistoryEntry, readHistory } from './history.js';
+import { type HistoryEntry, type HistoryOptions, readHistory } from './history.js';
 import { describeSnapshot, type SnapshotInfo } from './info.js';
+import { type DamagedSnapshot, isDamage, keptNumbers, Listing } from './listing.js';
 import { type Point, Replay, readManifest } from './log.js';
 import { ABSENT, decodeRanges, pageOf } from './page-table.js';
 import { type PageRanges, SnapshotPagemap } from './pagemap.js';
@@ -39,6 +40,8 @@ export interface Snapshot extends Pagemap {
   readonly info: SnapshotInfo;
   /** The main one first. */
   readonly threads: readonly SnapshotThread[];
+  /** The file of its program, by the name that its mapping has; undefined where it is not mapped. */
+  readonly program: string | undefined;
   /** The process's mappings, in the order of addresses. */
   readonly mappings: readonly Mapping[];
   /** The categories that scans can tell, as a bit set. */
@@ -55,7 +58,7 @@ export interface Snapshot extends Pagemap {
    * Writes an ELF core file, for gdb and its like: that which `dumpCore` would have written at the snapshot's moment.
    *
    * @returns its length, and what it takes on the disk, bytes
-   * @throws SnapshotError 'damaged'
+   * @throws SnapshotError 'damaged', 'space'
    */
   writeCore(file: string): Promise<{ readonly bytes: number; readonly storedBytes: number }>;
 }
@@ -86,6 +89,14 @@ export class StoredSnapshot implements Snapshot {
       name: thread.name ?? '',
       stackPointer: pointersOf(arch, thread).stack,
     }));
+  }
+
+  get program(): string | undefined {
+    for (const address of programAddresses(this.#point.manifest.head.facts.auxv)) {
+      const name = mappingAt(this.#point.mappings, address)?.mapping.name;
+      if (name?.startsWith('/')) return name;
+    }
+    return undefined;
   }
 
   get categories(): number {
@@ -177,8 +188,7 @@ export class Snapshots implements Disposable {
   readonly process: StoreProcess;
   readonly machine: StoreMachine;
   readonly #pages: PageReader;
-  /** What was read before: a manifest does not change. */
-  readonly #infos = new Map<number, SnapshotInfo>();
+  readonly #listing: Listing;
 
   /** Use {@link openSnapshots}. */
   constructor(folder: string, process: StoreProcess, machine: StoreMachine) {
@@ -186,43 +196,41 @@ export class Snapshots implements Disposable {
     this.process = process;
     this.machine = machine;
     this.#pages = new PageReader(folder);
-  }
-
-  /** Numbers of the snapshots that are kept, ascending. */
-  numbers(): number[] {
-    for (;;) {
-      const { manifests } = listStore(this.folder);
-      const newest = manifests.at(-1);
-      if (newest === undefined) return [];
-      try {
-        const { first } = readManifest(this.folder, newest);
-        return manifests.filter((number) => number >= first);
-      } catch (error) {
-        // A writer has dropped it since, and there are newer ones.
-        if (!(error instanceof SnapshotError && error.reason === 'not-found')) throw error;
-      }
-    }
+    this.#listing = new Listing(folder);
   }
 
   /**
-   * All snapshots, the oldest first.
+   * Numbers of the snapshots that are kept, ascending; damaged ones are among them.
    *
-   * @throws SnapshotError 'damaged', 'version'
+   * @throws SnapshotError 'version', 'not-permitted'
+   */
+  numbers(): number[] {
+    return keptNumbers(this.folder);
+  }
+
+  /**
+   * All snapshots but those that {@link Snapshots.damaged} tells, the oldest first.
+   *
+   * @throws SnapshotError 'version', 'not-permitted'
    */
   list(): SnapshotInfo[] {
-    return this.numbers().map((number) => {
-      let info = this.#infos.get(number);
-      if (info === undefined) {
-        info = describeSnapshot(readManifest(this.folder, number).head);
-        this.#infos.set(number, info);
-      }
-      return info;
-    });
+    return this.#listing.look(this.numbers()).infos;
+  }
+
+  /**
+   * The snapshots whose manifest is damaged, or that of one that they are told by, the oldest first. Only {@link Snapshots.verify}
+   * looks at the bytes of pages, too.
+   *
+   * @throws SnapshotError 'version', 'not-permitted'
+   */
+  damaged(): DamagedSnapshot[] {
+    return this.#listing.look(this.numbers()).damaged;
   }
 
   /**
    * The number of a snapshot: of `latest`; a number; `-3`, the third from the end; or a time such as `2026-11-29T10:00`, of
-   * the last one that is not later (in this machine's time zone, unless it says another).
+   * the last one that is not later (in this machine's time zone, unless it says another). A damaged one has a number and a place,
+   * and no time.
    *
    * @throws SnapshotError 'not-found'
    */
@@ -253,11 +261,20 @@ export class Snapshots implements Disposable {
   /** @throws SnapshotError 'not-found', 'damaged', 'version' */
   open(which: number | string): Snapshot {
     const number = this.find(String(which));
-    const replay = new Replay(this.folder);
     const before = number - 1;
     const changed = new PageSet();
-    const isRunsFirst = !this.#isFollowed(number);
-    if (!isRunsFirst) replay.to(before);
+    let replay = new Replay(this.folder);
+    let isRunsFirst = true;
+    try {
+      if (this.#isFollowed(number)) {
+        replay.to(before);
+        isRunsFirst = false;
+      }
+    } catch (error) {
+      // This one may be whole, even so.
+      if (!isDamage(error)) throw error;
+      replay = new Replay(this.folder);
+    }
     const point = replay.to(number, (page) => changed.add(page * PAGE_SIZE, (page + 1) * PAGE_SIZE));
     return new StoredSnapshot(
       point,
@@ -285,8 +302,12 @@ export class Snapshots implements Disposable {
       );
     const before = new Replay(this.folder).to(first);
     const replay = new Replay(this.folder);
-    const infos = this.list().filter(({ number }) => number >= first && number <= last);
-    const isAllKnown = infos.every(({ run }) => run === infos[0]!.run);
+    const isBetween = (number: number) => number >= first && number <= last;
+    const infos = this.list().filter(({ number }) => isBetween(number));
+    // Of a damaged one, nobody knows what was written before it.
+    const isAllKnown =
+      infos.length === this.numbers().filter(isBetween).length &&
+      infos.every(({ run }) => run === infos[0]!.run);
     const written: Uint8Array[] = [];
     if (isAllKnown)
       for (const { number } of infos.slice(1))
@@ -296,13 +317,14 @@ export class Snapshots implements Disposable {
   }
 
   /**
-   * Tells when bytes changed, and from what to what.
+   * Tells when bytes changed, and from what to what. Leaves out snapshots that cannot be had, unless it is known without them that
+   * they do not touch these bytes.
    *
    * @param address of the first byte; any, not only those of pages
-   * @throws SnapshotError 'damaged', 'version'
+   * @throws SnapshotError 'damaged' when pages are, 'version'
    */
-  history(address: number, lengthBytes: number): HistoryEntry[] {
-    return readHistory(this.folder, this.numbers(), this.#pages, address, lengthBytes);
+  history(address: number, lengthBytes: number, options: HistoryOptions = {}): HistoryEntry[] {
+    return readHistory(this.folder, this.numbers(), this.#pages, address, lengthBytes, options);
   }
 
   /** Looks whether all bytes are what was written. */
@@ -334,7 +356,7 @@ function union(ranges: PageRanges, pages: PageSet): PageRanges {
 /**
  * Opens a folder of snapshots, also while they are being taken. Dispose it to close its files.
  *
- * @throws SnapshotError 'not-found', 'damaged', 'version'
+ * @throws SnapshotError 'not-found', 'damaged', 'version', 'not-permitted'
  * @example
  * ```ts
  * import { spawn } from 'node:child_process';

@@ -36,7 +36,7 @@ export async function addSnapshot(
   model: Model,
   written?: NewSnapshot['written'],
   timeMs = 1_700_000_000_000 + store.newest * 1000,
-  more: Partial<Pick<NewSnapshot, 'mappings' | 'categories' | 'pageCategories' | 'threads'>> = {},
+  more: Partial<Pick<NewSnapshot, 'mappings' | 'categories' | 'pageCategories' | 'threads' | 'facts'>> = {},
 ) {
   const table = new PageTable();
   for (const [page, number] of model)

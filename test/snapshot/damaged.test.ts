@@ -1,0 +1,168 @@
+/** A store of which some manifests are damaged: all others can be had. */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { openSnapshots, SnapshotError } from '../../src/snapshot/index.js';
+import { snapshotsModel } from '../../src/web/index.js';
+import { testFolders } from '../support/folders.js';
+import {
+  ABOUT,
+  addSnapshot,
+  FIRST_PAGE,
+  mappingOf,
+  PAGE_SIZE,
+  pageOfNumber,
+  START,
+  StoreWriter,
+} from '../support/snapshot-store.js';
+
+const newFolder = testFolders('damaged');
+const manifest = (folder: string, number: number) =>
+  join(folder, `snapshot-${String(number).padStart(8, '0')}`);
+
+/** Flips a byte of manifests for as long as they are looked at. */
+async function withDamage(folder: string, numbers: readonly number[], look: () => Promise<void>) {
+  const whole = numbers.map((number) => readFileSync(manifest(folder, number)));
+  numbers.forEach((number, index) => {
+    const bytes = Buffer.from(whole[index]!);
+    bytes[bytes.length >> 1]! ^= 1;
+    writeFileSync(manifest(folder, number), bytes);
+  });
+  try {
+    await look();
+  } finally {
+    numbers.forEach((number, index) => {
+      writeFileSync(manifest(folder, number), whole[index]!);
+    });
+  }
+}
+
+const reasonOf = (work: () => unknown): string => {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof SnapshotError) return error.reason;
+    throw error;
+  }
+  return 'none';
+};
+
+/** Page 0 holds the number of the snapshot. Runs are of so many. */
+async function fill(folder: string, runs: readonly number[]): Promise<void> {
+  let number = 0;
+  for (const count of runs) {
+    using store = StoreWriter.open(folder, ABOUT, { compression: 'none' });
+    for (let turn = 0; turn < count; turn++) {
+      const model = new Map([
+        [0, ++number],
+        [1, 7],
+      ]);
+      await addSnapshot(store, model, turn === 0 ? undefined : [[FIRST_PAGE, 2, 0]], undefined, {
+        mappings: [mappingOf(START, START + 16 * PAGE_SIZE)],
+      });
+    }
+  }
+}
+
+describe('a store with damaged manifests', () => {
+  const folder = newFolder();
+  beforeAll(() => fill(folder, [3, 3]));
+
+  test.each([
+    { broken: [2], damaged: [2, 3], usable: [1, 4, 5, 6] },
+    { broken: [1], damaged: [1, 2, 3], usable: [4, 5, 6] },
+    { broken: [6], damaged: [6], usable: [1, 2, 3, 4, 5] },
+    { broken: [3, 5, 6], damaged: [3, 5, 6], usable: [1, 2, 4] },
+    { broken: [1, 2, 3, 4, 5, 6], damaged: [1, 2, 3, 4, 5, 6], usable: [] },
+  ])('$broken has the others: $usable', async ({ broken, damaged, usable }) => {
+    await withDamage(folder, broken, async () => {
+      using snapshots = openSnapshots(folder);
+      expect(snapshots.numbers()).toEqual([1, 2, 3, 4, 5, 6]);
+      expect(snapshots.list().map(({ number }) => number)).toEqual(usable);
+      expect(snapshots.damaged()).toEqual(
+        damaged.map((number) => ({
+          number,
+          problem: expect.stringMatching(/^Cannot read .*snapshot-0000000/),
+        })),
+      );
+      for (const number of usable) {
+        const page = snapshots.open(number).page(START)!;
+        expect(Buffer.compare(page, pageOfNumber(number)), `snapshot ${number}`).toBe(0);
+      }
+      for (const number of damaged)
+        expect(
+          reasonOf(() => snapshots.open(number)),
+          `${number}`,
+        ).toBe('damaged');
+      expect(snapshots.find('latest')).toBe(6);
+      expect((await snapshots.verify()).problems.length).toBeGreaterThan(0);
+
+      const left: number[] = [];
+      const history = snapshots.history(START, 8, { onDamaged: (number) => left.push(number) });
+      expect(history.map(({ number }) => number)).toEqual(usable);
+      expect(left).toEqual(damaged);
+    });
+    using snapshots = openSnapshots(folder);
+    expect([snapshots.list().length, snapshots.damaged()]).toEqual([6, []]);
+  });
+
+  test('behind one, does not tell what was written', async () => {
+    // Its own manifest tells all, and the one before it is of the same run.
+    const long = newFolder();
+    await fill(long, [132]);
+    const base = (number: number) => readFileSync(manifest(long, number)).readBigUInt64LE(32);
+    const full = Array.from({ length: 131 }, (_, index) => index + 2).find((number) => base(number) === 0n)!;
+    {
+      using snapshots = openSnapshots(long);
+      expect((await snapshots.diff(3, full)).rewrittenPages).toBe(1);
+      expect(snapshots.open(full).categories).not.toBe(0);
+    }
+    await withDamage(long, [5], async () => {
+      using snapshots = openSnapshots(long);
+      expect(snapshots.damaged().map(({ number }) => number)).toEqual(
+        Array.from({ length: full - 5 }, (_, index) => index + 5),
+      );
+      const { rewrittenPages, changedPages } = await snapshots.diff(3, full);
+      expect([rewrittenPages, changedPages]).toEqual([undefined, 1]);
+      expect(snapshots.open(full).categories).toBe(0);
+      expect(Buffer.compare(snapshots.open(full).page(START)!, pageOfNumber(full))).toBe(0);
+    });
+  });
+
+  test('is shown without them, and what changed over them is', async () => {
+    await withDamage(folder, [2], async () => {
+      using snapshots = openSnapshots(folder);
+      const { moments, notes } = await snapshotsModel(snapshots);
+      expect(moments!.map(({ number, changedPages }) => [number, changedPages])).toEqual([
+        [1, 0],
+        [4, 1],
+        [5, 1],
+        [6, 1],
+      ]);
+      expect(notes).toContain('Left out, since they are damaged: 2, 3.');
+    });
+  });
+});
+
+describe('what a store tells of its process', () => {
+  const about = (change: object) => ({ ...ABOUT, ...change });
+  test.each([
+    { pid: '/../../victim' },
+    { pid: 0 },
+    { pid: 1.5 },
+    { pid: undefined },
+    { name: 7 },
+    { commandLine: undefined },
+    { bootId: null },
+    { startTime: '17' },
+  ])('is refused when it is of another kind: %j', (change) => {
+    const folder = newFolder();
+    mkdirSync(folder);
+    for (const schema of ['pagemap-scan/snapshots@1', 'pagemap-scan/snapshots@2']) {
+      writeFileSync(join(folder, 'store.json'), JSON.stringify({ schema, process: about(change) }));
+      expect(() => openSnapshots(folder)).toThrow(
+        expect.objectContaining({ reason: 'damaged', message: expect.stringContaining('the process') }),
+      );
+    }
+  });
+});
