@@ -57,7 +57,9 @@ export function exitCodeOf(error: unknown): ExitCode {
 export function report(error: unknown): ExitCode {
   const message = error instanceof Error ? error.message : String(error);
   const lines = message.split('\n').map(printable);
-  if (error instanceof PagemapError && exitCodeOf(error) === EXIT.unsupported) {
+  // What a snapshot cannot tell has nothing to do with this kernel: no system call was made.
+  const isOfKernel = error instanceof PagemapError && error.syscall !== 'scan';
+  if (isOfKernel && exitCodeOf(error) === EXIT.unsupported) {
     lines.push('`pmscan doctor` says what this kernel and this user can do');
   }
   if (process.env['PMSCAN_DEBUG'] && error instanceof Error) lines.push(error.stack ?? '');

@@ -1,9 +1,10 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Pages to look at: those of a process as they are now, or of one of its snapshots as they were. */
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { findOwners } from '../owners/internal.js';
+import { EXIT, exitCodeOf } from './exit.js';
 import type { Pages } from './looked-at.js';
+import { holdsSnapshots } from './snap/folder.js';
+import type { SnapshotName } from './snap/where.js';
 import { openTarget } from './target.js';
 
 function ofProcess(target: string): Pages {
@@ -30,19 +31,31 @@ function ofProcess(target: string): Pages {
   };
 }
 
-/** Whether a text is `DIR@N`, and there is such a folder with snapshots: processes may have such names, too. */
-function isSnapshot(target: string): boolean {
-  const at = target.lastIndexOf('@');
-  return at > 0 && existsSync(join(target.slice(0, at), 'store.json'));
+async function ofSnapshot(name: (where: typeof import('./snap/where.js')) => SnapshotName): Promise<Pages> {
+  const [where, { openSnapshotPages }] = await Promise.all([
+    import('./snap/where.js'),
+    import('./snap/pages.js'),
+  ]);
+  return openSnapshotPages(name(where));
 }
 
 /**
- * Opens the pages of a process, or of a snapshot, `DIR@N`. The caller disposes it.
+ * Opens the pages of a process, or of a snapshot: `DIR@N`, or `DIR` for the newest one. Processes may have such names, too. A
+ * folder without a slash is meant only where no process has its name.
  *
  * @throws CliError, ProcessError and PagemapError as `openTarget`
  */
 export async function openPages(target: string): Promise<Pages> {
-  if (!isSnapshot(target)) return ofProcess(target);
-  const { openSnapshotPages } = await import('./snap/pages.js');
-  return openSnapshotPages(target);
+  const at = target.lastIndexOf('@');
+  if (at > 0 && !target.includes('/', at) && holdsSnapshots(target.slice(0, at)))
+    return await ofSnapshot(({ snapshotNamed }) => snapshotNamed(target));
+  const newest = () => ofSnapshot(() => ({ folder: target, which: 'latest' }));
+  if (target.includes('/') && holdsSnapshots(target)) return await newest();
+  try {
+    return ofProcess(target);
+  } catch (error) {
+    const isName = exitCodeOf(error) === EXIT.noProcess && !/^\d+$/.test(target);
+    if (isName && holdsSnapshots(target)) return await newest();
+    throw error;
+  }
 }

@@ -1,6 +1,4 @@
 /** Snapshots of a process as one model: the layout of the first, and for each of the others what differs from the one before. */
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { PAGE_SIZE, RegionBuffer } from '../abi/index.js';
 import {
@@ -24,7 +22,7 @@ import {
   withUnknown,
 } from '../query/internal.js';
 import { type Snapshot, SnapshotError, type Snapshots } from '../snapshot/index.js';
-import { STORE_FILE, type WalkedSnapshot, walkSnapshots } from '../snapshot/internal.js';
+import { type WalkedSnapshot, walkSnapshots } from '../snapshot/internal.js';
 import { LayoutGrid, mostCells } from './grid.js';
 import { HeatStore } from './heat.js';
 import { isSameMapping, modelOf, wordsText } from './layout.js';
@@ -44,11 +42,6 @@ const ATTEMPTS: readonly (readonly [cells: number, moments: number])[] = [
   [1 << 10, MOMENT_LIMITS.moments / 4],
   [1 << 10, MOMENT_LIMITS.moments / 20],
 ];
-
-/** Whether a folder holds snapshots. */
-export function isSnapshotFolder(folder: string): boolean {
-  return existsSync(join(folder, STORE_FILE));
-}
 
 export interface SnapshotsModelOptions {
   /** One of them alone, as `Snapshots.find` takes it. All where it is left out. */
@@ -229,7 +222,11 @@ async function collect(
   return first && { ...first, moments, heat, cellBytes: [finest, coarsest] };
 }
 
-function notesOf(all: readonly number[], { moments, cellBytes: [finest, coarsest] }: Collected): string[] {
+function notesOf(
+  all: readonly number[],
+  damaged: readonly number[],
+  { moments, cellBytes: [finest, coarsest] }: Collected,
+): string[] {
   const shown = moments.length;
   const range = finest === coarsest ? humanBytes(finest) : `${humanBytes(finest)} to ${humanBytes(coarsest)}`;
   const notes = [`Pages of ${plural(shown, 'snapshot')}, in cells of ${range}.`];
@@ -237,6 +234,7 @@ function notesOf(all: readonly number[], { moments, cellBytes: [finest, coarsest
     notes.push(
       `There are ${humanCount(all.length)} snapshots: the ${humanCount(shown)} that are shown lie at even distances, and what has changed is told of all in between.`,
     );
+  if (damaged.length > 0) notes.push(`Left out, since they are damaged: ${damaged.join(', ')}.`);
   return notes;
 }
 
@@ -249,11 +247,13 @@ export async function snapshotsModel(
   snapshots: Snapshots,
   options: SnapshotsModelOptions = {},
 ): Promise<PageModel> {
-  const all = options.which === undefined ? snapshots.numbers() : [snapshots.find(options.which)];
+  const { which } = options;
+  const all = which === undefined ? snapshots.list().map(({ number }) => number) : [snapshots.find(which)];
+  const damaged = which === undefined ? snapshots.damaged().map(({ number }) => number) : [];
   if (all.length === 0)
     throw new SnapshotError(
       'not-found',
-      `Cannot show the snapshots in ${snapshots.folder}: there are none yet`,
+      `Cannot show the snapshots in ${snapshots.folder}: ${damaged.length === 0 ? 'there are none yet' : 'all of them are damaged'}`,
     );
   for (const [cells, most] of ATTEMPTS) {
     const collected = await collect(snapshots, thin(all, most), cells, options);
@@ -275,7 +275,7 @@ export async function snapshotsModel(
       layout,
       heat: heat.model(),
       moments,
-      notes: notesOf(all, collected),
+      notes: notesOf(all, damaged, collected),
     };
   }
   throw new SnapshotError(

@@ -484,7 +484,7 @@ export function addMapsCommand(
   program
     .command('maps')
     .description("show a process's mappings and what their pages are")
-    .argument('<pid>', `${TARGET}; or a snapshot, DIR@N`)
+    .argument('<pid>', `${TARGET}; or a snapshot, DIR@N, or DIR for the newest`)
     .addOption(
       new Option('--sort <key>', 'order of the mappings; present by default, size in JSON').choices(
         SORT_KEYS,

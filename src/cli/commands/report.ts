@@ -1,11 +1,12 @@
-import { renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { lstatSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { PageModel } from '../../web/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Ending, Interrupt } from '../interrupt.js';
 import { optionOr, parseDuration } from '../options.js';
+import { holdsSnapshots } from '../snap/folder.js';
 import { ownersOfSnapshot } from '../snap/owners.js';
-import { asCliError, parseSnapshotName, type SnapshotName } from '../snap/where.js';
+import { asCliError, type SnapshotName, snapshotNamed } from '../snap/where.js';
 import { StatusLine } from '../status-line.js';
 import { resolveTarget, tellBusy } from '../target.js';
 import { humanBytes, plural, printable } from '../text.js';
@@ -90,14 +91,13 @@ async function snapshotsOf({ folder, which }: SnapshotName, isOne: boolean): Pro
 }
 
 /** The folder of snapshots that a target names, `DIR` or `DIR@N`; undefined when it is something else. */
-async function snapshotsNamed(target: string): Promise<[name: SnapshotName, isOne: boolean] | undefined> {
+function snapshotsNamed(target: string): [name: SnapshotName, isOne: boolean] | undefined {
   // A number is a process.
   if (/^\d+$/.test(target)) return undefined;
-  const { isSnapshotFolder } = await import('../../web/index.js');
-  if (isSnapshotFolder(target)) return [{ folder: target, which: 'latest' }, false];
-  if (!target.includes('@')) return undefined;
-  const name = parseSnapshotName(target);
-  return isSnapshotFolder(name.folder) ? [name, true] : undefined;
+  if (holdsSnapshots(target)) return [{ folder: target, which: 'latest' }, false];
+  const at = target.lastIndexOf('@');
+  if (at <= 0 || target.includes('/', at) || !holdsSnapshots(target.slice(0, at))) return undefined;
+  return [snapshotNamed(target), true];
 }
 
 /** Whether it is a recording that is meant: a file or folder of that name, unless it is a plain number. */
@@ -107,17 +107,21 @@ function isPath(target: string): boolean {
 }
 
 function write(output: string, force: boolean, html: string): void {
-  const isReplaced = force && statSync(output, { throwIfNoEntry: false })?.isFile() === true;
+  const existing = statSync(output, { throwIfNoEntry: false });
+  // A link that leads nowhere is replaced as a file is: what it names is not ours to make.
+  const isReplaced =
+    force && (existing?.isFile() ?? lstatSync(output, { throwIfNoEntry: false })?.isSymbolicLink()) === true;
+  // Only what is no file, as a pipe, is written to as it is.
+  const flag = force && existing !== undefined && !isReplaced ? 'w' : 'wx';
   // The old one stays until the new one is whole.
   const path = isReplaced ? `${output}.${process.pid}.new` : output;
   try {
     try {
-      writeFileSync(path, html, { flag: force && !isReplaced ? 'w' : 'wx' });
+      writeFileSync(path, html, { flag });
       if (isReplaced) renameSync(path, output);
     } catch (error) {
       // A part of it is of no use; what was there before is not ours.
-      if (isReplaced || (!force && (error as NodeJS.ErrnoException).code !== 'EEXIST'))
-        rmSync(path, { force: true });
+      if (flag === 'wx' && (error as NodeJS.ErrnoException).code !== 'EEXIST') rmSync(path, { force: true });
       throw error;
     }
   } catch (cause) {
@@ -139,7 +143,7 @@ export async function reportCommand(target: string, options: ReportOptions): Pro
       `Cannot write ${printable(output)}: it is there already; --force replaces it`,
     );
   }
-  const named = await snapshotsNamed(target);
+  const named = snapshotsNamed(target);
   const model =
     named !== undefined
       ? await snapshotsOf(...named)

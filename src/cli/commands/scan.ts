@@ -271,7 +271,7 @@ export function addScanCommand(
   program
     .command('scan')
     .description('list the pages of a process that match a filter')
-    .argument('<pid>', `${TARGET}; or a snapshot, DIR@N`)
+    .argument('<pid>', `${TARGET}; or a snapshot, DIR@N, or DIR for the newest`)
     .option(
       '--where <expr>',
       'which pages, e.g. "written & !file & (present | swapped)"; all mapped ones by default',

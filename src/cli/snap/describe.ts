@@ -1,7 +1,7 @@
 /** Snapshots as text and as JSON. */
 import { PAGE_SIZE } from '../../abi/index.js';
-import type { SnapshotInfo } from '../../snapshot/index.js';
-import { humanBytes } from '../text.js';
+import type { DamagedSnapshot, SnapshotInfo } from '../../snapshot/index.js';
+import { humanBytes, printable } from '../text.js';
 
 /** `2026-11-29 10:00:00.5`, in this machine's time zone. */
 export function localTime(time: Date): string {
@@ -39,4 +39,8 @@ export const LIST_HEADER = line(COLUMNS);
 export function describeLine(info: SnapshotInfo): string {
   const doubts = info.doubts.length > 0 ? '  may be torn' : '';
   return line(cells(info)) + doubts;
+}
+
+export function describeDamaged({ number, problem }: DamagedSnapshot): string {
+  return `${String(number).padStart(WIDTHS[0])}  damaged: ${printable(problem)}`;
 }

@@ -1,15 +1,15 @@
 /** The parts of `pmscan snap` that look at what was taken. */
-import { dirname, resolve } from 'node:path';
-import { CoreFile } from '../../core/internal.js';
+import { resolve } from 'node:path';
 import { type Owner, ownedLabel, ownerText } from '../../owners/internal.js';
 import type { MappingDifference, SnapshotDifference } from '../../snapshot/index.js';
+import { explainOutput, openOutput } from '../../snapshot/internal.js';
 import { type Column, loadWidths, tableLines } from '../columns.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
 import { Output } from '../output.js';
 import { checkOutput } from '../output-file.js';
 import { hex, humanBytes, humanCount, plural, printable } from '../text.js';
-import { asJson, describeLine, LIST_HEADER, localTime } from './describe.js';
+import { asJson, describeDamaged, describeLine, LIST_HEADER, localTime } from './describe.js';
 import { ownersOfSnapshot } from './owners.js';
 import { type ByteRange, type SnapshotName, withSnapshots } from './where.js';
 
@@ -30,17 +30,24 @@ export function listCommand(folder: string, { json }: LookOptions): Promise<Exit
   return withSnapshots(folder, async (snapshots) => {
     const output = new Output();
     const infos = snapshots.list();
+    const damaged = snapshots.damaged();
     const { pid, name, commandLine } = snapshots.process;
     const { architecture } = snapshots.machine;
     if (json) {
       const about = { schema: LIST_SCHEMA, pid, name, commandLine, architecture };
-      output.line(JSON.stringify({ ...about, snapshots: infos.map(asJson) }));
+      output.line(JSON.stringify({ ...about, snapshots: infos.map(asJson), damaged }));
     } else {
       const command = printable(commandLine.slice(0, MOST_CHARACTERS));
       const where = architecture === process.arch ? '' : ` (on ${architecture})`;
-      output.line(`${plural(infos.length, 'snapshot')} of process ${pid}, ${command}${where}`);
-      if (infos.length > 0) output.line(LIST_HEADER);
-      for (const info of infos) output.line(describeLine(info));
+      const count = infos.length + damaged.length;
+      const lost = damaged.length === 0 ? '' : `; ${damaged.length} of them damaged`;
+      output.line(`${plural(count, 'snapshot')} of process ${pid}, ${command}${where}${lost}`);
+      if (count > 0) output.line(LIST_HEADER);
+      const rows = [
+        ...infos.map((info) => [info.number, describeLine(info)] as const),
+        ...damaged.map((each) => [each.number, describeDamaged(each)] as const),
+      ];
+      for (const [, text] of rows.sort(([one], [other]) => one - other)) output.line(text);
     }
     await output.flush();
     return EXIT.done;
@@ -93,12 +100,12 @@ export function diffCommand(
   return withSnapshots(from.folder, async (snapshots) => {
     const difference = await snapshots.diff(from.which, to.which, { ranges: regions });
     const { pid } = snapshots.process;
-    // Of what is gone, whose it was before.
     const after = ownersOfSnapshot(pid, snapshots.open(difference.to));
     let before: ReturnType<typeof ownersOfSnapshot> | undefined;
-    const ownerOf = (start: number) => {
-      const owner = after.get(start);
-      if (owner !== undefined) return owner;
+    const ownerOf: OwnerOf = ({ start, state }) => {
+      // Another mapping may lie by now where one that is gone was.
+      const owner = state === 'gone' ? undefined : after.get(start);
+      if (owner !== undefined || state === 'new') return owner;
       before ??= ownersOfSnapshot(pid, snapshots.open(difference.from));
       return before.get(start);
     };
@@ -113,7 +120,7 @@ export function diffCommand(
   });
 }
 
-type OwnerOf = (start: number) => Owner | undefined;
+type OwnerOf = (mapping: Pick<MappingDifference, 'start' | 'state'>) => Owner | undefined;
 
 const ownerJson = (owner: Owner | undefined) => ({
   owner: owner === undefined ? null : ownerText(owner),
@@ -135,7 +142,7 @@ function diffAsJson(
       start: hex(start),
       end: hex(end),
       name,
-      ...ownerJson(ownerOf(start)),
+      ...ownerJson(ownerOf({ start, state: rest.state })),
       ...rest,
       ...(withRegions && {
         regions: ranges.map((range) => ({ start: hex(range.start), end: hex(range.end) })),
@@ -154,8 +161,8 @@ const COLUMNS: readonly Column[] = [
 
 function diffLines(difference: SnapshotDifference, ownerOf: OwnerOf): string[] {
   const { from, to, changedPages, changedBytes, rewrittenPages, mappings } = difference;
-  const label = ({ start, name, state }: MappingDifference) =>
-    `${ownedLabel({ name }, ownerOf(start))}${state === undefined ? '' : ` (${state})`}`;
+  const label = (row: MappingDifference) =>
+    `${ownedLabel(row, ownerOf(row))}${row.state === undefined ? '' : ` (${row.state})`}`;
   const rows = mappings.map((row) => [
     hex(row.start),
     humanCount(row.changedBytes),
@@ -197,7 +204,8 @@ export function historyCommand(
   { json }: LookOptions,
 ): Promise<ExitCode> {
   return withSnapshots(folder, async (snapshots) => {
-    const entries = snapshots.history(address, lengthBytes);
+    const damaged: number[] = [];
+    const entries = snapshots.history(address, lengthBytes, { onDamaged: (number) => damaged.push(number) });
     const output = new Output();
     if (json) {
       output.line(
@@ -212,6 +220,7 @@ export function historyCommand(
             bytes: bytes === undefined ? null : Buffer.from(bytes).toString('hex'),
             writtenSame,
           })),
+          damaged,
         }),
       );
     } else
@@ -220,6 +229,10 @@ export function historyCommand(
         output.line(`${String(number).padStart(6)}  ${localTime(time)}  ${showBytes(bytes)}${same}`);
       }
     await output.flush();
+    if (damaged.length > 0)
+      process.stderr.write(
+        `pmscan: left out, since they are damaged: ${damaged.join(', ')}; when the bytes changed may be missing\n`,
+      );
     return EXIT.done;
   });
 }
@@ -253,13 +266,17 @@ export function exportCommand(
     }
     const path = resolve(output);
     checkOutput(path);
-    using file = new CoreFile(path, dirname(path));
+    using file = openOutput(path);
     let bytes = 0;
-    for (const piece of pieces()) {
-      file.writeSync(piece, 0, piece.length, bytes);
-      bytes += piece.length;
+    try {
+      for (const piece of pieces()) {
+        file.writeSync(piece, 0, piece.length, bytes);
+        bytes += piece.length;
+      }
+      await file.publish();
+    } catch (error) {
+      throw explainOutput(error, path);
     }
-    await file.publish();
     return EXIT.done;
   });
 }

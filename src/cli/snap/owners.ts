@@ -9,8 +9,7 @@ export function ownersOfSnapshot(pid: number, snapshot: Snapshot): ReadonlyMap<n
     pid,
     pageSize: snapshot.pageSize,
     mappings,
-    // The program lies below its libraries.
-    program: mappings.find(({ name }) => name.startsWith('/'))?.name,
+    program: snapshot.program,
     threads,
     read(address, count) {
       if (!Number.isSafeInteger(address) || address % 8 !== 0) return undefined;

@@ -3,11 +3,10 @@
 import { openSnapshots, SnapshotError, type Snapshots } from '../../snapshot/index.js';
 import type { Pages } from '../looked-at.js';
 import { ownersOfSnapshot } from './owners.js';
-import { asCliError, parseSnapshotName } from './where.js';
+import { asCliError, type SnapshotName } from './where.js';
 
 /** @throws CliError when there is no such snapshot, or it is damaged */
-export function openSnapshotPages(target: string): Pages {
-  const { folder, which } = parseSnapshotName(target);
+export function openSnapshotPages({ folder, which }: SnapshotName): Pages {
   let snapshots: Snapshots | undefined;
   try {
     snapshots = openSnapshots(folder);

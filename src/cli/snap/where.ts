@@ -1,8 +1,9 @@
 /** What the parts of `pmscan snap` are given: folders, snapshots in them, and addresses. */
 import { InvalidArgumentError } from 'commander';
-import { openSnapshots, SnapshotError, type Snapshots } from '../../snapshot/index.js';
+import { openSnapshots, SnapshotError, type SnapshotProblem, type Snapshots } from '../../snapshot/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { parseSize } from '../options.js';
+import { printable } from '../text.js';
 
 /** `DIR@N`: a snapshot. What stands behind the last @ says which; without one it is the latest. */
 export interface SnapshotName {
@@ -19,6 +20,18 @@ export function parseSnapshotName(text: string): SnapshotName {
       'Give a folder and a snapshot: DIR@3, DIR@latest, DIR@-2, DIR@2026-11-29T10:00.',
     );
   return { folder: text.slice(0, at), which };
+}
+
+/** The same of a target that may be something else, too: `parseSnapshotName` is for arguments. */
+export function snapshotNamed(text: string): SnapshotName {
+  try {
+    return parseSnapshotName(text);
+  } catch (cause) {
+    if (!(cause instanceof InvalidArgumentError)) throw cause;
+    throw new CliError(EXIT.usage, `Cannot tell which snapshot ${printable(text)} is: ${cause.message}`, {
+      cause,
+    });
+  }
 }
 
 /** An address in hexadecimal, and a length, 8 bytes unless it is given: `0x7f00dead0+4`, or `A-B`. */
@@ -47,10 +60,15 @@ export function parseByteRange(text: string): ByteRange {
   return { address, lengthBytes };
 }
 
-const USAGE: ReadonlySet<string> = new Set(['other-process', 'not-empty']);
+const EXIT_CODES: Readonly<Partial<Record<SnapshotProblem, ExitCode>>> = {
+  'other-process': EXIT.usage,
+  'not-empty': EXIT.usage,
+  unsafe: EXIT.usage,
+  'not-permitted': EXIT.notPermitted,
+};
 
 export function asCliError(cause: SnapshotError): CliError {
-  return new CliError(USAGE.has(cause.reason) ? EXIT.usage : EXIT.failed, cause.message, { cause });
+  return new CliError(EXIT_CODES[cause.reason] ?? EXIT.failed, cause.message, { cause });
 }
 
 /** What the library says of a store, as the command does. */
