@@ -36,6 +36,8 @@ export const PIECE_WORDS = 512;
 /** A thread, as far as its stack can be told by it. */
 export interface ThreadEvidence {
   readonly tid: number;
+  /** Its number in its own PID namespace, which is the one that it knows itself by. `tid` where left out: the two differ in containers. */
+  readonly ownTid?: number | undefined;
   /** As in /proc/PID/task/TID/comm: chosen by the process. */
   readonly name: string;
   /** Where its stack was, undefined while it runs and where that may not be seen. */

@@ -2,7 +2,7 @@
 /** Gathers evidence of a live process: its threads, and words of its memory. It neither stops nor changes the process. */
 import { closeSync, readdirSync, readFileSync, readlinkSync, readSync } from 'node:fs';
 import { ProcessError, type ProcessHandle, pageSize, readPagemap } from '../live/internal.js';
-import { type Mapping, parseTaskSyscall } from '../proc/internal.js';
+import { decodeName, type Mapping, parseStatus, parseTaskSyscall } from '../proc/internal.js';
 import { type Evidence, type ThreadEvidence, Words } from './evidence.js';
 import type { Owner } from './owner.js';
 import { recogniseOwners } from './recognise.js';
@@ -13,6 +13,7 @@ const MOST_THREADS = 4096;
 const MOST_READS = 50_000;
 /** In the upper half of a word of /proc/PID/pagemap. */
 const PRESENT = 0x80000000;
+const NEWLINE = 0x0a;
 
 /** Reads words of another process's memory, only where they are in memory already: a page that is read would be brought in otherwise. */
 class MemoryWords implements Disposable {
@@ -71,12 +72,28 @@ export function parseStackPointer(text: string): number | undefined {
   return pointer === undefined ? undefined : Number(pointer);
 }
 
-function readText(path: string): string {
+/** The bytes of a file of a thread; none where the thread has ended, or where we may not see it. */
+function readBytes(path: string): Buffer {
   try {
-    return readFileSync(path, 'utf8');
+    return readFileSync(path);
   } catch {
-    // The thread has ended, or we may not see it.
-    return '';
+    return Buffer.alloc(0);
+  }
+}
+
+/** A thread's name, by its /proc/PID/task/TID/comm: any bytes, and a newline behind them. */
+export function parseThreadName(comm: Uint8Array): string {
+  return decodeName(comm, 0, comm.at(-1) === NEWLINE ? comm.length - 1 : comm.length);
+}
+
+/** The number of a process or thread in its own PID namespace; undefined where that is the reader's, and where it is not told. */
+function ownNumber(status: Uint8Array): number | undefined {
+  try {
+    const { nspid } = parseStatus(status);
+    return nspid.length > 1 ? nspid.at(-1) : undefined;
+  } catch {
+    // It has ended.
+    return undefined;
   }
 }
 
@@ -87,16 +104,21 @@ function threadsOf(handle: ProcessHandle): ThreadEvidence[] {
   } catch {
     return [];
   }
+  // All threads of a process are in the same PID namespace. So where it is the reader's, one look is enough.
+  const isElsewhere = ownNumber(readBytes(handle.path('status'))) !== undefined;
   return numbers.slice(0, MOST_THREADS).map((tid) => ({
     tid: Number(tid),
-    name: readText(handle.path(`task/${tid}/comm`)).replace(/\n$/, ''),
-    stackPointer: parseStackPointer(readText(handle.path(`task/${tid}/syscall`))),
+    ...(isElsewhere && { ownTid: ownNumber(readBytes(handle.path(`task/${tid}/status`))) }),
+    name: parseThreadName(readBytes(handle.path(`task/${tid}/comm`))),
+    stackPointer: parseStackPointer(readBytes(handle.path(`task/${tid}/syscall`)).toString('latin1')),
   }));
 }
 
+/** As the names of mappings are decoded, with which it is compared. */
 function programOf(handle: ProcessHandle): string | undefined {
   try {
-    return readlinkSync(handle.path('exe')).replace(/ \(deleted\)$/, '');
+    const path = readlinkSync(handle.path('exe'), 'buffer');
+    return decodeName(path, 0, path.length).replace(/ \(deleted\)$/, '');
   } catch {
     return undefined;
   }

@@ -4,7 +4,7 @@ import { PAGE_SIZE } from '../abi/index.js';
 import { findMappingIndex, parseMaps } from '../proc/index.js';
 import { type Evidence, type ThreadEvidence, Words } from './evidence.js';
 import { besideLabel, ownedLabel, ownerLabel } from './label.js';
-import { parseStackPointer } from './live.js';
+import { parseStackPointer, parseThreadName } from './live.js';
 import { OWNER_KINDS, type Owner } from './owner.js';
 import { recogniseOwners } from './recognise.js';
 
@@ -134,6 +134,29 @@ describe('stacks', () => {
     hidden.threads.push(running);
     hidden.isReadable = false;
     expect(hidden.labels()['0x2000']).toBe('[anon]');
+  });
+
+  test('are told by the number that a thread has in its own namespace, and show the one that it has here', () => {
+    const [stack, tls] = [0x9700, 0x20340];
+    const scene = guarded()
+      .map(0x20000, 0x1000)
+      .write(stack, stack, 0, stack)
+      .write(stack + 0x2d0, 2)
+      .write(tls, tls, 0, tls)
+      .write(tls + 0x2d0, 7);
+    // The process is 1 here and 7 in its container. The thread that is 2 here is not the one that is 2 there.
+    scene.threads.push({ tid: 1, ownTid: 7, name: 'main' });
+    scene.threads.push({ tid: 2, ownTid: 9, name: 'other' });
+    scene.threads.push({ tid: 4012, ownTid: 2, name: 'busy' });
+    expect(scene.labels()).toMatchObject({ '0x2000': '[stack: busy 4012]', '0x20000': '[tls]' });
+  });
+
+  test('have names of any bytes', () => {
+    const bytes = (text: string) => Buffer.from(text, 'latin1');
+    expect(parseThreadName(bytes('caf\xe9\n'))).toBe('caf\\xe9');
+    expect(parseThreadName(bytes('a\nb\n'))).toBe('a\nb');
+    expect(parseThreadName(Buffer.from('gr\u00fcn\n'))).toBe('gr\u00fcn');
+    expect(parseThreadName(bytes(''))).toBe('');
   });
 
   test('the stack pointer is read of a thread that waits in a system call', () => {

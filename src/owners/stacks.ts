@@ -17,16 +17,16 @@ const LARGEST_TLS = 128 << 10;
 const LARGEST_GUARD = 1 << 20;
 
 /**
- * The numbers of threads whose glibc descriptors lie between two addresses. A descriptor holds its own address twice, and the number of a
- * thread that there is, in its place: no other memory does.
+ * The threads whose glibc descriptors lie between two addresses. A descriptor holds its own address twice, and the number of a thread that
+ * there is, in its place: no other memory does.
  */
 function descriptors(
   claims: Claims,
   start: number,
   end: number,
-  threads: ReadonlyMap<number, ThreadEvidence>,
-): number[] {
-  const found: number[] = [];
+  threads: ThreadsByOwnNumber,
+): ThreadEvidence[] {
+  const found: ThreadEvidence[] = [];
   for (let piece = start; piece < end; piece += PIECE_WORDS * 8) {
     const words = claims.evidence.read(piece, PIECE_WORDS);
     if (words === undefined) continue;
@@ -35,15 +35,17 @@ function descriptors(
       if (words.at(at / 8) !== address) continue;
       if (at / 8 + SELF_WORD < words.length && words.at(at / 8 + SELF_WORD) !== address) continue;
       const whole = claims.evidence.read(address, DESCRIPTOR_WORDS);
-      const tid = whole?.at(SELF_WORD) === address ? whole.low(TID_WORD) : 0;
-      if (threads.has(tid)) found.push(tid);
+      const thread = whole?.at(SELF_WORD) === address ? threads.get(whole.low(TID_WORD)) : undefined;
+      if (thread !== undefined) found.push(thread);
     }
   }
   return found;
 }
 
-function threadsByNumber(claims: Claims): ReadonlyMap<number, ThreadEvidence> {
-  return new Map(claims.evidence.threads.map((thread) => [thread.tid, thread]));
+type ThreadsByOwnNumber = ReadonlyMap<number, ThreadEvidence>;
+
+function threadsByOwnNumber(claims: Claims): ThreadsByOwnNumber {
+  return new Map(claims.evidence.threads.map((thread) => [thread.ownTid ?? thread.tid, thread]));
 }
 
 function stackName({ name, tid }: ThreadEvidence): string {
@@ -69,22 +71,23 @@ function byPointer(claims: Claims): void {
 }
 
 /** By the descriptor that glibc keeps at the upper end of a thread's stack: of threads that run, too. */
-function byDescriptor(claims: Claims, threads: ReadonlyMap<number, ThreadEvidence>): void {
+function byDescriptor(claims: Claims): void {
+  const threads = threadsByOwnNumber(claims);
   for (const index of claims.freeWritable()) {
     if (!isGuarded(claims, index)) continue;
     const { start, end } = claims.mappings[index]!;
-    const [tid] = descriptors(claims, Math.max(start, end - DESCRIPTOR_REACH), end, threads);
-    if (tid !== undefined) claims.claim(index, 'stack', stackName(threads.get(tid)!));
+    const [thread] = descriptors(claims, Math.max(start, end - DESCRIPTOR_REACH), end, threads);
+    if (thread !== undefined) claims.claim(index, 'stack', stackName(thread));
   }
 }
 
 /** `[tls]`: what glibc keeps for the main thread, and the variables that it has of its own. */
 export function recogniseThreadLocal(claims: Claims): void {
-  const threads = threadsByNumber(claims);
+  const threads = threadsByOwnNumber(claims);
   for (const index of claims.freeWritable()) {
     const { start, end } = claims.mappings[index]!;
     if (end - start > LARGEST_TLS) continue;
-    if (descriptors(claims, start, end, threads).includes(claims.evidence.pid)) {
+    if (descriptors(claims, start, end, threads).some(({ tid }) => tid === claims.evidence.pid)) {
       claims.claim(index, 'tls', '[tls]');
       return;
     }
@@ -100,13 +103,12 @@ function claimGuards(claims: Claims): void {
 
 /** Stacks of the threads that there are, and their guards. */
 export function recogniseStacks(claims: Claims): void {
-  const threads = threadsByNumber(claims);
-  const main = threads.get(claims.evidence.pid);
+  const main = claims.evidence.threads.find(({ tid }) => tid === claims.evidence.pid);
   claims.mappings.forEach(({ name }, index) => {
     if (name === '[stack]') claims.claim(index, 'stack', main === undefined ? name : stackName(main));
   });
   byPointer(claims);
-  byDescriptor(claims, threads);
+  byDescriptor(claims);
   claimGuards(claims);
 }
 

@@ -11,3 +11,4 @@ export { mappingMatcher, matchesGlob } from './name-pattern.js';
 export * from './recognise.js';
 export { statName, statNumbers, TICKS_PER_SECOND } from './status.js';
 export { parseTaskSyscall, type SleepingTask } from './task-syscall.js';
+export { decodeName } from './text.js';

@@ -1,6 +1,7 @@
 /** Owners of the memory of real programs, compared with what the programs say of themselves. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { createInterface } from 'node:readline';
@@ -9,6 +10,7 @@ import { PAGE_SIZE } from '../../src/abi/index.js';
 import { ProcessHandle } from '../../src/live/index.js';
 import { type OwnedMapping, type OwnerKind, ownersOf } from '../../src/owners/index.js';
 import { findOwners } from '../../src/owners/internal.js';
+import { parseStatus } from '../../src/proc/index.js';
 import { nativeProgram } from '../support/native.js';
 import { testWhere } from '../support/needs.js';
 import { installNode } from '../support/nodes.mjs';
@@ -107,6 +109,32 @@ describe('glibc', () => {
     expect(ofKind(mappings, 'tls')).toHaveLength(1);
     expect(namedShare(mappings)).toBeGreaterThan(0.95);
   });
+});
+
+describe('a process in a container', () => {
+  testWhere('root', 'compiler')(
+    'stacks of threads that run, and variables, by their numbers there',
+    async () => {
+      // `threads` is number 1 in a namespace of its own; its first thread runs, so that only the descriptor tells its stack.
+      const child = spawn('unshare', ['--pid', '--fork', nativeProgram('threads'), '2'], {
+        stdio: ['pipe', 'pipe', 'inherit'],
+      });
+      await using _ending = ended(child);
+      const stacks = named(await facts(child), 'thread');
+      const pid = Number(readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8'));
+      const { mappings } = ownersOf(pid);
+      const tids = readdirSync(`/proc/${pid}/task`).map(Number);
+      expect(stacks).toHaveLength(2);
+      for (const [ownTid, , end] of stacks) {
+        const { owner } = at(mappings, Number.parseInt(end!, 16) - PAGE_SIZE);
+        expect(owner).toMatchObject({ kind: 'stack', sure: true });
+        const tid = Number(/(\d+)\]$/.exec(owner!.name)![1]);
+        const status = parseStatus(readFileSync(`/proc/${pid}/task/${tid}/status`));
+        expect([tids.includes(tid), status.nspid.at(-1)]).toEqual([true, Number(ownTid)]);
+      }
+      expect(ofKind(mappings, 'tls')).toHaveLength(1);
+    },
+  );
 });
 
 describe('Node.js', () => {
