@@ -46,7 +46,23 @@ export class Claims {
 
   /** Those of `free` that the process can read and write. */
   *freeWritable(): Generator<number> {
-    for (const index of this.free()) if (this.mappings[index]!.perms.startsWith('rw')) yield index;
+    for (const index of this.free()) if (this.#isWritable(index)) yield index;
+  }
+
+  /** Those of `free`, and those of which there is a guess only. For recognisers that are sure: a guess must not hide what they look for. */
+  *unsure(): Generator<number> {
+    for (let index = 0; index < this.mappings.length; index++) {
+      if (this.#owners[index]?.sure !== true && isUnnamed(this.mappings[index]!)) yield index;
+    }
+  }
+
+  /** Those of `unsure` that the process can read and write. */
+  *unsureWritable(): Generator<number> {
+    for (const index of this.unsure()) if (this.#isWritable(index)) yield index;
+  }
+
+  #isWritable(index: number): boolean {
+    return this.mappings[index]!.perms.startsWith('rw');
   }
 
   /** The first words of a mapping, where they can be read. */

@@ -70,7 +70,7 @@ function arenaNumbers(claims: Claims, heaps: readonly Heap[]): Map<number, numbe
 /** `[malloc arena 3]`, with the address space that is kept for it. */
 export function recogniseArenas(claims: Claims): void {
   const heaps: Heap[] = [];
-  for (const index of claims.freeWritable()) {
+  for (const index of claims.unsureWritable()) {
     const { start, end } = claims.mappings[index]!;
     if (start % HEAP_BYTES !== 0) continue;
     for (let at = start; at < end; at += HEAP_BYTES) {
@@ -105,7 +105,7 @@ export function mappedBlockBytes(claims: Claims, at: number, end: number): numbe
 
 /** `[malloc: large block]`: what malloc maps by itself, one or several of them without a gap. */
 export function recogniseLargeBlocks(claims: Claims): void {
-  for (const index of claims.freeWritable()) {
+  for (const index of claims.unsureWritable()) {
     const { start, end } = claims.mappings[index]!;
     let at = start;
     let count = 0;

@@ -57,7 +57,7 @@ export function recognisePython(claims: Claims): void {
     /^(lib)?python[0-9.]*(\.so[0-9.]*)?$/.test(baseName(name)),
   );
   if (!isPython) return;
-  for (const index of claims.freeWritable()) {
+  for (const index of claims.unsureWritable()) {
     const { start, end } = claims.mappings[index]!;
     const bytes = { arenas: 0, blocks: 0 };
     let mayBeChance = false;

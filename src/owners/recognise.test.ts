@@ -185,6 +185,32 @@ describe('malloc', () => {
     });
   });
 
+  test('an arena stays one where a program has a stack in it', () => {
+    const scene = heap()
+      .write(arena, arena + 0x30, 0, 0x21000, 0x21000)
+      .write(arena + 0x30 + 270 * 8, MIB);
+    scene.threads.push({ tid: 5, name: 'worker', stackPointer: arena + 0x8000 });
+    expect(scene.labels()['0x4000000']).toBe('[malloc arena 1]');
+    // What is kept for the arena before is as small as a guard.
+    const next = new Scene()
+      .map(MIB, 0x1000, 'rw-p', '/lib/libc.so.6')
+      .map(arena - 0x1000, 0x1000, '---p')
+      .map(arena, 0x21000)
+      .write(arena, arena + 0x30, 0, 0x21000, 0x21000)
+      .write(arena + 0x30 + 270 * 8, MIB);
+    next.threads.push({ tid: 5, name: 'worker', stackPointer: arena + 0x8000 });
+    expect(next.labels()['0x4000000']).toBe('[malloc arena 1]');
+  });
+
+  test('blocks stay blocks where a program has a stack in one of them', () => {
+    const whole = new Scene().map(MIB, 0x40000).write(MIB, 0, 0x40002);
+    const part = new Scene().map(MIB, 0x40000).write(MIB, 0, 0x30002);
+    for (const scene of [whole, part])
+      scene.threads.push({ tid: 5, name: 'worker', stackPointer: MIB + 0x8000 });
+    expect(whole.labels()).toEqual({ '0x100000': '[malloc: large block]' });
+    expect(part.labels()).toEqual({ '0x100000': '[malloc: large block?]' });
+  });
+
   test.each([
     ['lies beyond its end', [arena + 0x30, 0, 0x22000, 0x21000]],
     ['has another length', [arena + 0x30, 0, 0x20000, 0x20000]],
@@ -360,6 +386,9 @@ describe('variables without values in the file', () => {
     expect(scene(0x2000).labels()['0x402000']).toBe('[bss: libx.so]');
     // Joined with something else by the kernel.
     expect(scene(0x9000).labels()['0x402000']).toBe('[bss: libx.so?]');
+    // Which a sure owner outweighs.
+    const block = scene(0x9000).write(base + 0x2000, 0, 0x9002);
+    expect(block.labels()['0x402000']).toBe('[malloc: large block]');
   });
 
   test('without the headers, by their place', () => {

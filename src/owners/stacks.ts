@@ -60,20 +60,20 @@ function isGuarded(claims: Claims, index: number): boolean {
 }
 
 /** By the stack pointer of a thread that waits. */
-function byPointer(claims: Claims): void {
+function byPointer(claims: Claims, isWanted: (index: number) => boolean, sure: boolean): void {
   for (const thread of claims.evidence.threads) {
     const index = thread.stackPointer === undefined ? -1 : claims.indexAt(thread.stackPointer);
     if (index < 0 || !claims.isFree(index)) continue;
     const mapping = claims.mappings[index]!;
     if (mapping.name !== '' || !mapping.perms.startsWith('rw')) continue;
-    claims.claim(index, 'stack', stackName(thread), isGuarded(claims, index));
+    if (isWanted(index)) claims.claim(index, 'stack', stackName(thread), sure);
   }
 }
 
 /** By the descriptor that glibc keeps at the upper end of a thread's stack: of threads that run, too. */
 function byDescriptor(claims: Claims): void {
   const threads = threadsByOwnNumber(claims);
-  for (const index of claims.freeWritable()) {
+  for (const index of claims.unsureWritable()) {
     if (!isGuarded(claims, index)) continue;
     const { start, end } = claims.mappings[index]!;
     const [thread] = descriptors(claims, Math.max(start, end - DESCRIPTOR_REACH), end, threads);
@@ -84,7 +84,7 @@ function byDescriptor(claims: Claims): void {
 /** `[tls]`: what glibc keeps for the main thread, and the variables that it has of its own. */
 export function recogniseThreadLocal(claims: Claims): void {
   const threads = threadsByOwnNumber(claims);
-  for (const index of claims.freeWritable()) {
+  for (const index of claims.unsureWritable()) {
     const { start, end } = claims.mappings[index]!;
     if (end - start > LARGEST_TLS) continue;
     if (descriptors(claims, start, end, threads).some(({ tid }) => tid === claims.evidence.pid)) {
@@ -107,9 +107,17 @@ export function recogniseStacks(claims: Claims): void {
   claims.mappings.forEach(({ name }, index) => {
     if (name === '[stack]') claims.claim(index, 'stack', main === undefined ? name : stackName(main));
   });
-  byPointer(claims);
+  byPointer(claims, (index) => isGuarded(claims, index), true);
   byDescriptor(claims);
   claimGuards(claims);
+}
+
+/**
+ * Stacks without a guard. The pointer tells only that there is a stack somewhere in the mapping: a program may have asked malloc for it. So
+ * what is found in the memory itself says more.
+ */
+export function recogniseUnguardedStacks(claims: Claims): void {
+  byPointer(claims, () => true, false);
 }
 
 /** Stacks that no thread has now: libraries keep them for the next. They have a guard, and the size of one that is in use. */

@@ -168,7 +168,7 @@ function spacesOf(claims: Claims, index: number): Map<string, number> {
 
 /** Chunks in mappings of their own, as in Node.js. */
 function claimChunks(claims: Claims): void {
-  for (const index of claims.free()) {
+  for (const index of claims.unsure()) {
     const { start, end, perms } = claims.mappings[index]!;
     const isCode = perms[2] === 'x';
     if (perms[0] !== 'r' || (start % CHUNK_BYTES !== 0 && !isCode)) continue;
@@ -266,7 +266,7 @@ const WASM_PAGE = 1 << 16;
 
 /** `[wasm memory]`: followed by so much that cannot be accessed that both together are what V8 reserves. */
 function claimWasm(claims: Claims): void {
-  for (const index of claims.freeWritable()) {
+  for (const index of claims.unsureWritable()) {
     const { start, end } = claims.mappings[index]!;
     const above = claims.guardAbove(index);
     if (above === undefined || start % WASM_PAGE !== 0 || (end - start) % WASM_PAGE !== 0) continue;
