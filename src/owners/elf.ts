@@ -1,8 +1,9 @@
 /** What the program headers of a program and its libraries tell, which are mapped with them: variables without values, the dynamic linker. */
+import type { Mapping } from '../proc/index.js';
 import { baseName } from '../proc/internal.js';
 import { type Claims, isUnnamed } from './claims.js';
 
-const ELF_64 = 0x464c457f;
+const ELF_MAGIC = 0x464c457f;
 const PT_LOAD = 1;
 const PT_DYNAMIC = 2;
 const DT_DEBUG = 21;
@@ -28,7 +29,7 @@ const pageUp = (address: number, pageSize: number) => Math.ceil(address / pageSi
 function segmentsOf(claims: Claims, at: number): Segment[] {
   const header = claims.evidence.read(at, HEADER_WORDS);
   // 64 bits, least significant byte first.
-  if (header?.low(0) !== ELF_64 || (header.high(0) & 0xffff) !== 0x0102) return [];
+  if (header?.low(0) !== ELF_MAGIC || (header.high(0) & 0xffff) !== 0x0102) return [];
   const headersAt = header.at(4);
   const entryBytes = header.high(6) >>> 16;
   const count = header.low(7) & 0xffff;
@@ -74,11 +75,14 @@ export function recogniseBss(claims: Claims): void {
         const mapping = claims.mappings[at]!;
         if (!isUnnamed(mapping) || mapping.start < start || mapping.perms[0] !== 'r') continue;
         // The kernel joins it with what else is mapped behind it.
-        claims.claim(at, 'bss', name, mapping.end <= end);
+        if (isMostOf(mapping, end)) claims.claim(at, 'bss', name, mapping.end <= end);
       }
     }
   });
 }
+
+/** Whether most of a mapping lies before an address: the name of a mapping is that of most of it. */
+const isMostOf = (mapping: Mapping, end: number) => end - mapping.start >= mapping.end - end;
 
 function isFollowed(claims: Claims, index: number): boolean {
   const { name } = claims.mappings[index]!;
@@ -135,12 +139,35 @@ export function recogniseLoader(claims: Claims): void {
   }
 }
 
+/** Where the beginning of the file is mapped that a mapping is of; undefined where that is not near. */
+function fileStart(claims: Claims, index: number): number | undefined {
+  const { name } = claims.mappings[index]!;
+  for (let at = index; at >= 0 && at > index - MOST_PARTS; at--) {
+    const mapping = claims.mappings[at]!;
+    if (mapping.name === name && mapping.offset === 0 && mapping.perms[0] === 'r') return mapping.start;
+  }
+  return undefined;
+}
+
+/** Whether the headers of a file were read, and say that most of a mapping is in no segment of it. */
+function isNoBss(claims: Claims, fileAt: number, mapping: Mapping): boolean {
+  const header = claims.evidence.read(fileAt, HEADER_WORDS);
+  if (header === undefined) return false;
+  if (header.low(0) !== ELF_MAGIC) return true;
+  if (segmentsOf(claims, fileAt).length === 0) return false;
+  return !unfiledRanges(claims, fileAt).some(
+    ({ start, end }) => start <= mapping.start && mapping.start < end && isMostOf(mapping, end),
+  );
+}
+
 /** Where the headers cannot be read: what follows a library's variables without a gap is most likely more of them. */
 export function recogniseBssByPlace(claims: Claims): void {
   for (const index of claims.freeWritable()) {
     const below = claims.mappings[index - 1];
     if (below === undefined || below.end !== claims.mappings[index]!.start || below.name[0] !== '/') continue;
     if (below.perms !== 'rw-p') continue;
+    const fileAt = fileStart(claims, index - 1);
+    if (fileAt !== undefined && isNoBss(claims, fileAt, claims.mappings[index]!)) continue;
     claims.claim(index, 'bss', `[bss: ${baseName(below.name)}]`, false);
   }
 }

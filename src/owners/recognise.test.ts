@@ -385,10 +385,22 @@ describe('variables without values in the file', () => {
   test('end where the file says', () => {
     expect(scene(0x2000).labels()['0x402000']).toBe('[bss: libx.so]');
     // Joined with something else by the kernel.
-    expect(scene(0x9000).labels()['0x402000']).toBe('[bss: libx.so?]');
-    // Which a sure owner outweighs.
-    const block = scene(0x9000).write(base + 0x2000, 0, 0x9002);
+    expect(scene(0x3000).labels()['0x402000']).toBe('[bss: libx.so?]');
+    // Which a sure owner outweighs, and so does what takes more of it.
+    const block = scene(0x3000).write(base + 0x2000, 0, 0x3002);
     expect(block.labels()['0x402000']).toBe('[malloc: large block]');
+    expect(scene(64 * MIB).labels()['0x402000']).toBe('[anon]');
+  });
+
+  test('are not what lies behind a file without any', () => {
+    const none = scene(64 * MIB).write(
+      base + 64,
+      ...load(0, 0, 0x900, 0x900),
+      ...load(0x1000, 0x1000, 0x900, 0x900),
+    );
+    expect(none.labels()['0x402000']).toBe('[anon]');
+    const noProgram = scene(0x2000).write(base, 0x6c69_6d65);
+    expect(noProgram.labels()['0x402000']).toBe('[anon]');
   });
 
   test('without the headers, by their place', () => {
