@@ -23,34 +23,70 @@ export function columnsOf(text: string): number {
   return measure === undefined ? [...stripVTControlCharacters(text)].length : measure(text);
 }
 
-/** Cuts text to a width in terminal columns, in its middle: the end of a path tells more than its middle. */
+/**
+ * No text takes fewer columns than a sixth of its length, unless it means to: most characters take one or two, and a letter with two accents takes
+ * one for three. What is longer is cut without being measured, since that takes long.
+ */
+const MOST_UNITS_IN_COLUMN = 6;
+/** A third of these stands at the beginning of what is shown of such a text. */
+const HEAD_UNITS_IN_COLUMN = 2;
+
+let segmenter: Intl.Segmenter | undefined;
+
+/** Characters as people see them. */
+function* charactersOf(text: string): Generator<string> {
+  segmenter ??= new Intl.Segmenter();
+  for (const { segment } of segmenter.segment(text)) yield segment;
+}
+
+/** Text without the halves of characters at its ends. */
+const whole = (text: string) => text.replace(/^[\udc00-\udfff]|[\ud800-\udbff]$/g, '');
+
+/** Characters from the beginning of a list for as long as they fit into so many columns. */
+function fitting(characters: Iterable<string>, columns: number): string[] {
+  const found: string[] = [];
+  let used = 0;
+  for (const character of characters) {
+    used += columnsOf(character);
+    if (used > columns) break;
+    found.push(character);
+  }
+  return found;
+}
+
+/** Whether text takes no more columns than this. Measures no further than that. */
+function isFitting(text: string, columns: number): boolean {
+  if (NARROW.test(text)) return text.length <= columns;
+  let used = 0;
+  for (const character of charactersOf(text)) {
+    used += columnsOf(character);
+    if (used > columns) return false;
+  }
+  return true;
+}
+
+/**
+ * Cuts text without colour codes to a width in terminal columns, in its middle: the end of a path tells more than its middle.
+ */
 export function shorten(
   text: string,
   columns: number,
   style: { unicode: boolean } = { unicode: true },
 ): string {
-  if (columnsOf(text) <= columns) return text;
+  const most = columns * MOST_UNITS_IN_COLUMN;
+  if (most === Number.POSITIVE_INFINITY || (text.length <= most && isFitting(text, columns))) return text;
   const ellipsis = style.unicode ? '…' : '~';
   if (columns < 2) return ellipsis.slice(0, columns);
-  const characters = [...new Intl.Segmenter().segment(text)].map((part) => part.segment);
-  const headColumns = Math.floor((columns - 1) / 3);
-  let head = '';
-  let used = 0;
-  let index = 0;
-  for (; index < characters.length; index++) {
-    const width = columnsOf(characters[index]!);
-    if (used + width > headColumns) break;
-    head += characters[index];
-    used += width;
-  }
-  let tail = '';
-  used += 1;
-  for (let last = characters.length - 1; last >= index; last--) {
-    const width = columnsOf(characters[last]!);
-    if (used + width > columns) break;
-    tail = characters[last] + tail;
-    used += width;
-  }
+  const headUnits = columns * HEAD_UNITS_IN_COLUMN;
+  const [first, last] =
+    text.length <= most
+      ? [text, text]
+      : [whole(text.slice(0, headUnits)), whole(text.slice(headUnits - most))];
+  const head = fitting(charactersOf(first), Math.floor((columns - 1) / 3)).join('');
+  const room = columns - 1 - columnsOf(head);
+  const tail = fitting([...charactersOf(last)].reverse(), room)
+    .reverse()
+    .join('');
   return `${head}${ellipsis}${tail}`;
 }
 
@@ -65,18 +101,22 @@ function pad(text: string, width: number, align: 'left' | 'right'): string {
 }
 
 /**
- * Lines of a table, title line first. Cells may hold colour codes; the last column is not padded.
+ * Lines of a table, title line first. Cells may hold colour codes; the last column is neither padded nor measured, unless its cells stand to
+ * the right.
  * Columns whose cells are all empty are left out.
  */
 export function tableLines(columns: readonly Column[], rows: readonly (readonly string[])[]): string[] {
+  const isPadded = (index: number) => index < columns.length - 1 || columns[index]!.align === 'right';
   const widths = columns.map((column, index) => {
-    let width = 0;
-    for (const row of rows) width = Math.max(width, columnsOf(row[index] ?? ''));
+    const cells = rows.map((row) => row[index] ?? '');
+    // What lies in it may be long, and measuring it takes long.
+    if (!isPadded(index)) return cells.some((cell) => cell !== '') ? column.title.length : 0;
+    const width = cells.reduce((most, cell) => Math.max(most, columnsOf(cell)), 0);
     return width === 0 ? 0 : Math.max(width, columnsOf(column.title));
   });
   const line = (cells: readonly string[]): string =>
     cells
-      .map((cell, index) => pad(cell, widths[index]!, columns[index]!.align))
+      .map((cell, index) => (isPadded(index) ? pad(cell, widths[index]!, columns[index]!.align) : cell))
       .filter((_, index) => widths[index]! > 0)
       .join('  ')
       .trimEnd();

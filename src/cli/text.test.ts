@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { PAGE_IS_PRESENT, PAGE_SIZE, type Pagemap } from '../abi/index.js';
 import { matchesGlob } from '../proc/internal.js';
 import { PAGE_KINDS } from '../query/internal.js';
@@ -51,6 +51,48 @@ describe('text', () => {
     }
     expect(columnsOf(shorten('漢字漢字漢字', 6))).toBeLessThanOrEqual(6);
     expect(shorten(path, 9, { unicode: false })).toMatch(/^[\x20-\x7e]{9}$/);
+  });
+
+  test('takes no longer to cut or to lay out where it is long', () => {
+    const segment = vi.spyOn(Intl.Segmenter.prototype, 'segment');
+    /** How many characters were looked at to measure. */
+    const measured = (work: () => void) => {
+      segment.mockClear();
+      work();
+      return segment.mock.calls.reduce((sum, [text]) => sum + text.length, 0);
+    };
+    const long = '漢'.repeat(10_000);
+    try {
+      expect(measured(() => shorten(long, 40))).toBeLessThan(1000);
+      expect(measured(() => shorten(long, Number.POSITIVE_INFINITY))).toBe(0);
+      const columns = [
+        { title: 'A', align: 'left' },
+        { title: 'B', align: 'left' },
+      ] as const;
+      expect(measured(() => tableLines(columns, [['1', long]]))).toBe(0);
+      expect(measured(() => tableLines(columns, [[long, '1']]))).toBeGreaterThanOrEqual(10_000);
+    } finally {
+      segment.mockRestore();
+    }
+    expect(tableLines([{ title: 'A', align: 'left' }], [[long]])).toEqual(['A', long]);
+  });
+
+  test.each([
+    ['wide', '漢'],
+    ['wide, in two halves', '\u{20000}'],
+    ['with two accents', 'e\u0323\u0301'],
+    ['of no width', '\u0301'],
+  ])('longer than any that fits is cut to the columns that there are: %s', (_, character) => {
+    for (const [count, columns] of [
+      [300, 20],
+      [301, 21],
+      [5000, 33],
+    ] as const) {
+      const short = shorten(`a${character.repeat(count)}b`, columns);
+      expect(short).toMatch(/^a.*…(.*b)$/su);
+      expect(columnsOf(short)).toBeLessThanOrEqual(columns);
+      expect(short).not.toMatch(/\p{Cs}/u);
+    }
   });
 
   test('a table leaves empty columns out and lines up wide characters', () => {
