@@ -32,7 +32,8 @@ function namedOwner(
     return [GIVEN.find(([start]) => name.startsWith(start))?.[1] ?? 'named', name];
   const key = SYSTEM_V.exec(name)?.[1];
   if (key !== undefined) return ['shared', `[shm: key 0x${key}]`];
-  if (name.startsWith('/memfd:')) return ['shared', `[memfd: ${name.slice('/memfd:'.length)}]`];
+  if (name.startsWith('/memfd:') && isShared({ perms }))
+    return ['shared', `[memfd: ${name.slice('/memfd:'.length)}]`];
   if (name === '/dev/zero') return ['shared', '[shared anonymous]'];
   if (name === '/[aio]') return ['io', '[aio]'];
   if (name === 'anon_inode:[io_uring]') return ['io', '[io_uring]'];
@@ -51,10 +52,10 @@ export function recogniseNames(claims: Claims): void {
       .map(({ name }) => name),
   );
   claims.mappings.forEach((mapping, index) => {
-    const { name } = mapping;
+    const { name, perms } = mapping;
     if (name === '' || name === '[heap]' || name === '[stack]') return;
-    // Mapped by a name, and nobody's file: the kernel does not say whose it is.
-    if (name === '/dev/zero' && !isShared(mapping)) return;
+    // Kept as a file, and nobody's (`/dev/zero`, `/anon_hugepage`): the kernel does not say whose it is.
+    if (name[0] === '/' && mappingKind(name, perms) === 'anonymous') return;
     const [kind, called] = namedOwner(mapping, name === program, code.has(name));
     claims.claim(index, kind, called);
   });

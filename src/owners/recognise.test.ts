@@ -1,7 +1,7 @@
 /** Recognisers on evidence that is made up: what no program at hand shows, and programs that mean to deceive. */
 import { describe, expect, test } from 'vitest';
 import { PAGE_SIZE } from '../abi/index.js';
-import { findMappingIndex, parseMaps } from '../proc/index.js';
+import { findMappingIndex, type Mapping, parseMaps } from '../proc/index.js';
 import { type Evidence, type ThreadEvidence, Words } from './evidence.js';
 import { besideLabel, ownedLabel, ownerLabel } from './label.js';
 import { parseStackPointer, parseThreadName } from './live.js';
@@ -40,7 +40,22 @@ class Scene {
 
   /** The owners' labels by the addresses where mappings start. */
   labels(): Record<string, string> {
-    const mappings = parseMaps(new TextEncoder().encode(this.#lines.join('')));
+    const mappings = this.#mappings();
+    const owners = this.owners();
+    return Object.fromEntries(
+      mappings.map((mapping, index) => [
+        `0x${mapping.start.toString(16)}`,
+        ownedLabel(mapping, owners[index]),
+      ]),
+    );
+  }
+
+  #mappings(): Mapping[] {
+    return parseMaps(new TextEncoder().encode(this.#lines.join('')));
+  }
+
+  owners(): readonly (Owner | undefined)[] {
+    const mappings = this.#mappings();
     const counted = new Proxy(mappings, {
       get: (target, key) => {
         this.looks++;
@@ -67,13 +82,7 @@ class Scene {
         return new Words(halves);
       },
     };
-    const owners = recogniseOwners(evidence);
-    return Object.fromEntries(
-      mappings.map((mapping, index) => [
-        `0x${mapping.start.toString(16)}`,
-        ownedLabel(mapping, owners[index]),
-      ]),
-    );
+    return recogniseOwners(evidence);
   }
 }
 
@@ -86,6 +95,7 @@ describe('what the kernel has a name for', () => {
       ['/memfd:wayland shm (deleted)', 'rw-s', '[memfd: wayland shm]'],
       ['/dev/zero (deleted)', 'rw-s', '[shared anonymous]'],
       ['/dev/zero', 'rw-p', '/dev/zero'],
+      ['/memfd:runtime (deleted)', 'r-xp', '/memfd:runtime (deleted)'],
       ['[anon: glibc: loader malloc]', 'rw-p', '[anon: glibc: loader malloc]'],
       ['/[aio] (deleted)', 'rw-s', '[aio]'],
       ['anon_inode:[io_uring]', 'rw-s', '[io_uring]'],
@@ -95,6 +105,12 @@ describe('what the kernel has a name for', () => {
     const scene = new Scene();
     for (const [index, [name, perms]] of names.entries()) scene.map((index + 1) * MIB, 4096, perms, name);
     expect(Object.values(scene.labels())).toEqual(names.map(([, , label]) => label));
+  });
+
+  test('has no owner where private memory is kept as a file', () => {
+    const owners = (perms: string) => new Scene().map(MIB, 2 * MIB, perms, '/anon_hugepage').owners();
+    expect(owners('rw-p')).toEqual([undefined]);
+    expect(owners('rw-s')).toEqual([{ name: '/anon_hugepage', kind: 'shared', sure: true }]);
   });
 
   test('brk is malloc only where it begins as glibc has it', () => {

@@ -39,6 +39,9 @@ const OWN = ['isPrivate', 'isPrivateAnonymous', 'isReadable', 'mayBeWritten'];
 const KERNEL = ['isKernelMade', 'isPrivate', 'isReadable', 'mayBeDevice', 'mayBeWritten'];
 const SHARED = ['hasFile', 'isReadable', 'isShared', 'mayBeDevice', 'mayBeWritten'];
 
+const FILE = ['hasFile', 'isPrivate', 'isPrivateFile', 'isReadable', 'mayBeWritten'];
+const PRIVATE_CODE = ['hasFile', 'isExecutable', 'isPrivate', 'isPrivateFile', 'isReadable', 'mayBeDevice'];
+
 /** Lines of real processes without their addresses, what the mapping is for, and all that is true of it. */
 const LINES: readonly [string, string, readonly string[]][] = [
   ['rw-p 00000000 00:00 0 [heap]', 'heap', OWN],
@@ -54,17 +57,21 @@ const LINES: readonly [string, string, readonly string[]][] = [
     ['hasFile', 'isReadable', 'isShared', 'mayBeWritten'],
   ],
   ['rw-s 00000000 00:01 12 /dev/zero (deleted)', 'shared', SHARED],
-  ['rw-p 00000000 00:05 7 /dev/zero', 'shared', [...OWN, 'hasFile', 'isPrivateFile', 'mayBeDevice']],
+  ['rw-p 00000000 00:05 7 /dev/zero', 'anonymous', [...OWN, 'hasFile', 'isPrivateFile', 'mayBeDevice']],
   ['rw-s 00000000 00:19 3 /dev/shm/x', 'shared', SHARED],
   ['r--s 00000000 00:19 3 /dev/shm/x', 'shared', ['hasFile', 'isReadable', 'isShared', 'mayBeDevice']],
   ['rw-s 00000000 00:01 5 /memfd:x (deleted)', 'shared', SHARED],
   ['rw-s 00000000 00:01 5 /SYSV0000002a (deleted)', 'shared', SHARED],
   [
     'rw-p 00000000 00:10 9 /anon_hugepage (deleted)',
-    'shared',
+    'anonymous',
     ['hasFile', 'isPrivate', 'isReadable', 'mayBeDevice', 'mayBeWritten'],
   ],
+  ['rw-s 00000000 00:10 9 /anon_hugepage (deleted)', 'shared', SHARED],
   ['rw-s 00000000 00:2f 9 /dev/hugepages/x', 'shared', SHARED],
+  ['rw-p 00000000 00:2f 9 /dev/hugepages/x', 'file', [...FILE, 'mayBeDevice']],
+  ['rw-p 00000000 00:19 3 /dev/shm/x', 'file', [...FILE, 'mayBeDevice']],
+  ['r-xp 00000000 00:01 5 /memfd:x (deleted)', 'code', PRIVATE_CODE],
   [
     'r-xp 00001000 08:01 99 /usr/lib/libc.so.6',
     'code',
@@ -95,6 +102,12 @@ const LINES: readonly [string, string, readonly string[]][] = [
 ];
 
 describe('what a mapping is', () => {
+  test('is told by the name alone where its permissions are not known', () => {
+    expect(['/memfd:x', '/anon_hugepage', '/lib/x.so', ''].map((name) => mappingKind(name, ''))).toEqual([
+      ...['shared', 'shared', 'file', 'anonymous'],
+    ]);
+  });
+
   test.each(LINES)('%s', (line, kind, truths) => {
     // Neither begins nor ends at a huge page.
     const [mapping] = parseMaps(new TextEncoder().encode(`7f0000001000-7f0000003000 ${line}\n`));

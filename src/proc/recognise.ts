@@ -97,6 +97,11 @@ export function mayBeHugetlb({ start, end, inode }: Pick<Mapping, 'start' | 'end
   return inode !== 0 && start % HUGE_PAGE_SIZE === 0 && end % HUGE_PAGE_SIZE === 0;
 }
 
+/** Objects that the kernel makes or keeps in memory. A private mapping of one is as private as one of any file. */
+const SHARED_MEMORY = /^\/(dev\/shm\/|memfd:|SYSV[0-9a-f]{8}|dev\/zero|dev\/hugepages\/|anon_hugepage)/;
+/** What the kernel calls private memory that it keeps as a file. */
+const PRIVATE_MEMORY: ReadonlySet<string> = new Set(['/dev/zero', '/anon_hugepage']);
+
 /** What a mapping is for. `name` and `perms` as in /proc/PID/maps. */
 export function mappingKind(name: string, perms: string): MappingKind {
   if (name === '[heap]') return 'heap';
@@ -104,9 +109,11 @@ export function mappingKind(name: string, perms: string): MappingKind {
   if (name === '' || name.startsWith('[anon:')) return isShared({ perms }) ? 'shared' : 'anonymous';
   if (name.startsWith('[anon_shmem:')) return 'shared';
   if (name[0] === '[') return 'kernel';
-  if (/^\/(dev\/shm\/|memfd:|SYSV[0-9a-f]{8}|dev\/zero|dev\/hugepages\/|anon_hugepage)/.test(name))
-    return 'shared';
-  if (/^(\/dev\/|anon_inode:|socket:|\/\[aio\])/.test(name)) return 'device';
+  if (isPrivate({ perms }) && PRIVATE_MEMORY.has(name)) return 'anonymous';
+  const isSharedMemory = SHARED_MEMORY.test(name);
+  // Where it is not known what it permits (a mapping that appeared since), the name alone tells.
+  if (isSharedMemory && !isPrivate({ perms })) return 'shared';
+  if (!isSharedMemory && /^(\/dev\/|anon_inode:|socket:|\/\[aio\])/.test(name)) return 'device';
   if (isExecutable({ perms })) return 'code';
   return 'file';
 }
