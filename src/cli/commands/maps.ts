@@ -124,19 +124,24 @@ async function countOnce(
   return { rows, totals: summarizer.totals(), kinds: all, pageSize, unknown: [] };
 }
 
-function compare(key: SortKey): (a: MapsRow, b: MapsRow) => number {
+/** The rows of `all` in an order. */
+export function sortedRows(all: MapsRows, key: SortKey): MapsRow[] {
+  if (key !== 'name') return all.rows.toSorted(compare(key));
+  // As they are shown, under NAME: by owners, where these say more than the kernel.
+  const names = new Map(all.rows.map((row) => [row, nameOf(row, all)]));
+  const byAddress = compare('address');
+  return all.rows.toSorted((a, b) => {
+    const [first, second] = [names.get(a)!, names.get(b)!];
+    return first < second ? -1 : first > second ? 1 : byAddress(a, b);
+  });
+}
+
+function compare(key: Exclude<SortKey, 'name'>): (a: MapsRow, b: MapsRow) => number {
   switch (key) {
     case 'size':
       return (a, b) => b.pages - a.pages || b.present - a.present || a.mapping.start - b.mapping.start;
     case 'address':
       return (a, b) => a.mapping.start - b.mapping.start;
-    case 'name':
-      return (a, b) =>
-        a.mapping.name < b.mapping.name
-          ? -1
-          : a.mapping.name > b.mapping.name
-            ? 1
-            : a.mapping.start - b.mapping.start;
     case 'pss':
       return (a, b) => (b.pssBytes ?? 0) - (a.pssBytes ?? 0) || a.mapping.start - b.mapping.start;
     case 'uss':
@@ -273,17 +278,17 @@ function withProportions(counted: MapsRows, smaps: readonly SmapsMapping[]): Map
 }
 
 /** All mappings of owners of one kind. */
-interface OwnerRow extends PageCounts, Proportions {
+export interface OwnerRow extends PageCounts, Proportions {
   /** Undefined for memory of which nothing is known. */
   readonly kind: OwnerKind | undefined;
-  /** Whether most of it is known for sure. */
+  /** Whether most of what is present is known for sure; of what is mapped, where nothing is present. */
   readonly sure: boolean;
   readonly mappings: number;
   readonly kinds: readonly number[];
 }
 
 /** The rows added up by the kinds of their owners. */
-function ownerRows({ rows }: MapsRows): OwnerRow[] {
+export function ownerRows({ rows }: MapsRows): OwnerRow[] {
   const groups = new Map<OwnerKind | undefined, MapsRow[]>();
   for (const row of rows) {
     const kind = row.mapping.owner?.kind;
@@ -295,10 +300,13 @@ function ownerRows({ rows }: MapsRows): OwnerRow[] {
     const sum = (value: (row: MapsRow) => number) => members.reduce((total, row) => total + value(row), 0);
     const proportionOf = (name: keyof Proportions) =>
       members.some((row) => row[name] !== undefined) ? { [name]: sum((row) => row[name] ?? 0) } : {};
-    const weight = ({ present, mapping }: MapsRow) => (mapping.owner?.sure === true ? present : -present);
+    // Where nothing is in memory, what is mapped counts.
+    const isPresent = members.some(({ present }) => present > 0);
+    const weight = (row: MapsRow) =>
+      (isPresent ? row.present : row.pages) * (row.mapping.owner?.sure === true ? 1 : -1);
     return {
       kind,
-      sure: kind !== undefined && sum(weight) >= 0,
+      sure: kind !== undefined && sum(weight) > 0,
       mappings: members.length,
       kinds: PAGE_KINDS.map((_, index) => sum((row) => row.kinds[index]!)),
       ...sumCounts(members),
@@ -407,13 +415,18 @@ function isOwnerRows(rows: readonly MapsRow[] | readonly OwnerRow[]): rows is re
   return rows[0] !== undefined && 'kind' in rows[0];
 }
 
+const moreLine = (what: string) => `${what} more; the totals count them, --top shows them`;
+
 /** The tables, and what is left out of them, as lines. */
-function mapsText(counted: MapsRows, options: MapsOptions, sort: SortKey, style: Style): string[] {
+export function mapsText(counted: MapsRows, options: MapsOptions, sort: SortKey, style: Style): string[] {
   if (options.by === 'owner') {
     const owners = ownerRows(counted).sort(compareOwners(sort));
-    return ownersTable(owners.slice(0, options.top ?? owners.length), counted, style);
+    const shown = owners.slice(0, options.top ?? owners.length);
+    const lines = ownersTable(shown, counted, style);
+    if (shown.length < owners.length) lines.push(moreLine(plural(owners.length - shown.length, 'owner')));
+    return lines;
   }
-  const rows = counted.rows.toSorted(compare(sort));
+  const rows = sortedRows(counted, sort);
   // Where no order was asked for, nothing is to be seen in what is only reserved.
   const folded = options.sort === undefined ? rows.filter(isEmptyReserve) : [];
   const kept = options.sort === undefined ? rows.filter((row) => !isEmptyReserve(row)) : rows;
@@ -426,9 +439,7 @@ function mapsText(counted: MapsRows, options: MapsOptions, sort: SortKey, style:
     );
   }
   if (shown.length < kept.length) {
-    lines.push(
-      `${plural(kept.length - shown.length, 'mapping')} more; the totals count them, --top shows them`,
-    );
+    lines.push(moreLine(plural(kept.length - shown.length, 'mapping')));
   }
   return lines;
 }
@@ -455,9 +466,7 @@ export async function mapsCommand(target: string, options: MapsOptions): Promise
   if (options.json) {
     const sort = options.sort ?? 'size';
     const all =
-      options.by === 'owner'
-        ? ownerRows(counted).sort(compareOwners(sort))
-        : counted.rows.toSorted(compare(sort));
+      options.by === 'owner' ? ownerRows(counted).sort(compareOwners(sort)) : sortedRows(counted, sort);
     const document = mapsDocument(pagemap, counted, all.slice(0, options.top ?? all.length), isProportional);
     output.line(JSON.stringify(document, null, 2));
   } else {
