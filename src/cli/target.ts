@@ -29,6 +29,14 @@ function cut(text: string): string {
     : `${characters.slice(0, MOST_CHARACTERS - 1).join('')}…`;
 }
 
+/** The kernel gives no process a higher number (man proc_sys_kernel, pid_max). */
+const HIGHEST_PID = 2 ** 22;
+
+/** Whether a target is a number. One of a container's id may have no letters, but it is too high for a process. */
+function isProcessNumber(target: string): boolean {
+  return /^\d{1,15}$/.test(target) && (Number(target) <= HIGHEST_PID || !isContainerId(target));
+}
+
 /**
  * The number of the process that `target` stands for: a number, a name, or the id of a container, of which the first process is meant.
  *
@@ -37,7 +45,7 @@ function cut(text: string): string {
 export function resolveTarget(target: string): number {
   if (target.trim() === '')
     throw new CliError(EXIT.usage, 'Cannot look for a process without a name; give its number or name');
-  if (/^\d{1,15}$/.test(target)) return Number(target);
+  if (isProcessNumber(target)) return Number(target);
   const named = otherProcesses().filter(({ names }) => names.includes(target));
   const found = named.length === 0 && isContainerId(target) ? findContainerProcesses(target) : named;
   if (found.length === 1) return found[0]!.pid;

@@ -378,16 +378,38 @@ export interface NamedProcess extends ProcessMatch {
   readonly names: readonly string[];
 }
 
+/** In /proc/PID/stat. */
+const [FLAGS_FIELD, ADDRESS_SPACE_FIELD] = [9, 23];
+
+/**
+ * The arguments of a process. It may have overwritten them, with a text that tells what it does at the moment: such a text need not end
+ * with a zero, or is empty.
+ */
+function argumentsOf(folder: string): string[] {
+  return readFileSync(`${folder}/cmdline`, 'utf8').replace(/\0+$/, '').split('\0');
+}
+
+/**
+ * The folder in /proc that tells of a process's memory; undefined of kernel threads and zombies, which have none. Where the main thread has
+ * ended and others are at work, it is the folder of one of these.
+ */
+function memoryFolder(pid: number): string | undefined {
+  const folder = `/proc/${pid}`;
+  const number = statNumbers(readFileSync(`${folder}/stat`));
+  if ((number(FLAGS_FIELD) & PF_KTHREAD) !== 0) return undefined;
+  if (number(ADDRESS_SPACE_FIELD) > 0) return folder;
+  using handle = new ProcessHandle(pid);
+  return handle.thread === pid ? undefined : `${folder}/task/${handle.thread}`;
+}
+
 /** A process that is not the caller, no kernel thread and no zombie; undefined for any other. Throws when it ends meanwhile. */
 function namedProcess(pid: number): NamedProcess | undefined {
-  let folder = `/proc/${pid}`;
-  let commandLine = readFileSync(`${folder}/cmdline`, 'utf8').split('\0');
-  if (commandLine.length < 2) {
-    // Kernel threads and zombies have no command line; with other threads at work, those have it.
-    using handle = new ProcessHandle(pid);
-    if (handle.thread === pid) return undefined;
-    folder = `${folder}/task/${handle.thread}`;
-    commandLine = readFileSync(`${folder}/cmdline`, 'utf8').split('\0');
+  let folder: string | undefined = `/proc/${pid}`;
+  let commandLine = argumentsOf(folder);
+  if (commandLine[0] === '') {
+    folder = memoryFolder(pid);
+    if (folder === undefined) return undefined;
+    commandLine = argumentsOf(folder);
   }
   const name = readFileSync(`/proc/${pid}/comm`, 'utf8').replace(/\n$/, '');
   const names = [name, baseName(commandLine[0]!)];
@@ -396,7 +418,7 @@ function namedProcess(pid: number): NamedProcess | undefined {
   } catch {
     // Another user's process: its program file is not ours to see, its name is.
   }
-  return { pid, name, names, commandLine: commandLine.slice(0, -1).join(' ') };
+  return { pid, name, names: names.filter((one) => one !== ''), commandLine: commandLine.join(' ') };
 }
 
 /** All processes that `findProcesses` can find, in order of their numbers. */

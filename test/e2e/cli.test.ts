@@ -319,6 +319,8 @@ describe('what goes wrong says what, and what to do', () => {
     { args: ['scan', 'PID', '--range', '0x1000-0x2000-x'], code: 2, says: 'Give two addresses' },
     { args: ['scan', 'PID', '--range', '0x1000+4K+9'], code: 2, says: 'Give two addresses' },
     { args: ['scan', 'PID', '--range', '0x1000+0.1K'], code: 2, says: 'whole number of bytes' },
+    { args: ['maps', '123456789012'], code: 3, says: 'Cannot find a process or a container named 1234' },
+    { args: ['maps', '000000000000'], code: 3, says: 'an integer from 1' },
     { args: ['maps', ''], code: 2, says: 'without a name' },
     {
       args: ['scan', 'PID', '--return', 'present,nonsense'],

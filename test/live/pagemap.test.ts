@@ -24,6 +24,7 @@ import {
   kernelCategories,
   type LivePagemap,
   mapMemory,
+  namedProcesses,
   openPagemap,
   ProcessError,
   ProcessHandle,
@@ -42,7 +43,9 @@ import {
 } from '../../src/proc/index.js';
 import { regions } from '../../src/query/index.js';
 import { openDescriptors } from '../support/descriptors.js';
+import { nativeProgram } from '../support/native.js';
 import { testWhere } from '../support/needs.js';
+import { firstOutput } from '../support/output.mjs';
 import { startTarget } from '../support/target.js';
 import { startZombie } from '../support/zombie.js';
 
@@ -443,4 +446,30 @@ live('processes are found by name, program and first argument', async () => {
     child.kill('SIGKILL');
     await once(child, 'exit');
   }
+});
+
+testWhere('compiler').each(['full', 'cleared'])(
+  'processes that have overwritten their arguments are found all the same: %s',
+  async (how) => {
+    const child = spawn(nativeProgram('title'), [how], { argv0: 'pmscan-test-title' });
+    const exited = once(child, 'exit');
+    try {
+      await firstOutput(child);
+      const found = findProcesses('title').filter(({ pid }) => pid === child.pid);
+      expect(found).toMatchObject([{ name: 'title' }]);
+      expect(found[0]!.commandLine).toMatch(how === 'full' ? /^x{20,}$/ : /^$/);
+      expect(findProcesses('pmscan-test-title')).toEqual([]);
+      expect(namedProcesses().find(({ pid }) => pid === child.pid)!.names).not.toContain('');
+    } finally {
+      child.stdin.end();
+      await exited;
+    }
+  },
+);
+
+testWhere('compiler')('processes whose main thread has ended are found, and zombies are not', async () => {
+  await using target = await startTarget('leaderless', [], { flags: ['-pthread'] });
+  expect(findProcesses('leaderless').map(({ pid }) => pid)).toContain(target.pid);
+  await using zombie = await startZombie();
+  expect(namedProcesses().map(({ pid }) => pid)).not.toContain(zombie.pid);
 });
