@@ -12,6 +12,22 @@ const anonymous: MeasuredMapping = {
   ...{ kinds, ownerKind: 'go-heap', idle: [3, null, null] },
 };
 
+test('of a sample, the error is told', async () => {
+  await using metrics = await Metrics.start(
+    { pid: 1, name: 'init' },
+    { listen: { host: '127.0.0.1', port: 0 }, toolVersion: '1.0.0' },
+  );
+  const errors = async () =>
+    [...(await (await fetch(metrics.url!)).text()).matchAll(/^pmscan_memory_error\{.*\} (\d+)$/gm)].map(
+      ([, value]) => Number(value),
+    );
+  const interval = { intervalMs: 1000, scanMs: 1, writtenPages: 100, mappings: [] };
+  metrics.interval(interval);
+  expect(await errors()).toEqual([]);
+  metrics.interval({ ...interval, errorPages: 30 });
+  expect(await errors()).toEqual([30 * 4096]);
+});
+
 test('mappings that are gone are told as none, not as they last were', async () => {
   await using metrics = await Metrics.start(
     { pid: 1, name: 'init' },

@@ -43,6 +43,8 @@ export interface MeasuredInterval {
   readonly intervalMs: number;
   readonly scanMs: number;
   readonly writtenPages: number;
+  /** Of a sample: how far the true number may be from `writtenPages`, pages. */
+  readonly errorPages?: number | undefined;
   readonly mappings: readonly {
     readonly start: number;
     readonly name: string;
@@ -176,6 +178,10 @@ function makeInstruments(
     distinct: meter.createGauge(`pmscan.memory.${distinct}`, {
       unit: 'By',
       description: `Distinct memory ${done} since tracking began`,
+    }),
+    error: meter.createGauge('pmscan.memory.error', {
+      unit: 'By',
+      description: `Of a sample: how far memory ${done} in the last interval may be from what is told`,
     }),
     idle: meter.createGauge('pmscan.memory.idle', {
       unit: 'By',
@@ -475,7 +481,8 @@ export class Metrics implements AsyncDisposable {
 
   /** Takes what was written in an interval. */
   interval(interval: MeasuredInterval, details: MeasuredDetails = {}): void {
-    const { written, workingSet, distinct, untracked, intervals, late, cost, collecting } = this.#instruments;
+    const { written, workingSet, distinct, error, untracked, intervals, late, cost, collecting } =
+      this.#instruments;
     for (const { start, name, writtenPages } of interval.mappings) {
       if (writtenPages === 0) continue;
       written.add(writtenPages * this.#pageSize, {
@@ -483,6 +490,7 @@ export class Metrics implements AsyncDisposable {
         'pmscan.mapping.name': this.#labels.label(name, writtenPages / interval.writtenPages),
       });
     }
+    if (interval.errorPages !== undefined) error.record(interval.errorPages * this.#pageSize);
     intervals.add(1);
     late.add(details.late === true ? 1 : 0);
     collecting.record(interval.scanMs / 1000);

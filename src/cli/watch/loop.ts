@@ -272,7 +272,7 @@ export class ViewSink implements WatchSink {
   readonly #style: Style;
   readonly #about: ViewAbout;
   readonly #written: [number, number][] = [];
-  #info: Pick<RunInfo, 'elapsedMs' | 'ownShare' | 'lateIntervals' | 'targetShare'> = {
+  #info: Pick<RunInfo, 'elapsedMs' | 'ownShare' | 'lateIntervals' | 'targetShare' | 'lastMs'> = {
     elapsedMs: 0,
     ownShare: 0,
     lateIntervals: 0,
@@ -324,7 +324,8 @@ export class ViewSink implements WatchSink {
     this.#written.length = 0;
     this.#heat.end(collected.mappings, seconds);
     const { lateIntervals, cost } = summary;
-    this.#info = { elapsedMs: collected.elapsedMs, ownShare, lateIntervals, targetShare: cost?.share };
+    const { elapsedMs, intervalMs: lastMs } = collected;
+    this.#info = { elapsedMs, ownShare, lateIntervals, targetShare: cost?.share, lastMs };
     if (!this.#state.paused) this.#draw();
   }
 

@@ -142,6 +142,17 @@ describe('the view', () => {
     expect(foot).toMatch(/written only.*\? help {2}q quit$/);
   });
 
+  test('tells of estimates, and of intervals that are longer than was asked for', () => {
+    const title = (more: Partial<RunInfo>) => {
+      const grid = new CellGrid(120, 24);
+      drawView(grid, model(), initialState(), { ...run, ...more }, false);
+      return grid.line(0);
+    };
+    expect(title({ lastMs: 1100 })).toMatch(/every 1000 ms\s*$/);
+    expect(title({ lastMs: 98_000 })).toMatch(/every 1000 ms, the last took 98\.0 s\s*$/);
+    expect(title({ sampled: 0.05 })).toMatch(/every 1000 ms {3}estimates from 5 % of the pages\s*$/);
+  });
+
   test('at 200 by 60 has everything', () => {
     const text = lines(draw(200, 60));
     expect(text[0]).toMatch(/^pmscan watch 77 redis-server {3}01:02:03 {3}every 1000 ms/);

@@ -4,7 +4,7 @@ import { ownedLabel } from '../../owners/internal.js';
 import type { Subject } from '../../track/internal.js';
 import { shorten } from '../columns.js';
 import { hex, humanBytes, humanCount, plural, printable } from '../text.js';
-import { shareText } from './cost.js';
+import { shareText, shortTime } from './cost.js';
 import { type HeatModel, LEVELS, LogScale, type MappingHeat } from './heat.js';
 import type { CellGrid, CellStyle } from './screen.js';
 import { WORDS } from './tracker.js';
@@ -55,6 +55,8 @@ export interface RunInfo {
   readonly subject?: Subject | undefined;
   /** The share of the pages that is looked at, 0 to 1, where it is not all of them: numbers are estimates then. */
   readonly sampled?: number | undefined;
+  /** How long the last interval was, milliseconds: for a budget, it may be much longer than was asked for. */
+  readonly lastMs?: number | undefined;
 }
 
 /** Foreground and background of a level: dark blue over red to pale yellow, in order of lightness, so that it can be
@@ -169,7 +171,9 @@ export function drawView(
   const rate = model.rate;
   let column = grid.put(0, 0, `pmscan watch ${run.pid} ${printable(run.name)}`, title);
   const sample = run.sampled === undefined ? '' : `   estimates from ${shareText(run.sampled)} of the pages`;
-  column = grid.put(column, 0, `   ${clock(run.elapsedMs)}   every ${run.intervalMs} ms${sample}`);
+  const { intervalMs, lastMs = 0 } = run;
+  const stretched = lastMs > 2 * intervalMs ? `, the last took ${shortTime(lastMs)}` : '';
+  column = grid.put(column, 0, `   ${clock(run.elapsedMs)}   every ${intervalMs} ms${stretched}${sample}`);
   if (state.paused) grid.put(column, 0, '   PAUSED (p goes on)', '7');
 
   const own = `${(run.ownShare * 100).toFixed(1)} %`;
