@@ -5,6 +5,7 @@ import {
   type PageSource,
   type ProcessState,
   readFully,
+  type StateMapping,
   type StateSink,
   type Stored,
 } from '../core/internal.js';
@@ -88,7 +89,7 @@ export class SnapshotSink implements StateSink {
   readonly freeBytes = Number.POSITIVE_INFINITY;
   readonly place: string;
   readonly #store: StoreWriter;
-  readonly #categories: () => Uint8Array;
+  readonly #categories: (mappings: readonly StateMapping[]) => Uint8Array;
   readonly #waiting = new WaitingPages();
   /** What was given. */
   readonly #given = new PageTable();
@@ -97,7 +98,7 @@ export class SnapshotSink implements StateSink {
   #kept: KeptState | undefined;
 
   /** @param categories asks what the pages are, as the `Sections` have it */
-  constructor(store: StoreWriter, categories: () => Uint8Array) {
+  constructor(store: StoreWriter, categories: (mappings: readonly StateMapping[]) => Uint8Array) {
     this.#store = store;
     this.place = store.folder;
     this.#categories = categories;
@@ -139,7 +140,7 @@ export class SnapshotSink implements StateSink {
   }
 
   async finish(state: ProcessState): Promise<Stored> {
-    const pageCategories = this.#categories();
+    const pageCategories = this.#categories(state.mappings);
     this.#takeKept(state);
     this.#putWaiting();
     const table = new PageTable();
