@@ -203,7 +203,12 @@ describe('threads in a snapshot', () => {
     const child = spawn(nativeProgram('threads'), ['3'], { stdio: ['pipe', 'pipe', 'inherit'] });
     const folder = newFolder();
     try {
-      await once(child.stdout, 'data');
+      // Its first lines come before all of its threads are there.
+      let said = '';
+      child.stdout.setEncoding('utf8').on('data', (text: string) => {
+        said += text;
+      });
+      await until('all threads are there', () => said.endsWith('end\n'));
       const tids = readdirSync(`/proc/${child.pid}/task`).map(Number);
       const names = () =>
         tids.map((tid) => readFileSync(`/proc/${child.pid}/task/${tid}/comm`, 'utf8').slice(0, -1));
