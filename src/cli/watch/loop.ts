@@ -44,6 +44,8 @@ export interface WatchSink extends Disposable {
   /** Gets each run of written pages; left out when nobody wants them. */
   readonly region?: ((start: number, end: number) => void) | undefined;
   interval(collected: Collected, summary: WatchSummary, ownShare: number): Promise<void> | void;
+  /** Gets how long the interval takes that begins now, milliseconds: for a budget, it may be much longer than was asked for. */
+  planned?(nextMs: number): void;
   /** Something happened that does not wait for the next interval: a key, a new size. Resolves when it is time to end. */
   readonly ended: Promise<'quit' | 'interrupt'>;
 }
@@ -136,6 +138,7 @@ export async function watchLoop(
     const paid = began + paidAfterMs(options);
     while (due <= performance.now() || due < paid) due += options.intervalMs;
     plannedMs = due - before;
+    sink.planned?.(plannedMs);
     const advice = isAdvised ? undefined : stretchedAdvice(options, plannedMs, options.intervalMs);
     if (advice === undefined) continue;
     isAdvised = true;
@@ -272,7 +275,7 @@ export class ViewSink implements WatchSink {
   readonly #style: Style;
   readonly #about: ViewAbout;
   readonly #written: [number, number][] = [];
-  #info: Pick<RunInfo, 'elapsedMs' | 'ownShare' | 'lateIntervals' | 'targetShare' | 'lastMs'> = {
+  #info: Pick<RunInfo, 'elapsedMs' | 'ownShare' | 'lateIntervals' | 'targetShare' | 'nextMs'> = {
     elapsedMs: 0,
     ownShare: 0,
     lateIntervals: 0,
@@ -324,9 +327,13 @@ export class ViewSink implements WatchSink {
     this.#written.length = 0;
     this.#heat.end(collected.mappings, seconds);
     const { lateIntervals, cost } = summary;
-    const { elapsedMs, intervalMs: lastMs } = collected;
-    this.#info = { elapsedMs, ownShare, lateIntervals, targetShare: cost?.share, lastMs };
+    this.#info = { elapsedMs: collected.elapsedMs, ownShare, lateIntervals, targetShare: cost?.share };
     if (!this.#state.paused) this.#draw();
+  }
+
+  planned(nextMs: number): void {
+    this.#info = { ...this.#info, nextMs };
+    if (!this.#state.paused && nextMs >= 2 * this.#about.intervalMs) this.#draw();
   }
 
   #draw(): void {

@@ -148,8 +148,8 @@ describe('the view', () => {
       drawView(grid, model(), initialState(), { ...run, ...more }, false);
       return grid.line(0);
     };
-    expect(title({ lastMs: 1100 })).toMatch(/every 1000 ms\s*$/);
-    expect(title({ lastMs: 98_000 })).toMatch(/every 1000 ms, the last took 98\.0 s\s*$/);
+    expect(title({ nextMs: 1100 })).toMatch(/every 1000 ms\s*$/);
+    expect(title({ nextMs: 98_000 })).toMatch(/every 1000 ms, this time in 98\.0 s, for the budget\s*$/);
     expect(title({ sampled: 0.05 })).toMatch(/every 1000 ms {3}estimates from 5 % of the pages\s*$/);
   });
 

@@ -55,8 +55,8 @@ export interface RunInfo {
   readonly subject?: Subject | undefined;
   /** The share of the pages that is looked at, 0 to 1, where it is not all of them: numbers are estimates then. */
   readonly sampled?: number | undefined;
-  /** How long the last interval was, milliseconds: for a budget, it may be much longer than was asked for. */
-  readonly lastMs?: number | undefined;
+  /** How long the interval takes that goes on, milliseconds: for a budget, it may be much longer than was asked for. */
+  readonly nextMs?: number | undefined;
 }
 
 /** Foreground and background of a level: dark blue over red to pale yellow, in order of lightness, so that it can be
@@ -171,8 +171,8 @@ export function drawView(
   const rate = model.rate;
   let column = grid.put(0, 0, `pmscan watch ${run.pid} ${printable(run.name)}`, title);
   const sample = run.sampled === undefined ? '' : `   estimates from ${shareText(run.sampled)} of the pages`;
-  const { intervalMs, lastMs = 0 } = run;
-  const stretched = lastMs > 2 * intervalMs ? `, the last took ${shortTime(lastMs)}` : '';
+  const { intervalMs, nextMs = 0 } = run;
+  const stretched = nextMs >= 2 * intervalMs ? `, this time in ${shortTime(nextMs)}, for the budget` : '';
   column = grid.put(column, 0, `   ${clock(run.elapsedMs)}   every ${intervalMs} ms${stretched}${sample}`);
   if (state.paused) grid.put(column, 0, '   PAUSED (p goes on)', '7');
 
