@@ -10,8 +10,13 @@ import { LOCK_FILE } from './files.js';
 
 const WRITABLE_BY_OTHERS = 0o022;
 
+/** Who runs this by sudo may write to any file anyway. */
+function isSudoer(uid: number, user: number): boolean {
+  return user === 0 && process.env['SUDO_UID'] === String(uid);
+}
+
 function problemOf({ uid, mode }: Stats, folder: string, user: number): string | undefined {
-  if (uid !== user && uid !== 0)
+  if (uid !== user && uid !== 0 && !isSudoer(uid, user))
     return `it belongs to user ${uid}, who could lead what is written there to other files; give a folder of your own, or one that is not there yet`;
   if ((mode & WRITABLE_BY_OTHERS) !== 0)
     return `other users may write to it, and could lead what is written there to other files; \`chmod go-w ${folder}\`, or give a folder that is not there yet`;

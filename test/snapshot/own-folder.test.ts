@@ -11,7 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { openSnapshots } from '../../src/snapshot/index.js';
 import { makeOwnFolder } from '../../src/snapshot/own-folder.js';
 import { testFolders } from '../support/folders.js';
@@ -79,6 +79,15 @@ describe('a folder for snapshots', () => {
     if (user === 0) chownSync(folder, 65_534, 65_534);
     expect(() => makeOwnFolder(folder, user === 0 ? 0 : user + 1)).toThrow(unsafe);
     expect(() => makeOwnFolder(folder, lstatSync(folder).uid)).not.toThrow();
+    if (user !== 0) return;
+    // Unless that user has asked for it, by sudo.
+    vi.stubEnv('SUDO_UID', '65534');
+    try {
+      expect(() => makeOwnFolder(folder, 0)).not.toThrow();
+      expect(() => makeOwnFolder(folder, 1)).toThrow(unsafe);
+    } finally {
+      vi.unstubAllEnvs();
+    }
   });
 
   test('is refused when it is a file, or lies in one', () => {
