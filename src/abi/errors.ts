@@ -108,6 +108,7 @@ export function scanError(
   range: { start: number | bigint; end: number | bigint },
   walkEnd: number | undefined,
   pid?: number,
+  hint: string | undefined = SCAN_HINTS[errnoName(errno)],
 ): PagemapError {
   const whose = pid === undefined ? '' : ` of process ${pid}`;
   return new PagemapError(`scan ${hex(range.start)}-${hex(range.end)}${whose}`, {
@@ -117,7 +118,7 @@ export function scanError(
     start: range.start,
     end: range.end,
     walkEnd,
-    hint: SCAN_HINTS[errnoName(errno)],
+    hint,
   });
 }
 

@@ -1,5 +1,6 @@
 /** What the other layers use besides what is public. */
 
+export { requireUsable } from './check.js';
 export { codeOf } from './errno.js';
 export { scanError } from './errors.js';
 export * from './index.js';

@@ -6,8 +6,8 @@ import type { RegionBuffer } from './region-buffer.js';
 /**
  * The fields of `struct pm_scan_arg`, in camelCase. What is left out is 0.
  *
- * Fields are numbers; a bigint is taken where a u64 does not fit a double exactly, and a negative number is
- * what C would make of it (-1 is 2^64 - 1).
+ * Fields are integers of 64 bits; a bigint is taken where a u64 does not fit a double exactly, and a negative number
+ * is what C would make of it (-1 is 2^64 - 1). Others, such as 1.5, NaN and 2^64, are EINVAL.
  */
 export interface ScanRequest {
   /** First address, bytes, page-aligned (EINVAL otherwise). */
@@ -69,6 +69,7 @@ export interface Pagemap {
   /**
    * @param output where the regions go; null for none (with WP_MATCHING: protect without reporting)
    * @throws PagemapError with the ioctl's errno; `walkEnd` on it is data when the walk had begun
+   * @throws TypeError for an output whose memory was transferred to another thread, or shrunk
    */
   scan(request: ScanRequest, output: RegionBuffer | null): ScanResult;
 }

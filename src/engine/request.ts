@@ -5,6 +5,7 @@ import {
   PM_SCAN_CHECK_WPASYNC,
   PM_SCAN_WP_MATCHING,
   type RegionBuffer,
+  requireUsable,
   type ScanRequest,
   scanError,
   USER_SPACE_END,
@@ -61,18 +62,17 @@ export class CheckedRequest {
    *
    * @param pid for the error; undefined for a page map that is no process's
    * @throws PagemapError EINVAL, EFAULT, as the ioctl
+   * @throws TypeError for an output whose memory is gone
    */
   require(request: ScanRequest, output: RegionBuffer | null, knownCategories: number, pid?: number): void {
-    // Others would not get as far as the kernel.
-    const isWhole = Number.isInteger(Number(request.start)) && Number.isInteger(Number(request.end));
-    if (!isWhole) throw scanError(EINVAL, request, undefined, pid);
+    requireUsable(request, output, pid);
     if (output !== null) output.length = 0;
     const invalid = this.check(request, output, knownCategories);
     if (invalid !== 0) throw scanError(invalid, request, undefined, pid);
   }
 
   /**
-   * Checks the arguments in the kernel's order and takes them over.
+   * Checks the arguments in the kernel's order and takes them over; `requireUsable` has accepted them.
    *
    * @param knownCategories what the kernel profile knows
    * @returns 0, or the errno

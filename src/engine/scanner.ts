@@ -16,6 +16,7 @@ import {
   PM_SCAN_CHECK_WPASYNC,
   PM_SCAN_WP_MATCHING,
   RegionBuffer,
+  requireUsable,
   type ScanRequest,
   type ScanResult,
   scanError,
@@ -205,6 +206,7 @@ export function defineScanner(format: EntryFormat): ScannerClass {
 
     scan(request: ScanRequest, output: RegionBuffer | null): ScanResult {
       const checked = this.#request;
+      requireUsable(request, output);
       if (output !== null) {
         output.length = 0;
         output.pageSize = PAGE_SIZE;

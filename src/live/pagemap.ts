@@ -9,6 +9,7 @@ import {
   PagemapError,
   PM_SCAN_ARG,
   RegionBuffer,
+  requireUsable,
   type ScanRequest,
   type ScanResult,
   scanError,
@@ -39,8 +40,6 @@ export function ioctlDisabled(): boolean {
 export const PROVIDER_VARIABLE = 'PMSCAN_PROVIDER';
 
 const ESRCH = errnoNumber('ESRCH')!;
-
-const isInteger = (value: number | bigint) => typeof value === 'bigint' || Number.isInteger(value);
 
 /** Addresses of outputs that were used before; a backing store never moves. */
 const addresses = new WeakMap<ArrayBuffer | SharedArrayBuffer, number>();
@@ -87,10 +86,7 @@ export class IoctlPagemap extends ProcessPagemap implements LivePagemap {
   }
 
   scan(request: ScanRequest, output: RegionBuffer | null): ScanResult {
-    // NaN would be stored as 0, and a scan that protects would do so from there. The kernel's own checks do the rest.
-    if (!isInteger(request.start) || !isInteger(request.end)) {
-      throw scanError(errnoNumber('EINVAL')!, request, undefined, this.pid);
-    }
+    requireUsable(request, output, this.pid);
     this.checkOpen(request);
     if (this.#disabled) throw scanError(errnoNumber('ENOTTY')!, request, undefined, this.pid);
     const words = this.#words;
@@ -143,10 +139,6 @@ export class IoctlPagemap extends ProcessPagemap implements LivePagemap {
 
   #outputAddress(output: RegionBuffer): number {
     const { buffer } = output;
-    // A buffer that was transferred to another thread, or shrunk, is memory that is not ours to write any more.
-    if (output.words.length < output.capacity * 6) {
-      throw new TypeError('Cannot scan into this RegionBuffer: its memory was transferred away or shrunk');
-    }
     if (buffer !== this.#lastOutput) {
       let address = addresses.get(buffer);
       if (address === undefined) {

@@ -211,6 +211,51 @@ export function conformance(platform: Platform): void {
     });
   });
 
+  describe('what only JavaScript can pass', () => {
+    const FIELDS = ['start', 'end', 'flags', 'maxPages', 'categoryInverted', 'categoryMask'];
+    const fields = [...FIELDS, 'categoryAnyofMask', 'returnMask', 'size', 'vec', 'vecLen'];
+    const values = [
+      1.5,
+      -0.5,
+      Number.NaN,
+      Number.POSITIVE_INFINITY,
+      2 ** 64,
+      -(2 ** 64),
+      2n ** 64n,
+      '8',
+      null,
+    ];
+
+    test.each(fields)('%s that is no 64-bit integer is EINVAL, whatever else is', (field) => {
+      const address = world.map({ pages: 2 });
+      world.write(address, 2);
+      const range = { start: address, end: address + 2 * pageSize, returnMask: PAGE_IS_PRESENT };
+      const vec = output(8);
+      vec.length = 5;
+      const isOverride = ['size', 'vec', 'vecLen'].includes(field);
+      for (const value of values) {
+        const wrong = isOverride ? { ...range, override: { [field]: value } } : { ...range, [field]: value };
+        const because = `${field} must be a 64-bit integer, not ${value}`;
+        expect(() => world.pagemap.scan(wrong as unknown as ScanRequest, vec)).toThrow(
+          expect.objectContaining({ name: 'PagemapError', code: 'EINVAL', hint: because }),
+        );
+      }
+      // Refused before anything was done.
+      expect(vec.length).toBe(5);
+      expect(world.pagemap.scan(range, vec).regions).toBe(1);
+    });
+
+    test('an output whose memory was transferred away is refused', () => {
+      const address = world.map({ pages: 1 });
+      world.write(address, 1);
+      const range = { start: address, end: address + pageSize, returnMask: PAGE_IS_PRESENT };
+      const gone = new RegionBuffer(8);
+      structuredClone(gone.buffer, { transfer: [gone.buffer as ArrayBuffer] });
+      expect(() => world.pagemap.scan(range, gone)).toThrow(TypeError);
+      expect(() => world.pagemap.scan(range, gone)).toThrow('transferred away');
+    });
+  });
+
   describe('get and clear', () => {
     tracking('every second page', () => {
       const start = tracked(1000);
