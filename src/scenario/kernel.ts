@@ -38,6 +38,10 @@ export class KernelHangError extends Error {
   }
 }
 
+function isLost({ connected, exitCode, signalCode }: ChildProcess): boolean {
+  return !connected || exitCode !== null || signalCode !== null;
+}
+
 /**
  * The running kernel as a backend: each scenario in a fresh child process, watched for hangs. Dispose it when done.
  *
@@ -60,15 +64,32 @@ export class KernelBackend implements ScenarioBackend, Disposable {
   readonly #timeoutMs: number;
   #child: ChildProcess | undefined;
   #runs = 0;
+  /** The end of the last run that was asked for. */
+  #idle: Promise<unknown> = Promise.resolve();
+  #disposed = false;
 
   constructor(options: KernelBackendOptions = {}) {
     this.#perProcess = options.scenariosPerProcess ?? 1;
     this.#timeoutMs = options.timeoutMs ?? 20_000;
   }
 
-  /** @throws KernelHangError when the process hung or was lost */
+  /**
+   * Waits for the runs that were asked for before: one child process runs one scenario at a time. The time limit begins when
+   * this one does.
+   *
+   * @throws KernelHangError when the process hung or was lost, or the backend was disposed of meanwhile
+   */
   run(scenario: Scenario): Promise<Answer[]> {
-    if (this.#child === undefined || this.#runs >= this.#perProcess) this.#start();
+    const answers = this.#idle.then(() => this.#runNow(scenario));
+    this.#idle = answers.catch(() => undefined);
+    return answers;
+  }
+
+  #runNow(scenario: Scenario): Promise<Answer[]> {
+    // No process is started that nobody would end.
+    if (this.#disposed) throw new KernelHangError(scenario.name, 0, 'did not begin: the backend was disposed of');
+    // A child may have been lost since the last run, too.
+    if (this.#child === undefined || isLost(this.#child) || this.#runs >= this.#perProcess) this.#start();
     this.#runs++;
     const child = this.#child!;
     return new Promise((resolve, reject) => {
@@ -95,7 +116,8 @@ export class KernelBackend implements ScenarioBackend, Disposable {
       const timer = setTimeout(() => fail(`took more than ${this.#timeoutMs} ms`), this.#timeoutMs);
       child.on('message', onMessage);
       child.on('exit', onExit);
-      child.send({ scenario, stream: this.#perProcess === 1 });
+      // What cannot be sent reaches nobody: the process has ended, which `onExit` hears.
+      child.send({ scenario, stream: this.#perProcess === 1 }, () => undefined);
     });
   }
 
@@ -120,7 +142,9 @@ export class KernelBackend implements ScenarioBackend, Disposable {
     child.channel?.unref();
   }
 
+  /** Ends the child process; runs that have not finished are rejected. */
   [Symbol.dispose](): void {
+    this.#disposed = true;
     this.#stop();
   }
 }
