@@ -87,7 +87,8 @@ export class KernelBackend implements ScenarioBackend, Disposable {
 
   #runNow(scenario: Scenario): Promise<Answer[]> {
     // No process is started that nobody would end.
-    if (this.#disposed) throw new KernelHangError(scenario.name, 0, 'did not begin: the backend was disposed of');
+    if (this.#disposed)
+      throw new KernelHangError(scenario.name, 0, 'did not begin: the backend was disposed of');
     // A child may have been lost since the last run, too.
     if (this.#child === undefined || isLost(this.#child) || this.#runs >= this.#perProcess) this.#start();
     this.#runs++;

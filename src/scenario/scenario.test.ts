@@ -122,6 +122,14 @@ describe('running', () => {
     );
   });
 
+  test('clear_refs knows 1 to 5, and reads an int', () => {
+    const values = [0, 1, 4, 5, 6, 2 ** 31 - 1, 2 ** 31, 2 ** 53 - 1];
+    const text = [HEADER, ...values.map((value) => JSON.stringify({ op: 'clear_refs', value }))].join('\n');
+    const answers = new SimulatorBackend('6.18').run(parseScenarios(text)[0]!);
+    const expected = ['EINVAL', undefined, undefined, undefined, 'EINVAL', 'EINVAL', 'ERANGE', 'ERANGE'];
+    expect(answers.map(({ errno }) => errno)).toEqual(expected);
+  });
+
   test('a backend that loses the process leaves answers out, which is a mismatch', async () => {
     const backend: ScenarioBackend = { name: 'lost', run: () => [{ ret: 0 }] };
     const text = [HEADER, MMAP, write].join('\n');

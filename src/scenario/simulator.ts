@@ -19,6 +19,9 @@ import {
 } from './backend.js';
 import type { Answer, Op, ScanOp, Scenario } from './format.js';
 
+const EINVAL = 22;
+const ERANGE = 34;
+const MOST_INT = 2 ** 31 - 1;
 const MAX_VEC = 65536;
 const SHOWN_PAGES = 8;
 
@@ -142,7 +145,7 @@ export class SimulatedProcess {
         this.#uffd(op.uffd)[Symbol.dispose]();
         break;
       case 'clear_refs':
-        if (op.value === 4) space.clearSoftDirty();
+        this.#clearRefs(op.value);
         break;
       case 'scan':
         return this.#scan(op);
@@ -168,6 +171,13 @@ export class SimulatedProcess {
     if (found === undefined)
       throw new PagemapError(`use userfaultfd ${name}`, { errno: 9, syscall: 'ioctl' });
     return found;
+  }
+
+  /** As Linux 6.18 answers: 1 to 5 are known, of which only 4 concerns what scans tell, and it reads the number as an int. */
+  #clearRefs(value: number): void {
+    const errno = value > MOST_INT ? ERANGE : value < 1 || value > 5 ? EINVAL : 0;
+    if (errno !== 0) throw new PagemapError(`write ${value} to clear_refs`, { errno, syscall: 'write' });
+    if (value === 4) this.space.clearSoftDirty();
   }
 
   #scan(op: ScanOp): Answer {

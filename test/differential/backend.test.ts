@@ -1,6 +1,12 @@
 /** How the kernel backend runs scenarios; what they give is in kernel.test.ts. */
 import { describe, expect } from 'vitest';
-import { type Answer, KernelBackend, KernelHangError, parseScenarios } from '../../src/scenario/index.js';
+import {
+  type Answer,
+  KernelBackend,
+  KernelHangError,
+  parseScenarios,
+  SimulatorBackend,
+} from '../../src/scenario/index.js';
 import { testWhere } from '../support/needs.js';
 
 const live = testWhere('pagemap-scan');
@@ -29,6 +35,17 @@ describe('the kernel backend', () => {
       expect(await Promise.all(runs)).toEqual(counts.map(answersOf));
     });
   }
+
+  live('what clear_refs does not know is refused as by the simulator', async () => {
+    using backend = new KernelBackend();
+    const values = [0, 1, 2, 3, 4, 5, 6, 7, 100, 2 ** 31 - 1, 2 ** 31, 2 ** 32 + 4, 2 ** 53 - 1];
+    const ops = values.map((value) => JSON.stringify({ op: 'clear_refs', value }));
+    const header = '{"scenario":1,"name":"refs","arena":"0x600000000000","arena_pages":16}';
+    const [refs] = parseScenarios([header, ...ops].join('\n'));
+    const answers = new SimulatorBackend().run(refs!);
+    expect(answers.filter(({ ret }) => ret === 0)).toHaveLength(5);
+    expect(await backend.run(refs!)).toEqual(answers);
+  });
 
   live('a run that is lost is none of the next one', async () => {
     // No process starts in no time; the next run has as long.
