@@ -3,6 +3,8 @@
  * format in full.
  */
 
+import { HUGE_PAGE_SIZE, PAGE_REGION, PAGE_SIZE, USER_SPACE_END } from '../abi/index.js';
+
 /** An address range in pages from the arena's start. */
 interface Pages {
   readonly at: number;
@@ -206,14 +208,32 @@ export class ScenarioError extends Error {
   }
 }
 
+// Files may be from anybody: what they ask for must end, on a machine of ordinary size.
+
+/** Pages of an arena: 1 GiB. */
+const MOST_ARENA_PAGES = 2 ** 18;
+/** Pages of all files of a scenario together, and of an offset into one: 256 MiB. */
+const MOST_FILE_PAGES = 2 ** 16;
+/** Regions that a scan of a recording has room for. */
+const MOST_REGIONS = 2 ** 16;
+/** From so many on no kernel accepts the length: the vector would go beyond user space. */
+const IMPOSSIBLE_REGIONS = Math.floor(USER_SPACE_END / PAGE_REGION.sizeBytes) + 1;
+/** Characters of a name: no more than 192 bytes, and a memory file's name has room for 249. */
+const MOST_NAME_CHARACTERS = 64;
+/** Pages of a huge page. */
+const HUGE_PAGES = HUGE_PAGE_SIZE / PAGE_SIZE;
+
 type Check = (value: unknown) => boolean;
 
 const isText: Check = (value) => typeof value === 'string' && value !== '';
+const isName: Check = (value) => isText(value) && (value as string).length <= MOST_NAME_CHARACTERS;
 const isCount: Check = (value) => typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 const isStep: Check = (value) => isCount(value) && value !== 0;
 const isBoolean: Check = (value) => typeof value === 'boolean';
 const isU64: Check = (value) =>
   isCount(value) || (typeof value === 'string' && /^0x[0-9a-f]{1,16}$/i.test(value));
+const isRegion: Check = (value) =>
+  Array.isArray(value) && value.length === 3 && isU64(value[0]) && isU64(value[1]) && isCount(value[2]);
 const isProtection: Check = (value) =>
   value === 'none' || (typeof value === 'string' && /^r?w?x?$/.test(value) && value !== '');
 const oneOf =
@@ -241,13 +261,13 @@ const SCAN_NUMBERS = [
 
 /** The keys of each operation; a question mark ends the name of one that may be left out. */
 const KEYS: Readonly<Record<Op['op'], Readonly<Record<string, Check>>>> = {
-  file: { file: isText, pages: isCount },
+  file: { file: isName, pages: isCount },
   mmap: {
     ...PAGES,
     prot: isProtection,
     type: oneOf(['anon', 'file', 'hugetlb']),
     sharing: oneOf(['private', 'shared']),
-    'file?': isText,
+    'file?': isName,
     'offset?': isCount,
   },
   munmap: PAGES,
@@ -256,12 +276,12 @@ const KEYS: Readonly<Record<Op['op'], Readonly<Record<string, Check>>>> = {
   madvise: { ...PAGES, advice: oneOf(ADVICE_NAMES) },
   read: { ...PAGES, step: isStep },
   write: { ...PAGES, step: isStep },
-  uffd: { uffd: isText, features: listOf(FEATURE_NAMES) },
-  register: { uffd: isText, ...PAGES, mode: listOf(REGISTER_MODES) },
-  unregister: { uffd: isText, ...PAGES },
-  writeprotect: { uffd: isText, ...PAGES, wp: isBoolean },
-  rwprotect: { uffd: isText, ...PAGES, rwp: isBoolean },
-  close: { uffd: isText },
+  uffd: { uffd: isName, features: listOf(FEATURE_NAMES) },
+  register: { uffd: isName, ...PAGES, mode: listOf(REGISTER_MODES) },
+  unregister: { uffd: isName, ...PAGES },
+  writeprotect: { uffd: isName, ...PAGES, wp: isBoolean },
+  rwprotect: { uffd: isName, ...PAGES, rwp: isBoolean },
+  close: { uffd: isName },
   clear_refs: { value: isCount },
   scan: {
     ...Object.fromEntries(SCAN_NUMBERS.map((key) => [key, isU64])),
@@ -276,18 +296,26 @@ const ANSWER_KEYS: Readonly<Record<string, Check>> = {
   ok: isCount,
   fault: isCount,
   walk_end: isU64,
-  regions: Array.isArray,
+  regions: (value) => Array.isArray(value) && value.every(isRegion),
 };
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** What is wrong with an operation, or undefined. */
-function problemOf(record: Record<string, unknown>): string | undefined {
+/** A value in a message: what is long, or nested deeper than JSON.stringify goes, by its kind. */
+function shown(value: unknown): string {
+  if (Array.isArray(value)) return 'a list';
+  if (isRecord(value)) return 'an object';
+  const text = JSON.stringify(value);
+  return text.length > 100 ? `${text.slice(0, 100)}…` : text;
+}
+
+/** What is wrong with the keys of an operation and their values, or undefined. */
+function keyProblem(record: Record<string, unknown>): string | undefined {
   const name = record['op'];
   if (typeof name !== 'string') return 'an operation needs the key "op"';
-  if (!Object.hasOwn(KEYS, name)) return `unknown operation ${JSON.stringify(name)}`;
+  if (!Object.hasOwn(KEYS, name)) return `unknown operation ${shown(name)}`;
   const keys = KEYS[name as Op['op']];
   const known = new Set(['op', 'expect']);
   for (const [key, check] of Object.entries(keys)) {
@@ -297,29 +325,72 @@ function problemOf(record: Record<string, unknown>): string | undefined {
     const value = record[plain];
     if (value === undefined) {
       if (!optional) return `${name} lacks the key "${plain}"`;
-    } else if (!check(value)) return `${name}: ${JSON.stringify(value)} is not possible for "${plain}"`;
+    } else if (!check(value)) return `${name}: ${shown(value)} is not possible for "${plain}"`;
   }
-  for (const key of Object.keys(record)) if (!known.has(key)) return `${name}: unknown key "${key}"`;
+  for (const key of Object.keys(record)) if (!known.has(key)) return `${name}: unknown key ${shown(key)}`;
   if (name === 'mmap' && (record['type'] === 'file') !== (record['file'] !== undefined)) {
     return 'mmap: "file" goes with "type":"file" and with nothing else';
   }
-  const expect = record['expect'];
-  if (expect === undefined) return undefined;
+  return record['expect'] === undefined ? undefined : answerProblem(name, record['expect']);
+}
+
+/** What is wrong with a recorded answer, or undefined. */
+function answerProblem(name: string, expect: unknown): string | undefined {
   if (!isRecord(expect)) return `${name}: "expect" must be an object`;
   for (const [key, value] of Object.entries(expect)) {
-    const check = ANSWER_KEYS[key];
-    if (check === undefined) return `${name}: unknown key "${key}" in "expect"`;
-    if (!check(value)) return `${name}: ${JSON.stringify(value)} is not possible for "${key}" in "expect"`;
+    if (!Object.hasOwn(ANSWER_KEYS, key)) return `${name}: unknown key ${shown(key)} in "expect"`;
+    if (!ANSWER_KEYS[key]!(value)) return `${name}: ${shown(value)} is not possible for "${key}" in "expect"`;
   }
   return undefined;
 }
 
+/** A scenario that is being read. */
+interface Draft {
+  readonly arenaPages: number;
+  readonly steps: Step[];
+  /** Pages of its files so far. */
+  filePages: number;
+}
+
+/** What is wrong with the sizes of an operation, or undefined. */
+function sizeProblem(op: Op, draft: Draft): string | undefined {
+  const goesBeyond = (at: number, pages: number) =>
+    at + pages > draft.arenaPages
+      ? `${op.op} goes beyond the arena: ${pages} pages from page ${at} on, of ${draft.arenaPages}`
+      : undefined;
+  switch (op.op) {
+    case 'file':
+      draft.filePages += op.pages;
+      return draft.filePages > MOST_FILE_PAGES
+        ? `file: the files of a scenario have at most ${MOST_FILE_PAGES} pages together`
+        : undefined;
+    case 'mmap': {
+      if ((op.offset ?? 0) > MOST_FILE_PAGES) return `mmap: "offset" is at most ${MOST_FILE_PAGES}`;
+      // The kernel maps whole huge pages.
+      const unit = op.type === 'hugetlb' ? HUGE_PAGES : 1;
+      return goesBeyond(op.at, Math.ceil(op.pages / unit) * unit);
+    }
+    case 'mremap':
+      return goesBeyond(op.at, op.pages) ?? goesBeyond(op.to, op.to_pages);
+    case 'scan': {
+      // Its addresses may be any, and often are wrong ones: it changes nothing that is not of the scenario.
+      const regions = Number(op.vec_len);
+      return regions > MOST_REGIONS && regions < IMPOSSIBLE_REGIONS
+        ? `scan: "vec_len" is at most ${MOST_REGIONS}, or so long that it is refused: from ${IMPOSSIBLE_REGIONS} on`
+        : undefined;
+    }
+    default:
+      return 'at' in op ? goesBeyond(op.at, op.pages) : undefined;
+  }
+}
+
 /**
- * Parses a scenario file.
+ * Parses a scenario file. What it accepts is bounded, so that files of others can be run on the simulator: an arena has at most
+ * 262,144 pages, and the files of a scenario have 65,536 together.
  *
  * @param text JSON Lines; empty lines are skipped
  * @param source what to call it in messages
- * @throws ScenarioError for what is not a header or a known operation with just its keys
+ * @throws ScenarioError for what is not a header or a known operation with just its keys, and for pages beyond the arena
  * @example
  * ```ts
  * import { parseScenarios } from 'pagemap-scan/scenario';
@@ -331,7 +402,7 @@ function problemOf(record: Record<string, unknown>): string | undefined {
  */
 export function parseScenarios(text: string, source = 'scenario'): Scenario[] {
   const scenarios: Scenario[] = [];
-  let steps: Step[] | undefined;
+  let draft: Draft | undefined;
   let line = 0;
   for (const row of text.split('\n')) {
     line++;
@@ -344,32 +415,37 @@ export function parseScenarios(text: string, source = 'scenario'): Scenario[] {
     }
     if (!isRecord(record)) throw new ScenarioError(source, line, 'not a JSON object');
     if (record['scenario'] !== undefined) {
-      steps = [];
-      scenarios.push({ ...parseHeader(record, source, line), steps });
+      const header = parseHeader(record, source, line);
+      draft = { arenaPages: header.arenaPages, steps: [], filePages: 0 };
+      scenarios.push({ ...header, steps: draft.steps });
       continue;
     }
-    if (steps === undefined) throw new ScenarioError(source, line, 'an operation before the first header');
-    const problem = problemOf(record);
+    if (draft === undefined) throw new ScenarioError(source, line, 'an operation before the first header');
+    const { expect, ...rest } = record;
+    const op = rest as unknown as Op;
+    const problem = keyProblem(record) ?? sizeProblem(op, draft);
     if (problem !== undefined) throw new ScenarioError(source, line, problem);
-    const { expect, ...op } = record;
-    steps.push({ op: op as unknown as Op, expect: expect as Answer | undefined, line });
+    draft.steps.push({ op, expect: expect as Answer | undefined, line });
   }
   return scenarios;
 }
 
 function parseHeader(record: Record<string, unknown>, source: string, line: number): Omit<Scenario, 'steps'> {
-  if (record['scenario'] !== 1) {
-    throw new ScenarioError(source, line, `version ${JSON.stringify(record['scenario'])} is not known`);
-  }
-  const { arena, arena_pages: arenaPages, name = `line ${line}`, kernel } = record;
-  if (!isU64(arena)) throw new ScenarioError(source, line, 'the header lacks "arena", an address');
-  if (!isCount(arenaPages)) throw new ScenarioError(source, line, 'the header lacks "arena_pages", a number');
-  return {
-    name: String(name),
-    kernel: typeof kernel === 'string' ? kernel : undefined,
-    arena: Number(arena),
-    arenaPages: arenaPages as number,
-  };
+  const fail = (problem: string) => new ScenarioError(source, line, problem);
+  if (record['scenario'] !== 1) throw fail(`version ${shown(record['scenario'])} is not known`);
+  const { arena: address, arena_pages: arenaPages, name = `line ${line}`, kernel } = record;
+  if (!isU64(address)) throw fail('the header lacks "arena", an address');
+  if (!isCount(arenaPages)) throw fail('the header lacks "arena_pages", a number');
+  if (typeof name !== 'string') throw fail(`${shown(name)} is not possible for "name", a text`);
+  if (kernel !== undefined && typeof kernel !== 'string')
+    throw fail(`${shown(kernel)} is not possible for "kernel", a text`);
+  const arena = Number(address);
+  const pages = arenaPages as number;
+  if (arena % PAGE_SIZE !== 0) throw fail(`the arena does not begin with a page: ${shown(address)}`);
+  if (pages > MOST_ARENA_PAGES) throw fail(`an arena has at most ${MOST_ARENA_PAGES} pages, not ${pages}`);
+  if (arena + pages * PAGE_SIZE > USER_SPACE_END)
+    throw fail(`the arena lies outside user space, which ends at 0x${USER_SPACE_END.toString(16)}`);
+  return { name, kernel, arena, arenaPages: pages };
 }
 
 /**
