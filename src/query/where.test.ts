@@ -373,6 +373,19 @@ describe('refusals', () => {
     expect(compileWhere(`${'!'.repeat(1000)}huge`)).toEqual(masks(PAGE_IS_HUGE));
   });
 
+  it('blames the alternative that is needed, among as many as may be written', () => {
+    const others = CATEGORIES.map(({ name }) => name).filter((name) => name !== 'present');
+    // What 'present' says anyway is none; of two that are the same, the first is to blame.
+    const covered = others.flatMap((a) => others.map((b) => `present & ${a} & ${b}`)).slice(0, 30);
+    const text = [...covered, 'present', 'guard & !huge', 'swapped'].join(' | ');
+    expect(text.length).toBeGreaterThan(900);
+    const error = refusal(text);
+    expect(text.slice(error.index, error.index + error.length)).toBe('guard & !huge');
+    expect(compileWhere([...covered, 'present'].join(' | '))).toEqual(masks(PAGE_IS_PRESENT));
+    const twice = refusal('present | guard & !huge | guard & !huge');
+    expect([twice.index, twice.length]).toEqual([10, 13]);
+  });
+
   // An algorithm that tried all subsets of the products would not end.
   it('comes to an end with the worst', () => {
     const names = CATEGORIES.map(({ name }) => name);

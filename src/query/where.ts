@@ -7,9 +7,9 @@
  *
  * PAGEMAP_SCAN can test less than that: c = categories ^ inverted matches when (c & mask) == mask and (anyof == 0 or
  * c & anyof), which is a conjunction of literals and at most one clause (a disjunction of literals). So an expression
- * is compiled by what it means and not by how it is written: its prime implicates, the clauses that follow from it and
- * cannot be shortened, are computed from its truth table. It is expressible if and only if at most one of them has more
- * than one literal: the single ones are the mask, that one is anyof, negative literals are inverted.
+ * is compiled by what it means and not by how it is written: from its truth table. The literals that hold wherever it
+ * matches are the mask. It is expressible if and only if one clause says what is left (`factorsOf`): that is anyof. Negative
+ * literals are inverted.
  */
 import { ALL_CATEGORIES, CATEGORIES, categoryBit } from '../abi/index.js';
 import { excerpt, quoted } from './excerpt.js';
@@ -301,62 +301,63 @@ function combine(a: Truth, b: Truth, operator: 'and' | 'or'): Truth {
   return { bits: a.bits, table };
 }
 
-/** A disjunction of literals: one of `positive` set, or one of `negative` not set. */
-interface Clause {
-  readonly positive: number;
-  readonly negative: number;
+/** A set of assignments that have some variables fixed: packed, the bits of `fixed` are as in `values`. */
+interface Cube {
+  readonly fixed: number;
+  readonly values: number;
 }
 
 /**
- * All clauses that follow from the function and of which no part does. A function that never matches has the empty
- * clause alone, one that always does has none.
- *
- * Clauses are counted in base 3, a digit for each variable: 0 it is absent, 1 positive, 2 negative. A clause follows
- * when the function is false wherever the clause is: where all its positive variables are 0 and its negative ones 1.
- * That region's emptiness comes from the two halves that one more literal splits it into.
+ * The smallest cube that holds all assignments of `among` for which the function has that value; undefined when there are
+ * none. `isAll` says whether it has that value in all of the cube.
  */
-function primeImplicates({ bits, table }: Truth): Clause[] {
-  const count = bits.length;
-  const powers = Array.from({ length: count + 1 }, (_, exponent) => 3 ** exponent);
-  const total = powers[count]!;
-  const follows = new Uint8Array(total);
-  const primes: Clause[] = [];
-  // Downwards, so that the clauses with one more literal in place of the first absent one, whose numbers are
-  // larger, are done.
-  for (let clause = total - 1; clause >= 0; clause--) {
-    let absent = -1;
-    let packed = 0;
-    for (let variable = 0; variable < count; variable++) {
-      const digit = Math.floor(clause / powers[variable]!) % 3;
-      if (digit === 0) absent = variable;
-      else if (digit === 2) packed |= 1 << variable;
-    }
-    if (absent < 0) follows[clause] = table[packed] === 0 ? 1 : 0;
-    else follows[clause] = follows[clause + powers[absent]!]! & follows[clause + 2 * powers[absent]!]!;
+function cubeOf({ bits, table }: Truth, value: 0 | 1, among: Cube): (Cube & { isAll: boolean }) | undefined {
+  let ones = -1;
+  let zeros = -1;
+  let count = 0;
+  for (let packed = 0; packed < table.length; packed++) {
+    if (table[packed] !== value || (packed & among.fixed) !== among.values) continue;
+    ones &= packed;
+    zeros &= ~packed;
+    count++;
   }
-  for (let clause = 0; clause < total; clause++) {
-    if (follows[clause] === 0) continue;
-    let positive = 0;
-    let negative = 0;
-    let prime = true;
-    for (let variable = 0; variable < count; variable++) {
-      const digit = Math.floor(clause / powers[variable]!) % 3;
-      if (digit !== 0 && follows[clause - digit * powers[variable]!] === 1) prime = false;
-      if (digit === 1) positive |= bits[variable]!;
-      if (digit === 2) negative |= bits[variable]!;
-    }
-    if (prime) primes.push({ positive, negative });
-  }
-  return primes;
+  if (count === 0) return undefined;
+  const all = table.length - 1;
+  const fixed = (ones | zeros) & all;
+  return { fixed, values: ones & all, isAll: count === 2 ** (bits.length - countBits(fixed)) };
 }
 
-function isUnit({ positive, negative }: Clause): boolean {
-  const literals = positive | negative;
-  return (literals & (literals - 1)) === 0;
+function countBits(set: number): number {
+  let count = 0;
+  for (let rest = set; rest !== 0; rest &= rest - 1) count++;
+  return count;
+}
+
+const EVERYWHERE: Cube = { fixed: 0, values: 0 };
+
+/** The categories of packed variables. */
+function unpack(bits: readonly number[], packed: number): number {
+  return bits.reduce((set, bit, variable) => (packed & (1 << variable) ? set | bit : set), 0);
+}
+
+/**
+ * A function as a filter says it: literals that are required, and one clause beside them, or undefined when it never matches.
+ *
+ * What the function requires singly is what all assignments that match have in common. Where that is given, one clause says the
+ * rest if and only if those that do not match are a cube: a clause is false where all of its literals are.
+ */
+function factorsOf(truth: Truth): { required: Cube; clause: Cube; isExpressible: boolean } | undefined {
+  const required = cubeOf(truth, 1, EVERYWHERE);
+  if (required === undefined) return undefined;
+  const rest = cubeOf(truth, 0, required);
+  // The clause's own literals are fixed; what is required is fixed as well, but is none of it.
+  const fixed = rest === undefined ? 0 : rest.fixed & ~required.fixed;
+  const clause = { fixed, values: (rest?.values ?? 0) & fixed };
+  return { required, clause, isExpressible: rest === undefined || rest.isAll };
 }
 
 function isExpressible(truth: Truth): boolean {
-  return primeImplicates(truth).filter((clause) => !isUnit(clause)).length <= 1;
+  return factorsOf(truth)?.isExpressible ?? true;
 }
 
 function sameTable(a: Truth, b: Truth): boolean {
@@ -396,23 +397,16 @@ class Diagnosis {
   readonly #root: Part;
   readonly #bits: readonly number[];
   /** What the expression requires singly: true whatever part is looked at, it may make parts simpler. */
-  readonly #unitPositive: number;
-  readonly #unitNegative: number;
+  readonly #required: Cube;
   readonly #context: Truth;
 
-  constructor(text: string, root: Node, bits: readonly number[], primes: readonly Clause[]) {
+  constructor(text: string, root: Node, bits: readonly number[], required: Cube = EVERYWHERE) {
     this.#text = text;
     this.#root = partOf(root, false);
     this.#bits = bits;
-    const units = primes.filter(isUnit);
-    const positive = units.reduce((set, unit) => set | unit.positive, 0);
-    const negative = units.reduce((set, unit) => set | unit.negative, 0);
-    this.#unitPositive = positive;
-    this.#unitNegative = negative;
-    this.#context = truthOf(
-      bits,
-      (categories) => (categories & positive) === positive && (categories & negative) === 0,
-    );
+    this.#required = required;
+    const isInside = (_: unknown, packed: number) => ((packed & required.fixed) === required.values ? 1 : 0);
+    this.#context = { bits, table: Uint8Array.from({ length: 2 ** bits.length }, isInside) };
   }
 
   #truth({ node, negated }: Part): Truth {
@@ -471,28 +465,25 @@ class Diagnosis {
   #inAlternatives(part: Part): WhereError {
     const operands = operandsOf(part);
     const truths = operands.map((operand) => combine(this.#context, this.#truth(operand), 'and'));
-    const complex = operands.filter(
-      (operand, index) => operand.kind !== 'category' && !this.#isClause(truths[index]!),
+    const complex = [...operands.keys()].filter(
+      (index) => operands[index]!.kind !== 'category' && !this.#isClause(truths[index]!),
     );
-    const needed = complex.find((operand) => {
-      const index = operands.indexOf(operand);
-      const covered = truths.reduce(
-        (all, truth, other) => (other === index ? all : combine(all, truth, 'or')),
-        this.#constant(false),
-      );
-      return !sameTable(covered, combine(covered, truths[index]!, 'or'));
-    });
+    // How many alternatives match a set: one that is alone at any is needed.
+    const matching = new Uint16Array(2 ** this.#bits.length);
+    for (const { table } of truths) for (const [packed, value] of table.entries()) matching[packed]! += value;
+    const needed = complex.find((index) =>
+      truths[index]!.table.some((value, packed) => value === 1 && matching[packed] === 1),
+    );
     const problem = 'an alternative that requires several categories at once';
-    return this.#fail(needed ?? complex[0] ?? part, problem, FORM);
+    return this.#fail(operands[needed ?? complex[0] ?? -1] ?? part, problem, FORM);
   }
 
   /** Whether one clause, or less, says it beside what is required anyway. */
   #isClause(truth: Truth): boolean {
-    const clauses = primeImplicates(truth).filter(
-      ({ positive, negative }) =>
-        (positive & ~this.#unitPositive) !== 0 || (negative & ~this.#unitNegative) !== 0,
-    );
-    return clauses.length <= 1;
+    const factors = factorsOf(truth);
+    if (factors === undefined) return true;
+    const more = countBits(factors.required.fixed & ~this.#required.fixed);
+    return factors.isExpressible && more + (factors.clause.fixed === 0 ? 0 : 1) <= 1;
   }
 }
 
@@ -523,19 +514,16 @@ export function compileWhere(text: string): WhereMasks {
   const root = new Parser(text).parse();
   const used = usedCategories(root);
   const bits = CATEGORIES.map((category) => category.bit).filter((bit) => used & bit);
-  const primes = primeImplicates(truthOf(bits, (categories) => evaluate(root, categories)));
-  if (primes.some(({ positive, negative }) => (positive | negative) === 0)) {
-    throw new Diagnosis(text, root, bits, primes).never();
-  }
-  const masks: WhereMasks = { categoryInverted: 0, categoryMask: 0, categoryAnyofMask: 0 };
-  for (const clause of primes) {
-    const { positive, negative } = clause;
-    masks.categoryInverted |= negative;
-    if (isUnit(clause)) masks.categoryMask |= positive | negative;
-    else if (masks.categoryAnyofMask === 0) masks.categoryAnyofMask = positive | negative;
-    else throw new Diagnosis(text, root, bits, primes).inexpressible();
-  }
-  return masks;
+  const factors = factorsOf(truthOf(bits, (categories) => evaluate(root, categories)));
+  if (factors === undefined) throw new Diagnosis(text, root, bits).never();
+  const { required, clause, isExpressible: isOne } = factors;
+  if (!isOne) throw new Diagnosis(text, root, bits, required).inexpressible();
+  return {
+    // A clause's literals are those that are false where it is.
+    categoryInverted: unpack(bits, (required.fixed & ~required.values) | clause.values),
+    categoryMask: unpack(bits, required.fixed),
+    categoryAnyofMask: unpack(bits, clause.fixed),
+  };
 }
 
 /** An expression for a filter that matches everything; the language has no constants. */
