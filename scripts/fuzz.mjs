@@ -1,9 +1,4 @@
-// Compares the simulator with the running kernel on generated scenarios:
-//   npm run fuzz -- --minutes N [--seed S] [--kind K] [--count N] [--profile RELEASE] [--set PROPERTY=VALUE] [--save]
-// The simulator is as this kernel is, which is measured, or as a named one (--profile), with properties that differ (--set).
-// With --write FILE, scenarios and the simulator's answers go to a file, for `scripts/replay.mjs` on another machine.
-// Needs root, 64 free 2 MiB pages (kinds hugetlb, mixed) and swap on zram (swap, mixed). With --save, a scenario on
-// which they disagree is written to test/traces, with the kernel's answers.
+// `npm run fuzz`: compares the simulator with the running kernel on generated scenarios.
 import { appendFileSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,36 +10,82 @@ import {
   generateScenario,
   KernelBackend,
   measureProfile,
+  SCENARIO_KINDS,
   SimulatorBackend,
 } from '../dist/scenario/index.js';
 import { scenarioKinds } from '../dist/scenario/internal.js';
 import { KERNEL_PROFILES } from '../dist/sim/index.js';
 
-const { values } = parseArgs({
-  options: {
-    minutes: { type: 'string', default: '1' },
-    seed: { type: 'string', default: '1' },
-    count: { type: 'string', default: '1000000000' },
-    kind: { type: 'string', multiple: true },
-    profile: { type: 'string' },
-    failures: { type: 'string', default: '5' },
-    save: { type: 'boolean', default: false },
-    write: { type: 'string' },
-    set: { type: 'string', multiple: true, default: [] },
-  },
-});
+const USAGE = `npm run fuzz -- [OPTIONS]   compares the simulator with the running kernel on generated scenarios
+
+  --minutes N             how long; 1 by default
+  --seed S                where to begin: a seed always gives the same scenario, for the same profile; 1 by default
+  --count N               at most so many seeds
+  --kind KIND             ${SCENARIO_KINDS.join(', ')}; all that the profile has by default; may be repeated
+  --profile RELEASE       the simulator is as ${Object.keys(KERNEL_PROFILES).join(', ')}; as this kernel by default, which is measured
+  --set PROPERTY=VALUE    a property of the profile that is to differ, as JSON; may be repeated
+  --failures N            ends after so many scenarios that differ; 5 by default
+  --save                  adds scenarios that differ to test/traces, with the kernel's answers
+  --write FILE            compares nothing: adds scenarios to FILE with the simulator's answers, for scripts/replay.mjs elsewhere
+
+It needs root, 64 free 2 MiB pages (kinds hugetlb, mixed) and swap on zram (swap, mixed).
+`;
+
+/** Ends with what is wrong about the command line, in a line, instead of where in this file it was noticed. */
+function refuse(problem) {
+  console.error(`${problem}; see npm run fuzz -- --help`);
+  process.exit(2);
+}
+
+function options() {
+  try {
+    return parseArgs({
+      options: {
+        minutes: { type: 'string', default: '1' },
+        seed: { type: 'string', default: '1' },
+        count: { type: 'string', default: '1000000000' },
+        kind: { type: 'string', multiple: true },
+        profile: { type: 'string' },
+        failures: { type: 'string', default: '5' },
+        save: { type: 'boolean', default: false },
+        write: { type: 'string' },
+        set: { type: 'string', multiple: true, default: [] },
+        help: { type: 'boolean', default: false },
+      },
+    }).values;
+  } catch (error) {
+    return refuse(error.message);
+  }
+}
+
+const values = options();
+if (values.help) {
+  console.log(USAGE);
+  process.exit(0);
+}
+for (const name of ['minutes', 'seed', 'count', 'failures']) {
+  if (!(Number(values[name]) >= 0)) refuse(`--${name} takes a number, not ${values[name]}`);
+}
+for (const kind of values.kind ?? []) {
+  if (!SCENARIO_KINDS.includes(kind)) refuse(`There is no kind ${kind}, only ${SCENARIO_KINDS.join(', ')}`);
+}
+if (values.profile !== undefined && !Object.hasOwn(KERNEL_PROFILES, values.profile)) {
+  refuse(`There is no profile ${values.profile}, only ${Object.keys(KERNEL_PROFILES).join(', ')}`);
+}
 const measured = values.profile === undefined ? await measureProfile() : undefined;
 for (const { scenario } of measured?.unexplained ?? []) {
   console.log(`An answer that no known kernel gives:\n${scenario.replace(/^/gm, '    | ')}`);
 }
 const named = measured?.profile ?? KERNEL_PROFILES[values.profile];
-if (named === undefined)
-  throw new Error(`There is no profile ${values.profile}, only ${Object.keys(KERNEL_PROFILES).join(', ')}`);
 const changes = values.set.map((text) => {
   const [, property, value] = /^(\w+)=(.+)$/.exec(text) ?? [];
-  if (!(property in named))
-    throw new Error(`There is no property ${text}, only ${Object.keys(named).join(', ')}`);
-  return [property, JSON.parse(value)];
+  if (property === undefined || !Object.hasOwn(named, property))
+    refuse(`There is no property ${text}, only ${Object.keys(named).join(', ')}`);
+  try {
+    return [property, JSON.parse(value)];
+  } catch {
+    return refuse(`${value} is no value of ${property}: it is to be JSON`);
+  }
 });
 const profile = { ...named, ...Object.fromEntries(changes) };
 /** Whose traces a difference belongs to. */

@@ -2,7 +2,7 @@
  * Benches, soaks, scripts and the programs of tests are JavaScript, which no compiler looks at: what they import from the package has to be
  * there, or one learns of a renamed function when the bench is run the next time.
  */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { expect, test } from 'vitest';
@@ -59,4 +59,33 @@ test('what scripts import of the package is there', () => {
   const missing = wanted.filter(({ path, name }) => !known.get(path)?.includes(name));
   expect(missing).toEqual([]);
   expect(wanted.length).toBeGreaterThan(50);
+});
+
+function fuzz(...options: string[]) {
+  const args = [join(ROOT, 'scripts/fuzz.mjs'), ...options];
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+  return { status, stdout, stderr };
+}
+
+test('fuzzing says what its options are', () => {
+  const { status, stdout, stderr } = fuzz('--help');
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+  const source = readFileSync(join(ROOT, 'scripts/fuzz.mjs'), 'utf8');
+  const names = [...source.matchAll(/^ +(\w+): \{ type: '(?:string|boolean)'/gm)].map(([, name]) => name!);
+  expect(names).toContain('seed');
+  for (const name of names.filter((known) => known !== 'help')) expect(stdout).toContain(`\n  --${name} `);
+});
+
+test.each([
+  [['--bogus'], "Unknown option '--bogus'"],
+  [['--kind', 'x'], 'There is no kind x, only anon, '],
+  [['--profile', 'toString'], 'There is no profile toString, only 6.7, '],
+  [['--minutes', 'x'], '--minutes takes a number, not x'],
+  [['--profile', '7.3', '--set', 'x=1'], 'There is no property x=1, only '],
+  [['--profile', '7.3', '--set', 'hasZeroPage=x'], 'x is no value of hasZeroPage'],
+])('fuzzing refuses %j in a line', (options, problem) => {
+  const { status, stdout, stderr } = fuzz(...options);
+  expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
+  expect(stderr.startsWith(problem)).toBe(true);
+  expect(stderr.trimEnd().split('\n')).toHaveLength(1);
 });
