@@ -30,6 +30,7 @@ const FOR_NODE = {
   format: 'esm',
   target: 'node20',
   packages: 'external',
+  minifySyntax: true,
   minifyWhitespace: true,
   lineLimit: 160,
   logLevel: 'warning',
