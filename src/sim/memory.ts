@@ -22,7 +22,11 @@ const NONZERO = 4;
 const LARGE = 8;
 
 /** A bigger copy of a typed array; a quarter more room keeps growth cheap and small. */
-function grown<T extends Uint8Array | Int32Array>(array: T, length: number, make: (length: number) => T): T {
+function grown<T extends Uint8Array | Uint16Array | Int32Array>(
+  array: T,
+  length: number,
+  make: (length: number) => T,
+): T {
   const next = make(Math.max(length, Math.ceil(array.length * 1.25)));
   next.set(array);
   return next;
@@ -35,12 +39,20 @@ function grown<T extends Uint8Array | Int32Array>(array: T, length: number, make
 export class PhysicalMemory {
   /** `FRAME_*` kinds by frame number less `FRAME_BASE`. */
   kinds = new Uint8Array(8192);
-  /** How many entries map the frame; of a free one, the index of the next free one. */
+  /** How many entries map the frame; of a free one, less than 0: -2 less the index of the next free one of its block, or -1. */
   #mappings = new Int32Array(8192);
   #flags = new Uint8Array(8192);
   #used = FIRST_FREE;
-  #freeFrames = -1;
-  #freeHuge: number[] = [];
+  /**
+   * By block of 512 frames: how many are free, and the first of these. What is free as a whole is in no list, and becomes a huge
+   * page or small ones, whatever it was before.
+   */
+  #freeCounts = new Uint16Array(16);
+  #firstFree = new Int32Array(16);
+  #freeBlocks: number[] = [];
+  /** Blocks with free frames, the one to take from last. Some may have none any more, or nothing else. */
+  #partBlocks: number[] = [];
+  #isPartBlock = new Uint8Array(16);
   #inUse = 0;
 
   #swapUsers = new Int32Array(1024);
@@ -63,7 +75,8 @@ export class PhysicalMemory {
 
   /** Bytes of metadata, room for growth included. */
   get byteLength(): number {
-    return this.kinds.byteLength + this.#mappings.byteLength + this.#flags.byteLength;
+    const frames = this.kinds.byteLength + this.#mappings.byteLength + this.#flags.byteLength;
+    return frames + this.#freeCounts.byteLength + this.#firstFree.byteLength + this.#isPartBlock.byteLength;
   }
 
   /** Frames that hold a page, the zero pages not counted. */
@@ -71,21 +84,57 @@ export class PhysicalMemory {
     return this.#inUse;
   }
 
-  #reserve(end: number): void {
-    if (end <= this.kinds.length) return;
-    this.kinds = grown(this.kinds, end, (n) => new Uint8Array(n));
-    this.#mappings = grown(this.#mappings, end, (n) => new Int32Array(n));
-    this.#flags = grown(this.#flags, end, (n) => new Uint8Array(n));
+  /** A block of 512 frames, none of them in use. */
+  #takeBlock(): number {
+    const free = this.#freeBlocks.pop();
+    if (free !== undefined) return free;
+    const block = this.#used / HUGE_PAGES;
+    this.#used += HUGE_PAGES;
+    if (this.#used > this.kinds.length) {
+      this.kinds = grown(this.kinds, this.#used, (n) => new Uint8Array(n));
+      this.#mappings = grown(this.#mappings, this.#used, (n) => new Int32Array(n));
+      this.#flags = grown(this.#flags, this.#used, (n) => new Uint8Array(n));
+    }
+    if (block >= this.#freeCounts.length) {
+      this.#freeCounts = grown(this.#freeCounts, block + 1, (n) => new Uint16Array(n));
+      this.#firstFree = grown(this.#firstFree, block + 1, (n) => new Int32Array(n));
+      this.#isPartBlock = grown(this.#isPartBlock, block + 1, (n) => new Uint8Array(n));
+    }
+    return block;
+  }
+
+  /** A block that has free frames, but not free frames alone. */
+  #partBlock(): number {
+    for (;;) {
+      const block = this.#partBlocks.at(-1);
+      if (block === undefined) break;
+      const count = this.#freeCounts[block]!;
+      if (count > 0 && count < HUGE_PAGES) return block;
+      this.#partBlocks.pop();
+      this.#isPartBlock[block] = 0;
+    }
+    const block = this.#takeBlock();
+    const head = block * HUGE_PAGES;
+    for (let index = head; index < head + HUGE_PAGES; index++) this.#mappings[index] = -2 - (index + 1);
+    this.#mappings[head + HUGE_PAGES - 1] = -1;
+    this.#firstFree[block] = head;
+    this.#freeCounts[block] = HUGE_PAGES;
+    this.#notePart(block);
+    return block;
+  }
+
+  #notePart(block: number): void {
+    if (this.#isPartBlock[block] !== 0) return;
+    this.#isPartBlock[block] = 1;
+    this.#partBlocks.push(block);
   }
 
   /** A frame for one page. */
   allocate(kind: typeof FRAME_ANONYMOUS | typeof FRAME_FILE): number {
-    let index = this.#freeFrames;
-    if (index >= 0) this.#freeFrames = this.#mappings[index]!;
-    else {
-      index = this.#used++;
-      this.#reserve(this.#used);
-    }
+    const block = this.#partBlock();
+    const index = this.#firstFree[block]!;
+    this.#firstFree[block] = -2 - this.#mappings[index]!;
+    this.#freeCounts[block]!--;
     this.kinds[index] = kind;
     this.#mappings[index] = 0;
     this.#flags[index] = kind === FRAME_FILE ? CACHED : 0;
@@ -95,14 +144,9 @@ export class PhysicalMemory {
 
   /** 512 frames in a row, aligned. */
   allocateHuge(kind: typeof FRAME_ANONYMOUS | typeof FRAME_FILE): number {
-    let index = this.#freeHuge.pop();
-    if (index === undefined) {
-      index = Math.ceil(this.#used / HUGE_PAGES) * HUGE_PAGES;
-      this.#reserve(index + HUGE_PAGES);
-      // What alignment skips is free for small pages.
-      while (this.#used < index) this.#pushFree(this.#used++);
-      this.#used = index + HUGE_PAGES;
-    }
+    const block = this.#takeBlock();
+    const index = block * HUGE_PAGES;
+    this.#freeCounts[block] = 0;
     this.kinds.fill(kind, index, index + HUGE_PAGES);
     this.#mappings.fill(0, index, index + HUGE_PAGES);
     this.#flags.fill(kind === FRAME_FILE ? CACHED : LARGE, index, index + HUGE_PAGES);
@@ -110,15 +154,16 @@ export class PhysicalMemory {
     return index + FRAME_BASE;
   }
 
-  #pushFree(index: number): void {
-    this.#mappings[index] = this.#freeFrames;
-    this.#freeFrames = index;
-  }
-
   #release(frame: number): void {
     this.contents?.delete(frame);
     this.#inUse--;
-    this.#pushFree(frame - FRAME_BASE);
+    const index = frame - FRAME_BASE;
+    const block = Math.floor(index / HUGE_PAGES);
+    const count = ++this.#freeCounts[block]!;
+    this.#mappings[index] = count === 1 ? -1 : -2 - this.#firstFree[block]!;
+    this.#firstFree[block] = index;
+    if (count === HUGE_PAGES) this.#freeBlocks.push(block);
+    else this.#notePart(block);
   }
 
   /** Counts an entry that maps the frame. */
@@ -149,7 +194,8 @@ export class PhysicalMemory {
     if (unused === HUGE_PAGES) {
       for (let index = head; index < head + HUGE_PAGES; index++) this.contents?.delete(index + FRAME_BASE);
       this.#inUse -= HUGE_PAGES;
-      this.#freeHuge.push(head);
+      this.#freeCounts[head / HUGE_PAGES] = HUGE_PAGES;
+      this.#freeBlocks.push(head / HUGE_PAGES);
     } else if (unused > 0) {
       for (let index = head; index < head + HUGE_PAGES; index++) {
         if (this.#mappings[index] === 0 && (this.#flags[index]! & CACHED) === 0) {
@@ -162,6 +208,24 @@ export class PhysicalMemory {
   /** How many entries map the frame. */
   mappings(frame: number): number {
     return this.#mappings[frame - FRAME_BASE]!;
+  }
+
+  /**
+   * Whether any page of the frame's huge page is mapped more than once. After a fork, one side may have copied some of its
+   * pages, the first one or others: each of the rest alone keeps the whole shared.
+   */
+  isHugeShared(frame: number): boolean {
+    const head = Math.floor((frame - FRAME_BASE) / HUGE_PAGES) * HUGE_PAGES;
+    for (let index = head; index < head + HUGE_PAGES; index++) if (this.#mappings[index]! > 1) return true;
+    return false;
+  }
+
+  /** How many pages of the frame's huge page are mapped at all. */
+  mappedOfHuge(frame: number): number {
+    const head = Math.floor((frame - FRAME_BASE) / HUGE_PAGES) * HUGE_PAGES;
+    let count = 0;
+    for (let index = head; index < head + HUGE_PAGES; index++) if (this.#mappings[index]! > 0) count++;
+    return count;
   }
 
   isFile(frame: number): boolean {
