@@ -202,7 +202,7 @@ function splitPartLarge(mm: Mm, start: number, end: number): void {
       const frame = mm.frameAt(slot);
       if (isZeroFrame(frame) || !memory.isLarge(frame)) continue;
       if (index === 0 && last === ENTRIES && isWholeLarge(mm, table)) break;
-      if (memory.mappings(frame) === 1) mm.splitLarge(block, frame);
+      if (!memory.isHugeShared(frame)) mm.splitLarge(block, frame);
     }
   }
 }
@@ -229,7 +229,7 @@ function free(mm: Mm, vma: Vma, start: number, end: number): void {
     const pmd = tables.findPmd(block);
     if (pmd < 0 || !isHugeEntry(tables.words[pmd]!)) continue;
     const frame = mm.frameAt(pmd);
-    if (frame === HUGE_ZERO_FRAME || memory.mappings(frame) > 1) continue;
+    if (frame === HUGE_ZERO_FRAME || memory.isHugeShared(frame)) continue;
     if (start <= block * ENTRIES && end >= (block + 1) * ENTRIES) {
       for (let index = 0; index < HUGE_PAGES; index++) memory.setLazyFree(frame + index, true);
       tables.words[pmd] = tables.words[pmd]! & ~D;
@@ -300,7 +300,7 @@ function pageOut(mm: Mm, vma: Vma, start: number, end: number, reclaim: boolean)
       else splitFileHuge(mm, vma.file, first);
       continue;
     }
-    if (memory.mappings(frame) !== 1) continue;
+    if (memory.isHugeShared(frame)) continue;
     mm.splitHuge(vma, block);
     if (!whole) mm.splitLarge(block, frame);
   }

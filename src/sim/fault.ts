@@ -172,7 +172,7 @@ function writeHuge(mm: Mm, vma: Vma, block: number, pmd: number): number {
     mm.setEntry(pmd, fresh, vma.entryFlags | PS | DIRTY);
     return FAULT_OK;
   }
-  if (mm.memory.mappings(frame) > 1) {
+  if (mm.memory.isHugeShared(frame)) {
     mm.splitHuge(vma, block);
     return RETRY_SMALL;
   }

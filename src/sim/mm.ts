@@ -466,7 +466,7 @@ export class Mm implements ScanTarget {
       !vma.shared &&
       (low & (UFFD_WP | SOFT_DIRTY | D)) === (SOFT_DIRTY | D) &&
       this.memory.isAnonymous(frame) &&
-      this.memory.mappings(frame) === 1 &&
+      !((low & PS) !== 0 ? this.memory.isHugeShared(frame) : this.memory.mappings(frame) > 1) &&
       !this.memory.isLazyFree(frame);
     this.setEntry(slot, frame, (low & KEPT) | flags | (own ? RW : 0));
   }
