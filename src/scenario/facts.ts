@@ -203,6 +203,13 @@ export const KERNEL_FACTS: { readonly [P in ProfileProperty]: KernelFact<KernelP
     ],
     'userfaultfd',
   ),
+  mremapMovesSeveral: either('mremap moves several mappings at once', 'mremap moves one mapping', [
+    map(0, 4),
+    map(4, 4, { prot: 'r' }),
+    write(0, 4),
+    { op: 'mremap', at: 0, pages: 8, to: 64, to_pages: 8 },
+    lookAtPresent(64, 8),
+  ]),
   collapseNeedsBlock: either(
     'MADV_COLLAPSE of a part of a huge page is an error',
     'MADV_COLLAPSE of a part of a huge page does nothing',

@@ -11,10 +11,11 @@ import { defineScanner } from '../engine/index.js';
 import * as x86 from '../x86/index.js';
 import { ENTRIES, isHugeEntry, PRESENT_ANY } from '../x86/index.js';
 import { advise } from './advice.js';
-import { clearSoftDirty, copyInto, moveRange } from './clone.js';
+import { clearSoftDirty, copyInto } from './clone.js';
 import { access, FAULT_OK } from './fault.js';
 import { MemoryFile, PhysicalMemory } from './memory.js';
 import { Mm } from './mm.js';
+import { moveTo, resize } from './mremap.js';
 import { type KernelProfile, type KernelProfileName, kernelProfile } from './profiles.js';
 import {
   checkFeatures,
@@ -218,19 +219,18 @@ export class AddressSpace {
     const { prot = mman.PROT_READ | mman.PROT_WRITE, shared = false, hugetlb = false, offset = 0 } = options;
     const unit = hugetlb ? ENTRIES : 1;
     const pages = Math.ceil(Math.ceil(options.lengthBytes / PAGE_SIZE) / unit) * unit;
-    const address = options.address ?? this.#freeAddress(pages * PAGE_SIZE);
+    if (!(pages > 0)) throw this.#error('mmap', EINVAL, options.address ?? 0, 0);
+    const address = options.address ?? this.#freePage(pages) * PAGE_SIZE;
     const start = address / PAGE_SIZE;
-    if (pages <= 0 || start % unit !== 0 || offset % PAGE_SIZE !== 0)
-      throw this.#error('mmap', EINVAL, address, 0);
+    if (start % unit !== 0 || offset % PAGE_SIZE !== 0) throw this.#error('mmap', EINVAL, address, 0);
     if (address < 0 || address + pages * PAGE_SIZE > USER_SPACE_END) {
       throw this.#error('mmap', ENOMEM, address, pages * PAGE_SIZE);
     }
-    const { memory } = this.#mm;
-    if (hugetlb && memory.freeHugetlb < pages / ENTRIES) throw this.#error('mmap', ENOMEM, address, pages);
     if (!this.#mm.cutEnds(start, start + pages))
       throw this.#error('mmap', EINVAL, address, pages * PAGE_SIZE);
     this.#mm.unmap(start, start + pages);
-    if (hugetlb) memory.freeHugetlb -= pages / ENTRIES;
+    // Only now: what was mapped there may have had the pages. It is gone if there are too few.
+    if (hugetlb) this.#chargeHugetlb(address, pages);
     const file = options.file ?? (shared ? new MemoryFile(pages, hugetlb) : null);
     const vma = new Vma({
       start,
@@ -241,15 +241,26 @@ export class AddressSpace {
       offset: file === null ? (hugetlb ? 0 : start) : offset / PAGE_SIZE,
       hugetlb,
     });
+    vma.isCharged = hugetlb && !shared;
     this.#mm.insert(vma);
     this.#mm.merge(vma).softDirty = this.#mm.profile.tracksSoftDirty;
     return address;
   }
 
-  #freeAddress(lengthBytes: number): number {
-    const address = this.#nextAddress;
-    this.#nextAddress += Math.ceil((lengthBytes + PAGE_SIZE) / 0x200000) * 0x200000;
-    return address;
+  /** Takes pages out of the pool: for the mapping, or for the file behind it. */
+  #chargeHugetlb(address: number, pages: number): void {
+    const { memory } = this.#mm;
+    if (memory.freeHugetlb < pages / ENTRIES) throw this.#error('mmap', ENOMEM, address, pages * PAGE_SIZE);
+    memory.freeHugetlb -= pages / ENTRIES;
+  }
+
+  /** A free place: behind those that were given out before; where user space ends there, the first gap. -1 where there is none. */
+  #freePage(pages: number): number {
+    const page = this.#mm.freePage(this.#nextAddress / PAGE_SIZE, pages);
+    if (page < 0) return this.#mm.freePage(ENTRIES, pages);
+    // At least a page beside it stays free, so that it does not merge with the next.
+    this.#nextAddress = (Math.floor((page + pages) / ENTRIES) + 1) * ENTRIES * PAGE_SIZE;
+    return page;
   }
 
   /** munmap(2). @throws PagemapError EINVAL */
@@ -306,38 +317,28 @@ export class AddressSpace {
   }
 
   /**
-   * mremap(2): moves or resizes one mapping's range; to `target` with MREMAP_FIXED, else in place or anywhere.
+   * mremap(2): moves or resizes one mapping's range; to `target` with MREMAP_FIXED, else in place or anywhere. A length of 0
+   * makes a second view of shared memory. Some kernels move several mappings at once, where the length stays the same.
    *
    * @returns the new address
-   * @throws PagemapError EFAULT when the range is not one mapping, EINVAL for unaligned or overlapping ranges
+   * @throws PagemapError EFAULT when the range is not one mapping, EINVAL for unaligned, empty or overlapping ranges, ranges that
+   *   end beyond user space, parts of hugetlb pages, and hugetlb that would grow; ENOMEM where there is no room
    */
   mremap(address: number, oldLengthBytes: number, newLengthBytes: number, target?: number): number {
-    const [start, end] = this.#range('mremap', address, oldLengthBytes);
-    const vma = this.#mm.find(start);
-    if (vma === undefined || vma.end < end) throw this.#error('mremap', EFAULT, address, oldLengthBytes);
-    const pages = Math.ceil(newLengthBytes / PAGE_SIZE);
-    if (pages === 0 || vma.hugetlb) throw this.#error('mremap', EINVAL, address, oldLengthBytes);
+    const error = (errno: number) => this.#error('mremap', errno, address, oldLengthBytes);
+    const [start, pages, newPages] = [address, oldLengthBytes, newLengthBytes].map((bytes) =>
+      Math.ceil(bytes / PAGE_SIZE),
+    ) as [number, number, number];
+    if (address % PAGE_SIZE !== 0 || !(pages >= 0 && newPages >= 0)) throw error(EINVAL);
+    const move = { start, pages, newPages };
     if (target === undefined) {
-      if (pages <= end - start) {
-        if (pages < end - start) this.#mm.unmap(start + pages, end);
-        return address;
-      }
-      const next = this.#mm.mappings[this.#mm.indexAfter(end)];
-      if (vma.end === end && (next === undefined || next.start >= start + pages)) {
-        vma.end = start + pages;
-        vma.softDirty = this.#mm.profile.tracksSoftDirty;
-        this.#mm.merge(vma);
-        return address;
-      }
+      const page = resize(this.#mm, move, (count) => this.#freePage(count));
+      if (page < 0) throw error(-page);
+      return page * PAGE_SIZE;
     }
-    const destination = target ?? this.#freeAddress(pages * PAGE_SIZE);
-    const to = destination / PAGE_SIZE;
-    if (destination % PAGE_SIZE !== 0 || (to < end && start < to + pages)) {
-      throw this.#error('mremap', EINVAL, address, oldLengthBytes);
-    }
-    this.#mm.unmap(to, to + pages);
-    moveRange(this.#mm, start, end, to, pages);
-    return destination;
+    const errno = target % PAGE_SIZE === 0 ? moveTo(this.#mm, move, target / PAGE_SIZE) : EINVAL;
+    if (errno !== 0) throw error(errno);
+    return target;
   }
 
   /** Reads one byte of every `step`-th page of the range, as the CPU would. */

@@ -1,7 +1,6 @@
 import {
   ENTRIES,
   frameOf,
-  isHugeEntry,
   isMarker,
   MARKER_GUARD,
   MARKER_UFFD_WP,
@@ -60,8 +59,8 @@ export function clearSoftDirty(mm: Mm): void {
   }
 }
 
-/** Copies a mapping without its registration with userfaultfd. */
-function cloneMapping(vma: Vma, start: number, end: number): Vma {
+/** Copies a mapping without its registration with userfaultfd, and without what the hugetlb pool keeps for it. */
+export function cloneMapping(vma: Vma, start: number, end: number): Vma {
   const clone = new Vma({
     start,
     end,
@@ -119,45 +118,4 @@ export function copyInto(parent: Mm, child: Mm): void {
       if (vma.uffdRwp && (low & PRESENT_ANY) !== 0) child.giveBack(copy, target);
     });
   }
-}
-
-/** mremap's move of [start, end) of one mapping to `to`, where `pages` pages are mapped then. */
-export function moveRange(mm: Mm, start: number, end: number, to: number, pages: number): void {
-  const kept = Math.min(end - start, pages);
-  const source = mm.isolate(mm.find(start)!, start, end);
-  const target = cloneMapping(source, to, to + pages);
-  target.softDirty = mm.profile.tracksSoftDirty;
-  // Protection belongs to the range that was registered; it does not travel.
-  if (source.uffd !== null && mm.profile.mremapClearsProtection) mm.unprotect(source, start, start + kept);
-  mm.insert(target);
-  let page = start;
-  while (page < start + kept) {
-    const block = Math.floor(page / ENTRIES);
-    const destination = page - start + to;
-    const whole = page % ENTRIES === 0 && destination % ENTRIES === 0 && page + ENTRIES <= start + kept;
-    const pmd = mm.tables.findPmd(block);
-    if (whole && pmd >= 0 && mm.tables.words[pmd] !== 0) {
-      mm.tables.moveBlock(block, destination / ENTRIES);
-      page += ENTRIES;
-      continue;
-    }
-    if (pmd >= 0 && isHugeEntry(mm.tables.words[pmd]!)) mm.splitHuge(source, block);
-    const last = Math.min(start + kept, (block + 1) * ENTRIES);
-    for (const table = mm.tables.findPte(block); page < last; page++) {
-      if (table < 0) continue;
-      const from = table + (page % ENTRIES) * 2;
-      const low = mm.tables.words[from]!;
-      if (low === 0) continue;
-      const at = page - start + to;
-      const slot = mm.tables.ensurePte(Math.floor(at / ENTRIES)) + (at % ENTRIES) * 2;
-      const { words } = mm.tables;
-      const dirty =
-        (low & PRESENT_ANY) !== 0 ? SOFT_DIRTY : isMarker(low, words[from + 1]!) ? 0 : SWP_SOFT_DIRTY;
-      words[slot] = low | dirty;
-      words[slot + 1] = words[from + 1]!;
-      mm.clearEntry(from);
-    }
-  }
-  mm.unmap(start, end);
-  mm.merge(target);
 }

@@ -1,3 +1,4 @@
+import { PAGE_SIZE, USER_SPACE_END } from '../abi/internal.js';
 import type { ScanMapping, ScanTarget } from '../engine/index.js';
 import {
   A,
@@ -32,6 +33,7 @@ import type { Vma } from './vma.js';
 /** Bits of an entry that stay when its mapping's protection changes. */
 const KEPT = A | D | SPECIAL | UFFD_WP | SOFT_DIRTY | PS;
 const LAST_BLOCK = 2 ** 26;
+const LAST_PAGE = USER_SPACE_END / PAGE_SIZE;
 
 let nextAnonVma = 1;
 
@@ -159,7 +161,22 @@ export class Mm implements ScanTarget {
 
   /** A mapping is gone; with the last one goes a page cache that has no name. */
   #forget(vma: Vma): void {
-    if (vma.file !== null && --vma.file.users === 0) this.memory.dropCache(vma.file);
+    if (vma.isCharged) this.memory.freeHugetlb += (vma.end - vma.start) / ENTRIES;
+    if (vma.file === null || --vma.file.users > 0) return;
+    this.memory.dropCache(vma.file);
+    // Of shared hugetlb memory the pool keeps all, up to the last mapping of any of it.
+    if (vma.file.hugetlb) this.memory.freeHugetlb += vma.file.entries.length;
+  }
+
+  /** The first page from `start` on, at a 2 MiB block, where so many pages are free; -1 where user space has none. */
+  freePage(start: number, pages: number): number {
+    let page = Math.ceil(start / ENTRIES) * ENTRIES;
+    for (let index = this.indexAfter(page); index < this.mappings.length; index++) {
+      const vma = this.mappings[index]!;
+      if (vma.start >= page + pages) break;
+      page = Math.ceil(vma.end / ENTRIES) * ENTRIES;
+    }
+    return page + pages <= LAST_PAGE ? page : -1;
   }
 
   insert(vma: Vma): void {
@@ -230,38 +247,54 @@ export class Mm implements ScanTarget {
    * and those that hold only zeros are replaced by the shared zero page, where there is one.
    */
   splitLarge(block: number, frame: number): void {
-    const { tables, memory } = this;
-    const pmd = tables.findPmd(block);
-    const { words } = tables;
-    const table = tables.pteTable(pmd);
-    const folio = Math.floor(frame / ENTRIES);
+    const { memory } = this;
+    const { words } = this.tables;
+    const slots = this.#slotsOfLarge(block, frame);
     // A huge page is dirty as a whole: when it was written anywhere, each page that it falls into is.
-    let dirty = false;
-    for (let slot = table; slot < table + ENTRIES * 2; slot += 2) {
-      const low = words[slot]!;
-      if (
-        (low & PRESENT_ANY) !== 0 &&
-        (low & D) !== 0 &&
-        Math.floor(this.frameAt(slot) / ENTRIES) === folio
-      ) {
-        dirty = true;
-        break;
-      }
-    }
-    for (let slot = table; slot < table + ENTRIES * 2; slot += 2) {
-      const low = words[slot]!;
-      if ((low & PRESENT_ANY) === 0) continue;
+    const dirty = slots.some((slot) => (words[slot]! & D) !== 0);
+    for (const slot of slots) {
       const mapped = this.frameAt(slot);
-      if (Math.floor(mapped / ENTRIES) !== folio || !memory.isLarge(mapped)) continue;
       // So it is on a kernel without a shared zero page for reads, too.
       if (!memory.isZeroFilled(mapped)) {
         if (dirty) memory.setDirtyPage(mapped);
         continue;
       }
-      this.setEntry(slot, ZERO_FRAME, (low & 0xfff & ~(RW | D)) | SPECIAL);
+      this.setEntry(slot, ZERO_FRAME, (words[slot]! & 0xfff & ~(RW | D)) | SPECIAL);
       memory.unmap(mapped);
     }
     memory.splitLarge(frame);
+  }
+
+  /** The small entries that map the huge page that `frame` belongs to: those in a block, and those that mremap has moved away. */
+  #slotsOfLarge(block: number, frame: number): number[] {
+    const { words } = this.tables;
+    const folio = Math.floor(frame / ENTRIES);
+    const slots: number[] = [];
+    const search = (table: number, from: number, to: number) => {
+      for (let slot = table + from * 2; slot < table + to * 2; slot += 2) {
+        if ((words[slot]! & PRESENT_ANY) === 0) continue;
+        const mapped = this.frameAt(slot);
+        if (Math.floor(mapped / ENTRIES) === folio && this.memory.isLarge(mapped)) slots.push(slot);
+      }
+    };
+    search(this.tables.findPte(block), 0, ENTRIES);
+    const mapped = this.memory.mappedOfHuge(frame);
+    for (const vma of this.mappings) {
+      if (slots.length >= mapped) break;
+      if (vma.anonVma === null) continue;
+      for (let other = Math.floor(vma.start / ENTRIES); other * ENTRIES < vma.end; other++) {
+        const pmd = this.tables.findPmd(other);
+        if (pmd < 0) {
+          other |= 511;
+          continue;
+        }
+        const table = this.tables.pteTable(pmd);
+        if (table < 0 || other === block) continue;
+        const base = other * ENTRIES;
+        search(table, Math.max(0, vma.start - base), Math.min(ENTRIES, vma.end - base));
+      }
+    }
+    return slots;
   }
 
   /**
@@ -497,7 +530,6 @@ export class Mm implements ScanTarget {
     for (const vma of touched) {
       const part = this.isolate(vma, Math.max(start, vma.start), Math.min(end, vma.end));
       this.zap(part, part.start, part.end, true, false);
-      if (part.hugetlb) this.memory.freeHugetlb += (part.end - part.start) / ENTRIES;
       this.mappings.splice(this.mappings.indexOf(part), 1);
       this.#forget(part);
     }

@@ -16,6 +16,11 @@ export interface KernelProfile extends ScanProfile {
   readonly hugeZeroWriteStaysHuge: boolean;
   /** Whether mremap leaves userfaultfd's protection behind. */
   readonly mremapClearsProtection: boolean;
+  /**
+   * Whether mremap takes a range of several mappings, where none is registered with a userfaultfd and the length stays the same or
+   * shrinks to a part of the first. Measured on 6.18.44 (so); mremap(2) says so of Linux 6.17 and later.
+   */
+  readonly mremapMovesSeveral: boolean;
   /** Whether MADV_COLLAPSE needs at least one writable entry. */
   readonly collapseNeedsWritable: boolean;
   /** Whether MADV_COLLAPSE of a range in which no 2 MiB block begins or ends is EINVAL; it does nothing otherwise. */
@@ -67,6 +72,7 @@ const LINUX_6_18: KernelProfile = {
   dontneedFreesTables: true,
   hugeZeroWriteStaysHuge: true,
   mremapClearsProtection: true,
+  mremapMovesSeveral: true,
   collapseNeedsWritable: false,
   collapseNeedsBlock: true,
   collapsePassesEmptyBlocks: false,
@@ -90,6 +96,7 @@ const LINUX_6_12: KernelProfile = {
   hasGuardPages: false,
   dontneedFreesTables: false,
   hugeZeroWriteStaysHuge: false,
+  mremapMovesSeveral: false,
   collapseNeedsWritable: true,
   untouchedNeighboursMerge: false,
   hugeFileSwapsWhole: false,

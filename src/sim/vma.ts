@@ -44,6 +44,8 @@ export class Vma implements ScanMapping {
   /** Counted against the commit limit: private memory that is or once was writable. */
   accounted: boolean;
   anonVma: AnonVma | null = null;
+  /** Private hugetlb: the pool keeps its pages for it. It keeps none for a child, which shares its parent's. */
+  isCharged = false;
   uffdWp = false;
   uffdRwp = false;
   wpAllowed = false;
@@ -139,6 +141,7 @@ export class Vma implements ScanMapping {
     upper.softDirty = this.softDirty;
     upper.accounted = this.accounted;
     upper.anonVma = this.anonVma;
+    upper.isCharged = this.isCharged;
     upper.setUffd(this.#uffd, this.uffdMode);
     this.end = page;
     return upper;
