@@ -22,15 +22,20 @@ export const SCENARIO_KINDS = [
   'mixed',
   'softdirty',
   'rwp',
+  'moves',
 ] as const;
 export type ScenarioKind = (typeof SCENARIO_KINDS)[number];
 
 /** The kinds that say something about kernels of a profile. */
 export function scenarioKinds(profile: KernelProfileName | KernelProfile): ScenarioKind[] {
-  const { tracksSoftDirty, hasReadWriteProtection } = kernelProfile(profile);
-  return SCENARIO_KINDS.filter(
-    (kind) => (kind !== 'softdirty' || tracksSoftDirty) && (kind !== 'rwp' || hasReadWriteProtection),
-  );
+  const { tracksSoftDirty, hasReadWriteProtection, mremapMovesSeveral } = kernelProfile(profile);
+  const isKnown: Partial<Record<ScenarioKind, boolean>> = {
+    softdirty: tracksSoftDirty,
+    rwp: hasReadWriteProtection,
+    // No kernel with the older mremap was compared with the simulator.
+    moves: mremapMovesSeveral,
+  };
+  return SCENARIO_KINDS.filter((kind) => isKnown[kind] ?? true);
 }
 
 const ARENA = 0x600000000000;
@@ -62,6 +67,9 @@ const WEIGHTS: readonly (readonly [OpName, number])[] = [
 
 /** Where there is read-write protection: of the rest as much as before. */
 const RWP_WEIGHTS: readonly (readonly [OpName, number])[] = [...WEIGHTS, ['rwprotect', 6]];
+
+/** Where mappings are moved and resized: of the rest as much as ever. */
+const MOVE_WEIGHTS: readonly (readonly [OpName, number])[] = [...WEIGHTS, ['mremap', 16]];
 
 /** Where most of the memory is under read-write protection. */
 const ACCESS_WEIGHTS: readonly (readonly [OpName, number])[] = [
@@ -164,7 +172,7 @@ class Generator {
   }
 
   get #usesFiles(): boolean {
-    return ['file', 'swap', 'mixed', 'hugetlb', 'softdirty', 'rwp'].includes(this.#kind);
+    return ['file', 'swap', 'mixed', 'hugetlb', 'softdirty', 'rwp', 'moves'].includes(this.#kind);
   }
 
   get #usesHugetlb(): boolean {
@@ -177,6 +185,7 @@ class Generator {
 
   get #weights(): typeof WEIGHTS {
     if (this.#kind === 'rwp') return ACCESS_WEIGHTS;
+    if (this.#kind === 'moves') return MOVE_WEIGHTS;
     return this.#profile.hasReadWriteProtection ? RWP_WEIGHTS : WEIGHTS;
   }
 
@@ -209,6 +218,9 @@ class Generator {
         this.#add({ op: 'mprotect', ...this.#range(), prot });
         break;
       }
+      case 'mremap':
+        this.#mremap();
+        break;
       case 'madvise':
         this.#madvise();
         break;
@@ -342,14 +354,28 @@ class Generator {
       this.#add({ op: 'mmap', at, pages, prot, type: 'file', sharing, file, offset });
       return;
     }
-    const aligned = this.#kind === 'thp' ? random.chance(75) : random.chance(25);
+    const aligned = random.chance(this.#kind === 'thp' ? 75 : this.#kind === 'moves' ? 50 : 25);
     const at = aligned ? random.between(0, 7) * HUGE : random.between(0, ARENA_PAGES - 2);
     const pages =
       aligned && random.chance(70) ? random.between(1, Math.min(3, 8 - at / HUGE)) * HUGE : this.#length(at);
     this.#add({ op: 'mmap', at, pages, prot, type: 'anon', sharing: 'private' });
-    if (this.#kind === 'thp' ? random.chance(90) : random.chance(8)) {
+    if (random.chance(this.#kind === 'thp' ? 90 : this.#kind === 'moves' ? 50 : 8)) {
       this.#add({ op: 'madvise', at, pages, advice: 'hugepage' });
     }
+  }
+
+  #mremap(): void {
+    const random = this.#random;
+    const range = this.#range(40);
+    const pages = random.chance(60)
+      ? range.pages
+      : random.between(random.chance(95) ? 1 : 0, Math.min(1500, range.pages + 50));
+    // Now and then to where whole page tables, and huge pages, can be moved.
+    const to = random.chance(40)
+      ? random.between(0, 7) * HUGE + (random.chance(60) ? range.at % HUGE : 0)
+      : random.between(0, ARENA_PAGES - 1);
+    const from = random.chance(3) ? { at: range.at, pages: 0 } : range;
+    if (to + pages <= ARENA_PAGES) this.#add({ op: 'mremap', ...from, to, to_pages: pages });
   }
 
   #length(at: number): number {
@@ -367,16 +393,17 @@ class Generator {
     const random = this.#random;
     const advice = this.#usesSwap && random.chance(30) ? 'pageout' : random.weighted(ADVICE);
     const range = this.#range();
-    if (advice === 'guard_install' && this.#touchesRegisteredFile(range)) return;
+    if (advice === 'guard_install' && this.#touchesProtectedFile(range)) return;
     if (!this.#profile.hasGuardPages && advice.startsWith('guard')) return;
     this.#add({ op: 'madvise', ...range, advice });
   }
 
-  #touchesRegisteredFile({ at, pages }: Range): boolean {
+  /** Whether a file mapping there may have protection. A move ends registrations, and leaves protection behind. */
+  #touchesProtectedFile({ at, pages }: Range): boolean {
     const start = ARENA + at * PAGE_SIZE;
     for (const mapping of this.#process.space.mappings()) {
       if (mapping.start >= start + pages * PAGE_SIZE || mapping.end <= start) continue;
-      if (mapping.file && mapping.registered === 'wp') return true;
+      if (mapping.file && (mapping.registered === 'wp' || this.#kind === 'moves')) return true;
     }
     return false;
   }

@@ -40,7 +40,9 @@ function lacks(kind: ScenarioKind): string | undefined {
   if (measured === undefined) return 'there is no PAGEMAP_SCAN';
   if (kind === 'softdirty' && !measured.profile.tracksSoftDirty)
     return 'this kernel keeps no soft-dirty bits';
-  if (!scenarioKinds(measured.profile).includes(kind)) return 'this kernel has no read-write protection';
+  if (!scenarioKinds(measured.profile).includes(kind)) {
+    return kind === 'rwp' ? 'this kernel has no read-write protection' : 'this kernel has the older mremap';
+  }
   if (!read('/sys/kernel/mm/transparent_hugepage/enabled').includes('[madvise]')) {
     return 'transparent huge pages must be in madvise mode';
   }
