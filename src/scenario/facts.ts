@@ -250,6 +250,21 @@ export const KERNEL_FACTS: { readonly [P in ProfileProperty]: KernelFact<KernelP
     'userfaultfd',
     'huge pages',
   ),
+  unregisterIsForOwner: either(
+    'UFFDIO_UNREGISTER of what another userfaultfd has registered is an error',
+    'UFFDIO_UNREGISTER ends what another userfaultfd has registered',
+    [
+      map(0, 4),
+      write(0, 4),
+      uffd('wp_async', 'wp_unpopulated'),
+      register(0, 4),
+      protect(0, 4),
+      { op: 'uffd', uffd: 'v', features: ['wp_async', 'wp_unpopulated'] },
+      { op: 'unregister', uffd: 'v', at: 0, pages: 4 },
+      look(0, 4),
+    ],
+    'userfaultfd',
+  ),
   hasReadWriteProtection: either(
     'userfaultfd has read-write protection',
     'userfaultfd has no read-write protection',

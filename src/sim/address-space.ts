@@ -599,10 +599,10 @@ export class SimulatedUserfaultfd {
     );
   }
 
-  /** UFFDIO_UNREGISTER: the range's protection is lifted. @throws PagemapError EINVAL */
+  /** UFFDIO_UNREGISTER: the range's protection is lifted. @throws PagemapError EINVAL, on some kernels for what another one has, too */
   unregister(start: number, lengthBytes: number): void {
     this.#call('ioctl(UFFDIO_UNREGISTER)', start, lengthBytes, (first, end) =>
-      unregister(this.#mm, first, end),
+      unregister(this.#mm, this.#uffd, first, end),
     );
   }
 

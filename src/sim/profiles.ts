@@ -54,6 +54,8 @@ export interface KernelProfile extends ScanProfile {
   readonly hasZeroPage: boolean;
   /** Whether a scan of an address space that is gone fails with ESRCH, instead of finding nothing. Scans of processes meet it. */
   readonly goneIsEsrch: boolean;
+  /** Whether UFFDIO_UNREGISTER of what another userfaultfd has registered fails with EINVAL. Measured on 6.18.44 (so). */
+  readonly unregisterIsForOwner: boolean;
   /** Whether userfaultfd has read-write protection. */
   readonly hasReadWriteProtection: boolean;
 }
@@ -83,6 +85,7 @@ const LINUX_6_18: KernelProfile = {
   readFaultMapsHugeFile: true,
   hasZeroPage: true,
   goneIsEsrch: false,
+  unregisterIsForOwner: true,
   hasReadWriteProtection: false,
 };
 
@@ -103,6 +106,7 @@ const LINUX_6_12: KernelProfile = {
   mappedTwiceIsShared: true,
   collapseNeedsTables: true,
   readFaultMapsHugeFile: false,
+  unregisterIsForOwner: false,
 };
 
 const LINUX_6_7: KernelProfile = {

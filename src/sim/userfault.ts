@@ -68,10 +68,12 @@ export function register(mm: Mm, uffd: Userfault, start: number, end: number, bi
 }
 
 /** UFFDIO_UNREGISTER. Returns 0 or an errno. */
-export function unregister(mm: Mm, start: number, end: number): number {
+export function unregister(mm: Mm, uffd: Userfault, start: number, end: number): number {
   const found = mm.overlapping(start, end);
   if (found.length === 0 || end <= start) return EINVAL;
   if (found[0]!.hugetlb && start % ENTRIES !== 0) return EINVAL;
+  const isOthers = found.some((vma) => vma.uffd !== null && vma.uffd !== uffd);
+  if (isOthers && mm.profile.unregisterIsForOwner) return EINVAL;
   for (const vma of found) {
     const current = mm.find(Math.max(start, vma.start))!;
     if (current.uffd === null) continue;
