@@ -81,6 +81,11 @@ export class Mm implements ScanTarget {
     return low;
   }
 
+  /** Where in the list a mapping is that is in it. */
+  #indexOf(vma: Vma): number {
+    return this.indexAfter(vma.start);
+  }
+
   find(page: number): Vma | undefined {
     const vma = this.mappings[this.indexAfter(page)];
     return vma !== undefined && vma.start <= page ? vma : undefined;
@@ -102,7 +107,7 @@ export class Mm implements ScanTarget {
     const block = Math.floor(page / ENTRIES);
     if (!vma.hugetlb && page % ENTRIES !== 0) this.splitHuge(vma, block);
     const upper = vma.splitOff(page);
-    this.mappings.splice(this.mappings.indexOf(vma) + 1, 0, upper);
+    this.mappings.splice(this.#indexOf(vma) + 1, 0, upper);
     return upper;
   }
 
@@ -132,7 +137,7 @@ export class Mm implements ScanTarget {
   /** Merges a mapping with its neighbours where they are alike. Returns what contains it then. */
   merge(vma: Vma): Vma {
     const { mappings } = this;
-    const index = mappings.indexOf(vma);
+    const index = this.#indexOf(vma);
     const previous = mappings[index - 1];
     const next = mappings[index + 1];
     const suits = (neighbour: Vma) =>
@@ -186,7 +191,7 @@ export class Mm implements ScanTarget {
   /** Gives the mapping an identity for anonymous pages, a neighbour's if they could be one mapping. */
   prepareAnon(vma: Vma): void {
     if (vma.anonVma !== null) return;
-    const index = this.mappings.indexOf(vma);
+    const index = this.#indexOf(vma);
     const next = this.mappings[index + 1];
     const previous = this.mappings[index - 1];
     if (next?.anonVma != null && vma.sharesAnonVma(next)) vma.anonVma = next.anonVma;
@@ -527,12 +532,13 @@ export class Mm implements ScanTarget {
     if (touched.length === 0) return;
     const first = Math.max(start, touched[0]!.start);
     const last = Math.min(end, touched[touched.length - 1]!.end);
-    for (const vma of touched) {
-      const part = this.isolate(vma, Math.max(start, vma.start), Math.min(end, vma.end));
-      this.zap(part, part.start, part.end, true, false);
-      this.mappings.splice(this.mappings.indexOf(part), 1);
-      this.#forget(part);
-    }
+    if (touched[0]!.start < start) touched[0] = this.#cut(touched[0]!, start);
+    const highest = touched[touched.length - 1]!;
+    if (highest.end > end) this.#cut(highest, end);
+    for (const vma of touched) this.zap(vma, vma.start, vma.end, true, false);
+    // One after the other would move all that lies behind each time.
+    this.mappings.splice(this.indexAfter(start), touched.length);
+    for (const vma of touched) this.#forget(vma);
     this.freeTables(first, last);
   }
 }

@@ -126,7 +126,8 @@ export function rwProtect(mm: Mm, start: number, end: number, rwp: boolean): num
 /** Closing the descriptor: what it had registered is as if it had never been. */
 export function release(mm: Mm, uffd: Userfault): void {
   for (const vma of [...mm.mappings]) {
-    if (vma.uffd !== uffd || !mm.mappings.includes(vma)) continue;
+    // One that has merged with its neighbour is done with it.
+    if (vma.uffd !== uffd || mm.find(vma.start) !== vma) continue;
     mm.unprotect(vma, vma.start, vma.end);
     vma.setUffd(null);
     mm.merge(vma);
