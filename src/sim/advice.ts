@@ -23,6 +23,7 @@ import {
   UFFD_WP,
 } from '../x86/index.js';
 import { accessMapping, FAULT_OK, swapIn } from './fault.js';
+import { forEachMappingOf } from './file-mappings.js';
 import { HUGE_PAGES, HUGE_ZERO_FRAME, type MemoryFile, ZERO_FRAME } from './memory.js';
 import { isZeroFrame, Mm } from './mm.js';
 import { ADVICE_HUGE, ADVICE_NO_HUGE, type Vma } from './vma.js';
@@ -257,7 +258,7 @@ function free(mm: Mm, vma: Vma, start: number, end: number): void {
 
 // ---- remove ----
 
-/** Punches a hole into the file behind a shared mapping, for all who map it here. */
+/** Punches a hole into the file behind a shared mapping, for all who map it. */
 function remove(mm: Mm, vma: Vma, start: number, end: number): number {
   const { file } = vma;
   if (vma.anonymous) return EINVAL;
@@ -268,10 +269,10 @@ function remove(mm: Mm, vma: Vma, start: number, end: number): number {
   const last = Math.floor(vma.fileIndex(end) / unit) * unit;
   if (last <= first) return 0;
   if (file.hugetlb)
-    forEachMappingOf(mm, file, first, last - first, (other, from, to) =>
-      mm.zap(other, from, to, false, false),
+    forEachMappingOf(file, first, last - first, (space, other, from, to) =>
+      space.zap(other, from, to, false, false),
     );
-  else unmapFile(mm, file, first, last - first);
+  else unmapFile(file, first, last - first);
   const entries = file.entries.length;
   for (let index = first / unit; index < Math.min(last / unit, entries); index++) {
     if (unit === 1) file.hugeStretches.delete(Math.floor(index / HUGE_PAGES));
@@ -297,7 +298,7 @@ function pageOut(mm: Mm, vma: Vma, start: number, end: number, reclaim: boolean)
       if (isShared(mm, vma.file, first)) continue;
       // A part of it cannot be taken without a split.
       if (whole) reclaimHugeFile(mm, vma.file, first);
-      else splitFileHuge(mm, vma.file, first);
+      else splitFileHuge(vma.file, first);
       continue;
     }
     if (memory.isHugeShared(frame)) continue;
@@ -334,14 +335,14 @@ function pageOutFileHuge(
     const whole = page % ENTRIES === 0 && page + ENTRIES <= end && isWholeLarge(mm, table);
     if (whole) {
       if (reclaim && mm.memory.mappings(frame) === 1) reclaimHugeFile(mm, file, first);
-    } else if (!isShared(mm, file, first)) splitFileHuge(mm, file, first);
+    } else if (!isShared(mm, file, first)) splitFileHuge(file, first);
   }
 }
 
 /** Takes a whole huge page of the page cache out of memory. */
 function reclaimHugeFile(mm: Mm, file: MemoryFile, first: number): void {
   const { memory } = mm;
-  unmapFile(mm, file, first);
+  unmapFile(file, first);
   if (mm.profile.hugeFileSwapsWhole) return;
   file.hugeStretches.delete(first / HUGE_PAGES);
   for (let index = first; index < first + HUGE_PAGES; index++) {
@@ -358,7 +359,8 @@ function isShared(mm: Mm, file: MemoryFile, first: number): boolean {
   for (let index = first; index < first + HUGE_PAGES; index++)
     others += memory.mappings(file.entries[index]!);
   if (mm.profile.mappedTwiceIsShared) return others > HUGE_PAGES || memory.mappings(file.entries[first]!) > 1;
-  forEachMappingOf(mm, file, first, HUGE_PAGES, (vma, start, end) => {
+  forEachMappingOf(file, first, HUGE_PAGES, (space, vma, start, end) => {
+    if (space !== mm) return;
     for (let page = start; page < end; page++) {
       const block = Math.floor(page / ENTRIES);
       const pmd = tables.findPmd(block);
@@ -375,8 +377,8 @@ function isShared(mm: Mm, file: MemoryFile, first: number): boolean {
 }
 
 /** Makes a huge page of the page cache small ones, which nobody maps then. */
-function splitFileHuge(mm: Mm, file: MemoryFile, first: number): void {
-  unmapFile(mm, file, first);
+function splitFileHuge(file: MemoryFile, first: number): void {
+  unmapFile(file, first);
   file.hugeStretches.delete(first / HUGE_PAGES);
 }
 
@@ -522,33 +524,16 @@ function collapseFile(mm: Mm, vma: Vma, file: MemoryFile, block: number): number
   const first = vma.fileIndex(block * ENTRIES);
   if (!file.isHuge(first)) {
     if (!file.entries.subarray(first, first + HUGE_PAGES).some((entry) => entry !== 0)) return EINVAL;
-    unmapFile(mm, file, first);
+    unmapFile(file, first);
     gatherFile(mm, file, first);
-    dropEmptyTables(mm, file, first);
+    dropEmptyTables(file, first);
   }
   return mapCollapsed(mm, vma, file, first, block);
 }
 
-/** Calls back for the mappings of a file that have a page of [first, first + pages): where these would lie. */
-function forEachMappingOf(
-  mm: Mm,
-  file: MemoryFile,
-  first: number,
-  pages: number,
-  visit: (vma: Vma, start: number, end: number) => void,
-): void {
-  for (const vma of mm.mappings) {
-    if (vma.file !== file) continue;
-    const page = vma.start + first - vma.offset;
-    const start = Math.max(vma.start, page);
-    const end = Math.min(vma.end, page + pages);
-    if (start < end) visit(vma, start, end);
-  }
-}
-
 /** Takes the file's pages out of all page tables; what was protected leaves a marker, private copies stay. */
-function unmapFile(mm: Mm, file: MemoryFile, first: number, pages = HUGE_PAGES): void {
-  forEachMappingOf(mm, file, first, pages, (vma, start, end) => {
+function unmapFile(file: MemoryFile, first: number, pages = HUGE_PAGES): void {
+  forEachMappingOf(file, first, pages, (mm, vma, start, end) => {
     for (let block = Math.floor(start / ENTRIES); block * ENTRIES < end; block++) mm.splitHuge(vma, block);
     forEachEntry(mm, start, end, (slot) => {
       const low = mm.tables.words[slot]!;
@@ -577,8 +562,8 @@ function gatherFile(mm: Mm, file: MemoryFile, first: number): void {
 }
 
 /** Frees last-level tables that can be replaced by a huge entry now. Markers and own pages need theirs. */
-function dropEmptyTables(mm: Mm, file: MemoryFile, first: number): void {
-  forEachMappingOf(mm, file, first, HUGE_PAGES, (vma, start, end) => {
+function dropEmptyTables(file: MemoryFile, first: number): void {
+  forEachMappingOf(file, first, HUGE_PAGES, (mm, vma, start, end) => {
     if (
       vma.anonVma !== null ||
       vma.uffdWp ||

@@ -82,7 +82,7 @@ export function copyInto(parent: Mm, child: Mm): void {
   const { memory } = parent;
   for (const vma of parent.mappings) {
     const copy = cloneMapping(vma, vma.start, vma.end);
-    child.mappings.push(copy);
+    child.insert(copy);
     // Pages of the page cache are found by faults; only what the process made its own must be copied.
     if (vma.anonVma === null && !vma.hugetlb) continue;
     if (vma.hugetlb && vma.shared) continue;

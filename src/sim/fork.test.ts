@@ -47,3 +47,44 @@ test('advice of a child leaves a huge page alone that the parent has a part of',
     'pmd',
   ]);
 });
+
+/** Shared memory in which both have a page, which holds 7. */
+function forkedSharedMemory(
+  lengthBytes: number,
+  hugetlb = false,
+): { parent: AddressSpace; child: AddressSpace } {
+  const parent = new AddressSpace({ contents: true });
+  parent.mmap({ address: BASE, lengthBytes, shared: true, hugetlb });
+  parent.writeU32(BASE, 7);
+  const child = parent.fork();
+  expect(child.readU32(BASE)).toBe(7);
+  return { parent, child };
+}
+
+test.each([false, true])('a hole in shared memory is one for parent and child; hugetlb: %s', (hugetlb) => {
+  const { parent, child } = forkedSharedMemory(HUGE_BYTES, hugetlb);
+  parent.madvise(BASE, HUGE_BYTES, mman.MADV_REMOVE);
+  expect([parent.readU32(BASE), child.readU32(BASE)]).toEqual([0, 0]);
+  child.writeU32(BASE, 5);
+  expect(parent.readU32(BASE)).toBe(5);
+});
+
+test('shared memory that becomes a huge page stays shared', () => {
+  const { parent, child } = forkedSharedMemory(HUGE_BYTES);
+  parent.madvise(BASE, HUGE_BYTES, mman.MADV_COLLAPSE);
+  parent.writeU32(BASE, 8);
+  expect(child.readU32(BASE)).toBe(8);
+  child.writeU32(page(1), 9);
+  expect(parent.readU32(page(1))).toBe(9);
+});
+
+test('what a child has unmapped, and a child that has ended, are left alone', () => {
+  const { parent, child } = forkedSharedMemory(4 * PAGE_SIZE);
+  const other = parent.fork();
+  child.munmap(BASE, 2 * PAGE_SIZE);
+  other.exit();
+  parent.madvise(BASE, 4 * PAGE_SIZE, mman.MADV_REMOVE);
+  child.exit();
+  parent.exit();
+  expect(parent.residentPages).toBe(0);
+});

@@ -26,6 +26,7 @@ import {
   swapEntrySlot,
   UFFD_WP,
 } from '../x86/index.js';
+import { forgetMapping, noteMapping } from './file-mappings.js';
 import { FRAME_BASE, HUGE_ZERO_FRAME, type PhysicalMemory, ZERO_FRAME } from './memory.js';
 import type { KernelProfile } from './profiles.js';
 import type { Vma } from './vma.js';
@@ -108,6 +109,7 @@ export class Mm implements ScanTarget {
     if (!vma.hugetlb && page % ENTRIES !== 0) this.splitHuge(vma, block);
     const upper = vma.splitOff(page);
     this.mappings.splice(this.#indexOf(vma) + 1, 0, upper);
+    if (upper.file !== null) noteMapping(upper.file, this);
     return upper;
   }
 
@@ -167,7 +169,9 @@ export class Mm implements ScanTarget {
   /** A mapping is gone; with the last one goes a page cache that has no name. */
   #forget(vma: Vma): void {
     if (vma.isCharged) this.memory.freeHugetlb += (vma.end - vma.start) / ENTRIES;
-    if (vma.file === null || --vma.file.users > 0) return;
+    if (vma.file === null) return;
+    forgetMapping(vma.file, this);
+    if (--vma.file.users > 0) return;
     this.memory.dropCache(vma.file);
     // Of shared hugetlb memory the pool keeps all, up to the last mapping of any of it.
     if (vma.file.hugetlb) this.memory.freeHugetlb += vma.file.entries.length;
@@ -186,6 +190,7 @@ export class Mm implements ScanTarget {
 
   insert(vma: Vma): void {
     this.mappings.splice(this.indexAfter(vma.start), 0, vma);
+    if (vma.file !== null) noteMapping(vma.file, this);
   }
 
   /** Gives the mapping an identity for anonymous pages, a neighbour's if they could be one mapping. */
