@@ -15,9 +15,9 @@ import {
   PS,
   RW,
   SOFT_DIRTY,
-  SWAP_ENTRY_HIGH,
   SWP_SOFT_DIRTY,
   SWP_UFFD_WP,
+  swapEntryHigh,
   swapEntryLow,
   swapEntrySlot,
   UFFD_WP,
@@ -245,7 +245,7 @@ function free(mm: Mm, vma: Vma, start: number, end: number): void {
     const low = words[slot]!;
     if ((low & PRESENT_ANY) === 0) {
       if (isMarker(low, words[slot + 1]!)) return;
-      memory.freeSlot(swapEntrySlot(low));
+      memory.freeSlot(swapEntrySlot(low, words[slot + 1]!));
       mm.clearEntry(slot);
       return;
     }
@@ -417,7 +417,7 @@ function pageOutEntry(mm: Mm, vma: Vma, slot: number, page: number): void {
       ((low & UFFD_WP) !== 0 ? SWP_UFFD_WP : 0) |
       ((low & SOFT_DIRTY) !== 0 ? SWP_SOFT_DIRTY : 0)) >>>
     0;
-  words[slot + 1] = SWAP_ENTRY_HIGH;
+  words[slot + 1] = swapEntryHigh(swapSlot);
   memory.unmap(frame);
 }
 

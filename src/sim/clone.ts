@@ -95,7 +95,7 @@ export function copyInto(parent: Mm, child: Mm): void {
         if (isMarker(low, high)) {
           if ((markerBits(low) & MARKER_UFFD_WP) !== 0 && (markerBits(low) & MARKER_GUARD) === 0) return;
         } else {
-          memory.shareSlot(swapEntrySlot(low));
+          memory.shareSlot(swapEntrySlot(low, high));
           low &= ~SWP_EXCLUSIVE;
         }
         low &= ~SWP_UFFD_WP;

@@ -224,7 +224,7 @@ function writeProtected(mm: Mm, vma: Vma, slot: number): number {
 /** Brings an anonymous page back from swap. */
 export function swapIn(mm: Mm, vma: Vma, slot: number): void {
   const low = mm.tables.words[slot]!;
-  const swapSlot = swapEntrySlot(low);
+  const swapSlot = swapEntrySlot(low, mm.tables.words[slot + 1]!);
   const frame = mm.memory.allocate(FRAME_ANONYMOUS);
   mm.memory.swapIn(swapSlot, frame);
   mm.memory.freeSlot(swapSlot);

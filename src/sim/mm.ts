@@ -362,7 +362,7 @@ export class Mm implements ScanTarget {
       this.memory.unmap(frameOf(low, high));
     } else {
       isProtected = isNonPresentProtected(low, high);
-      if (!isMarker(low, high)) this.memory.freeSlot(swapEntrySlot(low));
+      if (!isMarker(low, high)) this.memory.freeSlot(swapEntrySlot(low, high));
       else if ((markerBits(low) & MARKER_GUARD) !== 0 && !dropMarkers) return;
     }
     if (isProtected && !dropMarkers && vma.uffdWp && !vma.anonymous) this.setMarker(slot, MARKER_UFFD_WP_LOW);

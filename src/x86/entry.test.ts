@@ -16,8 +16,8 @@ import {
   P,
   PROTNONE,
   RW,
-  SWAP_ENTRY_HIGH,
   SWP_UFFD_WP,
+  swapEntryHigh,
   swapEntryLow,
   swapEntrySlot,
   UFFD_WP,
@@ -45,9 +45,12 @@ describe('entries in their real bit layout', () => {
   test('a swap entry holds its offset inverted from bit 9 on, and its type in bits 59 to 63', () => {
     expect(swapEntryLow(0)).toBe(0xfffffe00);
     expect(swapEntryLow(5)).toBe(0xfffff400);
-    expect(SWAP_ENTRY_HIGH).toBe(0x07ffffff);
-    for (const slot of [0, 1, 12345, 2 ** 23 - 2]) expect(swapEntrySlot(swapEntryLow(slot))).toBe(slot);
-    expect(isMarker(swapEntryLow(7), SWAP_ENTRY_HIGH)).toBe(false);
+    expect(swapEntryHigh(5)).toBe(0x07ffffff);
+    expect(swapEntryHigh(2 ** 23)).toBe(0x07fffffe);
+    for (const slot of [0, 1, 12345, 2 ** 23 - 1, 2 ** 23, 2 ** 31 + 5, 2 ** 50 - 1]) {
+      expect(swapEntrySlot(swapEntryLow(slot), swapEntryHigh(slot))).toBe(slot);
+      expect(isMarker(swapEntryLow(slot), swapEntryHigh(slot))).toBe(false);
+    }
   });
 
   test('markers are swap entries of type 31', () => {
@@ -68,8 +71,8 @@ describe('entries in their real bit layout', () => {
     expect(isProtected(mapLow(1, P | RW), 0)).toBe(false);
     expect(isProtected(mapLow(1, P | UFFD_WP), 0)).toBe(true);
     expect(isProtected(mapLow(1, PROTNONE | UFFD_WP), mapHigh(1, PROTNONE))).toBe(true);
-    expect(isProtected(swapEntryLow(3), SWAP_ENTRY_HIGH)).toBe(false);
-    expect(isProtected(swapEntryLow(3) | SWP_UFFD_WP, SWAP_ENTRY_HIGH)).toBe(true);
+    expect(isProtected(swapEntryLow(3), swapEntryHigh(3))).toBe(false);
+    expect(isProtected(swapEntryLow(3) | SWP_UFFD_WP, swapEntryHigh(3))).toBe(true);
     expect(isProtected(MARKER_UFFD_WP_LOW, MARKER_HIGH)).toBe(true);
     expect(isProtected(MARKER_GUARD_LOW, MARKER_HIGH)).toBe(false);
     expect(isProtected(MARKER_GUARD_LOW | SWP_UFFD_WP, MARKER_HIGH)).toBe(true);

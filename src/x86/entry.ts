@@ -77,23 +77,27 @@ export const MARKER_GUARD = 1 << 2;
 
 const HIGH_FRAME_BITS = 0x000fffff;
 const HIGH_OFFSET_BITS = 0x07ffffff;
+/** How many offsets the low word tells apart. */
+const LOW_OFFSETS = 2 ** (32 - OFFSET_SHIFT);
 
-/** Low word of a non-present entry with that offset (below 2^23), without flag bits. */
+/** Low word of a non-present entry with that offset, of which it holds the lower 23 bits, without flag bits. */
 function swapLow(offset: number): number {
   return (~offset << OFFSET_SHIFT) >>> 0;
 }
 
-/** Low word of a swap entry: `slot` is the swap offset, below 2^23; flag bits are or-ed in by the caller. */
+/** Low word of a swap entry: `slot` is the swap offset, below 2^50; flag bits are or-ed in by the caller. */
 export function swapEntryLow(slot: number): number {
   return swapLow(slot);
 }
 
-/** High word of an entry in swap file 0. */
-export const SWAP_ENTRY_HIGH = HIGH_OFFSET_BITS;
+/** High word of an entry in swap file 0 that goes with `swapEntryLow`: the offset's upper 27 bits. */
+export function swapEntryHigh(slot: number): number {
+  return ~Math.floor(slot / LOW_OFFSETS) & HIGH_OFFSET_BITS;
+}
 
-/** The swap offset of a swap entry made by `swapEntryLow`. */
-export function swapEntrySlot(low: number): number {
-  return ~low >>> OFFSET_SHIFT;
+/** The swap offset of a swap entry made by `swapEntryLow` and `swapEntryHigh`. */
+export function swapEntrySlot(low: number, high: number): number {
+  return (~low >>> OFFSET_SHIFT) + (~high & HIGH_OFFSET_BITS) * LOW_OFFSETS;
 }
 
 /** High word of every marker: the type, and the inverted offset's upper bits. */

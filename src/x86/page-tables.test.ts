@@ -14,6 +14,14 @@ describe('page tables', () => {
     expect(tables.findPmd(0x300001)).toBe(tables.findPmd(0x300000) + 2);
   });
 
+  test('more than entries can number are refused, and what there is stays', () => {
+    const tables = new PageTables(5);
+    const first = tables.ensurePte(7);
+    tables.ensurePte(8);
+    expect(() => tables.ensurePte(9)).toThrow('Cannot add a page table: there are 5');
+    expect([tables.findPte(7), tables.findPte(9), tables.tableCount]).toEqual([first, -1, 5]);
+  });
+
   test('removal keeps what others need', () => {
     const tables = new PageTables();
     for (const block of [511, 512, 513]) tables.ensurePte(block);

@@ -4,6 +4,8 @@ import { MARKER_HIGH, MARKER_UFFD_WP_LOW, P as PRESENT, PROTNONE, PS, RW, US } f
 export const ENTRIES = 512;
 /** 32-bit words of a table. */
 const TABLE_WORDS = ENTRIES * 2;
+/** As many as a low word can number: 4 GiB of them, for 2 TiB of memory in small pages. */
+const MOST_TABLES = 2 ** 20;
 /** Flags of an entry that points to a table: present, writable, user, accessed, dirty. */
 const TABLE_FLAGS = PRESENT | RW | US | 0x60;
 
@@ -32,7 +34,10 @@ export class PageTables {
   /** Bumped whenever a table is added or removed. */
   generation = 0;
 
-  constructor() {
+  readonly #mostTables: number;
+
+  constructor(mostTables = MOST_TABLES) {
+    this.#mostTables = mostTables;
     this.words = new Uint32Array(TABLE_WORDS * 16);
     this.stripes = new Uint32Array(16);
   }
@@ -56,6 +61,11 @@ export class PageTables {
     this.generation++;
     const reused = this.#free.pop();
     if (reused !== undefined) return reused;
+    if (this.#tables === this.#mostTables) {
+      throw new RangeError(
+        `Cannot add a page table: there are ${this.#mostTables}, the most that are simulated`,
+      );
+    }
     const table = this.#tables++;
     if (this.#tables * TABLE_WORDS > this.words.length) {
       // A quarter more keeps the room for growth small beside 20 bytes a page and copies O(1) words a page.
