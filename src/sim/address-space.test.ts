@@ -390,3 +390,80 @@ describe('read-write protection', () => {
     expect([accessed(space, 4), accessed(child, 4)]).toEqual([[2], []]);
   });
 });
+
+describe('what cannot be', () => {
+  const start = 0x600000000000;
+  const beyond = 0x800000000000;
+  const failure = (run: () => unknown) => {
+    try {
+      run();
+      return 'nothing';
+    } catch (error) {
+      return (error as PagemapError).code ?? (error as Error).message;
+    }
+  };
+
+  // As Linux 6.18 answers.
+  test('a range beyond user space', () => {
+    const space = new AddressSpace();
+    const { MADV_DONTNEED, MADV_POPULATE_READ, MADV_GUARD_INSTALL, PROT_READ } = mman;
+    expect([
+      failure(() => space.madvise(beyond, PAGE_SIZE, MADV_DONTNEED)),
+      failure(() => space.madvise(beyond, PAGE_SIZE, MADV_POPULATE_READ)),
+      failure(() => space.madvise(beyond, PAGE_SIZE, MADV_GUARD_INSTALL)),
+      failure(() => space.madvise(beyond, PAGE_SIZE, 9999)),
+      failure(() => space.madvise(beyond, 0, MADV_DONTNEED)),
+      failure(() => space.mprotect(beyond, PAGE_SIZE, PROT_READ)),
+      failure(() => space.mprotect(beyond, 0, PROT_READ)),
+      failure(() => space.munmap(beyond, PAGE_SIZE)),
+      failure(() => space.mmap({ address: beyond, lengthBytes: PAGE_SIZE })),
+    ]).toEqual(['ENOMEM', 'ENOMEM', 'ENOMEM', 'EINVAL', 'nothing', 'ENOMEM', 'nothing', 'EINVAL', 'ENOMEM']);
+  });
+
+  test('lengths and steps that are no numbers, or have no end', () => {
+    const space = new AddressSpace();
+    space.mmap({ address: start, lengthBytes: PAGE_SIZE });
+    expect([
+      failure(() => space.mmap({ lengthBytes: Number.NaN })),
+      failure(() => space.mmap({ lengthBytes: -1 })),
+      failure(() => space.mmap({ address: Number.NaN, lengthBytes: 1 })),
+      failure(() => space.munmap(start, Number.NaN)),
+      failure(() => space.mremap(start, PAGE_SIZE, Number.NaN)),
+      failure(() => space.madvise(-PAGE_SIZE, 2 * PAGE_SIZE, mman.MADV_DONTNEED)),
+    ]).toEqual(Array(6).fill('EINVAL'));
+    for (const step of [-1, 0, 0.5, Number.NaN])
+      expect(() => space.read(start, PAGE_SIZE, step)).toThrow(RangeError);
+    expect(() => space.write(start, Number.POSITIVE_INFINITY)).toThrow(RangeError);
+    expect([...space.mappings()]).toHaveLength(1);
+  });
+
+  test('a profile that there is not', () => {
+    for (const profile of ['7.1', 'toString']) {
+      expect(() => new AddressSpace({ profile: profile as '6.18' })).toThrow(
+        `Cannot use the kernel profile ${profile}: there are 6.7, 6.12, 6.18, 7.0, 7.3`,
+      );
+    }
+  });
+
+  test('a child of a process that has ended', () => {
+    const space = new AddressSpace({ profile: '7.3' });
+    space.exit();
+    expect(failure(() => space.fork())).toBe('ESRCH');
+  });
+
+  test("a file in another machine's memory; a file that is closed already", () => {
+    const space = new AddressSpace({ contents: true });
+    const other = new AddressSpace({ contents: true });
+    const file = space.createFile(PAGE_SIZE);
+    expect(failure(() => other.mmap({ lengthBytes: PAGE_SIZE, file }))).toBe('EBADF');
+    expect(failure(() => other.closeFile(file))).toBe('EBADF');
+    const address = space.mmap({ lengthBytes: PAGE_SIZE, file, shared: true });
+    space.writeU32(address, 7);
+    space.closeFile(file);
+    expect(failure(() => space.closeFile(file))).toBe('EBADF');
+    expect([space.readU32(address), space.residentPages]).toEqual([7, 1]);
+    const child = space.fork();
+    const view = child.mmap({ lengthBytes: PAGE_SIZE, file, shared: true });
+    expect(child.readU32(view)).toBe(7);
+  });
+});

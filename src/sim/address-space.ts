@@ -196,6 +196,7 @@ export class AddressSpace {
   createFile(lengthBytes: number): MemoryFile {
     const file = new MemoryFile(Math.ceil(lengthBytes / PAGE_SIZE), false);
     file.users = 1;
+    this.#mm.memory.files.set(file, { isOpen: true });
     for (let index = 0; index < file.sizePages; index++) {
       const frame = this.#mm.memory.allocate(1);
       this.#mm.memory.written(frame);
@@ -204,21 +205,27 @@ export class AddressSpace {
     return file;
   }
 
-  /** Closes a file from `createFile`: its pages go when the last mapping does. */
+  /** Closes a file from `createFile`: its pages go when the last mapping does. @throws PagemapError EBADF when it is closed */
   closeFile(file: MemoryFile): void {
+    const state = this.#mm.memory.files.get(file);
+    if (state?.isOpen !== true) throw this.#error('close', EBADF, 0, 0);
+    state.isOpen = false;
     if (--file.users === 0) this.#mm.memory.dropCache(file);
   }
 
   /**
    * Maps memory and returns its address.
    *
-   * @throws PagemapError EINVAL for a length of 0 or unaligned positions, ENOMEM beyond user space or when the
-   *   hugetlb pool is exhausted
+   * @throws PagemapError EINVAL for a length of 0 or unaligned positions, EBADF for a file of a process that is no relation,
+   *   ENOMEM beyond user space or when the hugetlb pool is exhausted, which then leaves nothing there
    */
   mmap(options: MmapOptions): number {
     const { prot = mman.PROT_READ | mman.PROT_WRITE, shared = false, hugetlb = false, offset = 0 } = options;
     const unit = hugetlb ? ENTRIES : 1;
     const pages = Math.ceil(Math.ceil(options.lengthBytes / PAGE_SIZE) / unit) * unit;
+    if (options.file !== undefined && !this.#mm.memory.files.has(options.file)) {
+      throw this.#error('mmap', EBADF, options.address ?? 0, options.lengthBytes);
+    }
     if (!(pages > 0)) throw this.#error('mmap', EINVAL, options.address ?? 0, 0);
     const address = options.address ?? this.#freePage(pages) * PAGE_SIZE;
     const start = address / PAGE_SIZE;
@@ -266,7 +273,8 @@ export class AddressSpace {
   /** munmap(2). @throws PagemapError EINVAL */
   munmap(address: number, lengthBytes: number): void {
     const [start, end] = this.#range('munmap', address, lengthBytes);
-    if (start === end) throw this.#error('munmap', EINVAL, address, lengthBytes);
+    if (start === end || end > USER_SPACE_END / PAGE_SIZE)
+      throw this.#error('munmap', EINVAL, address, lengthBytes);
     if (!this.#mm.cutEnds(start, end)) throw this.#error('munmap', EINVAL, address, lengthBytes);
     this.#mm.unmap(start, end);
   }
@@ -275,7 +283,7 @@ export class AddressSpace {
    * mprotect(2).
    *
    * @param prot `mman.PROT_*` bits
-   * @throws PagemapError ENOMEM for a gap in the range; what lies before it is changed
+   * @throws PagemapError ENOMEM for a gap in the range, or a range beyond user space; what lies before it is changed
    */
   mprotect(address: number, lengthBytes: number, prot: number): void {
     const [start, end] = this.#range('mprotect', address, lengthBytes);
@@ -341,7 +349,7 @@ export class AddressSpace {
     return target;
   }
 
-  /** Reads one byte of every `step`-th page of the range, as the CPU would. */
+  /** Reads one byte of every `step`-th page of the range, as the CPU would. @throws RangeError for a step below 1 */
   read(address: number, lengthBytes: number, step = 1): AccessResult {
     return this.#touch(address, lengthBytes, step, false);
   }
@@ -364,6 +372,11 @@ export class AddressSpace {
     write: boolean,
     allowed?: (page: number) => boolean,
   ): AccessResult {
+    if (!(Number.isInteger(step) && step > 0 && Number.isFinite(lengthBytes))) {
+      throw new RangeError(
+        `Cannot touch pages of ${lengthBytes} bytes in steps of ${step}: that takes an end, and steps from 1 on`,
+      );
+    }
     const result = { ok: 0, fault: 0 };
     const first = Math.floor(address / PAGE_SIZE);
     const last = Math.ceil((address + lengthBytes) / PAGE_SIZE);
@@ -492,8 +505,13 @@ export class AddressSpace {
     if (this.#mm.profile.tracksSoftDirty) clearSoftDirty(this.#mm);
   }
 
-  /** fork(2): a copy that shares pages until one of the two writes. userfaultfd is not passed on. */
+  /**
+   * fork(2): a copy that shares pages until one of the two writes. userfaultfd is not passed on.
+   *
+   * @throws PagemapError ESRCH when the process has ended
+   */
   fork(): AddressSpace {
+    if (this.#exited) throw this.#error('fork', ESRCH, 0, 0);
     const child = new AddressSpace({ ...this.#options, profile: this.#mm.profile }, this);
     child.#nextAddress = this.#nextAddress;
     copyInto(this.#mm, child.#mm);
@@ -539,7 +557,7 @@ export class AddressSpace {
 
   #range(syscall: string, address: number, lengthBytes: number): [start: number, end: number] {
     const start = address / PAGE_SIZE;
-    if (!Number.isInteger(start) || lengthBytes < 0 || address + lengthBytes > USER_SPACE_END) {
+    if (!Number.isInteger(start) || start < 0 || !(lengthBytes >= 0)) {
       throw this.#error(syscall, EINVAL, address, lengthBytes);
     }
     return [start, start + Math.ceil(lengthBytes / PAGE_SIZE)];

@@ -61,6 +61,9 @@ export class PhysicalMemory {
   /** Slots of pages that hold nothing but zeros. */
   readonly #zeroSlots = new Set<number>();
 
+  /** The files whose pages lie in this memory, and whether each is open. */
+  readonly files = new WeakMap<MemoryFile, { isOpen: boolean }>();
+
   /** Page contents by frame, and by swap slot as `-slot`; undefined when contents are not simulated. */
   readonly contents: Map<number, Uint8Array> | undefined;
   /** 2 MiB pages of the hugetlb pool that nothing has reserved. */

@@ -158,6 +158,7 @@ export type KernelProfileName = keyof typeof KERNEL_PROFILES;
 /**
  * The profile itself, where a name will do.
  *
+ * @throws RangeError for a name that no profile has
  * @example
  * ```ts
  * import { AddressSpace, kernelProfile } from 'pagemap-scan/sim';
@@ -166,7 +167,11 @@ export type KernelProfileName = keyof typeof KERNEL_PROFILES;
  * ```
  */
 export function kernelProfile(profile: KernelProfileName | KernelProfile): KernelProfile {
-  return typeof profile === 'string' ? KERNEL_PROFILES[profile] : profile;
+  if (typeof profile !== 'string') return profile;
+  if (Object.hasOwn(KERNEL_PROFILES, profile)) return KERNEL_PROFILES[profile];
+  throw new RangeError(
+    `Cannot use the kernel profile ${profile}: there are ${Object.keys(KERNEL_PROFILES).join(', ')}; profileFor() tells a release's`,
+  );
 }
 
 /** From which release on kernels answer as the named profile, newest first. Linux 7.1 went back to what 6.18 did. */
