@@ -23,9 +23,8 @@ import {
   UFFD_WP,
 } from '../x86/index.js';
 import { accessMapping, FAULT_OK, swapIn } from './fault.js';
-import { forEachMappingOf } from './file-mappings.js';
 import { HUGE_PAGES, HUGE_ZERO_FRAME, type MemoryFile, ZERO_FRAME } from './memory.js';
-import { isZeroFrame, Mm } from './mm.js';
+import { forEachMappingOf, isZeroFrame, Mm } from './mm.js';
 import { ADVICE_HUGE, ADVICE_NO_HUGE, type Vma } from './vma.js';
 
 const ENOMEM = 12;
