@@ -32,7 +32,7 @@ export function scenarioKinds(profile: KernelProfileName | KernelProfile): Scena
   const isKnown: Partial<Record<ScenarioKind, boolean>> = {
     softdirty: tracksSoftDirty,
     rwp: hasReadWriteProtection,
-    // No kernel with the older mremap was compared with the simulator.
+    // The older mremap has unmapped the target when it fails, which is not simulated (seen on 6.12.117).
     moves: mremapMovesSeveral,
   };
   return SCENARIO_KINDS.filter((kind) => isKnown[kind] ?? true);

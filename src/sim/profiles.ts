@@ -18,7 +18,7 @@ export interface KernelProfile extends ScanProfile {
   readonly mremapClearsProtection: boolean;
   /**
    * Whether mremap takes a range of several mappings, where none is registered with a userfaultfd and the length stays the same or
-   * shrinks to a part of the first. Measured on 6.18.44 (so); mremap(2) says so of Linux 6.17 and later.
+   * shrinks. Measured on 6.18.44, 7.2.12 and 7.3.4 (so), 6.12.117 (not).
    */
   readonly mremapMovesSeveral: boolean;
   /** Whether MADV_COLLAPSE needs at least one writable entry. */
@@ -54,7 +54,7 @@ export interface KernelProfile extends ScanProfile {
   readonly hasZeroPage: boolean;
   /** Whether a scan of an address space that is gone fails with ESRCH, instead of finding nothing. Scans of processes meet it. */
   readonly goneIsEsrch: boolean;
-  /** Whether UFFDIO_UNREGISTER of what another userfaultfd has registered fails with EINVAL. Measured on 6.18.44 (so). */
+  /** Whether UFFDIO_UNREGISTER of what another userfaultfd has registered fails with EINVAL. Measured on 6.18.44, 7.2.12 and 7.3.4 (so), 6.12.117 (not). */
   readonly unregisterIsForOwner: boolean;
   /** Whether userfaultfd has read-write protection. */
   readonly hasReadWriteProtection: boolean;
