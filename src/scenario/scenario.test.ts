@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import { PAGE_SIZE } from '../abi/index.js';
 import type { ScenarioBackend } from './backend.js';
+import { scenarioKinds } from './generate.js';
 import {
   type Answer,
   compareBackends,
@@ -13,6 +15,7 @@ import {
   SimulatorBackend,
   shrinkScenario,
 } from './index.js';
+import { SimulatedProcess } from './simulator.js';
 
 const HEADER = '{"scenario":1,"name":"a","arena":"0x600000000000","arena_pages":64,"note":"ignored"}';
 const MMAP =
@@ -147,6 +150,47 @@ describe('generating', () => {
       expect(formatScenario(generateScenario(kind, seed, profile))).toBe(text);
       expect(parseScenarios(text)[0]!.steps.map(({ op }) => op)).toEqual(scenario.steps.map(({ op }) => op));
     }
+  });
+});
+
+describe('scenarios with moves', () => {
+  const scenarios = Array.from({ length: 60 }, (_, seed) => generateScenario('moves', seed + 1, '6.18'));
+
+  test('move, and no more than once in a while what the kernel refuses', () => {
+    const answers = scenarios.flatMap((scenario) =>
+      new SimulatorBackend('6.18')
+        .run(scenario)
+        .filter((_, index) => scenario.steps[index]!.op.op === 'mremap'),
+    );
+    const refused = answers.filter(({ errno }) => errno !== undefined);
+    expect(answers.length).toBeGreaterThan(300);
+    expect(refused.length).toBeGreaterThan(0);
+    expect(refused.length).toBeLessThan(answers.length / 2);
+  });
+
+  test('never install guard pages where a file is mapped: a move leaves protection behind, which hangs a kernel', () => {
+    let installed = 0;
+    for (const scenario of scenarios) {
+      const process = new SimulatedProcess(scenario, '6.18');
+      for (const { op } of scenario.steps) {
+        if (op.op === 'madvise' && op.advice === 'guard_install') {
+          const start = scenario.arena + op.at * PAGE_SIZE;
+          const end = start + op.pages * PAGE_SIZE;
+          const mappings = [...process.space.mappings()];
+          expect(mappings.some((mapping) => mapping.file && mapping.start < end && mapping.end > start)).toBe(
+            false,
+          );
+          installed++;
+        }
+        process.apply(op);
+      }
+    }
+    expect(installed).toBeGreaterThan(10);
+  });
+
+  test('are for kernels whose mremap is simulated', () => {
+    expect(scenarioKinds('6.18')).toContain('moves');
+    expect(scenarioKinds('6.12')).not.toContain('moves');
   });
 });
 

@@ -265,8 +265,7 @@ export class AddressSpace {
   #freePage(pages: number): number {
     const page = this.#mm.freePage(this.#nextAddress / PAGE_SIZE, pages);
     if (page < 0) return this.#mm.freePage(ENTRIES, pages);
-    // At least a page beside it stays free, so that it does not merge with the next.
-    this.#nextAddress = (Math.floor((page + pages) / ENTRIES) + 1) * ENTRIES * PAGE_SIZE;
+    this.#nextAddress = (page + pages) * PAGE_SIZE;
     return page;
   }
 

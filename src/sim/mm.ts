@@ -218,13 +218,16 @@ export class Mm implements ScanTarget {
     if (vma.file.hugetlb) this.memory.freeHugetlb += vma.file.entries.length;
   }
 
-  /** The first page from `start` on, at a 2 MiB block, where so many pages are free; -1 where user space has none. */
+  /**
+   * The first page from `start` on, at a 2 MiB block, where so many pages are free, and one on either side, so that what comes
+   * there has no neighbours; -1 where user space has none.
+   */
   freePage(start: number, pages: number): number {
     let page = Math.ceil(start / ENTRIES) * ENTRIES;
-    for (let index = this.indexAfter(page); index < this.mappings.length; index++) {
+    for (let index = this.indexAfter(page - 1); index < this.mappings.length; index++) {
       const vma = this.mappings[index]!;
-      if (vma.start >= page + pages) break;
-      page = Math.ceil(vma.end / ENTRIES) * ENTRIES;
+      if (vma.start > page + pages) break;
+      page = Math.ceil((vma.end + 1) / ENTRIES) * ENTRIES;
     }
     return page + pages <= LAST_PAGE ? page : -1;
   }

@@ -141,6 +141,8 @@ describe('where no address is given', () => {
     space.writeU32(grown + (2 << 20), 9);
     space.mmap({ lengthBytes: PAGE_SIZE });
     expect(space.readU32(grown + (2 << 20))).toBe(9);
+    // Nor beside it: the two would be one.
+    expect([...space.mappings()]).toHaveLength(2);
   });
 
   test('mremap takes a free one, too', () => {
