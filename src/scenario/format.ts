@@ -346,6 +346,8 @@ function answerProblem(name: string, expect: unknown): string | undefined {
 
 /** A scenario that is being read. */
 interface Draft {
+  /** From the arena's start to the end of user space, pages: the kernel refuses what lies there. */
+  readonly userPages: number;
   readonly arenaPages: number;
   readonly steps: Step[];
   /** Pages of its files so far. */
@@ -358,6 +360,9 @@ function sizeProblem(op: Op, draft: Draft): string | undefined {
     at + pages > draft.arenaPages
       ? `${op.op} goes beyond the arena: ${pages} pages from page ${at} on, of ${draft.arenaPages}`
       : undefined;
+  // What lies beyond user space is refused as a whole. What begins in user space may be memory of who runs the scenario.
+  const isMappable = (at: number, pages: number) =>
+    at >= draft.userPages ? undefined : goesBeyond(at, pages);
   switch (op.op) {
     case 'file':
       draft.filePages += op.pages;
@@ -368,10 +373,20 @@ function sizeProblem(op: Op, draft: Draft): string | undefined {
       if ((op.offset ?? 0) > MOST_FILE_PAGES) return `mmap: "offset" is at most ${MOST_FILE_PAGES}`;
       // The kernel maps whole huge pages.
       const unit = op.type === 'hugetlb' ? HUGE_PAGES : 1;
-      return goesBeyond(op.at, Math.ceil(op.pages / unit) * unit);
+      return isMappable(op.at, Math.ceil(op.pages / unit) * unit);
     }
     case 'mremap':
-      return goesBeyond(op.at, op.pages) ?? goesBeyond(op.to, op.to_pages);
+      // So is what reaches beyond it.
+      return [
+        [op.at, op.pages],
+        [op.to, op.to_pages],
+      ]
+        .filter(([at, pages]) => at! + pages! <= draft.userPages)
+        .map(([at, pages]) => goesBeyond(at!, pages!))
+        .find((problem) => problem !== undefined);
+    case 'read':
+    case 'write':
+      return goesBeyond(op.at, op.pages);
     case 'scan': {
       // Its addresses may be any, and often are wrong ones: it changes nothing that is not of the scenario.
       const regions = Number(op.vec_len);
@@ -380,7 +395,7 @@ function sizeProblem(op: Op, draft: Draft): string | undefined {
         : undefined;
     }
     default:
-      return 'at' in op ? goesBeyond(op.at, op.pages) : undefined;
+      return 'at' in op ? isMappable(op.at, op.pages) : undefined;
   }
 }
 
@@ -416,7 +431,8 @@ export function parseScenarios(text: string, source = 'scenario'): Scenario[] {
     if (!isRecord(record)) throw new ScenarioError(source, line, 'not a JSON object');
     if (record['scenario'] !== undefined) {
       const header = parseHeader(record, source, line);
-      draft = { arenaPages: header.arenaPages, steps: [], filePages: 0 };
+      const { arena, arenaPages } = header;
+      draft = { arenaPages, userPages: (USER_SPACE_END - arena) / PAGE_SIZE, steps: [], filePages: 0 };
       scenarios.push({ ...header, steps: draft.steps });
       continue;
     }
