@@ -28,12 +28,13 @@ export type ScenarioKind = (typeof SCENARIO_KINDS)[number];
 
 /** The kinds that say something about kernels of a profile. */
 export function scenarioKinds(profile: KernelProfileName | KernelProfile): ScenarioKind[] {
-  const { tracksSoftDirty, hasReadWriteProtection, mremapMovesSeveral } = kernelProfile(profile);
+  const { tracksSoftDirty, hasReadWriteProtection, mremapMovesSeveral, hasZeroPage } = kernelProfile(profile);
   const isKnown: Partial<Record<ScenarioKind, boolean>> = {
     softdirty: tracksSoftDirty,
     rwp: hasReadWriteProtection,
-    // The older mremap has unmapped the target when it fails, which is not simulated (seen on 6.12.117).
-    moves: mremapMovesSeveral,
+    // The older mremap has unmapped the target when it fails, which is not simulated (seen on 6.12.117). On kernels without the zero page,
+    // moved mappings were not compared yet.
+    moves: mremapMovesSeveral && hasZeroPage,
   };
   return SCENARIO_KINDS.filter((kind) => isKnown[kind] ?? true);
 }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { PAGE_SIZE } from '../abi/index.js';
+import { KERNEL_PROFILES } from '../sim/index.js';
 import type { ScenarioBackend } from './backend.js';
 import { scenarioKinds } from './generate.js';
 import {
@@ -191,6 +192,7 @@ describe('scenarios with moves', () => {
   test('are for kernels whose mremap is simulated', () => {
     expect(scenarioKinds('6.18')).toContain('moves');
     expect(scenarioKinds('6.12')).not.toContain('moves');
+    expect(scenarioKinds({ ...KERNEL_PROFILES['6.18'], hasZeroPage: false })).not.toContain('moves');
   });
 });
 

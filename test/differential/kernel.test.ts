@@ -41,7 +41,9 @@ function lacks(kind: ScenarioKind): string | undefined {
   if (kind === 'softdirty' && !measured.profile.tracksSoftDirty)
     return 'this kernel keeps no soft-dirty bits';
   if (!scenarioKinds(measured.profile).includes(kind)) {
-    return kind === 'rwp' ? 'this kernel has no read-write protection' : 'this kernel has the older mremap';
+    return kind === 'rwp'
+      ? 'this kernel has no read-write protection'
+      : 'mremap was not compared with kernels such as this one';
   }
   if (!read('/sys/kernel/mm/transparent_hugepage/enabled').includes('[madvise]')) {
     return 'transparent huge pages must be in madvise mode';
