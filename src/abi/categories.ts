@@ -19,8 +19,8 @@ export const PAGE_IS_SOFT_DIRTY = 1 << 7;
 /** Lightweight guard page (MADV_GUARD_INSTALL), Linux 6.15. */
 export const PAGE_IS_GUARD = 1 << 8;
 /**
- * A present page of a mapping registered for read-write protection that was read, written or executed since it was protected, or never
- * was protected. Linux 7.3.
+ * A present page of a mapping registered for read-write protection: it was accessed (read, written or
+ * executed) since it was protected, or it was never protected. Linux 7.3.
  */
 export const PAGE_IS_ACCESSED = 1 << 9;
 
@@ -81,8 +81,8 @@ const ALIASES: Readonly<Record<string, CategoryName>> = {
 };
 
 /**
- * The bit of a category by name, without regard to case; the kernel's `PAGE_IS_` prefix may stand
- * before it. Returns undefined when there is no such category.
+ * The bit of a category by name, in upper or lower case, with or without the kernel's prefix `PAGE_IS_`.
+ * Undefined when there is no such category.
  *
  * @example
  * ```ts

@@ -11,7 +11,10 @@ const BEYOND = 2 ** 64;
 const LEAST_EXACT = -(2n ** 63n);
 const BEYOND_EXACT = 2n ** 64n;
 
-/** Whether C can make a u64 of a field without changing what it says: -1 is 2^64 - 1, but 1.5, NaN and 2^64 are nothing. */
+/**
+ * Whether C can convert a field to a u64 without loss: -1 becomes 2^64 - 1, but 1.5, NaN and 2^64 have no
+ * u64.
+ */
 function isU64(value: number | bigint | undefined): boolean {
   // Faster than Number.isInteger; NaN and infinities are in no range.
   if (typeof value === 'number') return value >= LEAST && value < BEYOND && Math.floor(value) === value;
@@ -30,9 +33,9 @@ function badField(request: ScanRequest): string {
 }
 
 /**
- * Refuses what only JavaScript can pass to a scan, so that no kernel has a say: a field that is no 64-bit integer, and an output
- * whose memory is gone. Stored as they are, NaN would be 0, which stands for no limit and for no filter, and 1.5 would be 1. Every
- * provider calls it before anything else.
+ * Refuses what only JavaScript can pass to a scan: a field that is not a 64-bit integer, and an output whose
+ * memory is gone. The kernel would never see these errors: NaN would be stored as 0, which means no limit or
+ * no filter, and 1.5 as 1. Every provider calls this first.
  *
  * @param pid for the error; undefined for a page map that is no process's
  * @throws PagemapError EINVAL for a field that is no 64-bit integer

@@ -25,7 +25,7 @@ function hex(address: number | bigint): string {
 }
 
 /**
- * A system call that failed, whether the kernel or the TypeScript engine answered.
+ * A failed system call, of the kernel or of the TypeScript engine.
  *
  * `code` is stable ('EPERM'); the message reads "Cannot <action>: <code> (<why>)" and is for people.
  *
@@ -67,8 +67,8 @@ export class PagemapError extends Error {
 }
 
 /**
- * Something that this kernel, this build of it, or this Node does not have: `needs` says what does. `code` is 'ENOSYS', 'ENOTTY' or
- * 'EOPNOTSUPP', as of the system call that is missing.
+ * This kernel, this build of it, or this Node lacks a feature; `needs` says what has it. `code` is 'ENOSYS',
+ * 'ENOTTY' or 'EOPNOTSUPP', the error of the missing system call.
  *
  * @example
  * ```ts
@@ -130,7 +130,8 @@ export interface CategoryRefusal {
 }
 
 /**
- * A scan asked for a category that its provider cannot tell, or not here. The ioctl tells all that it knows.
+ * A scan asked for a category that its provider cannot tell, or cannot tell here. The ioctl tells every
+ * category that it knows.
  *
  * @example
  * ```ts

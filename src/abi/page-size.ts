@@ -1,6 +1,6 @@
 /**
- * How large a huge page is, bytes, where pages are of `pageSize`: as large as what a page full of entries for pages maps, of 8 bytes
- * each. That is 2 MiB of pages of 4 KiB, 32 MiB of 16 KiB, 512 MiB of 64 KiB.
+ * The size of a huge page, bytes, for a page size: a page table fills one page with entries of 8 bytes, and a
+ * huge page is what it maps. That is 2 MiB for pages of 4 KiB, 32 MiB for 16 KiB, 512 MiB for 64 KiB.
  */
 export function hugePageSizeOf(pageSize: number): number {
   return (pageSize / 8) * pageSize;

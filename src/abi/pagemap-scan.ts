@@ -30,15 +30,16 @@ export const PM_SCAN_WP_MATCHING = 1 << 0;
 export const PM_SCAN_CHECK_WPASYNC = 1 << 1;
 
 /**
- * The page size of x86-64, bytes: the simulator's, and that of recordings and snapshots. Kernels for arm64 may have others: what a
- * `Pagemap` counts in is its `pageSize`, and `pageSize()` of `pagemap-scan/live` is this machine's.
+ * The page size of x86-64, bytes. The simulator, recordings and snapshots use it, too. Kernels for arm64 may
+ * have other page sizes: a `Pagemap` counts in its `pageSize`, and `pageSize()` of `pagemap-scan/live` gives
+ * this machine's.
  */
 export const PAGE_SIZE = 4096;
 /** The size of a PMD-mapped (transparent huge or default hugetlb) page on x86-64, bytes; `hugePageSize()` is this machine's. */
 export const HUGE_PAGE_SIZE = 2 * 1024 * 1024;
 /**
  * The end of x86-64's user address space with four-level page tables, bytes. Addresses from here up
- * (`[vsyscall]`) cannot be scanned: the kernel answers EFAULT. This is where the simulator's memory ends. Of live processes, `userSpaceEnd`
- * says it: on arm64, they have most of their memory above this address.
+ * (`[vsyscall]`) cannot be scanned: the kernel answers EFAULT. The simulator's memory ends here. For live
+ * processes, ask `userSpaceEnd`: on arm64, most of their memory lies above this address.
  */
 export const USER_SPACE_END = 0x7ffffffff000;

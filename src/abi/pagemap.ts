@@ -4,10 +4,10 @@
 import type { RegionBuffer } from './region-buffer.js';
 
 /**
- * The fields of `struct pm_scan_arg`, in camelCase. What is left out is 0.
+ * The fields of `struct pm_scan_arg`, in camelCase. A field that is left out is 0.
  *
- * Fields are integers of 64 bits; a bigint is taken where a u64 does not fit a double exactly, and a negative number
- * is what C would make of it (-1 is 2^64 - 1). Others, such as 1.5, NaN and 2^64, are EINVAL.
+ * Fields are 64-bit integers. Give a u64 that a double cannot hold exactly as a bigint. Negative numbers are
+ * converted as in C (-1 is 2^64 - 1). Other values, such as 1.5, NaN and 2^64, are EINVAL.
  */
 export interface ScanRequest {
   /** First address, bytes, page-aligned (EINVAL otherwise). */
@@ -27,8 +27,8 @@ export interface ScanRequest {
   /** Stop after this many pages; 0 is no limit. */
   readonly maxPages?: number | bigint | undefined;
   /**
-   * Overrides of what is derived from the struct and the output, so that a provider's answers to wrong
-   * arguments can be tested. A `vec` given here is an address in the caller's memory as the provider sees it.
+   * Replaces values that are derived from the struct and the output, to test how a provider answers wrong
+   * arguments. `vec` is an address in the caller's memory as the provider sees it.
    */
   readonly override?: {
     readonly size?: number | bigint | undefined;
@@ -49,7 +49,7 @@ export interface ScanResult {
 }
 
 /**
- * An address space whose pages can be asked for.
+ * An address space whose pages can be scanned.
  *
  * One `scan` is one PAGEMAP_SCAN call with the ioctl's exact semantics.
  *
@@ -64,7 +64,9 @@ export interface ScanResult {
  * ```
  */
 export interface Pagemap {
-  /** How large its pages are, bytes: 4,096 on x86-64 and in simulated memory, 4,096, 16,384 or 65,536 on arm64. */
+  /**
+   * The size of its pages, bytes: 4,096 on x86-64 and in simulated memory; 4,096, 16,384 or 65,536 on arm64.
+   */
   readonly pageSize: number;
   /**
    * @param output where the regions go; null for none (with WP_MATCHING: protect without reporting)

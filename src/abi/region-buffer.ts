@@ -20,8 +20,8 @@ export interface Region {
  *     | start  |  end   | categories |   three little-endian u64
  *     +--------+--------+------------+
  *
- * The kernel and the TypeScript engine write into it alike; there is no object per region. It belongs to the
- * caller and is meant to be reused: a scan overwrites it and sets `length`.
+ * Both the kernel and the TypeScript engine write into it; there is no object per region. It belongs to the
+ * caller. Reuse it: a scan overwrites it and sets `length`.
  *
  * @example
  * ```ts
@@ -39,7 +39,7 @@ export class RegionBuffer {
   readonly words: Uint32Array;
   /** How many regions the last scan wrote; set by the provider. */
   length = 0;
-  /** How large the pages of the last scan are, bytes: {@link Pagemap}'s `pageSize`; set by the provider. */
+  /** The page size of the last scan, bytes: {@link Pagemap}'s `pageSize`; set by the provider. */
   pageSize: number = PAGE_SIZE;
 
   /**

@@ -1,6 +1,6 @@
 /**
- * The first index from 0 to `count` that `isReached` is true of, by binary search; `count` when there is none. Once true, it has to
- * stay so for all greater indices.
+ * The first index from 0 to `count` for which `isReached` is true, by binary search; `count` when there is
+ * none. It must be true for all greater indices, too.
  */
 export function firstIndex(count: number, isReached: (index: number) => boolean): number {
   let low = 0;

@@ -1,2 +1,5 @@
-/** Where user space ends on the architecture where it is largest: arm64 with 52 bits of address. For what stands for addresses of any. */
+/**
+ * The end of the largest user space of all architectures: arm64 with 52-bit addresses. A bound for addresses
+ * of any machine.
+ */
 export const MOST_USER_SPACE_END = 2 ** 52;

@@ -15,7 +15,7 @@ export const UFFD_FEATURE_WP_HUGETLBFS_SHMEM = 1 << 12;
 export const UFFD_FEATURE_WP_UNPOPULATED = 1 << 13;
 /** The kernel resolves write-protection faults by itself, without a message. Linux 6.7. */
 export const UFFD_FEATURE_WP_ASYNC = 1 << 15;
-/** Read-write protection: pages are out of reach until they are next accessed. Linux 7.3. */
+/** Read-write protection: the next access to a protected page faults. Linux 7.3. */
 export const UFFD_FEATURE_RWP = 1 << 17;
 /** The kernel resolves read-write-protection faults by itself. Without it every access waits for a handler. Linux 7.3. */
 export const UFFD_FEATURE_RWP_ASYNC = 1 << 18;
@@ -32,7 +32,10 @@ export const UFFDIO_WRITEPROTECT_MODE_DONTWAKE = 1 << 1;
 export const UFFDIO_RWPROTECT_MODE_RWP = 1 << 0;
 export const UFFDIO_RWPROTECT_MODE_DONTWAKE = 1 << 1;
 
-/** `struct uffdio_api`: the handshake. `features` is what is asked for, and on return what there is. */
+/**
+ * `struct uffdio_api`: the handshake. `features` holds the requested features, and on return those that the
+ * kernel has.
+ */
 export const UFFDIO_API_STRUCT = u64Struct('uffdio_api', ['api', 'features', 'ioctls']);
 /** `struct uffdio_range`, bytes. */
 export const UFFDIO_RANGE_STRUCT = u64Struct('uffdio_range', ['start', 'len']);

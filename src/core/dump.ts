@@ -43,24 +43,27 @@ import { coreArchitecture, describeThreads, takeFacts } from './threads.js';
 import { type Beginning, DumpTools } from './tools.js';
 
 const DEFAULT_ROUNDS = 30;
-/** So often it is let go again when there is more to copy at the stop than was thought: a burst. */
+/** The process is let go so often when there is more to copy at the stop than expected: a burst of writes. */
 const MOST_RETREATS = 3;
-/** What is done at the stop is done so often before, without a stop: then V8 has compiled it. */
+/** Dry runs before the stop, so that V8 has compiled the code. */
 const DRY_RUNS = 4;
-/** When they take longer than that, all that counts at the stop is how long page tables are, and each run is one more look at them, milliseconds. */
+/**
+ * No more dry runs after this time, milliseconds: with page tables so large, walking them takes all the time, and each
+ * dry run is another walk.
+ */
 const MOST_DRY_MS = 40;
-/** So many rounds in a row may not help: a busy moment is not yet a busy process. */
+/** So many rounds in a row may fail to help: a busy moment is not yet a busy process. */
 const MOST_VAIN_ROUNDS = 3;
 
 /** What tests hook into a dump. */
 export interface DumpHooks {
   /** Called right before the process is stopped. */
   readonly beforeStop?: (() => void) | undefined;
-  /** Called with the process still stopped, when all has been taken of it. */
+  /** Called when everything was copied and the process is still stopped. */
   readonly whileStopped?: ((stopped: StoppedProcess) => void) | undefined;
 }
 
-/** Whether it stands still while all is copied, so that its writes need not be tracked. */
+/** Whether the process is stopped while everything is copied, so that its writes need not be tracked. */
 function isStoppedThroughout({ stop, stacks }: StateOptions): boolean {
   return stop === true || stacks === true;
 }
@@ -75,15 +78,15 @@ function begin(handle: ProcessHandle, options: StateOptions): Beginning {
   return { facts: takeFacts(handle), choice, plan };
 }
 
-/** What came of a stop: nothing was taken when the process was let go again. */
+/** The result of a stop; nothing is taken when the process was let go early. */
 interface Paused {
   readonly taken: Taken | undefined;
   readonly pauseMs: number;
-  /** By a sink that takes all of it at the stop. */
+  /** From a sink that takes everything at the stop. */
   readonly stored: Stored | undefined;
 }
 
-/** Takes the state of a process, or, following it, one state after the other. */
+/** Takes the state of a process, or one state after the other while it follows the process. */
 export class Dump {
   readonly #tools: DumpTools;
   readonly #follow: FollowingCopy | undefined;
@@ -94,7 +97,7 @@ export class Dump {
   #isFirst = true;
   #room: Uint8Array<ArrayBuffer> | undefined;
 
-  /** @param stays more states are going to be taken: what is written from a stop on counts for the next one */
+  /** @param stays more states will be taken: writes after a stop count for the next one */
   constructor(tools: DumpTools, follow: FollowingCopy | undefined, hooks: DumpHooks, stays = false) {
     this.#tools = tools;
     this.#follow = follow;
@@ -104,7 +107,7 @@ export class Dump {
     this.#mostRounds = tools.options.maxRounds ?? DEFAULT_ROUNDS;
   }
 
-  /** @param release called when the process has been stopped for the last time: its writes are of no interest any more */
+  /** @param release called after the last stop: the process's writes do not matter any more */
   async run(release: () => void = () => undefined): Promise<StateResult> {
     const { copier, options, pid, plan, progress, record, settling } = this.#tools;
     options.signal?.throwIfAborted();
@@ -135,7 +138,7 @@ export class Dump {
     };
   }
 
-  /** Stops the process until all was taken of it. Gives the longest of the stops. */
+  /** Stops the process until everything is taken. Gives the longest of the stops. */
   async #takeAll(): Promise<Paused & { taken: Taken }> {
     const { progress } = this.#tools;
     let room = await this.#approach(this.#room);
@@ -155,7 +158,7 @@ export class Dump {
     }
   }
 
-  /** Copies what can be had without a stop; gives the memory that the rest is going to be copied to. */
+  /** Copies everything that needs no stop; gives the memory for the rest. */
   async #approach(earlier?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
     await this.#follow?.copyRounds(this.#mostRounds, MOST_VAIN_ROUNDS);
     // Some more than the last round left: it goes on writing until it stands still.
@@ -216,7 +219,7 @@ export class Dump {
     return { taken, pauseMs: performance.now() - since, stored };
   }
 
-  /** Puts together what was copied before and what was taken at the stop, and has it kept. */
+  /** Joins what was copied before and what was taken at the stop, and gives it to the sink. */
   async #finish(taken: Taken): Promise<Stored> {
     const { copier, facts, files, options, pagemap, record, sink } = this.#tools;
     const { copied } = record;
@@ -245,7 +248,9 @@ export class Dump {
     return sink.finish(state, copier);
   }
 
-  /** What was copied and is gone is not part of the state; nor is what was read from files once more. */
+  /**
+   * Drops copies of memory that is gone, and of memory that was read from files again: they are not part of the state.
+   */
   #discardGone({ checked, present, shared, sharedData, kept }: Taken): void {
     visitRest(checked, present, (start, end) => this.#discard(start, end));
     // Without room in memory, the sink was given it at the stop.
@@ -265,7 +270,7 @@ export class Dump {
       : { in: 'file', fd, offset: mapping.offset + (start - mapping.start) };
   }
 
-  /** What is not mapped any more may be something else the next time. */
+  /** Forgets memory that is not mapped any more: another mapping may be there the next time. */
   #forgetUnmapped(plan: readonly Planned[]): void {
     const forget = (start: number, end: number) => {
       this.#discard(start, end);
@@ -286,7 +291,7 @@ export class Dump {
   }
 }
 
-/** Mappings may have been marked as not to be dumped in the end: that could not be asked at the stop. */
+/** Drops mappings that the process has meanwhile marked as not to be dumped: this cannot be asked at the stop. */
 function withoutSecrets(handle: ProcessHandle, plan: readonly Planned[]): readonly Planned[] {
   let secret: { start: number; end: number }[];
   try {
@@ -305,7 +310,10 @@ function withoutSecrets(handle: ProcessHandle, plan: readonly Planned[]): readon
   });
 }
 
-/** The process waits for us while it is stopped: we go first, if we may. The result takes that back. */
+/**
+ * Raises our priority while the process is stopped and waits for us, where that is permitted. The result takes that
+ * back.
+ */
 function prioritise(): () => void {
   const before = getPriority();
   try {
@@ -337,15 +345,15 @@ async function dumpTo(
   return await new Dump(tools, follow, hooks).run(() => follow.release());
 }
 
-/** A process that is tracked, and what was found out on the way. */
+/** A tracked process, and its pages as tracking began. */
 export interface Attachment {
   readonly tracker: WriteProtectTracker;
   readonly beginning: Beginning;
-  /** The pages that there were of private memory, at least, as tracking began: start and end in turns, in any order. */
+  /** The pages, at least of private memory, that existed as tracking began: start and end in turns, in any order. */
   readonly existing: readonly number[];
 }
 
-/** Begins to track a process whose state is going to be taken. The caller disposes the tracker. */
+/** Begins to track a process whose state will be taken. The caller disposes the tracker. */
 export async function attach(pid: number, options: StateOptions): Promise<Attachment> {
   let beginning: Beginning;
   const existing: number[] = [];
@@ -363,7 +371,7 @@ export async function attach(pid: number, options: StateOptions): Promise<Attach
   return { tracker, beginning: beginning!, existing };
 }
 
-/** An error that says where there was no room, if that is what it is about. */
+/** Explains an error that is about missing disk space: it says where. */
 function explainSpace(error: unknown, folder: string, pid: number): unknown {
   const code = codeOf(error);
   if (error instanceof PagemapError || !['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code ?? '')) return error;
@@ -425,13 +433,14 @@ function inFile({ pid, ...rest }: StateResult, output: CoreOptions['file']): Cor
 }
 
 /**
- * Dumps a process's memory and registers to an ELF core file, as they are at one moment. The process runs on meanwhile,
- * and is stopped only for what it wrote last: for some milliseconds, whatever its size.
+ * Dumps a process's memory and registers, as of one moment, to an ELF core file. The process runs on meanwhile. It is
+ * stopped only to copy its last writes: for some milliseconds, whatever its size.
  *
- * Needs what a debugger needs. With `stop`, it is stopped throughout, and neither write tracking nor Linux 6.7 is needed.
+ * It needs the permissions of a debugger. With `stop`, the process is stopped throughout, and neither write tracking
+ * nor Linux 6.7 is needed.
  *
- * @throws ProcessError for a process that cannot be dumped, or ended meanwhile; `reason` and `hint` say why
- * @throws PagemapError ENOSPC, ETIMEDOUT when the pause would be longer than allowed, and what tracking may throw
+ * @throws ProcessError for a process that cannot be dumped or has ended; `reason` and `hint` say why
+ * @throws PagemapError ENOSPC, ETIMEDOUT when the pause would be longer than allowed, and the errors of tracking
  * @example
  * ```ts
  * import { spawn } from 'node:child_process';

@@ -1,11 +1,11 @@
-/** How long a stop may take and how much may be copied at it, and the errors when that does not suffice. */
+/** Limits of a stop: how long it may take and how much may be copied. And the errors when that is not enough. */
 import { errnoNumber, PAGE_SIZE, PagemapError } from '../abi/index.js';
 
 /** Up to this many bytes are kept in memory at the stop, and written when the process runs again. */
 export const MOST_KEPT_BYTES = 2 ** 30;
 /** There is always room for this much. */
 export const LEAST_KEPT_BYTES = 8 << 20;
-/** The most bytes that others track, and we cannot, for a stop that is still called short. */
+/** When others track more bytes than this, which we cannot track, a stop is not short any more. */
 const MOST_UNTRACKED_BYTES = 64 << 20;
 /** Measured: copying runs at some 2 GiB/s. */
 const BYTES_PER_SECOND = 2 ** 31;
@@ -58,7 +58,7 @@ export function checkSpace(bytes: number, freeBytes: number, place: string, pid:
 }
 
 /**
- * What is registered with another userfaultfd can only be copied at the stop: that is not to come as a surprise.
+ * Warns about memory that another userfaultfd tracks: it can only be copied at the stop.
  *
  * @throws PagemapError EBUSY when that is too much for a short stop
  */
@@ -76,18 +76,18 @@ export function checkUntracked(limits: PauseLimits, bytes: number, pid: number):
   );
 }
 
-/** What is to be copied at a stop, bytes. */
+/** The bytes to copy at a stop. */
 export interface StopLoad {
   readonly elapsedMs: number;
   readonly bytes: number;
-  /** Of `bytes`, what is copied at the stop in any case: another round would leave no less. */
+  /** The part of `bytes` that another round would not reduce. */
   readonly lateBytes: number;
   /** Pages that the last round left. */
   readonly leftPages: number;
   readonly roomBytes: number;
 }
 
-/** Says whether it is better to let the process go, and to copy once more while it runs. */
+/** Whether it is better to let the process go, and to copy another round while it runs. */
 export function isWorthRetreat(limits: PauseLimits, load: StopLoad): boolean {
   const { elapsedMs, bytes, lateBytes, leftPages, roomBytes } = load;
   const isBurst = bytes - lateBytes > LEAST_KEPT_BYTES + leftPages * PAGE_SIZE && bytes > roomBytes;

@@ -1,4 +1,4 @@
-/** What a dump is asked for, and what it tells. */
+/** The options of a dump, and its result. */
 import type { Writable } from 'node:stream';
 import type { Compression } from './send.js';
 
@@ -6,7 +6,7 @@ import type { Compression } from './send.js';
 export interface CoreProgress {
   /** 1 for what was there, then what was written meanwhile; 'stop' while the process is stopped. */
   readonly round: number | 'stop';
-  /** Of this round, bytes. */
+  /** Bytes copied in this round. */
   readonly copiedBytes: number;
   readonly totalBytes: number;
   readonly elapsedMs: number;
@@ -14,50 +14,54 @@ export interface CoreProgress {
 
 export interface CoreOptions {
   /**
-   * The file to write; it gets this name when it is whole, and replaces what had it. Or a stream: what is written before the
-   * process's last writes are known has to stay open to change, so that it is kept in a nameless file of the folder for
-   * temporary files (TMPDIR) until then. With `stop` or `stacks`, nothing is kept: it is sent as it is read.
+   * The file to write: it gets this name when it is complete, and replaces an older file. Or a stream: the dump is kept
+   * in a nameless file in the folder for temporary files (TMPDIR) until the process's last writes are known, and sent
+   * then. With `stop` or `stacks`, nothing is kept: bytes are sent as they are read.
    */
   readonly file: string | Writable;
-  /** Compress it; of zstd, Node has had the streaming kind since 22.15 and 23.8. */
+  /** Compress it. zstd needs Node 22.15 or 23.8. */
   readonly compress?: Compression | undefined;
   /** Which mappings to dump, as in /proc/PID/coredump_filter (man core(5)); the process's own by default. */
   readonly filter?: number | undefined;
   /**
-   * Of what `filter` lets through, only mappings with one of these in their names. A pattern with `*` or `?` is for the whole
-   * name; unnamed memory is `[anon]`. Of programs and libraries, the first page is always there, so that they can be told.
+   * Dump only mappings with one of these texts in their names, of those that `filter` lets through. A pattern with `*`
+   * or `?` is for the whole name; unnamed memory is `[anon]`. The first page of programs and libraries is always
+   * dumped, so that debuggers can identify them.
    */
   readonly only?: readonly string[] | undefined;
-  /** Leaves out mappings with such names, even if `only` names them. */
+  /** Leave out mappings with such names, even if `only` names them. */
   readonly without?: readonly string[] | undefined;
-  /** Mappings with such names are in the file, with all bytes zero. The process's bytes are never read. */
+  /** Write mappings with such names as zeros. The process's bytes are never read. */
   readonly zero?: readonly string[] | undefined;
   /**
-   * Only what backtraces need: registers, stacks, and what tells debuggers which libraries there are. The process is stopped
+   * Dump only what backtraces need: registers, stacks, and the list of libraries for debuggers. The process is stopped
    * for as long as that takes, and its writes are not tracked. Not with `only` and `without`.
    */
   readonly stacks?: boolean | undefined;
-  /** Most rounds of copying while it runs; 30 by default. */
+  /** The most rounds of copying while the process runs; 30 by default. */
   readonly maxRounds?: number | undefined;
   /**
-   * The longest pause that is wanted, milliseconds. When a stop would take longer, the process goes on and is copied once more, a few times.
-   * No limit by default.
+   * The longest pause, milliseconds. When a stop would take longer, the process runs on and another round copies it, a
+   * few times. No limit by default.
    */
   readonly maxPauseMs?: number | undefined;
-  /** What happens when the pause would be longer still, or others track much of the memory: 'fail' (default), or 'accept' the longer pause. */
+  /**
+   * What to do when the pause would still be longer, or others track much of the memory: 'fail' (default), or 'accept'
+   * the longer pause.
+   */
   readonly overPause?: 'fail' | 'accept' | undefined;
-  /** Stop the process for all of the copying: where writes cannot be tracked. */
+  /** Stop the process while everything is copied: for kernels that cannot track writes. */
   readonly stop?: boolean | undefined;
   /**
-   * Memory that others may write to, since they have it mapped or open: 'stop' copies it while the process is stopped, so
-   * that it is no older than all else; 'running' copies it before, with a shorter pause. 'stop' by default.
+   * When to copy memory that others may write, because they have it mapped or open. 'stop' (default) copies it while
+   * the process is stopped, so that it is as of that moment. 'running' copies it before, with a shorter pause.
    */
   readonly shared?: 'stop' | 'running' | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: CoreProgress) => void) | undefined;
 }
 
-/** The same without what a core file alone needs. */
+/** The same without the options for core files. */
 export type StateOptions = Omit<CoreOptions, 'file' | 'compress'>;
 
 /** What was dumped. */
@@ -66,28 +70,32 @@ export interface CoreResult extends StateResult {
   readonly file: string | undefined;
 }
 
-/** What became of the state of a process. */
+/** The result of dumping the state of a process. */
 export interface StateResult {
   readonly pid: number;
   /** The core's length, holes included; before compression. */
   readonly bytes: number;
-  /** What the file takes on the disk; of a stream, what was written to it. */
+  /** Bytes on the disk; for a stream, bytes written to it. */
   readonly storedBytes: number;
   /**
-   * For how long the process was stopped at the longest, milliseconds; starting to track stops one thread for about half of
-   * one more. When it turns out to have written more than expected, it is let go after some of them, and stopped once more.
+   * The longest stop of the process, milliseconds. It may be stopped more than once: when it has written more than
+   * expected, it is let go and stopped again later. Starting to track also stops one thread, for about half a
+   * millisecond.
    */
   readonly pauseMs: number;
   readonly totalMs: number;
-  /** Copying while it ran. */
+  /** Rounds of copying while the process ran. */
   readonly rounds: readonly { readonly pages: number; readonly ms: number }[];
-  /** Copied while it was stopped. */
+  /** Pages copied while it was stopped. */
   readonly stoppedPages: number;
   readonly threads: number;
   /** Pages that could not be read; they are zero in the file. */
   readonly unreadablePages: number;
-  /** Devices may have written to memory unseen, after it was copied and before the stop; `doubts` says which. */
+  /**
+   * Devices may have written to memory after it was copied and before the stop, without being noticed; `doubts` says
+   * which.
+   */
   readonly mayBeTorn?: true | undefined;
-  /** Why it may be torn, as parts of a sentence: "it has a GPU open". */
+  /** Why the dump may be torn, as parts of a sentence: "it has a GPU open". */
   readonly doubts?: readonly string[] | undefined;
 }

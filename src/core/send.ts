@@ -15,7 +15,7 @@ const readAsync = promisify(read);
 /** Bytes read at a time. */
 const PIECE_BYTES = 1 << 20;
 
-/** In newer Nodes than the types are of. */
+/** Missing in the types, which are of an older Node. */
 const createZstdCompress = (zlib as { createZstdCompress?: () => Transform }).createZstdCompress;
 
 /** @throws PagemapError ENOSYS for one that this Node lacks */
@@ -54,7 +54,7 @@ export function sendCore(
   return sendTo(Readable.from(piecesOf(core.fd, length), { objectMode: false }), output, compression, signal);
 }
 
-/** The same of what comes from a stream. */
+/** The same for a stream as the source. */
 export async function sendTo(
   source: Readable,
   output: string | Writable,

@@ -10,7 +10,7 @@ import { statFields } from './threads.js';
 import type { WhenCondition, WhenValues } from './when.js';
 
 export interface WaitOptions {
-  /** How long the condition has to be met without a break, milliseconds. By default one look is enough. */
+  /** How long the condition must be met without a break, milliseconds. By default one look is enough. */
   readonly holdMs?: number | undefined;
   /** The time between two looks, milliseconds: 200 by default, and 1,000 for a condition with `written`. */
   readonly intervalMs?: number | undefined;
@@ -37,7 +37,7 @@ export function hasEnded(handle: ProcessHandle): boolean {
   }
 }
 
-/** Looks at what a condition asks for, and at nothing else. */
+/** Looks only at the quantities that a condition asks for. */
 class Looker implements Disposable {
   readonly #handle: ProcessHandle;
   readonly #asked: WhenCondition['quantities'];
@@ -129,7 +129,7 @@ class SignalInbox implements Disposable {
   }
 }
 
-/** @throws PagemapError EOPNOTSUPP when what is asked for cannot be known here, so that the condition would never be met */
+/** @throws PagemapError EOPNOTSUPP when a quantity cannot be known here: the condition would never be met */
 function checkKnown(asked: WhenCondition['quantities'], looker: Looker, pid: number): void {
   if (!asked.has('groupBytes') && !asked.has('groupShare')) return;
   const group = looker.groupMemory();
@@ -144,8 +144,8 @@ function checkKnown(asked: WhenCondition['quantities'], looker: Looker, pid: num
  * Waits until a process meets a condition. Signals are those that this process gets after the call; each counts until the
  * whole condition is met. For `written`, the function tracks the writes of the process.
  *
- * @throws ProcessError 'ended' when the process ends before, and what tracking may throw
- * @throws PagemapError EOPNOTSUPP for what is not to be known here
+ * @throws ProcessError 'ended' when the process ends first, and the errors of tracking
+ * @throws PagemapError EOPNOTSUPP for a quantity that cannot be known here
  * @example
  * ```ts
  * import { compileWhen, waitUntil } from 'pagemap-scan/core';

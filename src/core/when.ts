@@ -6,7 +6,7 @@
  *     not   = { "!" | "not" } ( comparison | "signal" name | "(" or ")" )
  *     comparison = quantity ( ">" | ">=" | "<" | "<=" ) value
  *
- * A quantity may not be known yet, as a rate at the first look. A condition that depends on it is not met then.
+ * A quantity may be unknown at first: a rate needs two looks. A condition that depends on it is not met then.
  */
 import {
   type Token as ExpressionToken,
@@ -19,7 +19,7 @@ import {
   tokenize,
 } from '../query/internal.js';
 
-/** What a look finds. Sizes are in bytes, rates in bytes a second; a share of 1 is all of it. */
+/** The values of one look. Sizes are in bytes, rates in bytes a second; a share of 1 is all of it. */
 export interface WhenValues {
   /** Resident memory of the process. */
   readonly rss?: number | undefined;
@@ -27,7 +27,7 @@ export interface WhenValues {
   /** 1 is one processor all the time. */
   readonly cpu?: number | undefined;
   readonly threads?: number | undefined;
-  /** Bytes of the pages that it writes to, a second. */
+  /** Bytes of the pages that it writes, a second. */
   readonly written?: number | undefined;
   /** Memory of its control group, bytes. */
   readonly groupBytes?: number | undefined;
@@ -38,7 +38,8 @@ export interface WhenValues {
 }
 
 /**
- * An expression that is no condition. The message has four lines: the problem, the expression, a caret, and what is possible.
+ * A condition with a syntax error. The message has four lines: the problem, the expression, a caret, and what is
+ * possible.
  *
  * @example
  * ```ts
@@ -89,7 +90,7 @@ const QUANTITIES: Readonly<Record<string, Partial<Record<Unit, WhenQuantity>>>> 
   'cgroup.memory': { percent: 'groupShare', size: 'groupBytes' },
 };
 
-/** Signals that mean nothing else to a command. */
+/** Signals that a command does not use otherwise. */
 const SIGNALS: readonly string[] = ['USR1', 'USR2'];
 
 /** `2G`, `90%`, `500`, `200M/s`; undefined for what is none of these. */
@@ -285,7 +286,7 @@ export interface WhenCondition {
   readonly quantities: ReadonlySet<WhenQuantity>;
   /** Signals that it waits for, as `USR1`. */
   readonly signals: ReadonlySet<string>;
-  /** Whether the condition is met. As long as it depends on what is not known, it is not. */
+  /** Whether the condition is met. It is not while it depends on an unknown quantity. */
   isMet(values: WhenValues): boolean;
 }
 

@@ -58,7 +58,8 @@ export class CheckedRequest {
   }
 
   /**
-   * Checks and takes over a request to a page map without a kernel behind it: what is invalid is thrown, and the output begins empty.
+   * Checks and takes over a request to a page map that has no kernel behind it. It throws for an invalid
+   * request, and empties the output.
    *
    * @param pid for the error; undefined for a page map that is no process's
    * @throws PagemapError EINVAL, EFAULT, as the ioctl

@@ -57,15 +57,16 @@ const RETRY = 3;
 export type ScannerClass = new (
   /** What to walk. */
   target: ScanTarget,
-  /** Stands for a fatal signal to the caller: when aborted, a scan ends with EINTR before its next leg. */
+  /** Plays a fatal signal to the caller: when aborted, a scan ends with EINTR before its next leg. */
   signal?: AbortSignal,
 ) => Pagemap & { readonly signal: AbortSignal | undefined };
 
 /**
- * PAGEMAP_SCAN over page tables whose entries are of that format: makes the class of `Pagemap`s over `ScanTarget`s.
+ * Makes a class that runs PAGEMAP_SCAN over page tables with entries of this format: `Pagemap`s over
+ * `ScanTarget`s.
  *
- * The format is taken apart once, into constants of this function's scope: call it once, at the top of a module, and the
- * loops are compiled as if the bits had been written into them.
+ * Call it once, at the top of a module: the format becomes constants of this function's scope, and the loops
+ * are compiled as if the bits were written into them.
  *
  * A scan allocates nothing but its result, whatever the number of pages; with write protection, page tables
  * for the markers.

@@ -7,7 +7,7 @@ export const FRAME_ZERO = 2;
 /** The huge zero page, which older kernels do not report as PFNZERO. */
 export const FRAME_HUGE_ZERO = 3;
 
-/** What a kernel release answers differently, as far as the walk is concerned. */
+/** How kernel releases differ in the walk. */
 export interface ScanProfile {
   /** The categories that the masks may name; others are EINVAL. */
   readonly knownCategories: number;
@@ -19,20 +19,20 @@ export interface ScanProfile {
   readonly emptyIsWritten: boolean;
   /** Whether a hole in a mapping registered for write protection is WRITTEN (never in hugetlb). */
   readonly holeIsWritten: boolean;
-  /** Whether anything is WRITTEN in a mapping that is not WPALLOWED: everything is, where nothing protects it. */
+  /** Whether pages are WRITTEN in a mapping that is not WPALLOWED: if so, all are that nothing protects. */
   readonly untrackedIsWritten: boolean;
   /** Whether the huge zero page is PFNZERO. */
   readonly hugeZeroIsPfnZero: boolean;
 }
 
 /**
- * The layout of page-table entries, as pairs of 32-bit words: what the engine must know of an architecture. `pagemap-scan/x86`
- * is one, and says what each name means.
+ * The layout of page-table entries, as pairs of 32-bit words: all that the engine must know about an
+ * architecture. `pagemap-scan/x86` is one, and explains each name.
  */
 export interface EntryFormat {
   /**
-   * In a non-present entry: it stands for nothing, and is not empty only for its other bits, so that it is not SWAPPED. 0 in
-   * formats of real page tables.
+   * In a non-present entry: the entry stands for no page, although its other bits are set, so it is not
+   * SWAPPED. 0 in formats of real page tables.
    */
   readonly VOID: number;
   /** In an entry of a last-level table: the page is a part of a huge one. 0 in formats of real page tables. */
@@ -63,7 +63,7 @@ export interface ScanTables {
   pteTable(pmd: number): number;
   /** The slot of the first entry of the block's last-level table, adding the tables that are missing. */
   ensurePte(block: number): number;
-  /** Which stretches of 16 entries of the PMD table that a slot lies in may hold something, one bit each. */
+  /** One bit for each 16 entries of the PMD table around a slot: whether they may hold anything. */
   stripesAt(pmd: number): number;
 }
 
@@ -92,11 +92,11 @@ export interface ScanTarget {
   readonly tables: ScanTables;
   /** Sorted by address, without overlaps. */
   readonly mappings: readonly ScanMapping[];
-  /** `FRAME_*` by frame number less `frameBase`. */
+  /** The kind (`FRAME_*`) of each frame; the index is the frame number minus `frameBase`. */
   readonly frameKinds: Uint8Array;
   readonly frameBase: number;
   /**
-   * Replaces a transparent huge entry by small ones; of file memory it may leave the block unmapped instead.
+   * Replaces a transparent huge entry by small ones; for file memory it may leave the block unmapped instead.
    */
   splitHuge(mapping: ScanMapping, block: number): void;
 }

@@ -1,4 +1,4 @@
-/** Getting a userfaultfd that is for another process's memory: checks, then the attacher does it. */
+/** Gets a userfaultfd for another process's memory: checks first, then starts the attacher, which does the work. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, constants, openSync, readSync } from 'node:fs';
@@ -48,7 +48,7 @@ function programHeader(handle: ProcessHandle): Uint8Array {
   }
 }
 
-/** Refuses, before anything is touched, what could only go wrong. */
+/** Refuses, before anything is touched, processes that cannot be attached to. */
 export function checkTarget(handle: ProcessHandle, arch: TracedArchitecture | undefined): void {
   const { pid } = handle;
   const refuse = (reason: ProcessProblem, hint: string): never => {
@@ -170,13 +170,16 @@ const DEFAULT_QUIET_WAIT_MS = 50;
 export interface AttachOptions {
   /** How long to wait for the thread to stop, milliseconds; 1,000 by default. */
   readonly stopTimeoutMs?: number | undefined;
-  /** How long to look for a moment at which the stop disturbs no system call, milliseconds; 50 by default. */
+  /** How long to look for a moment when the stop disturbs no system call, milliseconds; 50 by default. */
   readonly quietWaitMs?: number | undefined;
-  /** Called once the program that attaches is starting, which takes it about a tenth of a second. What it throws ends that. */
+  /**
+   * Called when the program that attaches is starting, which takes about a tenth of a second. An error thrown here ends
+   * the attach.
+   */
   readonly onStarting?: ((handle: ProcessHandle) => void) | undefined;
 }
 
-/** The program that attaches, started for one process. {@link attachUserfaultfd} is all that most need. */
+/** The program that attaches, started for one process. Most callers need only {@link attachUserfaultfd}. */
 export class Attacher implements AsyncDisposable {
   readonly #handle: ProcessHandle;
   readonly #child: ChildProcess;
@@ -295,8 +298,8 @@ export class Attacher implements AsyncDisposable {
 }
 
 /**
- * Makes a userfaultfd in another process and takes it: two system calls are run in one of its threads, which is stopped
- * for about half a millisecond. Not one byte of its memory is changed, and nothing stays behind in it.
+ * Makes a userfaultfd in another process and takes it: it stops one thread for about half a millisecond, and runs two
+ * system calls in it. No byte of the process's memory changes, and nothing stays behind in it.
  *
  * @throws ProcessError for a process that cannot, or had better not, be attached to; `reason` and `hint` say why
  */

@@ -38,7 +38,7 @@ import { inUserNamespace, mayReadAll, mayTraceAll, ptraceScope } from './permiss
 import { ProcessHandle } from './process.js';
 import { ASYNC_RWP_FEATURES, Userfaultfd } from './userfaultfd.js';
 
-/** `unknown` means that it could not be told here, and `how` says why. */
+/** `unknown` means that it could not be found out here; `how` says why. */
 export type Answer = 'yes' | 'no' | 'unknown';
 
 /** One thing that this kernel and this user can or cannot do. */
@@ -50,7 +50,7 @@ export interface Capability {
   readonly answer: Answer;
   /** How it was found out. */
   readonly how: string;
-  /** What to do about it, when the answer is not yes and something can be done. */
+  /** What to do when the answer is not yes, where something can be done. */
   readonly advice?: string | undefined;
 }
 
@@ -413,8 +413,8 @@ function guarded(probe: () => Finding): Finding {
 }
 
 /**
- * Tries everything that this library builds on, and says of each whether it works here, how that was found out, and
- * what to do if not. Leaves nothing behind; takes some 50 ms, most of it for a child process.
+ * Tries every kernel feature that this library needs. For each, it says whether it works here, how that was found out,
+ * and what to do if not. It leaves nothing behind, and takes some 50 ms, most of it for a child process.
  *
  * @throws PagemapError ENOSYS where this is no Linux or koffi is missing
  * @example

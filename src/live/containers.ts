@@ -40,8 +40,9 @@ function memberOf(id: string, process: ProcessMatch): Member | undefined {
 }
 
 /**
- * The processes that the containers were started with whose id begins so: a container has one, and what it started since is left out. With a
- * PID namespace of its own that is number 1 in it; in a pod that shares one, those whose parent is not in the container.
+ * The first processes of the containers whose id begins so; processes that they started are left out. In a PID
+ * namespace of its own, a container's first process is number 1. In a pod that shares a namespace, it is a process
+ * whose parent is not in the container.
  */
 export function findContainerProcesses(id: string): ProcessMatch[] {
   const members = namedProcesses().flatMap((process) => memberOf(id, process) ?? []);

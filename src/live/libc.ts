@@ -1,5 +1,5 @@
 /**
- * The C library, by koffi: the only native code of the project, and this file is its only user.
+ * The C library, called by koffi. It is the only native code of the project, and only this file uses it.
  *
  * Pointers are passed as numbers: user addresses are far below 2^53, and a number costs less to marshal than a
  * bigint or a view. Memory that is handed to the kernel must therefore be kept reachable by the caller and must
@@ -116,9 +116,9 @@ export function libc(): Libc {
 }
 
 /**
- * Gives the address at which user space ends on this machine, bytes, exclusive: a scan of a live process from 0 to here sees all of its
- * memory, and one that ends beyond fails with EFAULT. On x86-64 it is USER_SPACE_END. On arm64 the kernel is asked, once. Where no live
- * process can be looked at, it is the simulator's.
+ * Gives the end of user space on this machine, bytes, exclusive. A scan of a live process from 0 to here covers all of
+ * its memory; one that ends beyond fails with EFAULT. On x86-64 it is USER_SPACE_END. On arm64 the kernel is asked,
+ * once. Where live processes are not supported, it is the simulator's.
  *
  * @throws PagemapError ENOSYS on arm64 where koffi is missing
  * @example
@@ -133,8 +133,9 @@ export function userSpaceEnd(): number {
 }
 
 /**
- * Gives the size of this machine's pages, bytes: what the pages of its live processes are counted in. On x86-64 it is 4,096. On arm64 the
- * kernel is asked, once: it is 4,096, 16,384 or 65,536. Where no live process can be looked at, it is the simulator's.
+ * Gives the size of this machine's pages, bytes; pages of live processes are counted in it. On x86-64 it is 4,096. On
+ * arm64 the kernel is asked, once: it is 4,096, 16,384 or 65,536. Where live processes are not supported, it is the
+ * simulator's.
  *
  * @throws PagemapError ENOSYS on arm64 where koffi is missing
  * @example
@@ -169,7 +170,8 @@ const ANY_PAGES =
   "with these, scan, maps, watch, wss and doctor work, and tracking of own memory and of other processes' (allocateTracked, trackMemory, trackProcess)";
 
 /**
- * Refuses, by name, what counts in pages of 4 KiB alone, where this machine has others. To be called before anything is touched.
+ * Refuses a function that only works with pages of 4 KiB, where this machine has others. Call it before anything is
+ * touched.
  *
  * @param action follows "Cannot"
  * @param otherwise what works nevertheless

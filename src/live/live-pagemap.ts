@@ -1,17 +1,17 @@
-/** The pages of a running process, whoever answers. */
+/** The pages of a running process, with either provider. */
 import type { Pagemap } from '../abi/index.js';
 import type { Mapping } from '../proc/index.js';
 import type { ProcessHandle } from './process.js';
 
-/** Who answers scans: the PAGEMAP_SCAN ioctl, or this library from what /proc/PID tells. */
+/** What answers scans: the PAGEMAP_SCAN ioctl, or this library from the files of /proc/PID. */
 export type Provider = 'ioctl' | 'fallback';
 
 /**
- * A process's address space, whoever answers.
+ * A process's address space, with either provider.
  *
- * Of one that is gone, because the process has ended or has replaced it by exec, `scan` throws ProcessError 'ended' where the
- * kernel says so (Linux 7.3), and finds nothing, without an error, on kernels before. {@link checkAlive} after the last scan
- * throws the same error on all of them: what was found before it is then of a process that was there to the end.
+ * The address space is gone when the process has ended or called exec. `scan` then throws ProcessError 'ended' on Linux
+ * 7.3, and finds nothing, without an error, on older kernels. {@link checkAlive} throws that error on all kernels: call
+ * it after the last scan, to know that the process lived through all of them.
  */
 export interface LivePagemap extends Pagemap, Disposable {
   readonly provider: Provider;
@@ -19,8 +19,8 @@ export interface LivePagemap extends Pagemap, Disposable {
   /** The process's number. */
   readonly pid: number;
   /**
-   * The categories that can be told of its pages, as a bit set. The ioctl refuses others with EINVAL; the fallback with
-   * EPERM or EOPNOTSUPP, and says in `hint` what stands in the way.
+   * The categories that can be told here, as a bit set. The ioctl refuses others with EINVAL. The fallback refuses them
+   * with EPERM or EOPNOTSUPP, and `hint` says why.
    */
   readonly categories: number;
   /**
@@ -36,7 +36,7 @@ export interface LivePagemap extends Pagemap, Disposable {
    * @throws ProcessError 'ended' when the process has ended; after exec these are the new program's
    */
   mappings(): Mapping[];
-  /** True when the address space is gone: the process has ended, or has replaced it by exec. */
+  /** True when the address space is gone: the process has ended or called exec. */
   readonly ended: boolean;
   /** @throws ProcessError 'ended' when the address space is gone */
   checkAlive(): void;

@@ -41,8 +41,8 @@ function disposed(action: string): PagemapError {
 }
 
 /**
- * Accesses bytes at any address without the risk of a signal: the kernel does it for us, on the same fault path as a
- * CPU access, and answers EFAULT where that would have got SIGSEGV or SIGBUS.
+ * Accesses bytes at any address without the risk of a signal. The kernel makes the access, on the same fault path as
+ * the CPU, and answers EFAULT instead of SIGSEGV or SIGBUS.
  *
  * @example
  * ```ts
@@ -105,7 +105,7 @@ export interface MapOptions {
   readonly offset?: number | undefined;
   /** hugetlb pages of `hugePageSize()`, from the system's pool. */
   readonly hugetlb?: boolean | undefined;
-  /** Where, exactly; what is mapped there is replaced. */
+  /** The exact address; it replaces what is mapped there. */
   readonly address?: number | undefined;
   /** The address is a multiple of this, bytes: `hugePageSize()` for transparent huge pages. */
   readonly alignBytes?: number | undefined;
@@ -231,7 +231,7 @@ export function mapMemory(options: MapOptions): MappedMemory {
 }
 
 /**
- * Address of a buffer's memory, bytes. It holds while the buffer is not detached: backing stores do not move.
+ * Address of a buffer's memory, bytes. It is valid until the buffer is detached: backing stores do not move.
  *
  * @throws PagemapError ENOSYS where this is no Linux or koffi is missing
  * @example

@@ -155,10 +155,10 @@ export class IoctlPagemap extends ProcessPagemap implements LivePagemap {
 let knownCategories: number | undefined;
 
 /**
- * The categories that this kernel's ioctl accepts in its masks, as a bit set: newer bits make older kernels answer
- * EINVAL. 0 when the kernel has no PAGEMAP_SCAN.
+ * The categories that this kernel's ioctl accepts in its masks, as a bit set; it answers EINVAL for others. 0 when the
+ * kernel has no PAGEMAP_SCAN.
  *
- * @throws PagemapError when it cannot be asked, for another reason than that
+ * @throws PagemapError when the kernel cannot be asked, for any other reason
  * @example
  * ```ts
  * import { kernelCategories, PAGE_IS_WRITTEN } from 'pagemap-scan';
@@ -187,9 +187,9 @@ export function kernelCategories(): number {
 }
 
 /**
- * Who answers scans here: the ioctl where the kernel has it, unless the environment says otherwise.
+ * What answers scans here: the ioctl where the kernel has it, unless the environment says otherwise.
  *
- * @throws PagemapError EINVAL when the environment says something that is neither
+ * @throws PagemapError EINVAL when the environment names neither provider
  * @example
  * ```ts
  * import { chooseProvider, openPagemap } from 'pagemap-scan/live';
@@ -213,10 +213,11 @@ export function chooseProvider(): Provider {
 }
 
 /**
- * Opens a process's address space for scans, by the ioctl where the kernel has it (Linux 6.7), and by the fallback, which cannot
- * tell all, elsewhere: `provider` and `categories` of the result say which and what.
+ * Opens a process's address space for scans: with the ioctl where the kernel has it (Linux 6.7), else with the
+ * fallback, which cannot tell all categories. `provider` and `categories` of the result say which it is, and what it
+ * can tell.
  *
- * Takes being the process's user (and the process dumpable), or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH.
+ * It needs to be the process's user (and the process dumpable), or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH.
  *
  * @param pid a process number, or 'self'
  * @param options `provider` insists on 'ioctl' or 'fallback'

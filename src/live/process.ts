@@ -17,7 +17,7 @@ import { explainClosedFile, hiddenHint } from './permission.js';
 
 /** Why a process cannot be looked at. */
 export type ProcessProblem =
-  /** There is none with this number. */
+  /** No process has this number. */
   | 'not-found'
   /** It has exited and waits for its parent: it has no memory any more. */
   | 'zombie'
@@ -25,7 +25,7 @@ export type ProcessProblem =
   | 'kernel-thread'
   /** It is another user's, or has made itself undumpable. */
   | 'not-permitted'
-  /** It went away, or replaced its program, while it was being looked at. */
+  /** It ended, or called exec, while it was being looked at. */
   | 'ended'
   /** It is this very process: its own memory is tracked without being stopped (`trackMemory`). */
   | 'self'
@@ -33,7 +33,7 @@ export type ProcessProblem =
   | 'traced'
   /** Its code is for another architecture than this program's. */
   | 'architecture'
-  /** It would be killed, or told, for a system call that is run in it. */
+  /** Its seccomp filter would kill it for a system call that is run in it, or report that call. */
   | 'seccomp'
   /** It did not come to a point where it could be stopped. */
   | 'busy'
@@ -107,8 +107,8 @@ const NO_MEMORY = { code: 'ESRCH' };
 const MOST_ATTEMPTS = 10;
 
 /**
- * A process, held by a descriptor of its /proc folder: when the process ends, reads fail, even if its number has
- * been given to another process since.
+ * A process, held by a descriptor of its /proc folder. When the process ends, reads fail, even if another process has
+ * got its number since.
  *
  * @example
  * ```ts
@@ -146,7 +146,7 @@ export class ProcessHandle implements Disposable {
     }
   }
 
-  /** A thread by which its memory can be reached: the main one, or another once that has ended. */
+  /** A thread whose /proc files show its memory: the main one, or another once that has ended. */
   get thread(): number {
     this.changeThread();
     return this.#thread ?? this.pid;
@@ -168,8 +168,7 @@ export class ProcessHandle implements Disposable {
   }
 
   /**
-   * The bytes of one of its /proc files.
-   * @throws ProcessError with the reason, found by looking at what the process has become
+   * The bytes of one of its /proc files. @throws ProcessError with the reason, after a look at the process
    */
   read(file: string): Uint8Array {
     const action = `read /proc/${this.pid}/${file}`;
@@ -202,7 +201,7 @@ export class ProcessHandle implements Disposable {
   /**
    * Opens /proc/PID/pagemap for reading; the caller closes the descriptor.
    *
-   * @throws ProcessError as `open`, and where the kernel opens it although there is no address space behind it
+   * @throws ProcessError as `open`, and where the kernel opens the file of a process without an address space
    */
   openPagemap(): number {
     for (let attempt = 1; attempt <= MOST_ATTEMPTS; attempt++) {
@@ -218,7 +217,7 @@ export class ProcessHandle implements Disposable {
     throw this.#notShown(`open /proc/${this.pid}/pagemap`);
   }
 
-  /** What `work` gives, for one who takes over this handle: it is disposed when that fails. */
+  /** Runs `work`, which takes over this handle, and gives its result. Disposes the handle when `work` fails. */
   takenOver<T>(work: () => T): T {
     try {
       return work();
@@ -233,9 +232,9 @@ export class ProcessHandle implements Disposable {
   }
 
   /**
-   * Where the thread has ended by which the memory is reached, the main one at first, looks for another.
+   * Looks for another thread when the current one (at first the main one) has ended.
    *
-   * @returns false when there is none, and when it has not ended: `path`, `read` and `open` are as before
+   * @returns false when there is no other, or the current one has not ended: `path`, `read` and `open` stay as before
    */
   changeThread(): boolean {
     if (!this.#open || this.#isRunning(this.#thread ?? this.pid)) return false;
@@ -277,7 +276,7 @@ export class ProcessHandle implements Disposable {
     return new TextDecoder().decode(this.read('cmdline')).replace(/\0+$/, '').replaceAll('\0', ' ');
   }
 
-  /** For how long its threads have run in all, milliseconds, in steps of 10. @throws ProcessError 'ended' */
+  /** CPU time of all its threads, milliseconds, in steps of 10. @throws ProcessError 'ended' */
   runMs(): number {
     const number = statNumbers(this.read('stat'));
     // In user and in system mode.
@@ -437,8 +436,8 @@ export function namedProcesses(): NamedProcess[] {
 }
 
 /**
- * The processes whose name, program file, or file name that they were started by is `name`; not the caller, no kernel
- * threads, no zombies. In order of their numbers.
+ * The processes with this name, this program file, or this file name on their command line, in order of their numbers.
+ * Never the caller, kernel threads or zombies.
  *
  * @example
  * ```ts

@@ -1,9 +1,9 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /**
- * Stopping all threads of another process, and letting them go as if nothing had been (man ptrace(2)).
+ * Stops all threads of another process, and lets them go without a trace (man ptrace(2)).
  *
- * No register and no byte of memory is changed, so that nothing has to be undone: should this process end while the other
- * one stands still, however that comes about, the kernel lets it run on.
+ * It changes no register and no byte of memory, so nothing has to be undone: if this process ends meanwhile, for
+ * whatever reason, the kernel lets the other one run on.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as later } from 'node:timers/promises';
@@ -237,8 +237,8 @@ function isOwnChild(tid: number): boolean {
 }
 
 /**
- * A process all of whose threads stand still, until this is disposed. All calls must come from the thread that made it
- * (ptrace knows no other).
+ * A process with all threads stopped, until this is disposed. Only the thread that made it may call it (a rule of
+ * ptrace).
  *
  * @example
  * ```ts
@@ -261,7 +261,7 @@ export class StoppedProcess implements Disposable {
   readonly handle: ProcessHandle;
   /** Its threads in ascending order; the main one is missing where it has ended before the others. */
   readonly tids: readonly number[];
-  /** When the first thread was told to stop, in the time of `performance.now()`. */
+  /** When the first thread was told to stop, as of `performance.now()`. */
   readonly since: number;
   /** From then until the last one stood still, milliseconds. */
   readonly stopMs: number;
@@ -336,7 +336,7 @@ export class StoppedProcess implements Disposable {
     );
   }
 
-  /** For how long it has stood still by now, milliseconds. */
+  /** How long it has been stopped so far, milliseconds. */
   get elapsedMs(): number {
     return performance.now() - this.since;
   }
@@ -349,7 +349,7 @@ export class StoppedProcess implements Disposable {
   }
 }
 
-/** Stops a process; all that can be done before is done when this is made. */
+/** Stops a process. All preparation is done when this is made. */
 export class ProcessStopper {
   readonly #handle: ProcessHandle;
   readonly #stopTimeoutMs: number;
@@ -369,7 +369,7 @@ export class ProcessStopper {
     this.#dryRun();
   }
 
-  /** Goes through the motions with no thread, so that the code is compiled before the process is stopped. */
+  /** Dry runs without a thread, so that V8 has compiled the code before the process is stopped. */
   #dryRun(): void {
     for (let times = 0; times < 20; times++) {
       this.#tids();
@@ -441,7 +441,7 @@ export class ProcessStopper {
   }
 
   /**
-   * Waits until those threads are let go that could not be stopped in time.
+   * Waits until all threads that could not be stopped in time are let go.
    *
    * @returns false when that takes too long
    */
@@ -633,8 +633,8 @@ export class ProcessStopper {
 }
 
 /**
- * Stops all threads of a process until the result is disposed. Needs what a debugger needs. Should this process end
- * meanwhile, by SIGKILL even, the other one runs on.
+ * Stops all threads of a process until the result is disposed. It needs the permissions of a debugger. If this process
+ * ends meanwhile, even by SIGKILL, the other one runs on.
  *
  * @throws ProcessError for a process that cannot be stopped; `reason` and `hint` say why
  * @example

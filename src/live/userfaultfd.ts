@@ -5,18 +5,18 @@ import { lastError, libc } from './libc.js';
 import { FILTER_ADVICE, isFiltered } from './permission.js';
 
 /**
- * What write tracking asks of userfaultfd: the kernel resolves faults by itself (WP_ASYNC), on pages of every kind,
+ * The features that write tracking needs: the kernel resolves faults by itself (WP_ASYNC), on pages of every kind,
  * populated or not. Linux 6.7.
  */
 export const ASYNC_WP_FEATURES =
   uffd.UFFD_FEATURE_WP_ASYNC | uffd.UFFD_FEATURE_WP_UNPOPULATED | uffd.UFFD_FEATURE_WP_HUGETLBFS_SHMEM;
 
-/** What access tracking asks of userfaultfd: the kernel gives a page back by itself when it is accessed. Linux 7.3. */
+/** The features that access tracking needs: the kernel resolves faults by itself. Linux 7.3. */
 export const ASYNC_RWP_FEATURES = uffd.UFFD_FEATURE_RWP | uffd.UFFD_FEATURE_RWP_ASYNC;
 
 const NO_RWP = 'this kernel has no read-write protection; Linux 7.3 brought it';
 
-/** How a userfaultfd was had: which of the three doors was open for this user. */
+/** How a userfaultfd was opened: which of the three ways this user may use. */
 export type UserfaultfdSource =
   | 'syscall'
   | 'syscall (user mode only)'
@@ -101,11 +101,11 @@ export class Userfaultfd implements Disposable {
   }
 
   /**
-   * Creates one and shakes hands over its features.
+   * Creates a userfaultfd and negotiates its features.
    *
    * @param options.features what is asked for; by default {@link ASYNC_WP_FEATURES}
    * @param options.userModeOnly true or false insists on one kind; by default the unrestricted kind is tried first.
-   *   With WP_ASYNC both track all writes, the kernel's own included
+   * With WP_ASYNC both track all writes, also the kernel's own
    * @throws PagemapError EPERM (with the ways to get permission), EINVAL when the kernel lacks a feature, ENOSYS
    */
   static open(
@@ -116,8 +116,7 @@ export class Userfaultfd implements Disposable {
   }
 
   /**
-   * Takes over a userfaultfd that another process made, and that is therefore for that process's memory. Nobody has
-   * used it yet.
+   * Takes over a userfaultfd that another process made; it works on that process's memory. It must be unused.
    *
    * @param fd this process's descriptor of it; closed with this object, or at once when this fails
    * @param features what is asked for; by default {@link ASYNC_WP_FEATURES}
@@ -180,7 +179,7 @@ export class Userfaultfd implements Disposable {
     this.#call(action, 'ioctl(UFFDIO_REGISTER)', uffd.UFFDIO_REGISTER, buffer, start, lengthBytes, hint);
   }
 
-  /** Why read-write protection cannot be had, where that is because of the kernel. */
+  /** Why the kernel refuses read-write protection; undefined for other reasons. */
   #readWriteHint(): string | undefined {
     return (this.availableFeatures & uffd.UFFD_FEATURE_RWP) === 0 ? NO_RWP : undefined;
   }
@@ -205,9 +204,9 @@ export class Userfaultfd implements Disposable {
   }
 
   /**
-   * Takes the pages of a range away until they are next accessed (they count as not accessed until then), or gives them back.
-   * Only for a userfaultfd opened with {@link ASYNC_RWP_FEATURES}: with RWP alone, every access waits for somebody to answer it.
-   * Linux 7.3.
+   * Protects a range against reads and writes (its pages count as not accessed until the next access), or takes the
+   * protection away. Only for a userfaultfd opened with {@link ASYNC_RWP_FEATURES}: with RWP alone, every access waits
+   * for a handler. Linux 7.3.
    *
    * @param start first address, bytes, page-aligned (huge-page-aligned for hugetlb)
    * @param lengthBytes page-aligned
@@ -234,7 +233,7 @@ export class Userfaultfd implements Disposable {
   }
 
   /**
-   * Turns features on and off that may be changed at runtime: UFFD_FEATURE_RWP_ASYNC is the one there is. Linux 7.3.
+   * Turns features on and off at runtime; the only one that allows it is UFFD_FEATURE_RWP_ASYNC. Linux 7.3.
    *
    * @param enable features to turn on, a bit set
    * @param disable features to turn off, a bit set

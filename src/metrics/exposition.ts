@@ -1,6 +1,6 @@
 /**
- * Several expositions in Prometheus's text format as one: a metric's lines must stand together, below one HELP and one TYPE,
- * whichever process they are of.
+ * Joins expositions in Prometheus's text format: the lines of a metric, of all processes, must stand together below one
+ * HELP and one TYPE.
  */
 export function mergeExpositions(texts: readonly string[]): string {
   if (texts.length === 1) return texts[0]!;

@@ -1,4 +1,4 @@
-/** What is tracked, as metrics: for Prometheus to scrape, and pushed to an OpenTelemetry collector. */
+/** Metrics of tracked processes: Prometheus can scrape them, and they are pushed to an OpenTelemetry collector. */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -17,24 +17,24 @@ const hostOf = ({ headers }: IncomingMessage) => (headers.host ?? '').replace(/:
 
 const isLoopback = (host: string) => /^(localhost|127(\.\d{1,3}){3}|\[?::1\]?)$/.test(host);
 
-/** Which process the metrics are about. Names come from it: they are made harmless here. */
+/** The process that the metrics are about. It chooses its names; control characters in them are removed here. */
 export interface MetricsSubject {
   readonly pid: number;
   /** As in /proc/PID/comm. */
   readonly name: string;
   /** The machine's name; the system's by default. */
   readonly host?: string | undefined;
-  /** What intervals are about; writes by default. "Written" stands for "accessed" where it is accesses. */
+  /** What the intervals count; writes by default. For accesses, "written" stands for "accessed". */
   readonly about?: 'writes' | 'accesses' | undefined;
-  /** How large the process's pages are, bytes: the `pageSize` of its pagemap. 4,096 by default. */
+  /** The size of the process's pages, bytes: the `pageSize` of its pagemap. 4,096 by default. */
   readonly pageSize?: number | undefined;
 }
 
 export interface MetricsOptions {
-  /** Where to listen for scrapes, of `/metrics`; port 0 takes a free one. Left out: nowhere. */
+  /** Where to listen for scrapes of `/metrics`; port 0 takes a free one. If left out, it does not listen. */
   readonly listen?: { readonly host: string; readonly port: number } | undefined;
   readonly toolVersion: string;
-  /** Gets what goes wrong in pushing. */
+  /** Gets errors of pushing. */
   readonly onError?: ((message: string) => void) | undefined;
 }
 
@@ -43,7 +43,7 @@ export interface MeasuredInterval {
   readonly intervalMs: number;
   readonly scanMs: number;
   readonly writtenPages: number;
-  /** Of a sample: how far the true number may be from `writtenPages`, pages. */
+  /** With a sample: how far the true number may be from `writtenPages`, pages. */
   readonly errorPages?: number | undefined;
   readonly mappings: readonly {
     readonly start: number;
@@ -60,7 +60,7 @@ export interface MeasuredDetails {
   readonly workingSet?: readonly { readonly windowMs: number; readonly pages: number }[] | undefined;
   /** Writable mappings that cannot be tracked. */
   readonly untracked?: number | undefined;
-  /** What the interval cost the process, at most about, milliseconds. */
+  /** An upper estimate of what the interval cost the process, milliseconds. */
   readonly targetCostMs?: number | undefined;
 }
 
@@ -70,14 +70,14 @@ export interface MeasuredMapping {
   readonly kinds: readonly (number | null)[];
   /** Pages in memory that were not accessed for a minute, ten minutes, an hour; null where it is not known yet. */
   readonly idle?: readonly (number | null)[] | undefined;
-  /** Whose memory it is, by the kinds of owners; undefined where that is not known. */
+  /** The kind of its owner; undefined where that is not known. */
   readonly ownerKind?: string | undefined;
 }
 
 export type MetricsProblem =
   /** The packages of OpenTelemetry are not installed. */
   | 'missing'
-  /** The address cannot be listened at. */
+  /** The address cannot be listened on. */
   | 'listen';
 
 /**
@@ -265,11 +265,11 @@ let makeMetrics: (
 const CONSTANT_LABELS = /^(host\.name|process\.pid|process\.executable\.name)$/;
 
 /**
- * Where the metrics of any number of processes are to be had: one address for all to be scraped at. Each process is an
- * OpenTelemetry resource of its own.
+ * The metrics of any number of processes, at one address for scrapes. Each process is an OpenTelemetry resource of its
+ * own.
  *
- * Pushed by OTLP as the standard environment variables say (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_METRIC_EXPORT_INTERVAL`,
- * `OTEL_RESOURCE_ATTRIBUTES` and so on), if they name a collector.
+ * If the standard environment variables name a collector, metrics are also pushed to it by OTLP
+ * (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_METRIC_EXPORT_INTERVAL`, `OTEL_RESOURCE_ATTRIBUTES` and so on).
  *
  * @example
  * ```ts
@@ -345,7 +345,7 @@ export class MetricsHub implements AsyncDisposable {
   }
 
   /**
-   * Metrics of one more process; its series are there until its `stop`.
+   * Adds the metrics of a process. Its series exist until its `stop`.
    *
    * @param last whether that stops the hub as well
    */
@@ -412,7 +412,7 @@ export class MetricsHub implements AsyncDisposable {
     }
   }
 
-  /** Pushes what has not been pushed yet, of all, and stops listening. */
+  /** Pushes what has not been pushed yet, for all processes, and stops listening. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#server !== undefined) {
       this.#server.close();
@@ -423,8 +423,8 @@ export class MetricsHub implements AsyncDisposable {
 }
 
 /**
- * Metrics of one process. Their number is bounded: mappings are told apart by kind, and the twenty that write most by name;
- * the rest is `other`.
+ * Metrics of one process. The number of series is bounded: mappings are grouped by kind, and by name only the twenty
+ * with the most writes; the rest is `other`.
  *
  * @example
  * ```ts
@@ -470,7 +470,7 @@ export class Metrics implements AsyncDisposable {
   }
 
   /**
-   * Of one process alone.
+   * Starts the metrics of a single process.
    *
    * @throws MetricsError where the packages are missing, or the address is taken
    */
@@ -479,7 +479,7 @@ export class Metrics implements AsyncDisposable {
     return hub.add(subject, true);
   }
 
-  /** Takes what was written in an interval. */
+  /** Takes the writes of an interval. */
   interval(interval: MeasuredInterval, details: MeasuredDetails = {}): void {
     const { written, workingSet, distinct, error, untracked, intervals, late, cost, collecting } =
       this.#instruments;
@@ -502,7 +502,7 @@ export class Metrics implements AsyncDisposable {
     }
   }
 
-  /** Takes what the pages of all mappings are. */
+  /** Takes the pages of all mappings by kind. */
   layout(mappings: readonly MeasuredMapping[]): void {
     this.#prots = new Map(mappings.map(({ mapping }) => [mapping.start, mapping.perms]));
     const sums = new Map<string, number[]>();
@@ -573,7 +573,7 @@ export class Metrics implements AsyncDisposable {
     });
   }
 
-  /** Pushes what has not been pushed yet, and ends the series; of one started alone, stops listening. */
+  /** Pushes what has not been pushed yet, and ends the series. If it was started alone, it also stops listening. */
   [Symbol.asyncDispose](): Promise<void> {
     this.#ended ??= this.#end();
     return this.#ended;

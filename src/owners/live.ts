@@ -197,7 +197,10 @@ export class OwnerNames {
     this.#isFixed = isOnce;
   }
 
-  /** Looks again when one of these mappings is new, or a while has passed. Without the process, or the right, there are no owners. */
+  /**
+   * Looks again when one of these mappings is new, or a while has passed. There are no owners once the process has
+   * ended, or without the permission.
+   */
   look(mappings: readonly Range[]): void {
     const now = performance.now();
     if (this.#isFixed || now < this.#notBefore) return;

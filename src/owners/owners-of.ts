@@ -20,15 +20,15 @@ export interface OwnerSum extends PageCounts {
   readonly mappings: number;
 }
 
-/** A space of V8's heap: what V8 counts, and what the kernel has of it. Bytes. */
+/** A space of V8's heap, as V8 and the kernel count it. Bytes. */
 export interface V8SpaceMemory {
   /** As in `v8.getHeapSpaceStatistics()`: `old_space`. */
   readonly name: string;
-  /** What V8 has asked for. */
+  /** Bytes that V8 has allocated for it. */
   readonly sizeBytes: number;
-  /** What lives in it, and what V8 has not collected yet. */
+  /** Bytes of live objects, and of those that V8 has not collected yet. */
   readonly usedBytes: number;
-  /** What is in memory. */
+  /** Bytes in memory. */
   readonly presentBytes: number;
   readonly swappedBytes: number;
 }
@@ -38,18 +38,18 @@ export interface OwnedMemory {
   readonly pid: number;
   /** In address order. */
   readonly mappings: readonly OwnedMapping[];
-  /** Sums of those that have an owner, the largest first. */
+  /** Sums of the mappings that have an owner, the largest first. */
   readonly owners: readonly OwnerSum[];
   /**
-   * For this process: V8's spaces, in V8's order. V8 counts those of the calling thread; the kernel's figures are of all threads, so that
-   * with workers they are larger.
+   * For this process: V8's spaces, in V8's order. V8 counts the calling thread only, the kernel all threads; with
+   * workers, the kernel's numbers are larger.
    */
   readonly v8?: readonly V8SpaceMemory[];
 }
 
 /**
- * Finds out whose memory the pages of a process are: spaces of V8, malloc, stacks, libraries. It reads a few words of the process's memory,
- * as far as that is allowed, and neither stops nor changes it.
+ * Finds the owners of a process's memory: spaces of V8, malloc, stacks, libraries. It reads a few words of the
+ * process's memory, where that is allowed, and neither stops nor changes the process.
  *
  * @param target a process number, or 'self'
  * @throws ProcessError as `openPagemap`

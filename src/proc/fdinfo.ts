@@ -54,7 +54,7 @@ function parseRing(text: string): RingInfo | undefined {
   };
 }
 
-/** Parses the bytes of /proc/PID/fdinfo/FD. What is missing in it counts as nothing. */
+/** Parses the bytes of /proc/PID/fdinfo/FD. Missing fields count as nothing. */
 export function parseFdinfo(bytes: Uint8Array): DescriptorInfo {
   const text = new TextDecoder('latin1').decode(bytes);
   const flags = /^flags:\s*(\d+)/m.exec(text)?.[1];

@@ -33,8 +33,8 @@ export interface Mapping {
    */
   name: string;
   /**
-   * The file has been unlinked: the kernel appended ` (deleted)`, which is cut off the name. A file that is really
-   * called so gives the same line, and cannot be told apart. A memfd is always `/memfd:NAME`, deleted.
+   * The file has been unlinked: the kernel appended ` (deleted)`, which is cut off the name. A file whose real name
+   * ends so gives the same line and counts as deleted, too. A memfd is always `/memfd:NAME`, deleted.
    */
   deleted: boolean;
 }
@@ -196,13 +196,13 @@ function mappingName(bytes: Uint8Array, from: number, to: number): string {
 }
 
 /**
- * Parses the bytes of /proc/PID/maps; nothing in them gives an empty list. About 4 ms for 10,000 mappings.
+ * Parses the bytes of /proc/PID/maps; no bytes give an empty list. About 4 ms for 10,000 mappings.
  *
- * The kernel hands out the mappings of a process that is running piece by piece: between two reads of one file they
- * may change, so that ones that came late are missing or a split one shows with both its old and its new border.
+ * The kernel hands out the mappings of a running process piece by piece. They may change between two reads of the file:
+ * new ones may be missing, or a split one may appear with both its old and its new border.
  *
  * @throws ProcParseError for a line that the kernel does not print, and for a last line without a newline: it was cut
- *   off, and a name or number in it may be short without looking it. To use such text all the same, cut it first:
+ * off, so a name or number in it may be incomplete. To use such text all the same, cut it first:
  *   `bytes.subarray(0, bytes.lastIndexOf(10) + 1)`
  * @example
  * ```ts

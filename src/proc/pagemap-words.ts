@@ -13,7 +13,7 @@
  *
  * Frame number, swap type and swap offset read 0 without CAP_SYS_ADMIN (guard marker and present page seen on 6.18).
  *
- * Read the file into an ArrayBuffer, make a Uint32Array of it: the words of its n-th page are `[2 * n]` (low) and
+ * Read the file into an ArrayBuffer and make a Uint32Array of it: the words of the n-th page are `[2 * n]` (low) and
  * `[2 * n + 1]` (high).
  */
 const HIGH_SOFT_DIRTY = 1 << (55 - 32);
@@ -189,7 +189,7 @@ export interface PagemapWord {
 }
 
 /**
- * Takes a word apart. For many words the predicates allocate nothing.
+ * Takes a word apart. For many words use the predicates, which allocate nothing.
  *
  * @param lo bits 0 to 31
  * @param hi bits 32 to 63

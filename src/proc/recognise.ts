@@ -5,7 +5,7 @@
 import { HUGE_PAGE_SIZE } from '../abi/index.js';
 import type { Mapping } from './maps.js';
 
-/** What a mapping is for, as far as its name and permissions tell; in the order in which they are shown. */
+/** What a mapping is for, by its name and permissions; in the order of display. */
 export const MAPPING_KINDS = [
   'heap',
   'stack',
@@ -20,7 +20,7 @@ export type MappingKind = (typeof MAPPING_KINDS)[number];
 
 type Perms = Pick<Mapping, 'perms'>;
 
-/** Whether writes to it reach whoever else maps the same. */
+/** Whether writes to it reach others who map the same memory. */
 export function isShared({ perms }: { readonly perms?: string | undefined }): boolean {
   return perms?.[3] === 's';
 }

@@ -11,8 +11,8 @@ import { decimalEnd, decimalValue, isHexDigit, type Mapping, parseMappingLine } 
 import { cutOffError, decodeName, lineEnd, ProcParseError, plainBytes } from './text.js';
 
 /**
- * The fields in kB, in bytes, by the kernel's names. Each is there when this kernel prints it; the named ones are those
- * of Linux 6.18, and others are taken as they come.
+ * The fields that the kernel prints in kB, here in bytes, by the kernel's names. Each is there when this kernel prints
+ * it. The named ones are those of Linux 6.18; others are taken, too.
  */
 export interface SmapsSizes {
   readonly Size?: number | undefined;
@@ -87,7 +87,7 @@ class FieldNames {
 }
 
 /**
- * Parses the bytes of /proc/PID/smaps or smaps_rollup; nothing in them gives an empty list.
+ * Parses the bytes of /proc/PID/smaps or smaps_rollup; no bytes give an empty list.
  *
  * Lines of fields that are neither a number nor flags are skipped: a later kernel may print them.
  *

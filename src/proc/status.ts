@@ -5,8 +5,8 @@ import { cutOffError, decodeName, lineEnd, ProcParseError, plainBytes } from './
 export type CredentialIds = readonly [real: number, effective: number, saved: number, filesystem: number];
 
 /**
- * What /proc/PID/status says. Sizes are in bytes, and undefined for what has no memory: kernel threads and zombies.
- * What a kernel may not print, by age or configuration, is undefined then.
+ * The fields of /proc/PID/status. Sizes are in bytes, and undefined for kernel threads and zombies, which have no
+ * memory. Fields that this kernel does not print, by age or configuration, are undefined.
  */
 export interface ProcessStatus {
   /**
@@ -21,7 +21,7 @@ export interface ProcessStatus {
   pid: number;
   /** 0 when the parent is outside the reader's PID namespace. */
   ppid: number;
-  /** Who traces it, 0 for nobody. */
+  /** The process that traces it, 0 for none. */
   tracerPid: number;
   uids: CredentialIds;
   gids: CredentialIds;
@@ -32,7 +32,7 @@ export interface ProcessStatus {
   vmPeakBytes: number | undefined;
   vmSizeBytes: number | undefined;
   vmLckBytes: number | undefined;
-  /** Pinned for devices for as long as they want. */
+  /** Memory pinned for devices for a long time. */
   vmPinBytes: number | undefined;
   vmHwmBytes: number | undefined;
   vmRssBytes: number | undefined;
@@ -69,7 +69,7 @@ const TAB = 0x09;
 const COLON = 0x3a;
 const BACKSLASH = 0x5c;
 
-/** The lines by field. Values are decoded when asked for: most never are. */
+/** The lines by field. Values are decoded only when they are asked for: most never are. */
 class StatusFields {
   readonly #bytes: Uint8Array;
   readonly #lines = new Map<string, Line>();
@@ -238,13 +238,13 @@ export interface ProcessStat {
   /** The kernel's PF_ flags (field 9), such as `PF_KTHREAD`. */
   flags: number;
   /**
-   * When it started, in clock ticks (USER_HZ, nearly always 100 a second) since boot (field 22). With the PID it
-   * names a process for good: a PID that is given out again has a later one.
+   * When it started, in clock ticks (USER_HZ, nearly always 100 a second) since boot (field 22). PID and start time
+   * together identify a process: when a PID is used again, its start time is later.
    */
   startTimeTicks: number;
 }
 
-/** What /proc/PID/stat counts times in: USER_HZ, which is 100 on every architecture that we know. */
+/** The clock ticks a second of /proc/PID/stat: USER_HZ, which is 100 on every known architecture. */
 export const TICKS_PER_SECOND = 100;
 
 /** The name that /proc/PID/stat tells, which may hold parentheses itself; empty when there is none. */
@@ -260,7 +260,7 @@ export function statNumbers(bytes: Uint8Array): (place: number) => number {
 }
 
 /**
- * Parses the bytes of /proc/PID/stat as far as it takes to know a process again.
+ * Parses the bytes of /proc/PID/stat, as far as needed to recognise a process later.
  *
  * @throws ProcParseError when they are not that, or cut off (no newline at the end)
  * @example

@@ -4,10 +4,10 @@
 export interface SleepingTask {
   /** The system call that it sleeps in, -1 outside of one. */
   readonly number: number;
-  /** Its six arguments; those that it does not have are what the registers held. None outside of a call. */
+  /** Six registers of arguments; a call may use fewer of them. None outside of a call. */
   readonly args: readonly bigint[];
   readonly stackPointer: bigint;
-  /** Of the next instruction: the one behind the call. */
+  /** Address of the next instruction: the one behind the call. */
   readonly instructionPointer: bigint;
 }
 

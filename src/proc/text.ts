@@ -22,7 +22,7 @@ function hexEscape(byte: number): string {
 }
 
 /**
- * Text that is not what the kernel prints: of another file, cut off, or of a kernel with another format.
+ * Text that the kernel does not print: it is of another file, cut off, or of a kernel with another format.
  *
  * @example
  * ```ts
@@ -79,8 +79,8 @@ const SHORT_BYTES = 512;
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
- * UTF-8 to a string from which `nameBytes` gets the bytes back: a byte that is not part of valid UTF-8 reads `\xNN`,
- * and where the bytes themselves spell such an escape, their backslash reads `\x5c`.
+ * Decodes UTF-8 to a string that `nameBytes` can turn back into the bytes. A byte that is not valid UTF-8 reads `\xNN`.
+ * Where the bytes themselves spell such an escape, their backslash reads `\x5c`.
  */
 export function decodeName(bytes: Uint8Array, from: number, to: number): string {
   const part = bytes.subarray(from, to);
@@ -142,7 +142,7 @@ function utf8Length(bytes: Uint8Array, at: number): number {
 }
 
 /**
- * The bytes of a name that one of the parsers gave, whatever they were: the way back from `\xNN`.
+ * The original bytes of a name from one of the parsers: it undoes `\xNN`.
  *
  * @example
  * ```ts

@@ -7,7 +7,7 @@
 const HARMFUL =
   /[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|\p{Cs}/gu;
 
-/** Text from another process, with everything that is not plain text written out: `\x1b`, `\u202e`. */
+/** Text from another process, with every character that is not plain text escaped: `\x1b`, `\u202e`. */
 export function printable(text: string): string {
   return text.replace(HARMFUL, (character) => {
     const code = character.charCodeAt(0);
@@ -22,7 +22,7 @@ export function mappingLabel({ name, deleted }: { name: string; deleted?: boolea
   return `${printable(name) || '[anon]'}${deleted ? ' (deleted)' : ''}`;
 }
 
-/** What the letters behind a number of bytes stand for. Units are binary, as everywhere where pages are counted. */
+/** The bytes that each unit letter stands for. Units are binary. */
 export const SIZE_UNITS: Readonly<Record<string, number>> = {
   '': 1,
   K: 2 ** 10,
@@ -46,7 +46,10 @@ export function humanBytes(bytes: number): string {
   return `${Number(value.toFixed(digits))} ${UNITS[unit]}`;
 }
 
-/** A whole number with thousands separators, in every locale the same. Not by Intl: its first number takes some milliseconds of each start. */
+/**
+ * A whole number with thousands separators, the same in every locale. It does not use Intl, which takes some
+ * milliseconds for its first number.
+ */
 export function humanCount(count: number): string {
   return String(count).replace(/\B(?=(\d{3})+$)/g, ',');
 }

@@ -8,11 +8,13 @@ import {
   PAGE_IS_SWAPPED,
 } from '../abi/index.js';
 
-/** In the order in which a bar shows them. `untouched` is what no scan reports: neither present nor swapped. */
+/** In the order of a bar. `untouched` pages are neither present nor swapped; no scan reports them. */
 export const PAGE_KINDS = ['huge', 'anonymous', 'file', 'zero', 'swapped', 'guard', 'untouched'] as const;
 export type PageKind = (typeof PAGE_KINDS)[number];
 
-/** Index into `PAGE_KINDS` of a page that is present or swapped, by its categories: the most telling one wins. */
+/**
+ * Index into `PAGE_KINDS` of a page that is present or swapped: the most specific of its categories decides.
+ */
 export function pageKindIndex(categories: number): number {
   if (categories & PAGE_IS_GUARD) return 5;
   if (categories & PAGE_IS_PFNZERO) return 3;
@@ -22,10 +24,10 @@ export function pageKindIndex(categories: number): number {
 }
 
 /**
- * The categories that a page counts under: those that were reported, without a SWAPPED that is not swap. Whoever tracks the
- * writes of shared or hugetlb memory, we ourselves for one, leaves markers where there is no page, which the kernel reports
- * as SWAPPED. What is really swapped out of shared memory is so in its file, and not reported at all; huge pages are not
- * swapped out as such.
+ * The categories that a page counts under: the reported ones, without a SWAPPED that is not swap. Write
+ * tracking of shared or hugetlb memory (ours, too) leaves markers where there is no page, and the kernel
+ * reports them as SWAPPED. Pages of shared memory that are really swapped out are so in the file, and no scan
+ * reports them; huge pages are never swapped out whole.
  *
  * @returns 0 when nothing is there
  */

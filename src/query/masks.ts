@@ -1,4 +1,7 @@
-/** What to ask for when all pages are looked at: all that can be told, and less where some of it cannot be told here after all. */
+/**
+ * The masks to look at all pages with: first those with all categories, then with fewer, where some cannot be
+ * told here.
+ */
 import {
   NotSupportedError,
   PAGE_IS_GUARD,
@@ -12,7 +15,7 @@ import { SUMMARY_ANYOF, SUMMARY_RETURN } from './summary.js';
 export interface LookMasks {
   readonly categoryAnyofMask: number;
   readonly returnMask: number;
-  /** The categories whose counts are not known by them, as a bit set. */
+  /** The categories that these masks cannot count, as a bit set. */
   readonly unknown: number;
 }
 
@@ -22,7 +25,10 @@ export interface Answerer {
   readonly categories: number;
 }
 
-/** What to try, in this order: which pages are huge the fallback cannot always tell, of those that do not exist least. */
+/**
+ * The masks to try, in this order. The fallback cannot always tell which pages are huge, least of all for
+ * pages that do not exist.
+ */
 export function lookMasks({ provider, categories }: Answerer): LookMasks[] {
   const known = SUMMARY_RETURN & categories;
   const attempts = [
@@ -43,7 +49,7 @@ export function lookMasks({ provider, categories }: Answerer): LookMasks[] {
 const isUnknown = (error: unknown) =>
   error instanceof UnknownCategoryError || error instanceof NotSupportedError;
 
-/** Looks with one after the other, until nothing is asked for that cannot be told. */
+/** Tries one after the other, until one asks only for what can be told. */
 export async function lookWith<Masks extends LookMasks | undefined, Result>(
   attempts: readonly Masks[],
   look: (masks: Masks) => Promise<Result>,
@@ -64,7 +70,10 @@ const KIND_CATEGORIES: Readonly<Record<string, number>> = {
   guard: PAGE_IS_GUARD,
 };
 
-/** Counts by `PAGE_KINDS`, null where they cannot be told: a 0 would be an answer. Such pages count as what else they are. */
+/**
+ * Counts by `PAGE_KINDS`, null for kinds that cannot be told, because 0 would be an answer. Such pages count
+ * under another kind.
+ */
 export function withUnknown(pages: readonly number[], unknown: number): readonly (number | null)[] {
   if (unknown === 0) return pages;
   return pages.map((count, kind) => ((KIND_CATEGORIES[PAGE_KINDS[kind]!] ?? 0) & unknown ? null : count));

@@ -1,9 +1,9 @@
 /**
- * Iteration over a `Pagemap` that no quirk of the ioctl can fool.
+ * Iteration over a `Pagemap` that takes care of the ioctl's quirks.
  *
- * A single call may stop early because its output is full, may leave a stale `walkEnd` (Linux 6.12, 6.18), and does
- * not join ranges across its internal buffer. Here a caller gets every matching page once, in address order, and
- * ranges that are as long as they can be.
+ * A single call may stop early because its output is full, may leave a stale `walkEnd` (Linux 6.12, 6.18),
+ * and does not join ranges across its internal buffer. These functions give every matching page once, in
+ * address order, in ranges as long as possible.
  */
 import { type Pagemap, type Region, RegionBuffer } from '../abi/index.js';
 
@@ -27,12 +27,12 @@ export interface QueryOptions {
   readonly buffer?: RegionBuffer | undefined;
 }
 
-/** 192 KiB, sixteen of the kernel's bounce buffers: fewer calls than that would save too little to be measured. */
+/** 192 KiB, sixteen of the kernel's bounce buffers: a larger buffer would save no measurable time. */
 const DEFAULT_CAPACITY = 8192;
 
 /**
- * One call after the other until the range is done. Yields the output buffer after each call that found something:
- * a borrowed view, valid until the next step.
+ * Scans call by call until the range is done. Yields the output buffer after each call that found pages; it
+ * is valid until the next step.
  *
  * @throws PagemapError as `scan` does; what was yielded before stands
  * @example
@@ -102,7 +102,7 @@ export class RegionJoiner {
     }
   }
 
-  /** Hands on what is held back; call it once at the end. */
+  /** Hands on the last range, which was held back; call it once at the end. */
   flush(): void {
     if (this.#end !== this.#start) this.#visit(this.#start, this.#end, this.#categories);
     this.#start = this.#end;

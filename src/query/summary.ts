@@ -19,7 +19,7 @@ import { type QueryOptions, scanLegs } from './regions.js';
 export interface AddressRange {
   readonly start: number;
   readonly end: number;
-  /** As in /proc/PID/maps; of shared memory (`rw-s`), markers of somebody's write protection do not count as swapped. */
+  /** As in /proc/PID/maps. In shared memory (`rw-s`), markers of write protection do not count as swapped. */
   readonly perms?: string | undefined;
 }
 
@@ -71,15 +71,18 @@ export function addToCounts(counts: PageCounts, pages: number, categories: numbe
 }
 
 /**
- * Deals regions out to the mappings that they lie in. Both come in address order, so that one cursor does; regions are
- * cut at mapping borders, because the kernel joins them across.
+ * Deals regions out to the mappings that they lie in. Both come in address order, so one cursor is enough.
+ * Regions are cut at mapping borders, because the kernel joins them across.
  */
 export class RegionDealer<M extends AddressRange> {
   readonly #mappings: readonly M[];
   readonly #deal: (mappingIndex: number, start: number, end: number, categories: number) => void;
   #cursor = 0;
 
-  /** @param deal gets -1 as `mappingIndex` for what lies in none: a mapping made after the list was taken */
+  /**
+   * @param deal gets -1 as `mappingIndex` for pages in no listed mapping: one that was made after the list
+   * was taken
+   */
   constructor(
     mappings: readonly M[],
     deal: (mappingIndex: number, start: number, end: number, categories: number) => void,
@@ -125,14 +128,15 @@ export class RegionDealer<M extends AddressRange> {
  */
 export class MappingSummarizer<M extends AddressRange> {
   readonly summaries: readonly MappingSummary<M>[];
-  /** Pages that lie in no listed mapping: it came after the list was taken. */
+  /** Pages in no listed mapping: theirs was made after the list was taken. */
   readonly unlisted: PageCounts = emptyCounts();
   readonly #dealer: RegionDealer<M>;
 
   /**
    * @param mappings in address order, not overlapping
    * @param pageSize that of the pagemap whose regions come, bytes
-   * @param also gets what was counted, for counts of the caller's own: pages from `start` on; not what lies in no listed mapping
+   * @param also gets the counted pages, for counts of the caller's own: pages from `start` on; none that lie
+   * in no listed mapping
    */
   constructor(
     mappings: readonly M[],
@@ -173,9 +177,9 @@ export class MappingSummarizer<M extends AddressRange> {
 const GIB = 2 ** 30;
 
 /**
- * Cuts an address space into ranges to scan one after the other, so that a caller can pause, show progress or stop in
- * between: each holds about `mappedBytes` of mappings, gaps cost nothing. Cuts inside a mapping lie at multiples of
- * 1 GiB, so that no huge page is cut.
+ * Cuts an address space into ranges to scan one after the other, so that a caller can pause, show progress or
+ * stop in between. Each holds about `mappedBytes` of mappings; gaps do not count. Cuts inside a mapping lie
+ * at multiples of 1 GiB, so that no huge page is cut.
  *
  * @param mappings in address order
  */
@@ -219,8 +223,9 @@ function knowsGuard(pagemap: Pagemap, buffer: RegionBuffer): boolean {
 }
 
 /**
- * Pages by category for each mapping. Memory does not grow with the number of regions. What cannot be told here is 0: guard pages before
- * Linux 6.15, and huge or zero pages where the fallback has no right to tell them.
+ * Counts the pages of each mapping by category. Memory does not grow with the number of regions. Categories
+ * that cannot be told here are 0: guard pages before Linux 6.15, and huge or zero pages where the fallback
+ * lacks the permission.
  *
  * @param mappings in address order, as `mappings()` of a live pagemap gives them
  * @example

@@ -32,9 +32,9 @@ export interface WhereMasks {
 }
 
 /**
- * A filter that is no expression, or one that the masks cannot express. The message has four lines: the problem, the
- * expression, a caret under the offending part, and what is possible. It is safe for a terminal: everything but
- * printable ASCII is escaped.
+ * A filter with a syntax error, or one that the masks cannot express. The message has four lines: the
+ * problem, the expression, a caret under the offending part, and what is possible. Everything but printable
+ * ASCII is escaped in it, so it is safe for a terminal.
  *
  * @example
  * ```ts
@@ -490,12 +490,11 @@ class Diagnosis {
 /**
  * Compiles a filter in words to the three masks of a scan.
  *
- * Names are those of `CATEGORIES`, without regard to case, with or without `PAGE_IS_`. `!`, `~` or `not` binds tighter
- * than `&`, `&&` or `and`, and that tighter than `|`, `||` or `or`. The masks are minimal: what the expression says twice
- * is there once, and categories that make no difference are in none of them. An expression that always matches gives no
- * masks.
+ * Names are those of `CATEGORIES`, without regard to case, with or without `PAGE_IS_`. `!`, `~` or `not`
+ * binds tighter than `&`, `&&` or `and`, and that tighter than `|`, `||` or `or`. The masks are minimal: no
+ * repetitions, and no categories that make no difference. An expression that always matches gives no masks.
  *
- * @throws WhereError when `text` is no expression, can never match, or cannot be put into one filter
+ * @throws WhereError when `text` has a syntax error, can never match, or does not fit one filter
  * @example
  * ```ts
  * import { PAGE_IS_FILE, PAGE_IS_PRESENT, PAGE_IS_SWAPPED, PAGE_IS_WRITTEN } from 'pagemap-scan/abi';
@@ -530,8 +529,8 @@ export function compileWhere(text: string): WhereMasks {
 const EVERYTHING = 'present | !present';
 
 /**
- * The shortest expression that compiles to these masks, categories in the order of their bits. Masks that mean the same
- * give the same text: alternatives that the mask decides are left out, and inversions that nothing looks at.
+ * The shortest expression that compiles to these masks, categories in the order of their bits. Equivalent
+ * masks give the same text: it leaves out alternatives that the mask decides, and inversions without effect.
  *
  * @throws RangeError for bits that are no category of this library
  * @example

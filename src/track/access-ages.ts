@@ -4,8 +4,8 @@ import type { PageSample } from './sample.js';
 import { WriteWorkingSet } from './working-set.js';
 
 /**
- * Ages of pages: the time since the interval ended in which a page was last accessed. A page that was not accessed at all is as old as the
- * whole time; it may be older.
+ * Ages of pages. The age of a page is the time since the end of the interval in which it was last accessed. A
+ * page that was never accessed is as old as the whole time; it may be older.
  *
  * @example
  * ```ts
@@ -22,10 +22,10 @@ export class AccessAges {
   readonly sample: PageSample | undefined;
   readonly #pageSize: number;
   readonly #set: WriteWorkingSet;
-  /** By interval: when it ended. The first is the beginning. */
+  /** The end of each interval; the first is the beginning. */
   readonly #ends: number[] = [0];
 
-  /** @param pageBytes how large the pages are; as this machine's by default */
+  /** @param pageBytes the size of a page; this machine's by default */
   constructor(sample?: PageSample, pageBytes: number = pageSize()) {
     this.sample = sample;
     this.#pageSize = pageBytes;
@@ -48,15 +48,16 @@ export class AccessAges {
     this.#ends.push(elapsedMs);
   }
 
-  /** How long the page at an address was left alone, as of the end of the last interval; milliseconds. */
+  /** The age of the page at an address at the end of the last interval, milliseconds. */
   ageMs(address: number): number {
     return this.elapsedMs - this.#ends[this.#set.lastInterval(address)]!;
   }
 
   /**
-   * Calls `take` for runs of pages of one class, each page once, in address order; of a sample, for the pages in it.
+   * Calls `take` for runs of pages of one class, each page once, in address order. With a sample, only for
+   * pages in it.
    *
-   * @param limitsMs ascending; a page is in class n when its age is below the n-th of them, and below no earlier one
+   * @param limitsMs ascending; a page is in class n when the n-th limit is the first above its age
    * @param categories of the whole range
    */
   visit(

@@ -1,29 +1,35 @@
-/** What a run of access intervals says of a process's memory: how much it needs, and what it leaves alone. */
+/** Statistics of access intervals: how much memory a process needs, and how much is idle. */
 import { hugePageSizeOf, PAGE_IS_HUGE, PAGE_IS_PRESENT, type Pagemap } from '../abi/internal.js';
 import { type AddressRange, forEachRegion, RegionDealer } from '../query/internal.js';
 import type { PageSample } from './sample.js';
 import { WriteWorkingSet } from './working-set.js';
 
-/** Distinct pages that were accessed within any window of a length. Of a sample, all numbers are estimates for all pages. */
+/**
+ * Distinct pages that were accessed within windows of one length. With a sample, all numbers are estimates
+ * for all pages.
+ */
 export interface AccessWindow {
-  /** Length, milliseconds: of so many intervals as were asked for. */
+  /** The length that was asked for, milliseconds; whole intervals. */
   readonly ms: number;
   readonly meanPages: number;
-  /** In 95 of 100 windows it was no more. */
+  /** 95 of 100 windows had no more. */
   readonly p95Pages: number;
   readonly maxPages: number;
-  /** In 95 of 100 cases the true mean is no farther away than that; 0 when all pages were looked at. */
+  /**
+   * The error of the mean: the true mean is no farther away in 95 of 100 cases. 0 when all pages were looked
+   * at.
+   */
   readonly errorPages: number;
 }
 
-/** Resident pages that were not accessed for at least so long, at the end. */
+/** Resident pages that were not accessed for at least a given time, as of the end. */
 export interface IdlePages {
-  /** Milliseconds. The last of a list is the whole time: those pages were not accessed at all. */
+  /** Milliseconds. The last entry of a list is the whole time: its pages were never accessed. */
   readonly atLeastMs: number;
   readonly pages: number;
 }
 
-/** What was accessed of one mapping. */
+/** Accessed and idle pages of one mapping. */
 export interface MappingIdleness {
   readonly start: number;
   readonly end: number;
@@ -36,12 +42,12 @@ export interface MappingIdleness {
   readonly idlePages: number;
 }
 
-/** All of it, at the end. */
+/** The whole report, as of the end. */
 export interface AccessReport {
   readonly residentPages: number;
   readonly windows: readonly AccessWindow[];
   readonly idle: readonly IdlePages[];
-  /** Those with resident pages, in address order. */
+  /** Mappings with resident pages, in address order. */
   readonly mappings: readonly MappingIdleness[];
 }
 
@@ -126,9 +132,9 @@ export class AccessStatistics {
   }
 
   /**
-   * Looks which pages are there, and tells how long each was left alone.
+   * Looks which pages are resident, and reports how long each was idle.
    *
-   * @param mappings those whose accesses were told, in address order
+   * @param mappings those whose accesses were tracked, in address order
    */
   report(pagemap: Pagemap, mappings: readonly (AddressRange & { readonly name: string })[]): AccessReport {
     const share = this.#sample?.share ?? 1;

@@ -26,22 +26,25 @@ export interface AccessedSpace extends Disposable {
   /** Whether the process has ended, or replaced its program. */
   readonly ended: boolean;
   readonly pagemap: Pagemap;
-  /** In address order; the very list that was given before when nothing has changed. */
+  /** In address order; the same list object as before when nothing has changed. */
   mappings(): readonly Mapping[];
   /** @throws ProcessError 'ended' when the address space is gone */
   checkAlive(): void;
-  /** Whether the process has begun to use userfaultfd itself: its memory is left to it then. */
+  /** Whether the process has begun to use userfaultfd itself: tracking then lets go of its memory. */
   isClaimed?(): boolean;
 }
 
-/** Who protects that memory: a userfaultfd of the process, with read-write protection that needs no answers. */
+/**
+ * What protects that memory: a userfaultfd of the process, with read-write protection that the kernel
+ * resolves by itself.
+ */
 export interface AccessFaults extends Disposable {
   register(start: number, lengthBytes: number, mode: number): void;
   unregister(start: number, lengthBytes: number): void;
   rwProtect(start: number, lengthBytes: number, protect: boolean): void;
 }
 
-/** A mapping whose accesses cannot be told. */
+/** A mapping whose accesses cannot be tracked. */
 export interface UntoldMapping {
   readonly start: number;
   readonly end: number;
@@ -58,7 +61,7 @@ export interface MappingAccesses {
   readonly name: string;
   /** Of a sample, the estimate for all. */
   readonly accessedPages: number;
-  /** It, or a part of it, came into being in this interval: all of its pages that exist count as accessed. */
+  /** The mapping, or a part of it, is new in this interval: all of its pages that exist count as accessed. */
   readonly isNew: boolean;
 }
 
@@ -72,21 +75,25 @@ export interface AccessInterval {
   readonly scanMs: number;
   /** Of a sample, the estimate for all. */
   readonly accessedPages: number;
-  /** In 95 of 100 samples the true number is no farther from `accessedPages` than that, pages; 0 when all are looked at. */
+  /**
+   * The error of `accessedPages`, pages: the true number is no farther away in 95 of 100 samples. 0 when all
+   * pages are looked at.
+   */
   readonly errorPages: number;
   /**
-   * Page faults that the tracking cost the process in this interval, at most: the first access to each page that was protected. A
-   * huge page counts once. See `measureFaultCost` for what one costs.
+   * An upper bound of the page faults that tracking cost the process in this interval: the first access to
+   * each protected page. A huge page counts once. `measureFaultCost` tells what one costs.
    */
   readonly faultCount: number;
-  /** All mappings that are looked at, in address order, those without accesses included. */
+  /** All tracked mappings, in address order, also those without accesses. */
   readonly mappings: readonly MappingAccesses[];
 }
 
 export interface AccessOptions {
   /**
-   * Look at a random sample of the pages, of this share (0.02 is one page in fifty), instead of all: the first access to a protected
-   * page costs the process a fault. Numbers of pages are estimates then, and regions are those of the sample.
+   * Track a random sample of the pages instead of all, to cost the process fewer faults: the first access to
+   * a protected page is one. A share of 0.02 is one page in fifty. Numbers of pages are estimates then, and
+   * regions are those of the sample.
    */
   readonly sample?: PageSample | undefined;
 }
@@ -97,7 +104,10 @@ interface Run {
   readonly end: number;
 }
 
-/** Whether a mapping, or a part of it, was not there at the last collect; and where in that list to look for the next one. */
+/**
+ * Whether a mapping, or a part of it, is new since the last collect, and where in that list to look for the
+ * next one.
+ */
 function isNewTo(before: readonly Mapping[], mapping: Mapping, from: number): [isNew: boolean, next: number] {
   let index = from;
   while (index < before.length && before[index]!.end <= mapping.start) index++;
@@ -112,11 +122,11 @@ function isNewTo(before: readonly Mapping[], mapping: Mapping, from: number): [i
 }
 
 /**
- * Tells which pages of a process are accessed, by its threads or by the kernel for them. Made by `trackProcess` with `accesses`;
- * dispose it to end it, of which then nothing is left in the process.
+ * Tells which pages of a process are accessed, by its threads or by the kernel for them. Made by
+ * `trackProcess` with `accesses`. Dispose it to end tracking: nothing of it stays in the process.
  *
- * All mappings are registered again at each collect. That changes nothing where they are registered already; where another mapping
- * has come, it is registered now, and all of its pages count as accessed, as they must.
+ * Each collect registers all mappings again. That changes nothing for those that are registered. A new
+ * mapping is registered then, and all of its pages count as accessed.
  *
  * @example
  * ```ts
@@ -139,7 +149,7 @@ function isNewTo(before: readonly Mapping[], mapping: Mapping, from: number): [i
  */
 export class AccessTracker implements Disposable {
   readonly pid: number;
-  /** For how long the process was stopped to begin with, milliseconds. */
+  /** How long the process was stopped to start tracking, milliseconds. */
   readonly stopMs: number;
   /** The sample that is looked at; undefined when all pages are. */
   readonly sample: PageSample | undefined;
@@ -149,7 +159,7 @@ export class AccessTracker implements Disposable {
   readonly #clock: IntervalClock;
   #mappings: readonly Mapping[] = [];
   #skipped: readonly UntoldMapping[] = [];
-  /** The process uses userfaultfd itself by now. */
+  /** The process uses userfaultfd itself now. */
   #isLeft = false;
   #open = true;
 
@@ -170,18 +180,21 @@ export class AccessTracker implements Disposable {
     return !this.#open || this.#space.ended;
   }
 
-  /** Mappings whose accesses cannot be told, as of the last collect: the kernel's own, devices, those of another userfaultfd. */
+  /**
+   * Mappings whose accesses could not be tracked at the last collect: the kernel's own, devices, those of
+   * another userfaultfd.
+   */
   get skipped(): readonly UntoldMapping[] {
     return this.#skipped;
   }
 
   /**
-   * The pages that were accessed since the last call (or since the first protection), each once; from here on the next interval
-   * begins. The first access to a page counts in this interval or in the next, never in none.
+   * Gives the pages that were accessed since the last call (or since the first protection), each once, and
+   * begins the next interval. The first access to a page always counts, in this interval or in the next.
    *
    * Accessed means: a thread of the process read, wrote or executed the page, or the kernel did so for it, or
-   * another process read or wrote it by way of the kernel. Of a mapping that is new or was moved, all pages that exist count. A huge
-   * page that is accessed counts with all of its pages.
+   * another process read or wrote it by way of the kernel. In a new or moved mapping, all pages that exist
+   * count. An accessed huge page counts with all of its pages.
    *
    * @param visit gets each run of accessed pages, in address order, cut at the borders of mappings; may be left out
    * @throws ProcessError 'ended' when the process has ended or replaced its program
@@ -249,7 +262,7 @@ export class AccessTracker implements Disposable {
     });
   }
 
-  /** Registers all that can be, and gives it as runs. */
+  /** Registers all mappings that can be, and gives them as runs. */
   #register(mappings: readonly Mapping[], hasChanged: boolean): Run[] {
     const known = new Map(hasChanged ? [] : this.#skipped.map((one) => [one.start, one]));
     const skipped: UntoldMapping[] = [];
@@ -290,7 +303,7 @@ export class AccessTracker implements Disposable {
     return runs;
   }
 
-  /** Lets go of all memory: the process may want to register it with a userfaultfd of its own, which ours would forbid. */
+  /** Lets go of all memory, so that the process can register it with a userfaultfd of its own. */
   #leave(): void {
     this.#isLeft = true;
     this.#faults[Symbol.dispose]();
@@ -330,7 +343,10 @@ export class AccessTracker implements Disposable {
     for (let index = 0; index < pages.length; index += 2) this.#protect(pages[index]!, pages[index + 1]!);
   }
 
-  /** Looks first and protects exactly what it has seen: an access in between is to a page that is reported anyway. */
+  /**
+   * Looks first, then protects exactly the pages that it has seen. An access in between is to a page that is
+   * reported anyway.
+   */
   #look({ start, end }: Run, found: RegionVisitor): void {
     const query = {
       start,

@@ -1,14 +1,14 @@
-/** Writes and accesses in one form, so that whatever shows, keeps or measures the one does the other. */
+/** Writes and accesses in one form, so that the same code shows, keeps and measures both. */
 import { isKernelMade } from '../proc/internal.js';
 import type { AccessTracker } from './accesses.js';
 import type { TrackOptions } from './attach.js';
 import { trackProcess } from './process.js';
 import type { ProcessTracker } from './tracker.js';
 
-/** What of a process's memory is followed: which pages are written, or which are accessed (read, written or executed). */
+/** What is tracked: which pages are written, or which are accessed (read, written or executed). */
 export type Subject = 'writes' | 'accesses';
 
-/** Accesses in the form of writes: "written" stands for "accessed" in all that it gives. */
+/** Accesses in the form of writes: "written" stands for "accessed" in all results. */
 export function asWrites(tracker: AccessTracker): ProcessTracker {
   return {
     provider: 'ioctl',

@@ -16,26 +16,33 @@ import {
 } from '../live/internal.js';
 import type { PageSample } from './sample.js';
 
-/** Descriptors that are looked at in each interval, one after the other of more. */
+/**
+ * The most descriptors that are looked at in one interval; of more, the next ones follow in the next
+ * interval.
+ */
 export const MOST_LOOKS = 512;
 
 const OWN_USERFAULTFD = 'anon_inode:[userfaultfd]';
 
 export interface TrackOptions extends AttachOptions {
-  /** 'ioctl' tracks by write protection, 'fallback' by soft-dirty bits; what the kernel has, by default. */
+  /**
+   * 'ioctl' tracks by write protection, 'fallback' by soft-dirty bits. The default is what the kernel has.
+   */
   readonly provider?: Provider | undefined;
   /**
-   * Track a process that uses userfaultfd itself, or begins to: what it wants to register with that meanwhile fails (EBUSY).
-   * Without it, such a process is refused, and let go of when it begins.
+   * Track a process even if it uses userfaultfd itself, or begins to: its own registrations fail meanwhile
+   * (EBUSY). Without this option, such a process is refused, and tracking lets go of one that begins to use
+   * it.
    */
   readonly anyway?: boolean | undefined;
   /**
-   * Look at a random sample of the pages instead of all, to cost the process less (see {@link PageSample}). Not by soft-dirty bits.
+   * Track a random sample of the pages instead of all, to cost the process less (see {@link PageSample}). Not
+   * possible with soft-dirty bits.
    */
   readonly sample?: PageSample | undefined;
 }
 
-/** One that is there for a moment only was made by somebody who attaches just now. */
+/** A userfaultfd that is gone after so long belongs to another program that is just attaching. */
 const MOMENT_MS = 5;
 
 export function hasOwn(own: DescriptorSearch, most: number): boolean {
@@ -70,7 +77,7 @@ export interface Attached {
   /** Of the process, with the features that were asked for. */
   readonly faults: Userfaultfd;
   readonly stopMs: number;
-  /** Looks whether the process has a userfaultfd of its own by now; undefined when that does not matter. */
+  /** Looks whether the process has a userfaultfd of its own now; undefined when that does not matter. */
   readonly own: DescriptorSearch | undefined;
 }
 
@@ -111,7 +118,7 @@ export async function attachTo<T>(
   }
 }
 
-/** Throws where the kernel cannot tell accesses: before anything is touched for nothing. */
+/** Throws where the kernel cannot tell accesses, before anything is touched. */
 export function requireAccesses(action: string): void {
   if ((kernelCategories() & PAGE_IS_ACCESSED) !== 0) return;
   throw new NotSupportedError(action, {
@@ -122,7 +129,9 @@ export function requireAccesses(action: string): void {
   });
 }
 
-/** Throws where only a sample would cost as much as all: soft-dirty bits are cleared of all pages at once. */
+/**
+ * Throws where a sample would cost as much as all pages: soft-dirty bits are cleared for all pages at once.
+ */
 export function requireSamples(provider: Provider, pid: number | 'self'): void {
   if (provider === 'ioctl') return;
   throw new NotSupportedError(`track a sample of the pages of process ${pid}`, {

@@ -1,4 +1,4 @@
-/** What a page fault that tracking causes costs on this machine: measured, since it differs by a factor of ten between machines. */
+/** Measures the cost of a page fault that tracking causes: it differs by a factor of ten between machines. */
 import { PagemapError } from '../abi/index.js';
 import { pageSize } from '../live/index.js';
 import type { Subject } from './activity.js';
@@ -39,11 +39,11 @@ function measure(subject: Subject): number | undefined {
 }
 
 /**
- * Measures what the first write to a protected page costs the process that writes (or the first access, where accesses are tracked),
- * microseconds. Takes a few milliseconds, once; memory of this process is written for it. Undefined where this kernel, or this user,
- * cannot protect memory.
+ * Measures what the first write to a protected page costs the writing process (or the first access, where
+ * accesses are tracked), microseconds. It takes a few milliseconds, once, on memory of this process.
+ * Undefined where this kernel, or this user, cannot protect memory.
  *
- * On hardware of its own it is about a microsecond, and ten and more in some virtual machines.
+ * It is about a microsecond on bare hardware, and ten or more in some virtual machines.
  *
  * @example
  * ```ts

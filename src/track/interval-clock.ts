@@ -1,4 +1,7 @@
-/** The times of intervals, milliseconds. The first one begins when this is made: right after all was protected for the first time. */
+/**
+ * The times of intervals, milliseconds. The first one begins when this is made, right after the first
+ * protection.
+ */
 export class IntervalClock {
   readonly #started = performance.now();
   #last = this.#started;

@@ -1,4 +1,7 @@
-/** The list of a process's mappings, parsed only when it has changed: that of 65,000 mappings takes longer than to read it. */
+/**
+ * The list of a process's mappings, parsed only when it has changed: parsing takes longer than reading (with
+ * 65,000 mappings).
+ */
 import type { ProcessHandle } from '../live/index.js';
 import { type Mapping, parseMaps } from '../proc/index.js';
 
@@ -10,7 +13,8 @@ export class MappingList {
   #mappings: readonly Mapping[] = [];
 
   /**
-   * The mappings as they are now, in address order: the very list that was given before, when they have not changed.
+   * The mappings as they are now, in address order; the same list object as before when they have not
+   * changed.
    *
    * @throws ProcessError as `ProcessHandle.read`
    */

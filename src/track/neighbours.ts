@@ -1,4 +1,4 @@
-/** Memory that has come next to memory that is tracked, of the same kind: the kernel joins the two, as if they had been one. */
+/** New memory next to tracked memory of the same kind: the kernel joins the two into one mapping. */
 import { type Mapping, mayBeWritten } from '../proc/internal.js';
 
 /** A part of memory that is tracked, as far as it matters here. */

@@ -21,7 +21,7 @@ import { requireAccesses } from './attach.js';
 import { disposedError } from './disposed.js';
 import { ALL_WRITTEN } from './protected-scan.js';
 
-/** What is used of a WebAssembly.Memory, whose own type is not known to every TypeScript configuration. */
+/** The part of WebAssembly.Memory that is used here: not every TypeScript configuration knows its type. */
 export interface WasmMemory {
   readonly buffer: ArrayBuffer | SharedArrayBuffer;
   grow(delta: number): number;
@@ -30,8 +30,9 @@ export interface WasmMemory {
 /** What is tracked. */
 export interface OwnTrackOptions {
   /**
-   * Track the pages that are accessed (read, written or executed), instead of those that are written: Linux 7.3. A page that is looked
-   * at by this program's own code counts, of course; the first access to a page after each collect costs a page fault.
+   * Track the pages that are accessed (read, written or executed), instead of those that are written: Linux
+   * 7.3. Reads by this program's own code count, too. The first access to a page after each collect costs a
+   * page fault.
    */
   readonly accesses?: boolean | undefined;
 }
@@ -49,13 +50,13 @@ const { WebAssembly } = globalThis as unknown as {
   WebAssembly: { Memory: new (options: WasmMemoryOptions) => WasmMemory };
 };
 
-/** What one `collect` or `peek` gave. */
+/** The result of one `collect` or `peek`. */
 export interface Collected {
   /** Runs of written pages in the output. */
   readonly regions: number;
   /** Pages in them. */
   readonly pages: number;
-  /** False when the output was too small for all: call again, and it goes on where it stopped. */
+  /** False when the output was too small. Call again to go on where it stopped. */
   readonly done: boolean;
 }
 
@@ -85,8 +86,8 @@ export function trackerAt(base: number, sizeBytes: number): MemoryTracker | unde
  * Tracks which pages of a piece of this process's memory are written, by any of its threads and by the kernel for it. Made
  * by {@link trackMemory} and {@link allocateTracked}; dispose it to end the tracking.
  *
- * It keeps the memory alive. When the memory goes away all the same (its buffer is transferred, a WebAssembly memory
- * grows), every call throws, and says so: from then on, all of it is to be taken as written.
+ * It keeps the memory alive. The memory can still go away, when its buffer is transferred or a WebAssembly
+ * memory grows. Then every call throws an error that says so; take all of the memory as written.
  *
  * @example
  * ```ts
@@ -105,7 +106,7 @@ export class MemoryTracker implements Disposable {
   readonly start: number;
   /** Address behind the last tracked page. */
   readonly end: number;
-  /** Where in the memory that was given the first tracked page begins, bytes. */
+  /** The offset of the first tracked page in the given memory, bytes. */
   readonly offsetBytes: number;
   readonly #memory: WasmMemory | undefined;
   readonly #buffer: ArrayBuffer | SharedArrayBuffer;
@@ -186,10 +187,11 @@ export class MemoryTracker implements Disposable {
   }
 
   /**
-   * The pages that were written since they were last collected, in address order, each once; the same step protects them
-   * again, so that no write falls between two calls.
+   * Gives the pages that were written since they were last collected, in address order, each once. The same
+   * step protects them again, so no write is lost between two calls.
    *
-   * @param output where the runs of pages go. When it is too small, `done` is false and the next call goes on behind
+   * @param output where the runs of pages go. When it is too small, `done` is false, and the next call goes
+   * on from there
    * @throws PagemapError EFAULT when the memory is gone: all of it is to be taken as written
    */
   collect(output: RegionBuffer): Collected {
@@ -198,7 +200,10 @@ export class MemoryTracker implements Disposable {
     return { regions: output.length, pages: result.pages, done: result.next >= this.end };
   }
 
-  /** The same pages, left as they are: the next `collect` reports them again. Goes on by itself, as `collect` does. */
+  /**
+   * Gives the same pages without protecting them: the next `collect` reports them again. After a full output,
+   * the next call goes on, as with `collect`.
+   */
   peek(output: RegionBuffer): Collected {
     const result = this.#scan(output, this.#peekAt, this.end, 0, 0);
     this.#peekAt = result.next >= this.end ? this.start : result.next;
@@ -289,9 +294,9 @@ export class MemoryTracker implements Disposable {
 }
 
 /**
- * Tracks the whole pages inside an existing Buffer, ArrayBuffer, typed array, SharedArrayBuffer or WebAssembly.Memory.
- * From this call on, nothing counts as written; what lies before the first whole page, and behind the last, is not tracked
- * (see `offsetBytes` and `lengthBytes`).
+ * Tracks the whole pages inside an existing Buffer, ArrayBuffer, typed array, SharedArrayBuffer or
+ * WebAssembly.Memory. At first, nothing counts as written. Bytes before the first whole page and behind the
+ * last are not tracked (see `offsetBytes` and `lengthBytes`).
  *
  * @throws RangeError when no whole page lies inside
  * @throws PagemapError EBUSY when a part of it is tracked already; EPERM, ENOSYS, EINVAL where write tracking is not to
@@ -312,7 +317,7 @@ export function trackMemory(memory: TrackableMemory, options: OwnTrackOptions = 
   return new MemoryTracker(memory, options);
 }
 
-/** Memory on pages of its own, and who tracks it. */
+/** Memory on pages of its own, and its tracker. */
 export interface TrackedMemory<B extends ArrayBuffer | SharedArrayBuffer> extends Disposable {
   /** Zeros at first. It cannot be transferred or resized, and lives as long as anything refers to it. */
   readonly buffer: B;
@@ -323,8 +328,8 @@ const WASM_PAGE = 65536;
 const MOST_WASM_PAGES = 65536;
 
 /**
- * Allocates memory on whole pages of its own, and tracks it. It is a WebAssembly memory's: page-aligned, owned by the
- * garbage collector (so that no view can ever outlive it), not to be detached.
+ * Allocates memory on whole pages of its own, and tracks it. It is the buffer of a WebAssembly memory:
+ * page-aligned, owned by the garbage collector (so no view can outlive it), and impossible to detach.
  *
  * Disposing the result ends the tracking; the memory itself stays as long as it is used.
  *

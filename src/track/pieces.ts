@@ -1,11 +1,11 @@
-/** Calls `visit` for the runs of pages between two addresses that hold something, in address order. */
+/** Calls `visit` for the runs of existing pages between two addresses, in address order. */
 export type PageFinder = (start: number, end: number, visit: (start: number, end: number) => void) => void;
 
 /** A run of pages may have page tables of its own, which take as long to go through as so many bytes that are full. */
 const RUN_BYTES = 256 << 10;
 
 /**
- * Cuts a range into pieces that have about so many bytes in them: terabytes of it may never have been touched, and cost nothing.
+ * Cuts a range into pieces that hold about so many bytes of existing pages. Untouched terabytes do not count.
  *
  * @param alignBytes cuts are at multiples of it: in the middle of a huge page, one would split it
  * @returns start and end in turns; together they are the range

@@ -223,10 +223,10 @@ export class WriteProtectTracker implements ProcessTracker {
   }
 
   /**
-   * Registers what has come next to memory that is tracked, before the next collect finds it: the kernel joins such neighbours, and
-   * the process may take them for one, which fails while only a part of them is registered (mremap). It helps as long as the new one
-   * was not written. To be called now and
-   * then between collects. It does nothing where it would take long.
+   * Registers new memory that lies next to tracked memory, before the next collect finds it. The kernel joins such
+   * neighbours, and the process may treat them as one mapping: mremap fails while only a part of it is registered. It
+   * helps as long as the new memory was not written. Call it now and then between collects. It does nothing where it
+   * would take long.
    *
    * @throws ProcessError 'ended'
    */
@@ -240,8 +240,8 @@ export class WriteProtectTracker implements ProcessTracker {
   }
 
   /**
-   * Protects again what was written of these ranges since the last collect, which does not tell of it any more. For while the
-   * process stands still, after those pages were copied.
+   * Protects the pages of these ranges again that were written since the last collect; the next collect does not report
+   * them. Call it while the process is stopped, after those pages were copied.
    *
    * @param ranges start and end in turns, ascending
    */
@@ -667,20 +667,22 @@ function* joined(pieces: readonly Piece[], join: boolean): Generator<Piece[], vo
 }
 
 /**
- * Tracks which pages a process writes, while it runs.
+ * Tracks which pages a running process writes.
  *
- * On Linux 6.7 and later one of its threads is stopped to begin, for about half a millisecond, in which two system calls are
- * run in it; from then on everything is done from here, and when this process ends, for whatever reason, the kernel undoes it
- * all. On older kernels it is done by soft-dirty bits, where the kernel keeps them: then all threads are stopped for each
- * collect, and shared memory is not tracked. `provider` of the result says which.
+ * On Linux 6.7 and later, one of its threads is stopped at the start, for about half a millisecond, to run two system
+ * calls in it. After that, everything is done from this process. When this process ends, for whatever reason, the
+ * kernel undoes it all. Older kernels track by soft-dirty bits, where the kernel keeps them: each collect stops all
+ * threads, and shared memory is not tracked. `provider` of the result says which.
  *
- * With `accesses`, tells the pages that were read, written or executed instead, of all its mappings, by the result's `collect`: Linux 7.3
- * (see {@link AccessTracker}).
+ * With `accesses`, the result's `collect` reports the pages that were read, written or executed instead, in all
+ * mappings: Linux 7.3 (see {@link AccessTracker}).
  *
- * With `sample`, only that share of the pages is looked at: each page costs the process a fault an interval, and numbers of pages are
- * estimates then. Of shared memory, a page that the process reads for the first time counts as written. Linux 6.7.
+ * With `sample`, only that share of the pages is tracked, which saves the process faults: each tracked page costs one
+ * an interval. Numbers of pages are estimates then. In shared memory, a page that the process reads for the first time
+ * counts as written. Linux 6.7.
  *
- * Takes what a debugger takes: being the process's user (and the process dumpable), or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH.
+ * It needs the permissions of a debugger: the process's user (and the process dumpable), or CAP_SYS_PTRACE and
+ * CAP_DAC_READ_SEARCH.
  *
  * @throws ProcessError for a process that cannot, or had better not, be attached to; `reason` and `hint` say why
  * @throws PagemapError EINVAL, ENOTTY or EOPNOTSUPP where the kernel has neither, EOPNOTSUPP for `accesses` before Linux 7.3 and for

@@ -78,7 +78,7 @@ const masks = (given: Partial<Masks>): Masks => ({
   ...given,
 });
 
-/** What exists, written or not; for hugetlb memory. */
+/** Pages that exist, written or not; for hugetlb memory. */
 export const EXISTING = masks({ categoryMask: PAGE_IS_PRESENT });
 
 /** For hugetlb memory. */
@@ -105,7 +105,7 @@ export function isMarker(categories: number): boolean {
   return (categories & (PAGE_IS_SWAPPED | PAGE_IS_WRITTEN)) === PAGE_IS_SWAPPED;
 }
 
-/** A scan that came upon memory that is not registered. What it reported before that is complete up to `resume`. */
+/** A scan met memory that is not registered. Its report is complete up to `resume`. */
 export class Unregistered extends Error {
   override readonly name = 'Unregistered';
   readonly resume: number;

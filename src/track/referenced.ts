@@ -1,6 +1,6 @@
 /**
- * Which memory of a process was referenced, by mapping, where the kernel cannot tell accesses by page (before Linux 7.3): the processor
- * notes in each page table entry whether it was used, and /proc/PID/smaps counts those entries.
+ * Which memory of a process was referenced, by mapping, for kernels that cannot tell accesses by page (before Linux
+ * 7.3). The processor notes in each page table entry whether it was used, and /proc/PID/smaps counts those entries.
  */
 import { writeFileSync } from 'node:fs';
 import { type ProcessHandle, pageSize } from '../live/index.js';
@@ -18,8 +18,8 @@ export interface ReferencedPages {
 }
 
 /**
- * Clears the referenced bits of a process's pages. The kernel's reclaim goes by the same bits: what it knew of this process's memory is
- * lost, and it may take pages that are in use before others, until they are used again.
+ * Clears the referenced bits of a process's pages. The kernel's reclaim uses the same bits: it loses what it knew about
+ * this process's memory, and may reclaim pages that are in use before others, until they are used again.
  *
  * @throws ProcessError 'not-permitted', 'ended'
  * @example

@@ -1,4 +1,4 @@
-/** A random share of all pages, to protect instead of all of them: what is protected costs its process a fault each time. */
+/** A random share of all pages, to protect instead of all: each protected page costs its process a fault. */
 import { hugePageSizeOf, PAGE_IS_HUGE } from '../abi/internal.js';
 import { pageSize } from '../live/index.js';
 
@@ -17,8 +17,9 @@ function mix(number: number): number {
 }
 
 /**
- * Which pages are in a random sample. A page is in it or not by its address alone, so that the same pages are looked at each time and
- * no list of them is kept. A huge page is in it as a whole or not at all: to protect a part of one would split it.
+ * Which pages are in a random sample. Only its address decides whether a page is in it, so the same pages are tracked
+ * each time and no list of them is needed. A huge page is in it as a whole or not at all: protecting a part of one
+ * would split it.
  *
  * @example
  * ```ts
@@ -42,7 +43,7 @@ export class PageSample {
   /**
    * @param share of all pages, above 0, at most 1
    * @param seed samples of different seeds are independent of each other
-   * @param pageBytes how large the pages are; as this machine's by default
+   * @param pageBytes the size of a page; this machine's by default
    * @throws RangeError for another share
    */
   constructor(share: number, seed = Math.floor(Math.random() * 2 ** 32), pageBytes: number = pageSize()) {
@@ -59,7 +60,8 @@ export class PageSample {
   }
 
   /**
-   * Calls `take` for each unit of [start, end) that is in the sample: a page, or what lies of a huge page in the range.
+   * Calls `take` for each unit of [start, end) that is in the sample: a page, or the part of a huge page that lies in
+   * the range.
    *
    * @param start bytes, page-aligned
    * @param categories of the whole range, with PAGE_IS_HUGE where it is mapped by huge pages
@@ -80,7 +82,7 @@ export class PageSample {
 }
 
 /**
- * Estimates how many pages there are in all from those in a sample.
+ * Estimates the number of all pages from those in a sample.
  *
  * Each unit is in the sample independently of the others, so that the variance of the estimate follows from the units' sizes alone
  * (Horvitz and Thompson).
@@ -116,8 +118,9 @@ export class SampledCount {
   }
 
   /**
-   * In 95 of 100 samples the true number is no farther away than that. Pages; 0 of a sample of everything. Never less than that of three
-   * pages in the sample: where nothing was found, there may be some all the same.
+   * The error of the estimate, pages: the true number is no farther away in 95 of 100 samples. 0 for a sample of all
+   * pages. It is never less than the error of three pages in the sample, because pages may exist even where the sample
+   * found none.
    */
   get errorPages(): number {
     const found = Math.max(LEAST_ERROR_PAGES, DEVIATIONS * Math.sqrt(this.#squares + 1));

@@ -1,4 +1,7 @@
-/** Which pages of a random sample a process writes, interval by interval: for less page faults than all pages cost. */
+/**
+ * Which pages of a random sample a process writes, interval by interval. It costs fewer page faults than tracking all
+ * pages.
+ */
 import {
   hugePageSizeOf,
   PAGE_IS_HUGE,
@@ -43,7 +46,9 @@ export interface WrittenSpace extends AccessedSpace {
   pageBytes(mapping: Mapping): number;
 }
 
-/** Who protects that memory: a userfaultfd of the process, with write protection that needs no answers. */
+/**
+ * What protects that memory: a userfaultfd of the process, with write protection that the kernel resolves by itself.
+ */
 export interface WriteFaults extends Disposable {
   register(start: number, lengthBytes: number): void;
   writeProtect(start: number, lengthBytes: number): void;
@@ -113,9 +118,9 @@ function partsOf(mapping: Mapping, before: readonly Part[], index: number): Part
 /**
  * Tracks the writes to a random sample of the pages. Made by `trackProcess` with `sample`.
  *
- * It looks first and protects exactly what it has seen of the sample: a write in between is to a page that is reported anyway. What is
- * not in the sample is never protected, so the kernel always says that it was written. Pages come into the
- * sample by their addresses alone, those that come into being as well.
+ * It looks first, then protects exactly the pages of the sample that it has seen. A write in between is to a page that
+ * is reported anyway. Pages outside the sample are never protected, so the kernel always reports them as written. Only
+ * its address decides whether a page is in the sample; that holds for new pages, too.
  *
  * A huge page is in it as a whole, or not at all, and so are its small pages once it is split (by the first write to one that is
  * protected, for one): they count together in the error. If they were drawn anew then, those of huge pages that were never protected
@@ -311,8 +316,8 @@ export class SampledWriteTracker implements ProcessTracker {
   }
 
   /**
-   * Where a page that does not exist comes into being by reading, too, and would look written then, the sample's are protected first, as where
-   * all pages are tracked. Then all that exists counts.
+   * Protects the pages of the sample that do not exist yet, where reading one would make it look written, as when all
+   * pages are tracked. Then all pages that exist count.
    */
   #protectHoles({ start, end, kind }: Part): void {
     if (kind === 'hugetlb') {

@@ -43,7 +43,7 @@ class Runs {
     this.#closed = 0;
   }
 
-  /** What is added from here on does not extend what was added before. */
+  /** Ends the last run: what is added from here on does not extend it. */
   close(): void {
     this.#closed = this.length;
   }
@@ -79,7 +79,7 @@ interface Earlier {
   readonly offset: number;
 }
 
-/** Tracks by soft-dirty bits. Made by `trackProcess` where the kernel has nothing better. */
+/** Tracks by soft-dirty bits. Made by `trackProcess` where the kernel lacks write protection. */
 export class SoftDirtyTracker implements ProcessTracker {
   readonly provider = 'fallback';
   readonly stopMs: number;

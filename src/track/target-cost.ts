@@ -2,8 +2,8 @@
 import { hugePageSizeOf } from '../abi/internal.js';
 
 /**
- * How many faults the first accesses to protected memory are: one a page, and one for a huge page. A part of a huge page that was
- * protected alone has small pages by now.
+ * The number of faults of the first accesses to protected memory: one a page, and one for a huge page. A huge page of
+ * which only a part was protected is split into small pages.
  *
  * @param bytes that were accessed, a multiple of the page size
  */
@@ -12,7 +12,7 @@ export function faultsOf(bytes: number, isHuge: boolean, pageSize: number): numb
 }
 
 /**
- * What an interval cost the process, milliseconds, at most about.
+ * An upper estimate of what an interval cost the process, milliseconds.
  *
  * @param faultUs what a fault costs, microseconds: see `measureFaultCost`
  */

@@ -3,19 +3,19 @@ import { pageSize } from '../live/index.js';
 /** Pages of a chunk: of 4 KiB, 2 MiB of address space; 2 KiB of memory. */
 const CHUNK_PAGES = 512;
 
-/** How many distinct pages were written within any so many intervals in a row. */
+/** How many distinct pages were written within a number of consecutive intervals. */
 export interface WorkingSetSize {
   /** Length of the window in intervals. */
   readonly intervals: number;
-  /** Mean over the windows that were complete; over the one incomplete window when there was none. Pages. */
+  /** Mean over the complete windows, pages. When none is complete, that of the one incomplete window. */
   readonly meanPages: number;
   /** Pages of the largest window. */
   readonly peakPages: number;
 }
 
 /**
- * The write working set: how many distinct pages are written within a window of time. It is what a fork, a live
- * migration or an incremental snapshot has to copy when it looks that often.
+ * The write working set: how many distinct pages are written within a window of time. A fork, a live migration or an
+ * incremental snapshot has to copy so much in that time.
  *
  * Keeps the last interval in which each page was written, 4 bytes a page, for the 2 MiB chunks that were written at all.
  *
@@ -46,7 +46,7 @@ export class WriteWorkingSet {
 
   /**
    * @param windows lengths in intervals, for `sizes`
-   * @param pageBytes how large the pages are; as this machine's by default
+   * @param pageBytes the size of a page; this machine's by default
    */
   constructor(windows: readonly number[] = [1, 10, 100], pageBytes: number = pageSize()) {
     this.#pageSize = pageBytes;

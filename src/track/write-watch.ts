@@ -4,7 +4,7 @@ import { pageSize } from '../live/index.js';
 import { type MemoryTracker, trackerAt } from './own.js';
 
 export interface WriteWatchOptions {
-  /** WRITE_WATCH_FLAG_RESET: the pages that are reported count as unwritten from here on; no others. */
+  /** WRITE_WATCH_FLAG_RESET: the reported pages, and no others, count as unwritten from here on. */
   readonly reset?: boolean | undefined;
   /** At most so many addresses (`*lpdwCount` on the way in); no limit by default. */
   readonly limit?: number | undefined;

@@ -1,5 +1,5 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-/** PAGEMAP_SCAN where the kernel has none: the engine over what /proc/PID tells. */
+/** PAGEMAP_SCAN for kernels without it: the engine over the files of /proc/PID. */
 
 import {
   ALL_CATEGORIES,
@@ -99,8 +99,8 @@ function identity({ start, end, offset, inode, device, name }: Mapping): string 
 }
 
 /**
- * A process's pages by /proc/PID/pagemap, maps and smaps, for kernels before 6.7. Answers as the ioctl does, in its own order of
- * checks, with its limits and its quirks; what the files do not tell, it refuses by name.
+ * A process's pages by /proc/PID/pagemap, maps and smaps, for kernels before 6.7. It answers as the ioctl does, with
+ * the same order of checks, limits and quirks. It refuses, by name, categories that the files do not tell.
  *
  * @example
  * ```ts
@@ -157,12 +157,13 @@ export class FallbackPagemap extends ProcessPagemap implements LivePagemap, Bloc
   }
 
   /**
-   * From here on WRITTEN is known, and scans can protect: a page is WRITTEN when it was written since it was last protected by
-   * a scan of this object, or never was. WPALLOWED are private mappings that are not hugetlb; of the others the kernel forgets
-   * writes, for instance when it takes a page of a file out of memory, and all their pages stay WRITTEN.
+   * From here on WRITTEN is known, and scans can protect. A page is WRITTEN when it was written since a scan of this
+   * object last protected it, or was never protected. Private mappings that are not hugetlb are WPALLOWED. In other
+   * mappings the kernel forgets writes, for instance when it takes a page of a file out of memory, so all their pages
+   * stay WRITTEN.
    *
-   * Each protecting scan clears the soft-dirty bits of the whole address space (`/proc/PID/clear_refs`): there must be no other
-   * who uses them.
+   * Each protecting scan clears the soft-dirty bits of the whole address space (`/proc/PID/clear_refs`): nobody else
+   * may use them.
    *
    * @param pause runs `work` while nobody else writes to the address space: a write between the reading of the bits and their
    *   clearing would be lost
@@ -201,7 +202,7 @@ export class FallbackPagemap extends ProcessPagemap implements LivePagemap, Bloc
     }
   }
 
-  /** @throws PagemapError for categories that decide about the answer and cannot be known */
+  /** @throws PagemapError for categories that the answer depends on and that cannot be known */
   #refuseUnknowable(request: ScanRequest): void {
     const { mask, anyof, returned, flags } = this.#checked;
     const asked = (mask | anyof | returned) & ~this.categories;
