@@ -25,7 +25,7 @@ export type AggregateLimits = { readonly [limit in keyof typeof REPORT_LIMITS]: 
 
 export interface AggregateOptions {
   readonly limits?: AggregateLimits | undefined;
-  /** Told how many of the recording's rows have been looked at, of how many in all. */
+  /** Called with the number of rows that were read so far, and of all rows. */
   readonly progress?: ((done: number, all: number) => void) | undefined;
 }
 
@@ -113,7 +113,7 @@ function bandKey(name: string, start: number): string {
   return name === '[heap]' || name === '[stack]' ? name : `${start} ${name}`;
 }
 
-/** What is written to mappings that are not told apart. */
+/** The writes to all mappings that are not told apart. */
 const REST = '(all other mappings)';
 
 function newBand(name: string, start: number, end: number): Band {
@@ -187,8 +187,8 @@ async function readBands(recording: Recording, most: number, step: (rows: number
 }
 
 /**
- * The size of the parts in which nearly all of a band's writes were recorded: finer would be invented, and a few coarse rows, from
- * intervals with very many, are no reason to show all as coarsely.
+ * The size of the parts in which nearly all of a band's writes were recorded. Finer cells would be invented. A few
+ * coarser rows, from intervals with very many writes, do not matter.
  */
 function recordedSize({ bySize, writtenPages }: Band): number {
   let pages = 0;
@@ -213,7 +213,7 @@ class Heat {
     this.bucketBytes = Math.max(fits, recordedSize(band));
   }
 
-  /** Pages of which is known only that they were written somewhere in a larger part. */
+  /** Pages that were written somewhere in a larger part; where is not known. */
   get spreadPages(): number {
     let pages = 0;
     for (const [size, own] of this.band.bySize) if (size > this.bucketBytes) pages += own;
@@ -475,9 +475,9 @@ function humanTime(milliseconds: number): string {
 }
 
 /**
- * Reads a recording and makes of it what the report's page shows, of a few megabytes at most, however long it is and however
- * many mappings there are. What was joined or left out stands in `notes`. Reads the writes twice; memory does not grow
- * with the recording's length.
+ * Reads a recording and makes the data of the report's page: a few megabytes at most, however long the recording is and
+ * however many mappings it has. `notes` says what was joined or left out. It reads the writes twice; memory does not
+ * grow with the recording's length.
  *
  * @throws RecordingError where a file is damaged
  */

@@ -1,4 +1,6 @@
-/** A growing file that is complete at every moment, for whoever opens it, and whenever its writer is killed. */
+/**
+ * A growing file that is complete at every moment: anybody can read it at any time, also when its writer was killed.
+ */
 
 import { constants } from 'node:fs';
 import { copyFile, type FileHandle, link, open, rename, rm, unlink } from 'node:fs/promises';
@@ -44,7 +46,7 @@ export class CompleteFile {
   }
 
   /**
-   * Nothing is at `path` before the first append, which replaces what is there.
+   * Creates the copies. The first append makes `path`, and replaces what is there.
    *
    * @param folder on the same file system, for the copies; nobody else uses it
    */

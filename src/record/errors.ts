@@ -5,11 +5,11 @@ export type RecordingProblem =
   | 'busy'
   /** It cannot be written or read: the disk, permissions. */
   | 'io'
-  /** What is there is no recording, or one of a later version. */
+  /** The file or folder holds no recording, or one of a later version. */
   | 'format';
 
 /**
- * A recording that cannot be written or read: `reason` says why, the message what to do.
+ * A recording cannot be written or read: `reason` says why, the message what to do.
  *
  * @example
  * ```ts

@@ -1,4 +1,4 @@
-/** What the pages of a process are, mapping by mapping, as it is recorded now and then. */
+/** The pages of a process by kind, for each mapping; recorded now and then. */
 import {
   categoryNames,
   PAGE_IS_FILE,
@@ -33,8 +33,8 @@ export interface MappingLayout extends Readonly<Record<keyof PageCounts, number 
   /** Pages by `PAGE_KINDS`. */
   readonly kinds: readonly (number | null)[];
   /**
-   * Pages in memory that were left alone for at least as long as each of `IDLE_LIMITS_MS`; null where it has not been looked for so long.
-   * Left out where accesses are not tracked.
+   * Pages in memory that were idle for at least each of `IDLE_LIMITS_MS`; null where tracking has not run so long. Left
+   * out where accesses are not tracked.
    */
   readonly idle?: readonly (number | null)[] | undefined;
   /** Cells of its address range, as `packCell` makes them; left out where they were not asked for. */
@@ -137,9 +137,9 @@ class Ages {
 }
 
 /**
- * Looks at all pages of a process once. Other work gets its turn between two calls into the kernel.
+ * Looks at all pages of a process once. Between two calls into the kernel, other work of this program runs.
  *
- * @param ages where accesses are tracked: how long each page was left alone
+ * @param ages the idle time of each page, where accesses are tracked
  * @throws ProcessError 'ended' when the process has ended
  * @example
  * ```ts

@@ -1,4 +1,4 @@
-/** Where a recording's files are: names that are safe whatever they are made of, and folders that have one owner. */
+/** Where a recording's files are: names that are always safe, and folders with one owner. */
 
 import {
   closeSync,
@@ -25,8 +25,8 @@ const PREFIX = '.recording-';
 const MOST_NAME_BYTES = 200;
 
 /**
- * Any text as one path element, in the way of Hive's partitions: letters, digits, `-`, `_` and inner dots stay, all else is
- * `%XX`, byte by byte. Engines that know such partitions undo it.
+ * Encodes a text as one path element, as Hive's partitions do: letters, digits, `-`, `_` and inner dots stay; every
+ * other byte is `%XX`. Engines that know such partitions decode it.
  */
 export function pathElement(text: string): string {
   let escaped = '';
@@ -92,8 +92,9 @@ function startTimeOf(pid: number): number | undefined {
 }
 
 /**
- * Whether the owner of a working folder is gone for certain. Of another machine's nobody here can tell. Its number alone
- * does not do: in another container, which may have the same host name, it is another process's, or nobody's.
+ * Whether the owner of a working folder has certainly ended. For an owner on another machine, that cannot be known
+ * here. The process number alone is not enough: in another container, which may have the same host name, it belongs to
+ * another process or to none.
  */
 function isGone(folder: string, owner: Owner): boolean {
   // A container that is made anew has another name, and is on the same machine.
@@ -115,8 +116,8 @@ function isGone(folder: string, owner: Owner): boolean {
 }
 
 /**
- * Whether a working folder may be removed with all that is in it: it is a folder, and this user's. In another user's, names could be
- * exchanged for links while it is being removed, and other files would go.
+ * Whether a working folder may be removed with its contents: it must be a folder of this user. Another user could
+ * replace names by links during the removal, so that other files would be removed.
  */
 function isRemovable(folder: string, user: number = process.geteuid!()): boolean {
   const about = lstatSync(folder, { throwIfNoEntry: false });

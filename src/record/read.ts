@@ -30,12 +30,12 @@ interface Part {
   readonly metadata: FileMetaData;
 }
 
-/** Some rows of one kind, in the order in which they were recorded. Valid until the next group is asked for. */
+/** Some rows of one kind, in the order of recording. Valid until the next group is asked for. */
 export interface RowGroup {
   readonly rows: number;
   /** A column as numbers, NaN for null: addresses and sizes in bytes, times in milliseconds (since 1970, or of elapsed time). */
   numbers(column: ColumnName): Promise<Float64Array>;
-  /** A column of text, truth values or bytes, as it is. */
+  /** A column of text, booleans or bytes, as it is. */
   values(column: ColumnName): Promise<ArrayLike<unknown>>;
 }
 
@@ -140,7 +140,7 @@ export interface FoundRecording {
 }
 
 /**
- * The recordings in a file, or in a folder and those below, in the order in which they began.
+ * The recordings in a file, or in a folder and its subfolders, in the order of their start.
  *
  * @throws RecordingError
  * @example
@@ -170,7 +170,7 @@ export async function listRecordings(path: string): Promise<FoundRecording[]> {
 }
 
 /**
- * A recording, open for reading. Its files are opened when they are read, one at a time.
+ * A recording, open for reading. It opens its files one at a time, when they are read.
  *
  * @example
  * ```ts
@@ -207,10 +207,10 @@ export class Recording {
   }
 
   /**
-   * The rows of one kind in pieces, in time order. Memory is that of one row group.
+   * The rows of one kind in pieces, in time order. It holds one row group in memory.
    *
-   * @param columns those that will be asked for
-   * @param since rows of groups that end before are left out: `elapsed_ms`
+   * @param columns the columns that will be read
+   * @param since an `elapsed_ms`: row groups that end before it are left out
    * @throws RecordingError 'format' where a file is damaged
    */
   async *groups(
@@ -304,10 +304,10 @@ class Group implements RowGroup {
 }
 
 /**
- * Opens a recording: a file, or a folder that `pmscan record` wrote to. Of a folder with several recordings one must be
- * chosen.
+ * Opens a recording: a file, or a folder that `pmscan record` wrote to. In a folder with several recordings, choose
+ * one.
  *
- * @param recording its eight digits, as `listRecordings` tells them
+ * @param recording its eight digits, from `listRecordings`
  * @throws RecordingError 'io' or 'format', or when there are several
  * @example
  * ```ts

@@ -22,12 +22,11 @@ interface Column {
 }
 
 /**
- * How many distinct pages were written in windows of time that end now, in all and by owner, for as long as it runs: what was
- * not written for longer than the longest window is forgotten, so that memory stays that of the written pages in it, 4 bytes
- * each.
+ * How many distinct pages were written in windows of time that end now, in all and by owner. It can run without end: it
+ * forgets pages that were not written in the longest window, so it needs 4 bytes for each page written in that window.
  *
- * A page remembers not when but in which slot (an owner's part of a column) it was last written, so that it counts where it was
- * counted then, whoever owns it now.
+ * For each page it keeps the slot (an owner's part of a column) of the last write. So the page counts for its owner of
+ * that time, whoever owns it now.
  */
 export class RecentWrites {
   readonly #windowsMs: readonly number[];

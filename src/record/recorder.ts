@@ -25,7 +25,7 @@ import {
 } from './schema.js';
 import { Table } from './table.js';
 
-/** What is recorded. */
+/** The process that is recorded. */
 export interface RecordedProcess {
   readonly pid: number;
   /** As in /proc/PID/comm. */
@@ -34,24 +34,33 @@ export interface RecordedProcess {
 }
 
 export interface RecorderOptions {
-  /** How often is collected, milliseconds: told to readers, not enforced. */
+  /** The interval between two collects, milliseconds. It is only noted for readers. */
   readonly intervalMs: number;
   readonly toolVersion: string;
   /** This machine's name by default. */
   readonly host?: string | undefined;
-  /** How long rows may wait before they are in the file, milliseconds; 30 s by default. */
+  /** How long rows may wait before they are written to the file, milliseconds; 30 s by default. */
   readonly flushMs?: number | undefined;
-  /** Only for folders: a file is ended after this time, milliseconds, an hour by default, and at midnight UTC. */
+  /**
+   * Only for folders: the longest time that one file covers, milliseconds; an hour by default. A file also ends at
+   * midnight UTC.
+   */
   readonly rotateMs?: number | undefined;
   /** Only for folders: a file is ended when it is larger than this, bytes; 64 MiB by default. */
   readonly rotateBytes?: number | undefined;
-  /** What intervals are about; writes by default. In all numbers, "written" stands for "accessed" in a recording of accesses. */
+  /**
+   * What the intervals count; writes by default. In a recording of accesses, "written" stands for "accessed" in all
+   * numbers.
+   */
   readonly subject?: Subject | undefined;
-  /** The share of all pages that is looked at, from 0 to 1. Regions are those of the sample, counts the estimates for all. */
+  /**
+   * The share of all pages that is tracked, from 0 to 1. Regions are those of the sample; counts are estimates for all
+   * pages.
+   */
   readonly sampled?: number | undefined;
-  /** Whose memory a mapping is, as `OwnedMapping` has it; undefined where nothing is known. */
+  /** Gives the owner of a mapping, as in `OwnedMapping`; undefined where none is known. */
   readonly ownerOf?: ((mapping: AddressRange) => Owner | undefined) | undefined;
-  /** No intervals will come: writes are not tracked. Told to readers. */
+  /** Writes are not tracked, so no intervals will come. Noted for readers. */
   readonly layoutOnly?: boolean | undefined;
   /** Only for files: replace one that is there. */
   readonly force?: boolean | undefined;
@@ -59,13 +68,13 @@ export interface RecorderOptions {
   readonly now?: (() => number) | undefined;
 }
 
-/** What was written in one interval, or accessed: an `Interval` of a tracker is one. */
+/** The writes or accesses of one interval: an `Interval` of a tracker is one. */
 export interface RecordedInterval {
   readonly elapsedMs: number;
   readonly intervalMs: number;
   readonly scanMs: number;
   readonly writtenPages: number;
-  /** Of a sample: how far the true number may be from that, pages. */
+  /** With a sample: the error of `writtenPages`, pages. */
   readonly errorPages?: number | undefined;
   /** In address order. */
   readonly mappings: readonly {
@@ -76,7 +85,7 @@ export interface RecordedInterval {
   }[];
 }
 
-/** Of an interval, what the tracker's own account does not say. */
+/** Details of an interval that the tracker does not give. */
 export interface IntervalDetails {
   readonly late: boolean;
   /** Distinct pages since the beginning. */
@@ -84,7 +93,7 @@ export interface IntervalDetails {
   /** Distinct pages in the windows of `WORKING_SET_WINDOWS_MS` that end here. */
   readonly workingSet: readonly number[];
   readonly skipped?: readonly SkippedMapping[] | undefined;
-  /** What the interval cost the process, at most about, milliseconds: page faults, and stops. */
+  /** An upper estimate of what the interval cost the process, milliseconds: page faults and stops. */
   readonly targetCostMs?: number | undefined;
 }
 
@@ -101,14 +110,14 @@ interface Part {
   beganAt: number;
 }
 
-/** What has become of a recording so far. */
+/** The totals of a recording so far. */
 export interface RecorderTotals {
   readonly intervals: number;
   readonly rows: number;
   readonly writtenPages: number;
   /** Of all files. */
   readonly bytes: number;
-  /** Those that have been written, in order. */
+  /** The files that were written, in order. */
   readonly files: readonly string[];
 }
 
@@ -121,8 +130,8 @@ export function isRecordingFile(path: string): boolean {
  * Writes a recording: to one file, whose name ends in `.parquet`, or to a folder, in which files are rotated and their paths
  * say host, date and process as Hive's partitions do (`host=web-1/date=2026-11-22/pid=1234/…`).
  *
- * Each file is complete at every moment: killed or without power, it has all up to the last flush. Memory is bounded by the
- * rows of three row groups, whatever is recorded.
+ * Each file is complete at every moment: after a kill or a power failure, it has everything up to the last flush.
+ * Memory is bounded by the rows of three row groups.
  *
  * @example
  * ```ts
@@ -199,7 +208,7 @@ export class Recorder {
   }
 
   /**
-   * Begins a recording, which is there from now on, without rows yet.
+   * Begins a recording. Its file exists from now on, without rows.
    *
    * @throws RecordingError when it cannot be written there
    */
@@ -231,7 +240,7 @@ export class Recorder {
     };
   }
 
-  /** A run of pages that was written in the interval that is going on: bytes. For `collect` of a tracker to call. */
+  /** Takes a run of pages that was written in the current interval, bytes. Pass it to a tracker's `collect`. */
   region(start: number, end: number): void {
     this.#buckets.add(start, end);
   }
@@ -283,7 +292,7 @@ export class Recorder {
     return owner === undefined ? {} : { owner: ownerText(owner), owner_kind: owner.kind };
   }
 
-  /** Takes what the pages are now. */
+  /** Takes the pages of all mappings as of now. */
   async layout(mappings: readonly MappingLayout[], elapsedMs: number): Promise<void> {
     const time = this.#beginRows();
     await this.#rotateAt(time);
@@ -328,7 +337,7 @@ export class Recorder {
     this.#flushLater(time);
   }
 
-  /** Writes all that there is; the recording goes on. @throws RecordingError when it cannot be written */
+  /** Writes all rows to the file; the recording goes on. @throws RecordingError when it cannot be written */
   async flush(): Promise<void> {
     this.#beginRows();
     await this.#flushing;
@@ -338,7 +347,7 @@ export class Recorder {
     this.#check();
   }
 
-  /** Writes all that there is and ends the recording. */
+  /** Writes all rows to the file and ends the recording. */
   async close(end: RecordingEnd): Promise<void> {
     if (this.#closed) return;
     clearTimeout(this.#timer);
@@ -354,7 +363,7 @@ export class Recorder {
     }
   }
 
-  /** Lets go of everything; what has been flushed stays. Not needed after `close`. */
+  /** Ends the recording without a flush; rows that were flushed before stay. Not needed after `close`. */
   async abandon(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -365,7 +374,10 @@ export class Recorder {
     this.#folder[Symbol.dispose]();
   }
 
-  /** The clock's time. Where it was set back, what is due later is due as much earlier: nothing waits for it to get there again. */
+  /**
+   * The clock's time. When the clock was set back, due times move back by as much, so that nothing waits for the clock
+   * to catch up.
+   */
   #time(): number {
     const time = this.#now();
     const back = time - this.#latest;

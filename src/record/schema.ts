@@ -12,9 +12,9 @@ export type ColumnType = 'string' | 'int32' | 'int64' | 'double' | 'boolean' | '
 export interface Column {
   readonly name: string;
   readonly type: ColumnType;
-  /** The rows that have it; null in others. */
+  /** The kinds of rows that have this column; null in others. */
   readonly of: readonly RecordKind[];
-  /** Smallest and largest value are kept for each row group, by which readers skip groups. */
+  /** Each row group has the column's smallest and largest value, so that readers can skip groups. */
   readonly statistics?: boolean | undefined;
 }
 
@@ -23,7 +23,7 @@ const ALL = RECORDS;
 const PARTS: readonly RecordKind[] = ['write', 'access'];
 const MAPPED: readonly RecordKind[] = [...PARTS, 'layout'];
 
-/** The rows that tell what was written, or accessed, and their column that tells how much. */
+/** The kinds of rows for writes and accesses, each with its column of pages. */
 export const PART_ROWS = {
   writes: ['write', 'written_pages'],
   accesses: ['access', 'accessed_pages'],
@@ -32,7 +32,7 @@ export const PART_ROWS = {
 /** How long the windows of the working set are, milliseconds; in the order of their columns. */
 export const WORKING_SET_WINDOWS_MS = [10_000, 60_000, 600_000] as const;
 
-/** In the order in which they stand in the file; docs/reference/recording.md says what they mean. */
+/** In the order of the file; docs/reference/recording.md explains them. */
 export const COLUMNS = [
   { name: 'record', type: 'string', of: ALL, statistics: true },
   { name: 'time', type: 'timestamp', of: ALL, statistics: true },
@@ -117,10 +117,10 @@ export const PARQUET_SCHEMA: SchemaElement[] = [
   ),
 ];
 
-/** What a recording says of itself, once, in the file's key-value metadata under the key `pagemap-scan`, as JSON. */
+/** The metadata of a recording: JSON in the file's key-value metadata, under the key `pagemap-scan`. */
 export interface RecordingInfo {
   readonly schema: typeof RECORDING_SCHEMA;
-  /** Unlike that of any other recording: eight hexadecimal digits. */
+  /** A random ID of the recording: eight hexadecimal digits. */
   readonly recording: string;
   readonly host: string;
   readonly pid: number;
@@ -135,17 +135,23 @@ export interface RecordingInfo {
   /** Release of the kernel. */
   readonly kernel: string;
   readonly toolVersion: string;
-  /** What was tracked: `access` rows instead of `write` rows, and working sets of accesses. Writes where it is left out. */
+  /**
+   * Accesses were tracked: there are `access` rows instead of `write` rows, and working sets are of accesses. Left out
+   * for writes.
+   */
   readonly subject?: 'accesses' | undefined;
-  /** The share of all pages that was looked at, from 0 to 1; numbers of written or accessed pages are estimates. All where it is left out. */
+  /**
+   * The share of all pages that was tracked, from 0 to 1; numbers of written or accessed pages are estimates. Left out
+   * when all pages were tracked.
+   */
   readonly sampled?: number | undefined;
-  /** Owners of mappings were looked for. Left out of files that have no such columns. */
+  /** Owners of mappings were looked for. Left out in files without columns for owners. */
   readonly owners?: boolean | undefined;
   /** Writes were not tracked: there are only rows of layouts. */
   readonly layoutOnly?: boolean | undefined;
   /** Writable mappings that were not tracked, as of the last flush. */
   readonly skipped: readonly { readonly name: string; readonly start: number; readonly reason: string }[];
-  /** How it ended; missing in files of a recording that goes on, and of one that was killed. */
+  /** How it ended; missing while the recording goes on, and when it was killed. */
   readonly end?: RecordingEnd | undefined;
 }
 

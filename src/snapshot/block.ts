@@ -31,7 +31,7 @@ export const MOST_BLOCK_BYTES = MOST_HEAD_BYTES + BLOCK_PAGES * PAGE_SIZE;
 const MAGIC = 0x32424750;
 const MAGIC_1 = 0x31424750;
 
-/** How pages are compressed; `auto` is zstd where Node has it (22.15 and 23.8 on), otherwise deflate. */
+/** How pages are compressed. `auto` is zstd where Node has it (22.15 or 23.8), otherwise deflate. */
 export type SnapshotCompression = 'auto' | 'zstd' | 'deflate' | 'none';
 
 const KINDS = ['none', 'deflate', 'zstd'] as const;
@@ -46,7 +46,7 @@ const { zstdCompressSync, zstdDecompressSync } = zlib as {
 /** Level 1, by the number of that parameter: half the time of the usual one, and as small for most of memory. */
 const ZSTD_FAST = { params: { 100: 1 } };
 
-/** So many pages are put into a block. Of one that is compressed, all are decompressed for the sake of one: it has fewer. */
+/** The pages of one block. A compressed block has fewer, because reading one page decompresses all of them. */
 export const pagesOfBlock = (kind: Kind): number => (kind === 'none' ? BLOCK_PAGES : BLOCK_PAGES / 2);
 
 /** @throws SnapshotError 'version' for what this Node lacks */
@@ -177,7 +177,7 @@ function pageAt(bytes: Uint8Array, index: number): Uint8Array {
 }
 
 /**
- * Looks whether a page of a block is as it was: by its CRC-32 if there is one. It finds what disks and memory do to bytes.
+ * Checks a page of a block by its CRC-32, if there is one. That finds errors of disks and memory.
  *
  * @throws Error, as a part of a sentence, when it is not
  */
@@ -191,7 +191,7 @@ export function checkPage(head: BlockHead, bytes: Uint8Array, index: number): Ui
   return page;
 }
 
-/** Does so by its check value: nothing gets by. @throws Error, as `checkPage` */
+/** Checks a page by its check value, which finds every change. @throws Error, as `checkPage` */
 export function checkContent({ checks }: BlockHead, bytes: Uint8Array, index: number): Uint8Array {
   const page = pageAt(bytes, index);
   const check = checks.subarray(index * CHECK_BYTES, (index + 1) * CHECK_BYTES);

@@ -6,13 +6,13 @@ import type { Point } from './log.js';
 import { ABSENT, decodeRanges, pageOf } from './page-table.js';
 import { BatchBlocks, type PageOfBatch, readAhead } from './read-ahead.js';
 
-/** A range of bytes that differ; those up to 8 bytes apart are one. */
+/** A range of bytes that differ. Ranges up to 8 bytes apart are joined. */
 export interface ChangedRange {
   readonly start: number;
   readonly end: number;
 }
 
-/** What differs in one mapping. */
+/** The differences in one mapping. */
 export interface MappingDifference {
   readonly start: number;
   readonly end: number;
@@ -21,9 +21,9 @@ export interface MappingDifference {
   readonly state?: 'new' | 'gone' | undefined;
   /** Pages with other bytes. */
   readonly changedPages: number;
-  /** Bytes that are other ones. Of what is in one snapshot only, those that are not zero. */
+  /** Bytes that differ. For memory in only one of the snapshots: its bytes that are not zero. */
   readonly changedBytes: number;
-  /** Pages that were written and have the bytes that they had. */
+  /** Pages that were written, but with the same bytes as before. */
   readonly rewrittenPages: number;
   readonly ranges: readonly ChangedRange[];
 }
@@ -35,8 +35,8 @@ export interface SnapshotDifference {
   readonly changedPages: number;
   readonly changedBytes: number;
   /**
-   * Pages that were written, in all intervals from the one to the other, and have the same bytes in both. Undefined when not all of the writes are
-   * known: a snapshot between them is not kept, or is the first of a run.
+   * Pages that were written between the two snapshots and have the same bytes in both. Undefined when not all writes
+   * are known: a snapshot between them is not kept, or is the first of a run.
    */
   readonly rewrittenPages: number | undefined;
   readonly mappings: readonly MappingDifference[];
@@ -144,7 +144,7 @@ function finder(rows: readonly Row[]): (address: number, isThere: boolean) => Ro
 }
 
 export interface DiffOptions {
-  /** Whether to find out which bytes differ, and not only how many. */
+  /** Find out which bytes differ, not only how many. */
   readonly ranges?: boolean | undefined;
 }
 

@@ -16,9 +16,9 @@ export type SnapshotProblem =
   | 'not-empty'
   /** No room on the disk. */
   | 'space'
-  /** Of these bytes nothing is known. */
+  /** The snapshot does not hold these bytes. */
   | 'no-bytes'
-  /** Other users may write to the folder: they could lead what is written elsewhere. */
+  /** Other users may write to the folder: they could redirect the files that are written. */
   | 'unsafe'
   /** This user may not read or write its files. */
   | 'not-permitted';
@@ -49,7 +49,7 @@ export class SnapshotError extends Error {
   }
 }
 
-/** The error of a file operation, with the reason where this user lacks the right to do it. */
+/** The error of a file operation, with the reason where this user lacks the permission. */
 export function explainAccess(error: unknown, action: string): unknown {
   const code = codeOf(error);
   if (error instanceof SnapshotError || (code !== 'EACCES' && code !== 'EPERM')) return error;

@@ -10,19 +10,22 @@ import { ABSENT, pageOf, visitChanges, visitRanges } from './page-table.js';
 import type { PageReader } from './pages.js';
 import type { PageSpan } from './touches.js';
 
-/** The bytes at an address, from one snapshot on. */
+/** The bytes at an address, from one snapshot until the next entry. */
 export interface HistoryEntry {
   /** The first snapshot that has them. */
   readonly number: number;
   readonly time: Date;
   /** Undefined when it is not mapped, or its content is not kept. */
   readonly bytes: Uint8Array | undefined;
-  /** Snapshots before the next entry in which a page of them was written, and they stayed as they were. */
+  /**
+   * The number of snapshots before the next entry in which a page of these bytes was written, but the bytes stayed the
+   * same.
+   */
   readonly writtenSame: number;
 }
 
 export interface HistoryOptions {
-  /** Called for each snapshot that is left out, ascending: what happened in it is not known. */
+  /** Called for each damaged snapshot that is left out, ascending: its changes are not known. */
   readonly onDamaged?: ((number: number) => void) | undefined;
 }
 

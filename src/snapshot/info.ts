@@ -1,4 +1,4 @@
-/** What is told of a snapshot. */
+/** Facts about a snapshot. */
 import type { ManifestHead, SnapshotCounts } from './manifest.js';
 
 export interface SnapshotInfo extends SnapshotCounts {
@@ -6,15 +6,15 @@ export interface SnapshotInfo extends SnapshotCounts {
   readonly number: number;
   /** The moment that it shows. */
   readonly time: Date;
-  /** Of which run of the writer, from 1: what was written between two runs is not known, only what has changed. */
+  /** The run of the writer that took it, from 1. Between two runs, only changes are known, not writes. */
   readonly run: number;
-  /** For how long the process was stopped at the longest, milliseconds. */
+  /** The longest stop of the process, milliseconds. */
   readonly pauseMs: number;
   readonly totalMs: number;
   readonly threads: number;
   /** Pages that could not be read; they are zero. */
   readonly unreadablePages: number;
-  /** Why devices may have written to memory unseen, as in `CoreResult`. */
+  /** Why devices may have written to memory without being noticed, as in `CoreResult`. */
   readonly doubts: readonly string[];
 }
 

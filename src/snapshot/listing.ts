@@ -1,11 +1,11 @@
-/** What can be told of a store's snapshots by their manifests, also where some of these are damaged. */
+/** Lists a store's snapshots by their manifests, also where some of these are damaged. */
 import { existsSync } from 'node:fs';
 import { SnapshotError } from './errors.js';
 import { listStore, manifestFile } from './files.js';
 import { describeSnapshot, type SnapshotInfo } from './info.js';
 import { readManifest } from './log.js';
 
-/** A snapshot that cannot be had as it was: its manifest is damaged, or that of one that it is told by. */
+/** A snapshot that cannot be read: its manifest is damaged, or one that it builds on. */
 export interface DamagedSnapshot {
   readonly number: number;
   /** What is wrong, as a sentence. */
@@ -13,8 +13,8 @@ export interface DamagedSnapshot {
 }
 
 /**
- * Numbers of the snapshots that are kept, as far as that can be known, ascending: the newest manifest that can be read tells which
- * one is the oldest. Damaged ones are among them.
+ * Numbers of the kept snapshots, damaged ones included, ascending. The newest readable manifest says which one is the
+ * oldest.
  *
  * @throws SnapshotError 'not-found', 'version', 'not-permitted'
  */
@@ -38,7 +38,7 @@ const isGone = (error: unknown) => error instanceof SnapshotError && error.reaso
 export const isDamage = (error: unknown): error is SnapshotError =>
   error instanceof SnapshotError && error.reason === 'damaged';
 
-/** Goes over manifests once, and remembers of those that are whole what they tell: they do not change. */
+/** Reads each manifest once, and keeps the facts of intact ones: manifests do not change. */
 export class Listing {
   readonly #folder: string;
   readonly #infos = new Map<number, SnapshotInfo>();
@@ -48,7 +48,7 @@ export class Listing {
   }
 
   /**
-   * The snapshots that can be had, and those that cannot, both ascending.
+   * The intact and the damaged snapshots, both ascending.
    *
    * @throws SnapshotError 'version', 'not-permitted'
    */
@@ -72,7 +72,7 @@ export class Listing {
     return { infos, damaged };
   }
 
-  /** What is wrong with a snapshot, or with one that it is told by. */
+  /** What is wrong with a snapshot, or with one that it builds on. */
   #problemOf(number: number, problems: Map<number, string | undefined>): string | undefined {
     if (this.#infos.has(number) || problems.has(number)) return problems.get(number);
     let problem: string | undefined;

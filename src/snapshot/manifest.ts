@@ -30,13 +30,13 @@ export type StoredMapping = Omit<StateMapping, 'image'> & {
 
 /** What was counted when a snapshot was made. */
 export interface SnapshotCounts {
-  /** Pages that it holds. */
+  /** Pages in the snapshot. */
   readonly pages: number;
-  /** Of them, those with other content than in the snapshot before. */
+  /** Pages whose content differs from the snapshot before. */
   readonly changedPages: number;
-  /** Pages that were written since the snapshot before, whatever with; 0 for the first of a run. */
+  /** Pages that were written since the snapshot before, also with the same content; 0 for the first of a run. */
   readonly writtenPages: number;
-  /** Pages whose content the store did not have. */
+  /** Pages whose content was new to the store. */
   readonly newPages: number;
   /** By how much the store has grown, bytes. */
   readonly storedBytes: number;
@@ -44,7 +44,7 @@ export interface SnapshotCounts {
 
 export interface ManifestHead extends SnapshotCounts {
   readonly number: number;
-  /** The snapshot that `pages` is told as a change of; 0 when it tells all. */
+  /** The snapshot that `pages` is a change of; 0 when it has all pages. */
   readonly base: number;
   /** The oldest snapshot that counts: those before it are dropped. */
   readonly first: number;
@@ -74,7 +74,7 @@ export interface Sections {
   readonly categories: Uint8Array | undefined;
 }
 
-/** What is asked of all manifests is at hand; the rest is decoded when it is asked for. */
+/** The fields that every reader needs are decoded; the rest is decoded on demand. */
 export interface Manifest extends Pick<ManifestHead, 'number' | 'base' | 'first' | 'timeMs'> {
   /** Whether `head` has mappings: otherwise they are those of `base`. */
   readonly hasMappings: boolean;
@@ -184,7 +184,7 @@ class DecodedManifest implements Manifest {
     return this.#sections;
   }
 
-  /** Check values tell damage, and not that somebody has made a manifest up. */
+  /** Check values find damage, but not a forged manifest. */
   #whole<Value>(work: () => Value): Value {
     try {
       return work();

@@ -19,12 +19,12 @@ import { PageReader } from './pages.js';
 import { machineOfRegisters, readStoreFile, type StoreMachine, type StoreProcess } from './store-file.js';
 import { type Verification, type VerifyOptions, verifyStore } from './verify.js';
 
-/** A thread as it stood at the snapshot's moment. */
+/** A thread at the moment of the snapshot. */
 export interface SnapshotThread {
   readonly tid: number;
   /**
-   * Its name, chosen by the process: that of a moment after the snapshot's. Empty when it had ended by then, and in snapshots of
-   * version 0.2.0 and before.
+   * Its name, chosen by the process; read a moment after the snapshot. Empty when the thread had ended by then, and in
+   * snapshots of version 0.2.0 and before.
    */
   readonly name: string;
   /** An address. */
@@ -32,15 +32,16 @@ export interface SnapshotThread {
 }
 
 /**
- * A process as it was at one moment. It is a `Pagemap`: scans tell what its pages were, and WRITTEN of those that were written
- * or changed since the snapshot before. What scans protect is refused, and so is what was not noted, for instance WRITTEN of the first
- * snapshot of a run (PagemapError EOPNOTSUPP). It lasts as long as the {@link Snapshots} that it comes from.
+ * A process as it was at one moment. It is a `Pagemap`: scans give the categories of its pages, with WRITTEN for pages
+ * that were written or changed since the snapshot before. PagemapError EOPNOTSUPP refuses scans that protect, and
+ * categories that were not noted, for instance WRITTEN in the first snapshot of a run. It is valid as long as its
+ * {@link Snapshots}.
  */
 export interface Snapshot extends Pagemap {
   readonly info: SnapshotInfo;
   /** The main one first. */
   readonly threads: readonly SnapshotThread[];
-  /** The file of its program, by the name that its mapping has; undefined where it is not mapped. */
+  /** The file of its program, by the name of its mapping; undefined where it is not mapped. */
   readonly program: string | undefined;
   /** The process's mappings, in the order of addresses. */
   readonly mappings: readonly Mapping[];
@@ -49,13 +50,14 @@ export interface Snapshot extends Pagemap {
   /**
    * Reads memory, of any length and at any address that is mapped.
    *
-   * @throws SnapshotError 'no-bytes' for what is not mapped, or of which nothing is kept; 'damaged'
+   * @throws SnapshotError 'no-bytes' for memory that is not mapped or not kept; 'damaged'
    */
   read(address: number, lengthBytes: number): Uint8Array;
-  /** The page that an address lies in; undefined when nothing is known of it. */
+  /** The page that an address lies in; undefined when the snapshot does not hold it. */
   page(address: number): Uint8Array | undefined;
   /**
-   * Writes an ELF core file, for gdb and its like: that which `dumpCore` would have written at the snapshot's moment.
+   * Writes an ELF core file, for gdb and other debuggers: the same that `dumpCore` would have written at the moment of
+   * the snapshot.
    *
    * @returns its length, and what it takes on the disk, bytes
    * @throws SnapshotError 'damaged', 'space'
@@ -63,7 +65,7 @@ export interface Snapshot extends Pagemap {
   writeCore(file: string): Promise<{ readonly bytes: number; readonly storedBytes: number }>;
 }
 
-/** A snapshot, by what a reader found of it. */
+/** A snapshot, from the data that a reader found. */
 export class StoredSnapshot implements Snapshot {
   readonly info: SnapshotInfo;
   readonly mappings: readonly Mapping[];
@@ -200,7 +202,7 @@ export class Snapshots implements Disposable {
   }
 
   /**
-   * Numbers of the snapshots that are kept, ascending; damaged ones are among them.
+   * Numbers of the kept snapshots, damaged ones included, ascending.
    *
    * @throws SnapshotError 'version', 'not-permitted'
    */
@@ -209,7 +211,7 @@ export class Snapshots implements Disposable {
   }
 
   /**
-   * All snapshots but those that {@link Snapshots.damaged} tells, the oldest first.
+   * All intact snapshots, the oldest first; {@link Snapshots.damaged} lists the others.
    *
    * @throws SnapshotError 'version', 'not-permitted'
    */
@@ -218,8 +220,8 @@ export class Snapshots implements Disposable {
   }
 
   /**
-   * The snapshots whose manifest is damaged, or that of one that they are told by, the oldest first. Only {@link Snapshots.verify}
-   * looks at the bytes of pages, too.
+   * The snapshots that cannot be read, the oldest first: their manifest is damaged, or one that they build on. Only
+   * {@link Snapshots.verify} checks the bytes of pages, too.
    *
    * @throws SnapshotError 'version', 'not-permitted'
    */
@@ -228,9 +230,9 @@ export class Snapshots implements Disposable {
   }
 
   /**
-   * The number of a snapshot: of `latest`; a number; `-3`, the third from the end; or a time such as `2026-11-29T10:00`, of
-   * the last one that is not later (in this machine's time zone, unless it says another). A damaged one has a number and a place,
-   * and no time.
+   * Finds the number of a snapshot by `latest`, by a number, by `-3` (the third from the end), or by a time such as
+   * `2026-11-29T10:00` (the last one that is not later). The time is in this machine's time zone, unless it names
+   * another. Damaged snapshots are not found by time.
    *
    * @throws SnapshotError 'not-found'
    */
@@ -285,7 +287,7 @@ export class Snapshots implements Disposable {
   }
 
   /**
-   * Compares two snapshots, of which `from` is the earlier one.
+   * Compares two snapshots; `from` is the earlier one.
    *
    * @throws SnapshotError 'not-found', 'damaged', 'version'
    */
@@ -317,17 +319,17 @@ export class Snapshots implements Disposable {
   }
 
   /**
-   * Tells when bytes changed, and from what to what. Leaves out snapshots that cannot be had, unless it is known without them that
-   * they do not touch these bytes.
+   * Tells when bytes changed, and from what to what. It leaves out damaged snapshots, unless it is known that they do
+   * not touch these bytes.
    *
-   * @param address of the first byte; any, not only those of pages
+   * @param address of the first byte; it need not be page-aligned
    * @throws SnapshotError 'damaged' when pages are, 'version'
    */
   history(address: number, lengthBytes: number, options: HistoryOptions = {}): HistoryEntry[] {
     return readHistory(this.folder, this.numbers(), this.#pages, address, lengthBytes, options);
   }
 
-  /** Looks whether all bytes are what was written. */
+  /** Checks that all bytes are as they were written. */
   verify(options: VerifyOptions = {}): Promise<Verification> {
     return verifyStore(this.folder, options);
   }
@@ -354,7 +356,7 @@ function union(ranges: PageRanges, pages: PageSet): PageRanges {
 }
 
 /**
- * Opens a folder of snapshots, also while they are being taken. Dispose it to close its files.
+ * Opens a folder of snapshots; that also works while snapshots are being taken. Dispose it to close its files.
  *
  * @throws SnapshotError 'not-found', 'damaged', 'version', 'not-permitted'
  * @example

@@ -1,5 +1,5 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-/** Takes snapshots of a running process, as often as it is asked to. */
+/** Takes snapshots of a running process on request. */
 import { readFileSync } from 'node:fs';
 import {
   BASE_CATEGORIES,
@@ -43,9 +43,9 @@ export interface SnapshotterOptions
     | 'signal'
     | 'onProgress'
   > {
-  /** The most snapshots that are kept: the oldest ones go. All by default. */
+  /** The most snapshots to keep: the oldest ones are dropped. All by default. */
   readonly keep?: number | undefined;
-  /** The most bytes that the folder may take: the oldest ones go. The newest one stays in any case. */
+  /** The most bytes that the folder may take: the oldest snapshots are dropped. The newest one always stays. */
   readonly keepBytes?: number | undefined;
   /** How pages are compressed; `none` by default. */
   readonly compression?: SnapshotCompression | undefined;
@@ -71,8 +71,8 @@ function keptCategories(): number {
 const LARGE_BYTES = 16 << 20;
 
 /**
- * What the pages are. Whether a page is a file's takes the kernel a look at each page, four times as long as all the rest: large private
- * anonymous mappings, which have none of a file, are asked without.
+ * Reads the categories of the pages. FILE makes the kernel look at each page, which takes four times as long as all the
+ * rest. So it is not asked for in large private anonymous mappings, which have no file pages.
  */
 function readCategories(
   pagemap: LivePagemap,
@@ -104,18 +104,18 @@ function readCategories(
 export interface Snapshotter extends Disposable {
   /** The process's pages. It belongs to this. */
   readonly pagemap: LivePagemap;
-  /** What the folder takes on the disk, bytes. */
+  /** The size of the folder on the disk, bytes. */
   readonly storedBytes: number;
   /** The oldest snapshot that is kept, and the newest; 0 for none yet. */
   readonly kept: { readonly oldest: number; readonly newest: number };
   /**
-   * Takes a snapshot: the state of the process at one moment, for which it is stopped. When this has ended, the snapshot is on
-   * the disk. After an error, none can be taken any more; those before it are whole.
+   * Takes a snapshot: the state of the process at one moment. The process is stopped for a moment. When the promise
+   * resolves, the snapshot is on the disk. After an error, no more snapshots can be taken; earlier ones are intact.
    *
    * @throws what `dumpCore` throws; SnapshotError 'space'
    */
   take(): Promise<SnapshotInfo>;
-  /** To be called now and then between snapshots, as that of a tracker: it helps processes that grow memory by mremap. */
+  /** Call it now and then between snapshots, like a tracker's: it helps processes that grow memory by mremap. */
   lookForNeighbours(): void;
 }
 
@@ -242,11 +242,12 @@ function aboutProcess(pid: number): StoreProcess {
 }
 
 /**
- * Begins to take snapshots of a running process: the first `take` copies all of its memory, each later one what was written
- * since. The process is stopped for milliseconds each time. Needs Linux 6.7, and what a debugger needs.
+ * Begins to take snapshots of a running process. The first `take` copies all of its memory, each later one only written
+ * pages. Each stops the process for milliseconds. It needs Linux 6.7 and the permissions of a debugger.
  *
- * @param folder where they are kept; it is made when it is not there. Memory holds secrets: only its owner may read it
- * @throws SnapshotError for a folder that cannot be used, and what `dumpCore` throws
+ * @param folder of the snapshots; it is made when it does not exist. Memory holds secrets, so only its owner may read
+ * it
+ * @throws SnapshotError for a folder that cannot be used, and the errors of `dumpCore`
  * @example
  * ```ts
  * import { spawn } from 'node:child_process';

@@ -1,4 +1,4 @@
-/** What a store says of itself, in `store.json`: whose snapshots it holds, and of what machine. */
+/** The metadata of a store, in `store.json`: the process of its snapshots, and its machine. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PAGE_SIZE, USER_SPACE_END } from '../abi/index.js';
@@ -16,9 +16,9 @@ const STORE_SCHEMA_1 = 'pagemap-scan/snapshots@1';
 /** The process whose snapshots a store holds. */
 export interface StoreProcess {
   readonly pid: number;
-  /** When it began, in the kernel's ticks since the machine's start. */
+  /** When it began, in the kernel's ticks since boot. */
   readonly startTime: number;
-  /** The machine's start that its number and its time belong to. */
+  /** The boot ID that its number and start time belong to. */
   readonly bootId: string;
   readonly name: string;
   readonly commandLine: string;
@@ -51,7 +51,7 @@ export interface StoreFile {
   readonly machine: StoreMachine | undefined;
 }
 
-/** Whoever made the store may have put anything there: the number becomes a part of file names. */
+/** Checked, because anybody may have made the store, and the number becomes a part of file names. */
 function isProcess(value: unknown): value is StoreProcess {
   if (typeof value !== 'object' || value === null) return false;
   const { pid, startTime, bootId, name, commandLine } = value as Record<keyof StoreProcess, unknown>;

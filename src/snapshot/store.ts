@@ -1,8 +1,8 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /**
- * The writing side of a store. A snapshot's pages are appended to data files and brought to the disk; then its manifest gets
- * its name. So at every moment all manifests that are there are of whole snapshots, and what else there is, a writer that was
- * killed has left: the next one removes it.
+ * The writing side of a store. A snapshot's pages are appended to data files and brought to the disk; then its manifest
+ * gets its name. So every manifest, at any moment, is of a complete snapshot. Everything else was left by a killed
+ * writer, and the next writer removes it.
  */
 import { closeSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -331,7 +331,7 @@ export class StoreWriter implements Disposable {
     }
   }
 
-  /** What was put and is in no snapshot is removed. */
+  /** Removes pages that were put and are in no snapshot. */
   [Symbol.dispose](): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;

@@ -1,5 +1,5 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-/** Looks whether all bytes of a store are what was written. */
+/** Checks that all bytes of a store are as they were written. */
 
 import { codeOf, MOST_USER_SPACE_END, PAGE_SIZE } from '../abi/internal.js';
 import { PageSet } from '../core/internal.js';
@@ -13,18 +13,18 @@ import { type PageTable, pageOf, ZERO } from './page-table.js';
 import { PageReader } from './pages.js';
 
 export interface Verification {
-  /** Snapshots that were looked at. */
+  /** The number of checked snapshots. */
   readonly snapshots: number;
-  /** Pages that they need, each counted once. */
+  /** The number of pages that they need, each counted once. */
   readonly pages: number;
   /** What is wrong, as sentences; empty when all is well. */
   readonly problems: readonly string[];
-  /** The snapshots that cannot be had as they were. */
+  /** The damaged snapshots. */
   readonly damaged: readonly number[];
 }
 
 export interface VerifyOptions {
-  /** Called between snapshots and, while pages are read, now and then; throws to end it. */
+  /** Called between snapshots, and now and then while pages are read. Throw an error to end the check. */
   readonly onStep?: (() => Promise<void>) | undefined;
 }
 
