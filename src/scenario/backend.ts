@@ -11,12 +11,12 @@ import type {
   U64,
 } from './format.js';
 
-/** What runs scenarios: the simulator, a kernel. */
+/** Runs scenarios: the simulator or a kernel. */
 export interface ScenarioBackend {
   readonly name: string;
-  /** Runs the scenario in a fresh process. Gives one answer a step, or fewer when the process was lost. */
+  /** Runs the scenario in a new process. Gives one answer for each step, or fewer when the process was lost. */
   run(scenario: Scenario): Promise<Answer[]> | Answer[];
-  /** What stands in the page tables around a step, as lines to print, where the backend can look. */
+  /** The page-table entries around a step, as lines to print, where the backend can look at them. */
   describe?(scenario: Scenario, step: number): string[];
 }
 
@@ -82,9 +82,9 @@ export function hex(address: number): string {
 }
 
 /**
- * errno as recordings have it. A pageout that directly follows a write to the same pages was recorded as one
- * action with it, and where it failed for a gap in the range, the recorded errno is the one from before the call:
- * that of the process' last failure, E0 when there was none.
+ * The errno as in recordings. A pageout directly after a write to the same pages was recorded as one action with the
+ * write. Where it failed because of a gap in the range, the recorded errno is older than the call: that of the
+ * process's last failure, E0 when there was none.
  */
 export class RecordedErrno {
   #last = 'E0';

@@ -12,8 +12,8 @@ export interface Difference {
   readonly answers: readonly Answer[];
   readonly mismatch: Mismatch;
   /**
-   * Whether it differed again in the repetition. If not, chance had a part in it (reclaim that met a busy page, say): the
-   * scenario is then as it was generated.
+   * Whether it differed again when repeated. If not, chance played a part (for instance, reclaim met a busy page), and
+   * the scenario is not shortened.
    */
   readonly repeats: boolean;
 }

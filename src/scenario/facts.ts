@@ -1,7 +1,7 @@
 /**
- * What kernels do differently, as questions: for each property of a kernel profile the operations whose answers tell its
- * value. How the answer to a question looks under each value is not written down here: the simulator says it. So a value
- * that is measured is also one with which the simulator answers as the kernel did.
+ * Differences between kernels as questions: for each property of a kernel profile, operations whose answers tell its
+ * value. The simulator gives the answer to expect for each value. So with a measured value, the simulator answers as
+ * the kernel did.
  */
 import { BASE_CATEGORIES, categoryNames, PAGE_SIZE } from '../abi/index.js';
 import { KERNEL_PROFILES, type KernelProfile } from '../sim/index.js';
@@ -16,12 +16,12 @@ export type FactNeed = 'userfaultfd' | 'huge pages' | 'huge pages of files' | 's
 
 /** One property of kernel profiles. */
 export interface KernelFact<Value = boolean | number> {
-  /** What its value means, as a sentence without a full stop. */
+  /** The meaning of its value, as a sentence without a full stop. */
   says(value: Value): string;
   /** The values that are known. */
   readonly values: readonly Value[];
   readonly needs: readonly FactNeed[];
-  /** It depends on how a kernel was built or booted: it tells nothing of its release. */
+  /** It depends on how a kernel was built or booted, not on its release. */
   readonly isOfBuild?: true | undefined;
   /** Operations on a fresh process, page numbers counted from the arena's start. */
   readonly question: readonly Op[];
@@ -91,7 +91,7 @@ function ofBuild(holds: string, fails: string, question: readonly Op[]): KernelF
   return { ...either(holds, fails, question), isOfBuild: true };
 }
 
-/** What must be so before a question that needs it can be asked; the answers are the same by all profiles. */
+/** Tests for each need. Their answers are the same for all profiles. */
 export const FACT_NEEDS: Readonly<Record<FactNeed, readonly Op[]>> = {
   userfaultfd: [map(0, 4), uffd('wp_async', 'wp_unpopulated'), register(0, 4), protect(0, 4)],
   'huge pages': [map(0, 512), advise(0, 512, 'hugepage'), write(0, 1), lookFor(0, 512, 0x40)],
@@ -106,8 +106,8 @@ export const FACT_NEEDS: Readonly<Record<FactNeed, readonly Op[]>> = {
 };
 
 /**
- * All that is asked of a kernel. A property of profiles without a question here does not compile. What other questions depend on
- * comes first: they are read with the values that were measured before.
+ * All questions. A profile property without a question here does not compile. Questions that others depend on come
+ * first: the others are read with the values measured before.
  */
 export const KERNEL_FACTS: { readonly [P in ProfileProperty]: KernelFact<KernelProfile[P]> } = {
   knownCategories: {

@@ -151,17 +151,17 @@ export type Op =
   | ClearRefsOp
   | ScanOp;
 
-/** What an operation gave; which fields there are depends on the operation. */
+/** The answer to an operation; its fields depend on the operation. */
 export interface Answer {
   readonly ret?: number | undefined;
   /** The error's name. */
   readonly errno?: string | undefined;
-  /** Accesses that went through, and that did not. */
+  /** Numbers of accesses that succeeded and that failed. */
   readonly ok?: number | undefined;
   readonly fault?: number | undefined;
-  /** Of a scan that passed validation: a hexadecimal address. */
+  /** For a scan that passed validation: a hexadecimal address. */
   readonly walk_end?: string | undefined;
-  /** Of a scan that returned some: start, end, categories. */
+  /** For a scan that returned regions: start, end, categories. */
   readonly regions?: readonly (readonly [start: string, end: string, categories: number])[] | undefined;
 }
 
@@ -185,7 +185,7 @@ export interface Scenario {
 }
 
 /**
- * A scenario file that is not well-formed: what is wrong, in which line.
+ * A scenario file has an error: what is wrong, and in which line.
  *
  * @example
  * ```ts
@@ -405,7 +405,8 @@ function sizeProblem(op: Op, draft: Draft): string | undefined {
  *
  * @param text JSON Lines; empty lines are skipped
  * @param source what to call it in messages
- * @throws ScenarioError for what is not a header or a known operation with just its keys, and for pages beyond the arena
+ * @throws ScenarioError for a line that is neither a header nor a known operation with exactly its keys, and for pages
+ * beyond the arena
  * @example
  * ```ts
  * import { parseScenarios } from 'pagemap-scan/scenario';

@@ -12,7 +12,7 @@ import type { AdviceName, FeatureName, Op, RegisterMode, ScanOp, Scenario, Step 
 import { Random } from './random.js';
 import { SimulatedProcess } from './simulator.js';
 
-/** What a generated scenario is about. */
+/** The kinds of generated scenarios. */
 export const SCENARIO_KINDS = [
   'anon',
   'file',
@@ -26,7 +26,7 @@ export const SCENARIO_KINDS = [
 ] as const;
 export type ScenarioKind = (typeof SCENARIO_KINDS)[number];
 
-/** The kinds that say something about kernels of a profile. */
+/** The kinds that apply to kernels of a profile. */
 export function scenarioKinds(profile: KernelProfileName | KernelProfile): ScenarioKind[] {
   const { tracksSoftDirty, hasReadWriteProtection, mremapMovesSeveral, hasZeroPage } = kernelProfile(profile);
   const isKnown: Partial<Record<ScenarioKind, boolean>> = {
@@ -114,9 +114,9 @@ const ADVICE: readonly (readonly [AdviceName, number])[] = [
 ];
 
 /**
- * A random scenario, the same for the same kind, seed and profile. It never does what can hang a real kernel
- * that has the known bugs: protect hugetlb memory by a scan before UFFDIO_WRITEPROTECT has, or install guard
- * pages where a file mapping is registered for write protection; nor what waits for a handler.
+ * A random scenario, the same for the same kind, seed and profile. It avoids operations that hang real kernels with the
+ * known bugs: a scan never protects hugetlb memory before UFFDIO_WRITEPROTECT has, and guard pages are never installed
+ * in a file mapping that is registered for write protection. It also avoids accesses that wait for a handler.
  *
  * @throws RangeError for the kind `rwp` and a profile without read-write protection
  * @example

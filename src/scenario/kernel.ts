@@ -43,9 +43,10 @@ function isLost({ connected, exitCode, signalCode }: ChildProcess): boolean {
 }
 
 /**
- * The running kernel as a backend: each scenario in a fresh child process, watched for hangs. Dispose it when done.
+ * The running kernel as a backend. Each scenario runs in a new child process, which is watched for hangs. Dispose it
+ * when done.
  *
- * Kinds that need it find free 2 MiB pages (`vm.nr_hugepages`) and swap set up by the caller.
+ * Some kinds need free 2 MiB pages (`vm.nr_hugepages`) or swap: the caller sets them up.
  *
  * @example
  * ```ts
@@ -74,8 +75,8 @@ export class KernelBackend implements ScenarioBackend, Disposable {
   }
 
   /**
-   * Waits for the runs that were asked for before: one child process runs one scenario at a time. The time limit begins when
-   * this one does.
+   * Runs a scenario after all earlier calls have ended: scenarios run one at a time. The time limit begins when this
+   * one starts.
    *
    * @throws KernelHangError when the process hung or was lost, or the backend was disposed of meanwhile
    */

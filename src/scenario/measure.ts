@@ -1,4 +1,4 @@
-/** The profile of a kernel, found by asking it. */
+/** Measures the profile of a kernel. */
 import { errnoNumber, NotSupportedError } from '../abi/index.js';
 import { KERNEL_PROFILES, type KernelProfile, type KernelProfileName } from '../sim/index.js';
 import type { ScenarioBackend } from './backend.js';
@@ -16,7 +16,7 @@ import { KernelBackend } from './kernel.js';
 import { sameAnswer } from './run.js';
 import { SimulatorBackend } from './simulator.js';
 
-/** A property in which a kernel is not as the named profile. */
+/** A property in which a kernel differs from the named profile. */
 export interface ProfileDifference {
   readonly property: ProfileProperty;
   /** What the kernel does, as a sentence without a full stop. */
@@ -26,7 +26,7 @@ export interface ProfileDifference {
 /** A property that could not be asked for; the profile has the value of the nearest named one. */
 export interface UnaskedProperty {
   readonly property: ProfileProperty;
-  /** What the machine lacks; empty where the value makes no difference to what can be asked. */
+  /** What the machine lacks; empty where the value makes no difference to any question. */
   readonly lacking: readonly FactNeed[];
   /** The same in words, without a full stop. */
   readonly why: string;
@@ -41,7 +41,7 @@ export interface UnexplainedAnswer {
 
 /** A kernel's profile, and how sure it is. */
 export interface MeasuredProfile {
-  /** What the simulator takes. Its name is 'here'. */
+  /** The profile, for the simulator. Its name is 'here'. */
   readonly profile: KernelProfile;
   /** The named profile with the fewest differences. */
   readonly nearest: KernelProfileName;
@@ -52,7 +52,7 @@ export interface MeasuredProfile {
 
 /** How to measure a kernel. */
 export interface MeasureOptions {
-  /** Who answers; the running kernel, in a process of its own, unless told otherwise. */
+  /** The backend that answers; by default the running kernel, in a process of its own. */
   readonly backend?: ScenarioBackend | undefined;
 }
 
@@ -126,7 +126,7 @@ function readAnswers(base: KernelProfile, answers: Answers, lacking: ReadonlySet
 }
 
 /**
- * What one profile does that another does not, as sentences without a full stop.
+ * The differences of one profile from another, as sentences without a full stop.
  *
  * @example
  * ```ts
@@ -147,8 +147,8 @@ const differing = (one: KernelProfile, other: KernelProfile) =>
   PROPERTIES.filter((property) => one[property] !== other[property]);
 
 /**
- * Which of the named profiles leaves the least unexplained, then has the fewest differences of the release, then of the build; of
- * equals the newest.
+ * The named profile with the fewest unexplained answers, then the fewest differences of the release, then of the build;
+ * among equals, the newest.
  */
 function bestReading(
   answers: Answers,
@@ -170,8 +170,9 @@ function bestReading(
 }
 
 /**
- * Measures the profile of a kernel: it is asked the question of each property of `KERNEL_FACTS`, in a child process, and the
- * value is the one with which the simulator gives the same answers. Takes a quarter of a second, most of it to start the child.
+ * Measures the profile of a kernel. A child process asks the question of each property of `KERNEL_FACTS`; the value is
+ * the one with which the simulator gives the same answers. It takes a quarter of a second, most of it to start the
+ * child.
  *
  * @throws PagemapError ENOTTY where the kernel has no PAGEMAP_SCAN, which Linux 6.7 brought
  * @throws KernelHangError when the child was lost

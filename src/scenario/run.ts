@@ -14,11 +14,11 @@ export interface Mismatch {
   readonly expected: Answer;
   /** Undefined when the process ended before. */
   readonly got: Answer | undefined;
-  /** What stands in the page tables around the operation's range before it, where the backend can look. */
+  /** The page-table entries around the operation's range before it ran, where the backend can look at them. */
   readonly pages: readonly string[];
 }
 
-/** What a run of a scenario file gave. */
+/** The result of running a scenario file. */
 export interface RunSummary {
   scenarios: number;
   ops: number;

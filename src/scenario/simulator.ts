@@ -173,7 +173,7 @@ export class SimulatedProcess {
     return found;
   }
 
-  /** As Linux 6.18 answers: 1 to 5 are known, of which only 4 concerns what scans tell, and it reads the number as an int. */
+  /** As Linux 6.18 answers: it reads the number as an int and knows 1 to 5; only 4 changes the results of scans. */
   #clearRefs(value: number): void {
     const errno = value > MOST_INT ? ERANGE : value < 1 || value > 5 ? EINVAL : 0;
     if (errno !== 0) throw new PagemapError(`write ${value} to clear_refs`, { errno, syscall: 'write' });

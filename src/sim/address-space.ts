@@ -47,11 +47,11 @@ export interface AddressSpaceOptions {
   /** 2 MiB pages in the hugetlb pool; 64 unless told otherwise. */
   readonly hugetlbPages?: number | undefined;
   /**
-   * Whether faults make huge pages of shared memory under MADV_HUGEPAGE. False unless told otherwise, as on kernels
-   * whose transparent_hugepage/shmem_enabled is left at 'never'.
+   * Whether faults make huge pages of shared memory under MADV_HUGEPAGE. False by default, as on kernels with
+   * transparent_hugepage/shmem_enabled at 'never'.
    */
   readonly sharedHugePages?: boolean | undefined;
-  /** Stands for a fatal signal: when aborted, scans end with EINTR. */
+  /** Plays a fatal signal: when aborted, scans end with EINTR. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -59,7 +59,7 @@ export interface AddressSpaceOptions {
 export interface MmapOptions {
   /** Bytes, rounded up to a page. */
   readonly lengthBytes: number;
-  /** Where, page-aligned; what is there is replaced (MAP_FIXED). Without it a free place is chosen. */
+  /** The address, page-aligned; it replaces what is mapped there (MAP_FIXED). A free place by default. */
   readonly address?: number | undefined;
   /** `mman.PROT_*` bits; readable and writable unless told otherwise. */
   readonly prot?: number | undefined;
@@ -73,9 +73,9 @@ export interface MmapOptions {
   readonly hugetlb?: boolean | undefined;
 }
 
-/** How accesses to several pages went. */
+/** The result of accesses to several pages. */
 export interface AccessResult {
-  /** Pages where the access went through. */
+  /** Pages where the access succeeded. */
   ok: number;
   /** Pages where it got SIGSEGV or SIGBUS. */
   fault: number;
@@ -92,11 +92,11 @@ export interface SimulatedMapping {
   readonly hugetlb: boolean;
   /** A memory file or shared anonymous memory. */
   readonly file: boolean;
-  /** What it is registered with a userfaultfd for: write protection or read-write protection; undefined where it is not. */
+  /** Its registration with a userfaultfd: for write protection or read-write protection; undefined for none. */
   readonly registered: UserfaultMode | undefined;
 }
 
-/** What stands in one page's entry, for diagnostics. */
+/** The page-table entry of one page, for diagnostics. */
 export interface PageState {
   readonly address: number;
   readonly mapped: boolean;
@@ -163,12 +163,12 @@ export class AddressSpace {
     return this.#mm.profile;
   }
 
-  /** Bytes that page tables and page metadata take, room for growth included, contents not. */
+  /** Bytes of page tables and page metadata, with room for growth, without page contents. */
   get overheadBytes(): number {
     return this.#mm.tables.byteLength + this.#mm.memory.byteLength;
   }
 
-  /** Pages in memory: what all mappings and the page cache hold. */
+  /** Pages in memory, in all mappings and the page cache. */
   get residentPages(): number {
     return this.#mm.memory.framesInUse;
   }
@@ -205,7 +205,10 @@ export class AddressSpace {
     return file;
   }
 
-  /** Closes a file from `createFile`: its pages go when the last mapping does. @throws PagemapError EBADF when it is closed */
+  /**
+   * Closes a file from `createFile`; its pages are freed with its last mapping. @throws PagemapError EBADF when it is
+   * closed
+   */
   closeFile(file: MemoryFile): void {
     const state = this.#mm.memory.files.get(file);
     if (state?.isOpen !== true) throw this.#error('close', EBADF, 0, 0);
@@ -216,8 +219,8 @@ export class AddressSpace {
   /**
    * Maps memory and returns its address.
    *
-   * @throws PagemapError EINVAL for a length of 0 or unaligned positions, EBADF for a file of a process that is no relation,
-   *   ENOMEM beyond user space or when the hugetlb pool is exhausted, which then leaves nothing there
+   * @throws PagemapError EINVAL for a length of 0 or unaligned positions, EBADF for a file of an unrelated process,
+   * ENOMEM beyond user space or when the hugetlb pool is exhausted, which leaves nothing mapped there
    */
   mmap(options: MmapOptions): number {
     const { prot = mman.PROT_READ | mman.PROT_WRITE, shared = false, hugetlb = false, offset = 0 } = options;
@@ -261,7 +264,7 @@ export class AddressSpace {
     memory.freeHugetlb -= pages / ENTRIES;
   }
 
-  /** A free place: behind those that were given out before; where user space ends there, the first gap. -1 where there is none. */
+  /** A free place behind all earlier ones, or the first gap when user space ends there; -1 for none. */
   #freePage(pages: number): number {
     const page = this.#mm.freePage(this.#nextAddress / PAGE_SIZE, pages);
     if (page < 0) return this.#mm.freePage(ENTRIES, pages);
@@ -282,7 +285,7 @@ export class AddressSpace {
    * mprotect(2).
    *
    * @param prot `mman.PROT_*` bits
-   * @throws PagemapError ENOMEM for a gap in the range, or a range beyond user space; what lies before it is changed
+   * @throws PagemapError ENOMEM for a gap in the range, or a range beyond user space; mappings before it are changed
    */
   mprotect(address: number, lengthBytes: number, prot: number): void {
     const [start, end] = this.#range('mprotect', address, lengthBytes);
@@ -405,8 +408,8 @@ export class AddressSpace {
   /**
    * Copies bytes into the address space; its pages count as written.
    *
-   * @throws PagemapError EFAULT where an access is not allowed, with what lies before it written; Error when
-   *   contents are not simulated
+   * @throws PagemapError EFAULT where an access is not allowed; bytes before it are written. Error when contents are
+   * not simulated
    */
   writeBytes(address: number, bytes: Uint8Array): void {
     this.#transfer(address, bytes.length, true, (page, from, at, count) => {
@@ -499,7 +502,10 @@ export class AddressSpace {
     return new SimulatedUserfaultfd(this.#mm, makeUserfault(features));
   }
 
-  /** What writing 4 to /proc/PID/clear_refs does: nothing, on kernels that are built without soft-dirty bits. */
+  /**
+   * Clears the soft-dirty bits, as writing 4 to /proc/PID/clear_refs does. Kernels that are built without soft-dirty
+   * bits do nothing.
+   */
   clearSoftDirty(): void {
     if (this.#mm.profile.tracksSoftDirty) clearSoftDirty(this.#mm);
   }
@@ -518,14 +524,15 @@ export class AddressSpace {
   }
 
   /**
-   * The process ends: all of its memory is given back. Scans find nothing then, or fail with ESRCH, as the kernel profile says.
+   * Ends the process and frees all of its memory. Scans then find nothing, or fail with ESRCH, depending on the kernel
+   * profile.
    */
   exit(): void {
     this.#mm.unmap(0, USER_SPACE_END / PAGE_SIZE);
     this.#exited = true;
   }
 
-  /** What stands in the page tables at an address, for diagnostics. */
+  /** The page-table entry at an address, for diagnostics. */
   pageState(address: number): PageState {
     const page = Math.floor(address / PAGE_SIZE);
     const block = Math.floor(page / ENTRIES);
@@ -631,7 +638,7 @@ export class SimulatedUserfaultfd {
   }
 
   /**
-   * UFFDIO_RWPROTECT: pages are out of reach until they are next accessed, or no longer are.
+   * UFFDIO_RWPROTECT: protects pages against reads and writes until the next access, or takes the protection away.
    *
    * @throws PagemapError ENOENT where the range is not registered for it
    */

@@ -342,8 +342,9 @@ export class PhysicalMemory {
 }
 
 /**
- * Page cache of a memory file, of shared anonymous memory, or of shared hugetlb memory (one entry per 2 MiB
- * there). An entry is 0 where there is no page, a frame number, or a negated swap slot; `createFile` makes all pages at once.
+ * The page cache of a memory file, of shared anonymous memory, or of shared hugetlb memory (there with one entry for
+ * each 2 MiB). An entry is 0 where there is no page, a frame number, or a negated swap slot; `createFile` makes all
+ * pages at once.
  *
  * @example
  * ```ts

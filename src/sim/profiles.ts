@@ -1,12 +1,15 @@
 import type { ScanProfile } from '../engine/index.js';
 
 /**
- * What one kernel release does differently from another, as properties that the simulator asks for by name.
- * Measured on Linux 6.12.117, 6.18.44, 7.0.13 and 7.3.4 (x86-64); '6.7' follows the interface's history.
+ * The differences between kernel releases, as named properties for the simulator. Measured on Linux 6.12.117, 6.18.44,
+ * 7.0.13 and 7.3.4 (x86-64); '6.7' follows the interface's history.
  */
 export interface KernelProfile extends ScanProfile {
   readonly name: string;
-  /** Whether soft-dirty bits are kept, and 4 written to `/proc/PID/clear_refs` clears them. Other kernels take the 4 and do nothing. */
+  /**
+   * Whether the kernel keeps soft-dirty bits, and clears them when 4 is written to `/proc/PID/clear_refs`. Other
+   * kernels accept the 4 and do nothing.
+   */
   readonly tracksSoftDirty: boolean;
   /** Whether MADV_GUARD_INSTALL and MADV_GUARD_REMOVE exist. */
   readonly hasGuardPages: boolean;
@@ -17,28 +20,36 @@ export interface KernelProfile extends ScanProfile {
   /** Whether mremap leaves userfaultfd's protection behind. */
   readonly mremapClearsProtection: boolean;
   /**
-   * Whether mremap takes a range of several mappings, where none is registered with a userfaultfd and the length stays the same or
-   * shrinks. Measured on 6.18.44, 7.2.12 and 7.3.4 (so), 6.12.117 (not).
+   * Whether mremap moves several mappings at once, if none is registered with a userfaultfd and the length stays the
+   * same or shrinks. Measured on 6.18.44, 7.2.12 and 7.3.4 (so), 6.12.117 (not).
    */
   readonly mremapMovesSeveral: boolean;
   /** Whether MADV_COLLAPSE needs at least one writable entry. */
   readonly collapseNeedsWritable: boolean;
-  /** Whether MADV_COLLAPSE of a range in which no 2 MiB block begins or ends is EINVAL; it does nothing otherwise. */
+  /**
+   * Whether MADV_COLLAPSE fails with EINVAL for a range in which no 2 MiB block begins or ends, instead of doing
+   * nothing.
+   */
   readonly collapseNeedsBlock: boolean;
   /**
    * Whether MADV_COLLAPSE goes on behind a 2 MiB block that has no page table, instead of ending there. It fails with EINVAL in the end
    * either way. Measured on 7.2.12 and 7.3.4 (so), 6.12.117 and 6.18.44 (not).
    */
   readonly collapsePassesEmptyBlocks: boolean;
-  /** Whether a mapping that has had anonymous pages, when it changes, merges with a like neighbour that never had any. */
+  /**
+   * Whether a mapping that has had anonymous pages merges, when it changes, with an equal neighbour that never had any.
+   */
   readonly untouchedNeighboursMerge: boolean;
   /** Whether reclaim keeps a huge page of a file whole in swap, instead of splitting it. */
   readonly hugeFileSwapsWhole: boolean;
-  /** Whether a huge page that one address space maps more than once counts as shared, which advice leaves alone. */
+  /**
+   * Whether a huge page that one address space maps more than once counts as shared; madvise does not touch shared
+   * pages.
+   */
   readonly mappedTwiceIsShared: boolean;
   /**
-   * Whether MADV_COLLAPSE of a file where there are no page tables yet, down to the PMD level, makes its pages one huge
-   * page but does not map it, and fails with EINVAL.
+   * Whether MADV_COLLAPSE of a file without page tables (down to the PMD level) makes its pages one huge page, but does
+   * not map it and fails with EINVAL.
    */
   readonly collapseNeedsTables: boolean;
   /**
@@ -47,14 +58,17 @@ export interface KernelProfile extends ScanProfile {
    */
   readonly readFaultMapsHugeFile: boolean;
   /**
-   * Whether a read of untouched anonymous memory maps the shared zero page, or the huge one. A kernel can be booted so that it has
-   * none (seen on a 6.18.44): the read then makes a page of the process's own, small or huge. Zero-filled pages of a huge page
-   * that is split become the shared zero page there, too.
+   * Whether a read of untouched anonymous memory maps the shared zero page, or the huge one. A kernel can be booted
+   * without one (seen on a 6.18.44): a read then makes a page of the process's own, small or huge. With one,
+   * zero-filled pages of a split huge page become the shared zero page, too.
    */
   readonly hasZeroPage: boolean;
-  /** Whether a scan of an address space that is gone fails with ESRCH, instead of finding nothing. Scans of processes meet it. */
+  /** Whether a scan of an address space that is gone fails with ESRCH, instead of finding nothing. */
   readonly goneIsEsrch: boolean;
-  /** Whether UFFDIO_UNREGISTER of what another userfaultfd has registered fails with EINVAL. Measured on 6.18.44, 7.2.12 and 7.3.4 (so), 6.12.117 (not). */
+  /**
+   * Whether UFFDIO_UNREGISTER fails with EINVAL for a range that another userfaultfd has registered. Measured on
+   * 6.18.44, 7.2.12 and 7.3.4 (so), 6.12.117 (not).
+   */
   readonly unregisterIsForOwner: boolean;
   /** Whether userfaultfd has read-write protection. */
   readonly hasReadWriteProtection: boolean;
@@ -156,7 +170,7 @@ export const KERNEL_PROFILES = {
 export type KernelProfileName = keyof typeof KERNEL_PROFILES;
 
 /**
- * The profile itself, where a name will do.
+ * The profile with this name, or the given profile itself.
  *
  * @throws RangeError for a name that no profile has
  * @example
@@ -174,7 +188,7 @@ export function kernelProfile(profile: KernelProfileName | KernelProfile): Kerne
   );
 }
 
-/** From which release on kernels answer as the named profile, newest first. Linux 7.1 went back to what 6.18 did. */
+/** The first release that answers as each profile, newest first. Linux 7.1 went back to the behaviour of 6.18. */
 const ANSWERS_SINCE: readonly (readonly [major: number, minor: number, profile: KernelProfileName])[] = [
   [7, 3, '7.3'],
   [7, 1, '6.18'],
@@ -185,8 +199,9 @@ const ANSWERS_SINCE: readonly (readonly [major: number, minor: number, profile: 
 ];
 
 /**
- * The profile of a kernel by its release: `6.12.117` gives 6.12, `7.2` gives 6.18, and a release newer than all gives the newest. A
- * release tells little: where the kernel is at hand, measure it (`measureProfile` of pagemap-scan/scenario).
+ * The name of the profile for a kernel release: `6.12.117` gives 6.12, `7.2` gives 6.18, and a release newer than all
+ * gives the newest. A release number tells little: measure the kernel if you can run on it (`measureProfile` of
+ * pagemap-scan/scenario).
  *
  * @param release as `uname -r` prints it; 6.18 where it is not given
  * @example

@@ -53,9 +53,9 @@ export const UFFD_WP = 1 << 10;
 export const SOFT_DIRTY = 1 << 11;
 /** Low word: a present or PROT_NONE entry has one of these. */
 export const PRESENT_ANY = P | PROTNONE;
-/** Every entry that is not empty stands for something. */
+/** 0: in real page tables, every entry that is not empty stands for a page or a marker. */
 export const VOID = 0;
-/** What is a part of a huge page has an entry of its own only once that is split. */
+/** 0: in real page tables, a part of a huge page has no entry of its own before the split. */
 export const PART_OF_HUGE = 0;
 
 /** Low word of a non-present entry: soft-dirty. */
@@ -77,10 +77,10 @@ export const MARKER_GUARD = 1 << 2;
 
 const HIGH_FRAME_BITS = 0x000fffff;
 const HIGH_OFFSET_BITS = 0x07ffffff;
-/** How many offsets the low word tells apart. */
+/** The number of offsets that the low word holds. */
 const LOW_OFFSETS = 2 ** (32 - OFFSET_SHIFT);
 
-/** Low word of a non-present entry with that offset, of which it holds the lower 23 bits, without flag bits. */
+/** Low word of a non-present entry without flag bits; it holds the lower 23 bits of the offset. */
 function swapLow(offset: number): number {
   return (~offset << OFFSET_SHIFT) >>> 0;
 }
