@@ -24,14 +24,14 @@ export function addMappingChoice(command: Command): Command {
     .option('--filter <mask>', "which mappings, as in man core(5); the process's own by default", parseFilter)
     .option('--only <pattern>', 'only mappings with this in their name; may be repeated', addTo)
     .option('--without <pattern>', 'leave out mappings with this in their name; may be repeated', addTo)
-    .option('--zero <pattern>', 'have all bytes of such mappings read as zero: secrets', addTo);
+    .option('--zero <pattern>', 'write such mappings as zeros: for secrets', addTo);
 }
 
 export function addPauseOptions(command: Command): Command {
   return command
-    .option('--max-pause <time>', 'the longest time that it may be stopped for', parseDuration)
+    .option('--max-pause <time>', 'the longest time that it may be stopped', parseDuration)
     .addOption(
-      new Option('--over-pause <what>', 'when that does not suffice: fail, or accept a longer one')
+      new Option('--over-pause <what>', 'when that is not enough: fail, or accept a longer stop')
         .choices(['fail', 'accept'])
         .default('fail'),
     )

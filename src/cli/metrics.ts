@@ -17,7 +17,7 @@ function parseMetrics(text: string): MetricsTarget {
   const port = Number(match?.[3]);
   if (match === null || port > 65_535) {
     throw new InvalidArgumentError(
-      'Give an address to listen at, 127.0.0.1:9464, or `push`; the process goes before it: 1234 --metrics.',
+      'Give an address to listen on, 127.0.0.1:9464, or `push`; put the process before the option: 1234 --metrics.',
     );
   }
   return { host: match[1] ?? (match[2] || DEFAULT_METRICS.host), port };

@@ -12,12 +12,12 @@ export function checkOutput(file: string): void {
     throw fail('there is no such folder');
   const existing = statSync(file, { throwIfNoEntry: false });
   if (existing?.isDirectory()) throw fail('it is a folder; name a file in it');
-  if (existing !== undefined && !existing.isFile()) throw fail('it is no plain file');
+  if (existing !== undefined && !existing.isFile()) throw fail('it is not a regular file');
   try {
     accessSync(folder, constants.W_OK | constants.X_OK);
   } catch {
     throw fail('its folder may not be written to; name another file: -o FILE');
   }
   if (existing !== undefined)
-    process.stderr.write(`pmscan: ${printable(file)} is replaced once the new one is whole\n`);
+    process.stderr.write(`pmscan: ${printable(file)} is replaced when the new one is complete\n`);
 }

@@ -136,7 +136,7 @@ export function tellBusy(skipped: readonly { readonly reason: string }[]): void 
   const busy = skipped.filter(({ reason }) => reason === 'busy').length;
   if (busy === 0) return;
   process.stderr.write(
-    `pmscan: ${plural(busy, 'writable mapping')} cannot be tracked, and the figures leave out what is written there: another tool tracks the process, another pmscan say, or it uses userfaultfd itself\n`,
+    `pmscan: ${plural(busy, 'writable mapping')} cannot be tracked, and writes to them are missing: another tool (another pmscan, for instance) tracks the process, or it uses userfaultfd itself\n`,
   );
 }
 

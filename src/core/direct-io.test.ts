@@ -86,7 +86,7 @@ describe('what devices may write to', () => {
       'and that do not show',
       [ring({ hiddenBuffers: 2 })],
       [RING_MAPPING],
-      { doubts: ['it has buffers registered with io_uring that do not show'] },
+      { doubts: ['it has buffers registered with io_uring that /proc does not show'] },
     ],
     [
       'a ring in memory of the program',

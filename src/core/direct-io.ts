@@ -112,7 +112,7 @@ export function judgeDirectIo(
     ([, name]) => `it has ${name} open`,
   );
   if (rings.some(({ hiddenBuffers }) => hiddenBuffers > 0))
-    doubts.push('it has buffers registered with io_uring that do not show');
+    doubts.push('it has buffers registered with io_uring that /proc does not show');
   if (rings.length > mappings.filter((name) => name === RING_LINK).length)
     doubts.push('it has a ring of io_uring in memory of its own');
   if (pinnedBytes > lengthOf(pinned)) doubts.push('it has memory pinned for a device');

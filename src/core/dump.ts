@@ -375,7 +375,7 @@ export async function attach(pid: number, options: StateOptions): Promise<Attach
 function explainSpace(error: unknown, folder: string, pid: number): unknown {
   const code = codeOf(error);
   if (error instanceof PagemapError || !['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code ?? '')) return error;
-  const hint = `${folder} has no room for it any more, or a limit does not let it grow; give another place`;
+  const hint = `${folder} is full, or a limit keeps the file from growing; give another place`;
   return failure(`write the core file of process ${pid}`, code!, hint, pid);
 }
 
@@ -396,7 +396,7 @@ export async function dumpWithHooks(
       pid,
     );
   if (options.stacks && (options.only ?? options.without) !== undefined)
-    throw failure(`dump the stacks of process ${pid}`, 'EINVAL', 'only and without are of no use there', pid);
+    throw failure(`dump the stacks of process ${pid}`, 'EINVAL', 'leave out only and without', pid);
   const { file: output, compress, signal } = options;
   if (compress !== undefined) checkCompression(compress);
   const folder = typeof output === 'string' ? dirname(output) : tmpdir();

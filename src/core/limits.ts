@@ -41,7 +41,7 @@ export function checkPause(limits: PauseLimits, elapsedMs: number, bytes: number
   throw failure(
     `dump process ${pid} within the pause that was allowed`,
     'ETIMEDOUT',
-    `about ${Math.ceil(estimateMs)} ms would be needed, and ${limits.maxPauseMs} ms were given: it writes faster than it can be copied, shares much memory with others, or another tool tracks its writes; a longer --max-pause lets it, or --shared running`,
+    `about ${Math.ceil(estimateMs)} ms are needed, and ${limits.maxPauseMs} ms are allowed: it writes faster than it can be copied, shares much memory with others, or another tool tracks its writes; give a longer --max-pause, or --shared running`,
     pid,
   );
 }

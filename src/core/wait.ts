@@ -135,7 +135,7 @@ function checkKnown(asked: WhenCondition['quantities'], looker: Looker, pid: num
   const group = looker.groupMemory();
   const fail = (why: string) =>
     failure(`watch the memory of the control group of process ${pid}`, 'EOPNOTSUPP', why, pid);
-  if (group === undefined) throw fail('no control group of memory is to be seen here (/proc/PID/cgroup)');
+  if (group === undefined) throw fail('no memory control group is visible here (/proc/PID/cgroup)');
   if (asked.has('groupShare') && group.share === undefined)
     throw fail('neither it nor one around it has a limit; compare with a size: cgroup.memory > 2G');
 }

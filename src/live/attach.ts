@@ -65,7 +65,7 @@ export function checkTarget(handle: ProcessHandle, arch: TracedArchitecture | un
   const main = parseStatus(handle.read('status'));
   const status = main.tgid === pid ? parseStatus(handle.read(`task/${handle.thread}/status`)) : main;
   if (status.state === 'Z' || status.state === 'X') {
-    refuse('zombie', 'it has exited and only waits for its parent to take note');
+    refuse('zombie', 'it has exited and is a zombie until its parent waits for it');
   }
   if (main.tgid !== pid) refuse('not-found', `${pid} is a thread of process ${status.tgid}`);
   // Throws for kernel threads, and for those that may not be looked into.
@@ -116,7 +116,7 @@ export function permissionProblem(handle: ProcessHandle): Error {
 /** What suspending a seccomp filter takes. */
 function suspending(): string {
   return isFiltered()
-    ? 'Suspending its filter takes root under no filter of its own: run outside of the container'
+    ? 'Suspending its filter needs root without a filter of its own: run outside of the container'
     : 'Suspending the filter takes CAP_SYS_ADMIN: run as root';
 }
 
@@ -143,7 +143,7 @@ function problem(handle: ProcessHandle, reply: AttachReply & { ok: false }): Err
         `${reply.detail}; a system call that is run in it could kill it. ${suspending()}`,
       );
     case 'dispatch':
-      return make('seccomp', `${reply.detail}, and so would ours be`);
+      return make('seccomp', `${reply.detail}, so none can be run in it`);
     case 'not-permitted':
       return permissionProblem(handle);
     default:

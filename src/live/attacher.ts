@@ -226,7 +226,8 @@ function attach(pid: number, stopTimeoutMs: number, arch: TracedArchitecture): A
   // A thread's number may have been given to another one until it was seized; the folder knows who is who.
   const status = text(`task/${tid}/status`);
   if (status === undefined) throw new TraceeGone();
-  if (isKernelMade(tid)) throw new Failure('busy', `thread ${tid} gave way to one of the kernel's`);
+  if (isKernelMade(tid))
+    throw new Failure('busy', `thread ${tid} has ended, and a thread of the kernel has its number`);
 
   let stopped = performance.now();
   for (const start = stopped; ; ) {
@@ -247,7 +248,7 @@ function attach(pid: number, stopTimeoutMs: number, arch: TracedArchitecture): A
   if (thread.catchesSyscalls()) {
     if (thread.restartEndedCall()) thread.writeBack();
     thread.detach();
-    throw new Failure('dispatch', 'it has its own system calls reflected to itself (as Wine does)');
+    throw new Failure('dispatch', 'it catches its own system calls (as Wine does)');
   }
 
   // Thawed threads only: a frozen one would stand still with our registers, until it is thawed.

@@ -140,7 +140,7 @@ function probeHuge(probe: Probe): Finding {
     // None free.
   }
   return unknown(
-    'no huge page was to be had',
+    'no huge page was available',
     'set /sys/kernel/mm/transparent_hugepage/enabled to madvise, or reserve pages in /proc/sys/vm/nr_hugepages',
   );
 }
@@ -224,7 +224,7 @@ const CATEGORY_PROBES: Readonly<Record<CategoryName, (probe: Probe) => Finding>>
       ? yes('a page that was written was reported so')
       : no(
           'a page that was written was not reported so',
-          'only kernels built with CONFIG_MEM_SOFT_DIRTY report it; WRITTEN needs nothing of the kind',
+          'only kernels built with CONFIG_MEM_SOFT_DIRTY report it; WRITTEN does not need it',
         );
   },
   guard: probeGuard,
@@ -261,7 +261,7 @@ function probeSoftDirty(): Finding {
     ? yes('a page of a new mapping that was written is soft-dirty')
     : no(
         'a page of a new mapping that was written is not soft-dirty',
-        'only kernels built with CONFIG_MEM_SOFT_DIRTY have them; asynchronous write protection needs nothing of the kind',
+        'only kernels built with CONFIG_MEM_SOFT_DIRTY have them; asynchronous write protection does not need them',
       );
 }
 

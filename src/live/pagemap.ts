@@ -206,7 +206,7 @@ export function chooseProvider(): Provider {
     throw new PagemapError(`use the provider "${wanted}"`, {
       errno: errnoNumber('EINVAL')!,
       syscall: 'check',
-      hint: `${PROVIDER_VARIABLE} is to be ioctl or fallback`,
+      hint: `${PROVIDER_VARIABLE} must be ioctl or fallback`,
     });
   }
   return kernelCategories() === 0 ? 'fallback' : 'ioctl';

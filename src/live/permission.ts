@@ -113,7 +113,7 @@ export function explainRefusal(status: ProcessStatus, folder: string): string {
 export function explainClosedFile(): string {
   const own = ownStatus();
   if (mayTraceAll(own) && !mayReadAll(own)) {
-    return "this process has CAP_SYS_PTRACE, and takes CAP_DAC_READ_SEARCH, too, to open the files of other users' processes";
+    return "this process has CAP_SYS_PTRACE; it also needs CAP_DAC_READ_SEARCH to open the files of other users' processes";
   }
   if (process.geteuid?.() !== 0) {
     return `it is another user's, or hides its memory; run as its user or as root, or ${GRANT_ALL}`;

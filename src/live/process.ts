@@ -299,7 +299,7 @@ export class ProcessHandle implements Disposable {
       if (isDead && !this.#threads().some((tid) => this.#isRunning(tid))) {
         return this.#hadMemory
           ? make('ended', 'the process has ended')
-          : make('zombie', 'it has exited and only waits for its parent to take note');
+          : make('zombie', 'it has exited and is a zombie until its parent waits for it');
       }
     } catch {
       return make('ended', 'the process has ended');
@@ -314,7 +314,7 @@ export class ProcessHandle implements Disposable {
       errno: errnoNumber('EOPNOTSUPP')!,
       syscall: 'open',
       pid: this.pid,
-      hint: 'the process is there, and this file is not, or is empty: this kernel, or this sandbox, does not show it',
+      hint: 'the process exists, but this file is missing or empty: this kernel, or this sandbox, does not show it',
       cause,
     });
   }

@@ -134,7 +134,7 @@ async function loadPackages() {
     if (codeOf(cause) !== 'ERR_MODULE_NOT_FOUND') throw cause;
     throw new MetricsError(
       'missing',
-      `OpenTelemetry's packages, which are optional, are not installed beside this one; \`npm install ${PACKAGES}\` does that`,
+      `the optional packages of OpenTelemetry are not installed beside this one; \`npm install ${PACKAGES}\` does that`,
       { cause },
     );
   }
@@ -328,7 +328,7 @@ export class MetricsHub implements AsyncDisposable {
     } catch (cause) {
       const { code, message } = cause as NodeJS.ErrnoException;
       const why = code === 'EADDRINUSE' ? 'it is in use; choose another port' : message;
-      throw new MetricsError('listen', `${listen.host}:${listen.port} cannot be listened at: ${why}`, {
+      throw new MetricsError('listen', `${listen.host}:${listen.port} is not available: ${why}`, {
         cause,
       });
     }

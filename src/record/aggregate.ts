@@ -576,9 +576,7 @@ async function makeHeat(
     );
   }
   if (await readHeat(recording, columns, heats, others, limits, step)) {
-    notes.push(
-      'Addresses are shown more coarsely than they were recorded, so that it does not become too much.',
-    );
+    notes.push('Addresses are shown more coarsely than they were recorded, to limit the size of the page.');
   }
   const told = [...heats.values()];
   const pages = told.reduce((sum, { band }) => sum + band.writtenPages, 0);

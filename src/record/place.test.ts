@@ -103,7 +103,9 @@ describe('working folders', () => {
     const another = process.geteuid!() + 1;
     WorkingFolder.inFolder(base, 'mine', another)[Symbol.dispose]();
     expect(existsSync(join(base, '.recording-dead', 'owner'))).toBe(true);
-    expect(() => WorkingFolder.forFile(join(base, 'x.parquet'), another)).toThrow('if that is over, remove');
+    expect(() => WorkingFolder.forFile(join(base, 'x.parquet'), another)).toThrow(
+      'if that has ended, remove',
+    );
     WorkingFolder.inFolder(base, 'mine')[Symbol.dispose]();
     expect(readdirSync(base).sort()).toEqual(['.recording-link', '.x.parquet.recording', 'elsewhere']);
     expect(existsSync(join(base, 'elsewhere', 'owner'))).toBe(true);

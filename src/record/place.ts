@@ -174,7 +174,11 @@ export class WorkingFolder implements Disposable {
     const owner = ownerOf(path);
     if (owner === undefined || !isGone(path, owner) || !isRemovable(path, user)) {
       const who = owner === undefined ? 'somebody' : `process ${owner.pid} on ${owner.host}`;
-      throw new RecordingError('busy', `record to ${file}`, `${who} does; if that is over, remove ${path}`);
+      throw new RecordingError(
+        'busy',
+        `record to ${file}`,
+        `${who} records to it; if that has ended, remove ${path}`,
+      );
     }
     rmSync(path, { recursive: true });
     return new WorkingFolder(path);

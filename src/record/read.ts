@@ -277,7 +277,7 @@ class Group implements RowGroup {
       throw new RecordingError(
         'format',
         `read ${this.#path}`,
-        `it is damaged, or written to just now, and another try does (${(error as Error).message})`,
+        `it is damaged, or is being written just now: then try again (${(error as Error).message})`,
         {
           cause: error,
         },

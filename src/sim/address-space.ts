@@ -376,7 +376,7 @@ export class AddressSpace {
   ): AccessResult {
     if (!(Number.isInteger(step) && step > 0 && Number.isFinite(lengthBytes))) {
       throw new RangeError(
-        `Cannot touch pages of ${lengthBytes} bytes in steps of ${step}: that takes an end, and steps from 1 on`,
+        `Cannot touch pages of ${lengthBytes} bytes in steps of ${step}: the length must be finite, and the step at least 1`,
       );
     }
     const result = { ok: 0, fault: 0 };

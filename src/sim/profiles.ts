@@ -59,8 +59,8 @@ export interface KernelProfile extends ScanProfile {
   readonly readFaultMapsHugeFile: boolean;
   /**
    * Whether a read of untouched anonymous memory maps the shared zero page, or the huge one. A kernel can be booted
-   * without one (seen on a 6.18.44): a read then makes a page of the process's own, small or huge. With one,
-   * zero-filled pages of a split huge page become the shared zero page, too.
+   * without one (seen on a 6.18.44): a read then makes a page of the process's own, small or huge. Even there,
+   * zero-filled pages of a split huge page become the shared zero page.
    */
   readonly hasZeroPage: boolean;
   /** Whether a scan of an address space that is gone fails with ESRCH, instead of finding nothing. */

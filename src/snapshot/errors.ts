@@ -55,7 +55,7 @@ export function explainAccess(error: unknown, action: string): unknown {
   if (error instanceof SnapshotError || (code !== 'EACCES' && code !== 'EPERM')) return error;
   return new SnapshotError(
     'not-permitted',
-    `Cannot ${action}: this user may not; do it as the owner of the folder, or as root`,
+    `Cannot ${action}: permission denied; run as the owner of the folder, or as root`,
     { cause: error },
   );
 }

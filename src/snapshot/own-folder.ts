@@ -17,9 +17,9 @@ function isSudoer(uid: number, user: number): boolean {
 
 function problemOf({ uid, mode }: Stats, folder: string, user: number): string | undefined {
   if (uid !== user && uid !== 0 && !isSudoer(uid, user))
-    return `it belongs to user ${uid}, who could lead what is written there to other files; give a folder of your own, or one that is not there yet`;
+    return `it belongs to user ${uid}, who could redirect what is written there; give a folder of your own, or one that does not exist yet`;
   if ((mode & WRITABLE_BY_OTHERS) !== 0)
-    return `other users may write to it, and could lead what is written there to other files; \`chmod go-w ${folder}\`, or give a folder that is not there yet`;
+    return `other users may write to it, and could redirect what is written there; \`chmod go-w ${folder}\`, or give a folder that does not exist yet`;
   return undefined;
 }
 
@@ -57,9 +57,13 @@ export function makeOwnFolder(folder: string, user: number = process.geteuid!())
 export function openLockFile(folder: string): number {
   const path = join(folder, LOCK_FILE);
   const unsafe = (cause?: unknown) =>
-    new SnapshotError('unsafe', `Cannot keep snapshots in ${folder}: ${path} is no plain file; remove it`, {
-      cause,
-    });
+    new SnapshotError(
+      'unsafe',
+      `Cannot keep snapshots in ${folder}: ${path} is not a regular file; remove it`,
+      {
+        cause,
+      },
+    );
   let fd: number;
   try {
     fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);

@@ -190,7 +190,7 @@ export class ProcessSnapshotter implements Snapshotter {
 
   async take(): Promise<SnapshotInfo> {
     if (this.#failure !== undefined)
-      throw new Error('Cannot take another snapshot: the last one failed; begin anew', {
+      throw new Error('Cannot take another snapshot: the last one failed; start snapshots anew', {
         cause: this.#failure,
       });
     try {

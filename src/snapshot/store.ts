@@ -122,7 +122,10 @@ export class StoreWriter implements Disposable {
     const lock = openLockFile(folder);
     try {
       if (!lockFile(lock))
-        throw new SnapshotError('busy', `Cannot keep snapshots in ${folder}: another pmscan is doing so`);
+        throw new SnapshotError(
+          'busy',
+          `Cannot keep snapshots in ${folder}: another pmscan writes there; end it, or give another folder`,
+        );
       const tellMachine = () => writeStoreFile(folder, owner ?? about, options.machine ?? thisMachine());
       if (known === undefined) tellMachine();
       const writer = new StoreWriter(folder, lock, options);

@@ -53,7 +53,7 @@ export function hasOwn(own: DescriptorSearch, most: number): boolean {
 
 function usesUserfaultfd(pid: number): ProcessError {
   const hint =
-    'it uses userfaultfd itself, as some garbage collectors and virtual machines do: while it is tracked, what it registers with that would fail (in programs, the option `anyway` of trackProcess tracks it all the same)';
+    'it uses userfaultfd itself, as some garbage collectors and virtual machines do: while it is tracked, its own registrations would fail (in programs, the option `anyway` of trackProcess tracks it nevertheless)';
   return new ProcessError('userfaultfd', pid, hint, `track process ${pid}`);
 }
 
@@ -138,6 +138,6 @@ export function requireSamples(provider: Provider, pid: number | 'self'): void {
     errno: errnoNumber('EOPNOTSUPP')!,
     syscall: 'ioctl(PAGEMAP_SCAN)',
     needs: 'Linux 6.7',
-    hint: 'a sample is tracked by write protection, and soft-dirty bits are of all pages; without a sample, they can be tracked',
+    hint: 'a sample needs write protection, and soft-dirty bits can only track all pages: leave out the sample',
   });
 }

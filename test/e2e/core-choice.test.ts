@@ -120,7 +120,7 @@ live('patterns that match nothing, or make no sense together, are refused', asyn
   for (const [args, expected, message] of [
     [['--zero', 'haep'], 1, /none has "haep" in its name; pmscan maps/],
     [['--only', 'stack', '--only', '*.jar'], 1, /"\*\.jar"/],
-    [['--stacks', '--only', 'heap'], 2, /it chooses by itself/],
+    [['--stacks', '--only', 'heap'], 2, /leave out --only and --without/],
     [['--only', ''], 2, /part of a name/],
   ] as const) {
     const { code, stdout, stderr } = await pmscan(['core', writes.pid, '-o', file, ...args]);

@@ -666,8 +666,8 @@ describe('pmscan core', () => {
       [[String(quiet.pid), '-o', folder], 1, /it is a folder/],
       [['2'], 1, /kernel thread/],
       [[String(quiet.pid), '-o', ''], 2, /without a name/],
-      [[String(quiet.pid), '-o', '/dev/null'], 1, /no plain file/],
-      [[String(quiet.pid), '--max-pause', '1ms', '--stop'], 1, /ms would be needed[\s\S]*--max-pause/],
+      [[String(quiet.pid), '-o', '/dev/null'], 1, /not a regular file/],
+      [[String(quiet.pid), '--max-pause', '1ms', '--stop'], 1, /ms are needed[\s\S]*--max-pause/],
     ];
     for (const [args, expected, message, env] of cases) {
       const { code, stdout, stderr } = await pmscan(['core', '-o', file, ...args], { env: env ?? {} });

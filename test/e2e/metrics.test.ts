@@ -330,10 +330,10 @@ describe('pushed', () => {
 
 describe('what goes wrong', () => {
   test.each([
-    { args: ['record', '--metrics', '1'], says: 'the process goes before it' },
+    { args: ['record', '--metrics', '1'], says: 'put the process before the option' },
     { args: ['record', '1', '--metrics', 'push'], says: 'set OTEL_EXPORTER_OTLP_ENDPOINT' },
     { args: ['record', '1', '--metrics', 'localhost:99999'], says: 'Give an address' },
-    { args: ['serve', '--metrics', '1'], says: 'the process goes before it' },
+    { args: ['serve', '--metrics', '1'], says: 'put the process before the option' },
     { args: ['serve', '--metrics'], says: 'pmscan serve redis-server --metrics' },
     { args: ['serve', '1', '--metrics', 'push'], says: 'set OTEL_EXPORTER_OTLP_ENDPOINT' },
   ])('$args', async ({ args, says }) => {

@@ -83,10 +83,10 @@ refusing('where the kernel cannot tell, that is exit code 5, and no file is left
 
 test.each([
   [['--accesses', '--layout-only'], 'not both'],
-  [['--accesses', '--sample', '5%', '--exact'], '--exact goes with --accesses, without --sample'],
-  [['--exact'], '--exact goes with --accesses'],
-  [['--layout-only', '--sample', '5%'], 'do not go with --layout-only'],
-  [['--layout-only', '--budget', '5%'], 'do not go with --layout-only'],
+  [['--accesses', '--sample', '5%', '--exact'], '--exact here: it needs --accesses, and no --sample'],
+  [['--exact'], 'it needs --accesses'],
+  [['--layout-only', '--sample', '5%'], 'leave out --sample, --exact and --budget, or --layout-only'],
+  [['--layout-only', '--budget', '5%'], 'leave out --sample, --exact and --budget, or --layout-only'],
 ])('%s is refused', async (args, why) => {
   const { code, stderr } = await pmscan(['record', 'self', '-o', join(folder, 'x.parquet'), ...args]);
   expect(code).toBe(2);

@@ -123,7 +123,7 @@ const CASES: Readonly<Record<ProcessProblem, readonly Case[] | string>> = {
       title: 'it has exited',
       start: startZombie,
       code: 3,
-      message: /it has exited and only waits for its parent to take note/,
+      message: /it has exited and is a zombie until its parent waits for it/,
       stop: false,
     },
   ],
@@ -156,7 +156,7 @@ const CASES: Readonly<Record<ProcessProblem, readonly Case[] | string>> = {
       }),
       as: 'user with one capability',
       code: 4,
-      message: /has CAP_SYS_PTRACE, and takes CAP_DAC_READ_SEARCH, too/,
+      message: /has CAP_SYS_PTRACE; it also needs CAP_DAC_READ_SEARCH/,
       stop: false,
     },
     {
@@ -223,7 +223,7 @@ const CASES: Readonly<Record<ProcessProblem, readonly Case[] | string>> = {
             title: 'its system calls are reflected to itself',
             start: () => refuse('catches'),
             code: 4,
-            message: /reflected|dispatch/,
+            message: /catches its own system calls|dispatch/,
             stop: true,
           },
         ]
@@ -402,9 +402,7 @@ describe('a dump', () => {
     await target.order('map 1 shared 65536');
     await target.order('write 1 0 65536 1');
     const run = await core(target.pid, 'root', ['--max-pause', '60ms']);
-    expect(run.stderr).toMatch(
-      /ETIMEDOUT \(about \d+ ms .*a longer --max-pause lets it, or --shared running/,
-    );
+    expect(run.stderr).toMatch(/ETIMEDOUT \(about \d+ ms .*give a longer --max-pause, or --shared running/);
     expect([run.code, run.stderr.includes('--stop')]).toEqual([1, false]);
     for (const more of [
       ['--max-pause', '60ms', '--shared', 'running'],

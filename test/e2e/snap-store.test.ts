@@ -198,7 +198,7 @@ describe('a store', () => {
           const { code, stderr } = await pmscan(command, { uid: 65_534 });
           expect([code, stderr], `${command} ${mode}`).toEqual([
             4,
-            expect.stringContaining('this user may not'),
+            expect.stringContaining('permission denied'),
           ]);
           expect(stderr).toContain(own);
         }

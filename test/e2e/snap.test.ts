@@ -297,7 +297,7 @@ describe('pmscan snap', () => {
     ])
       expect(await pmscan(['snap', ...command, '-o', '/dev/null'])).toMatchObject({
         code: 1,
-        stderr: expect.stringContaining('it is no plain file'),
+        stderr: expect.stringContaining('it is not a regular file'),
       });
     expect(await pmscan(['snap', 'core', `${folder}@1`, '-o', '-'])).toMatchObject({
       code: 2,

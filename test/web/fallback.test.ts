@@ -143,7 +143,7 @@ describe('recordings', () => {
     const { code, stderr } = await pmscan(['record', target.pid, '-o', file], { env });
     expect(code).toBe(5);
     expect(stderr).toContain('CONFIG_MEM_SOFT_DIRTY');
-    expect(stderr).toContain('`--layout-only` records what the pages are');
+    expect(stderr).toContain('`--layout-only` records the kinds of pages');
     expect(readdirSync(folder).filter((name) => name.includes('none'))).toEqual([]);
   });
 

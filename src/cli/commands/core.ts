@@ -126,7 +126,7 @@ function withAlternative(error: unknown, pid: number): unknown {
   const { code, message } = error as PagemapError;
   const exitCode = code === 'EINVAL' ? EXIT.unsupported : exitCodeOf(error);
   const hint =
-    '--stop dumps it without tracking its writes: it is stopped for all of the copying, about a second a GiB';
+    '--stop dumps it without tracking its writes: the process is stopped while everything is copied, about a second a GiB';
   return new CliError(exitCode, `${message}\n${hint}`, { cause: error });
 }
 
@@ -144,7 +144,7 @@ function describe(result: CoreResult, options: CoreCommandOptions): string[] {
     lines.push(`${plural(unreadablePages, 'page')} could not be read, and are zero in the file`);
   if (result.mayBeTorn)
     lines.push(
-      `it may be torn: ${result.doubts!.join(', and ')}; what a device writes does not show, and memory that it wrote to while the rest was copied may be older than the rest. --stop takes all at once`,
+      `it may be torn: ${result.doubts!.join(', and ')}; writes of devices cannot be tracked, so memory that a device wrote while the rest was copied may be older than the rest. --stop copies everything at once`,
     );
   if (options.maxPause !== undefined && pauseMs > options.maxPause)
     lines.push(`that is longer than the ${options.maxPause} ms of --max-pause`);
@@ -162,13 +162,13 @@ function checkOptions(options: CoreCommandOptions): void {
   if (toStdout && (options.count ?? 1) > 1)
     throw fail('Cannot write several core files to standard output; name a file');
   if (options.stacks && (options.only ?? options.without) !== undefined)
-    throw fail('Cannot choose mappings by name with --stacks: it chooses by itself');
+    throw fail('Cannot choose mappings by name with --stacks: leave out --only and --without, or --stacks');
   if (options.output === '')
     throw fail('Cannot write a file without a name; name one, or leave out -o for core.PID');
   if (options.when !== undefined) return;
   for (const name of ['hold', 'count', 'cooldown', 'interval'] as const)
     if (options[name] !== undefined)
-      throw fail(`Cannot use --${name} without --when: it says how a condition is waited for`);
+      throw fail(`Cannot use --${name} without --when: it sets how to wait for a condition`);
 }
 
 /** Where the dump of this number goes, from 1; several have their number at the end of their name. */
@@ -293,7 +293,7 @@ async function dumpWhen(
       process.stderr.write(`pmscan: the process has ended; ${plural(number - 1, 'core file')} of it\n`);
       return EXIT.done;
     }
-    process.stderr.write(`pmscan: it is met: ${describeValues(met.values)}\n`);
+    process.stderr.write(`pmscan: the condition is met: ${describeValues(met.values)}\n`);
     const file = outputOf(pid, options, number);
     await tell(await dumpOnce(pid, file, options, signal), options, met);
   }
@@ -320,19 +320,19 @@ export function addCoreCommand(
     .option('--max-rounds <n>', 'most rounds of copying while it runs (default: 30)', parseCount);
   addPauseOptions(command)
     .addOption(new Option('--compress <kind>', 'compress it').choices(['gzip', 'zstd']))
-    .option('--stop', 'stop it for all of the copying: where writes cannot be tracked')
-    .option('--when <condition>', 'wait until it is met: rss > 2G & cpu > 90% (see below)')
-    .option('--hold <time>', 'for how long it has to be met (default: one look)', parseDuration)
+    .option('--stop', 'stop it while everything is copied: where writes cannot be tracked')
+    .option('--when <condition>', 'wait for a condition: rss > 2G & cpu > 90% (see below)')
+    .option('--hold <time>', 'how long it must be met (default: one look)', parseDuration)
     .option('--count <n>', 'how many dumps, each time that it is met (default: 1)', parseCount)
-    .option('--cooldown <time>', 'the least time between two of them (default: 1m)', parseDuration)
+    .option('--cooldown <time>', 'the least time between two dumps (default: 1m)', parseDuration)
     .option('--interval <time>', 'how often to look (default: 200ms)', parseDuration)
     .option('--json', 'one JSON document, for each dump')
     .addHelpText(
       'after',
       `
-Memory is copied while the process runs, then again what it wrote meanwhile, until little is left. Only for that is it
-stopped. The file shows it as it was at that moment, for gdb, lldb and their like. It holds all that the process had in
-memory, passwords and keys included: only its owner may read it.
+pmscan copies memory while the process runs, then again what it wrote meanwhile, until little is left. It stops the
+process only to copy that. The file shows it as it was at that moment, for gdb, lldb and other debuggers. It holds all
+that the process had in memory, passwords and keys included: only its owner may read it.
 
 A condition compares with >, >=, < or <=, and joins with &, |, ! and parentheses:
   rss, swapped        sizes: 500M, 2G

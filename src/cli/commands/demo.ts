@@ -230,7 +230,7 @@ async function showPages(stage: Stage, output: Output, style: Style): Promise<vo
     forEachRegion(pagemap, query, (from, to, found) => dealer.add(from, to, found));
   }
   sink.end(totals, undefined);
-  output.line('written: nobody tracks its writes yet, so that all that is there counts as written');
+  output.line('written: its writes are not tracked yet, so all of its pages count as written');
   output.line('');
   await output.flush();
 }
@@ -297,7 +297,7 @@ async function showWrites(
     output.line(`${heat.name.padEnd(24)} ${bytes(totals[part]!).padStart(8)}  ${strip}`);
   });
   output.line('');
-  output.line(colors.bold('All that it writes, what its own Node.js needs included'));
+  output.line(colors.bold('Everything that it writes, including its own Node.js'));
   // The kernel joins mappings side by side, and calls them after the first: the lines above tell them apart.
   for (const line of summary.sums()) output.line(line);
   output.line('');

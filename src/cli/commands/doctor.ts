@@ -68,7 +68,7 @@ function facts(): Record<string, string> {
   const faultUs = faultCost();
   if (faultUs !== undefined)
     list['first write to a protected page'] =
-      `${shortTime(faultUs / 1000)}${faultUs < DEAR_US ? '' : ': page faults are dear on this machine'}`;
+      `${shortTime(faultUs / 1000)}${faultUs < DEAR_US ? '' : ': page faults are expensive on this machine'}`;
   if (ioctlDisabled())
     list[DISABLE_VARIABLE] = `${process.env[DISABLE_VARIABLE]} (the ioctl is switched off)`;
   if (process.env[PROVIDER_VARIABLE]) list[PROVIDER_VARIABLE] = process.env[PROVIDER_VARIABLE];
@@ -174,7 +174,7 @@ function verdicts(capabilities: readonly Capability[]): { what: string; answer: 
       ),
     },
     {
-      what: 'telling what other processes read, too (pmscan watch --accesses)',
+      what: 'tracking accesses of other processes (pmscan watch --accesses)',
       answer: accesses,
     },
     {

@@ -499,7 +499,7 @@ export function addMapsCommand(
         SORT_KEYS,
       ),
     )
-    .addOption(new Option('--by <what>', 'add up what has owners of the same kind').choices(['owner']))
+    .addOption(new Option('--by <what>', 'add up mappings with owners of the same kind').choices(['owner']))
     .option('--top <n>', 'show the first n mappings only', parseCount)
     .option('--pss', 'how much of it is shared: two more columns, from smaps')
     .option('--json', 'one JSON document, counts in pages')
@@ -508,9 +508,10 @@ export function addMapsCommand(
       `
 Columns: SIZE is address space; PRESENT is in memory now; SWAPPED is swapped out or marked; FILE, ZERO, HUGE and GUARD
 are pages of files and shared memory, of the shared zero page, mapped as huge pages, and guard pages. A page may count
-in several columns. PAGES shows each mapping's pages in proportion. With --pss, PSS has each page divided by how many
-have it mapped, and USS the pages that nobody else has. Memory without a file is called after its owner: [v8 old space],
-[stack: main 1234]; what is only likely has a ?, and [anon] is what nothing is known of, with what lies beside it.
+in several columns. PAGES shows each mapping's pages in proportion. With --pss, PSS divides each page by the number of
+processes that map it; USS counts the pages that no other process maps. Memory without a file is called after its
+owner: [v8 old space], [stack: main 1234]; a ? marks what is only likely, and [anon] is memory without a known owner,
+with its neighbour.
 
 Examples:
   pmscan maps 1234

@@ -305,13 +305,13 @@ function checkUsage(
   if (layoutOnly && (sample ?? exact ?? budget) !== undefined) {
     throw new CliError(
       EXIT.usage,
-      'Cannot choose what tracking costs without tracking: --sample, --exact and --budget do not go with --layout-only',
+      'Cannot limit the cost of tracking without tracking: leave out --sample, --exact and --budget, or --layout-only',
     );
   }
   if (exact && (!accesses || sample !== undefined)) {
     throw new CliError(
       EXIT.usage,
-      'Cannot tell what to look at: --exact goes with --accesses, without --sample; writes are exact unless a sample is asked for',
+      'Cannot use --exact here: it needs --accesses, and no --sample; writes are exact without --sample',
     );
   }
   if (output === undefined && metrics === undefined) {
@@ -424,7 +424,7 @@ async function track(pid: number, subject: Subject, options: TrackOptions): Prom
     return await trackActivity(pid, subject, options);
   } catch (error) {
     if (!(error instanceof PagemapError) || errorExit(error) === EXIT.noProcess) throw error;
-    const why = `${error.message}${anywayAdvice(error)}\n\`--layout-only\` records what the pages are, without their writes`;
+    const why = `${error.message}${anywayAdvice(error)}\n\`--layout-only\` records the kinds of pages, without writes`;
     throw new CliError(errorExit(error), why, { cause: error });
   }
 }
@@ -488,7 +488,7 @@ export function addRecordCommand(
       'how often to look what all pages are (default: 1m for each 1,000 mappings)',
       parseDuration,
     )
-    .option('--layout-only', 'only that, not what is written: the process is not stopped, nor tracked')
+    .option('--layout-only', 'only that, no writes: the process is neither stopped nor tracked')
     .option(
       '--accesses',
       'record which pages it reads, writes or executes, and for how long others lie idle (Linux 7.3)',
@@ -500,18 +500,25 @@ export function addRecordCommand(
     )
     .option(
       '--budget <share>',
-      `the share of a processor that it may cost the process: intervals get longer for it (default: ${DEFAULT_BUDGET}; 100% is no bound)`,
+      `the share of a processor that tracking may cost the process: intervals get longer to keep it (default: ${DEFAULT_BUDGET}; 100% is no bound)`,
       parseBudget,
     )
     .option('--exact', 'with --accesses: look at all pages')
-    .addOption(optionOr('--flush <time>', 'what is older is safe, whatever happens', parseDuration, '30s'))
+    .addOption(
+      optionOr(
+        '--flush <time>',
+        'write to the file after this long: older rows are safe',
+        parseDuration,
+        '30s',
+      ),
+    )
     .addOption(optionOr('--rotate <time>', 'folder: begin a new file after this long', parseDuration, '1h'))
     .addOption(
       optionOr('--rotate-size <size>', 'folder: begin a new file when it is larger', parseSize, '64M'),
     );
   addMetricsOption(command)
     .option('--host <name>', "what to call this machine (default: the system's name for it)")
-    .option('--anyway', 'track a process that uses userfaultfd itself: what it registers meanwhile fails')
+    .option('--anyway', 'track a process that uses userfaultfd itself: its own registrations fail meanwhile')
     .option('--force', 'replace a file that is there')
     .option('--json', 'say at the end what was recorded, as one JSON document')
     .addHelpText(

@@ -173,25 +173,26 @@ export function addReportCommand(
 ): void {
   program
     .command('report')
-    .description(
-      'the pictures of a recording, of snapshots, or of some seconds of a process, as one HTML file',
-    )
+    .description('show a recording, snapshots, or some seconds of a process, as one HTML file')
     .argument(
       '<file|pid>',
       'what `pmscan record` wrote, a file or folder; what `pmscan snap` wrote, DIR or DIR@N; or a process, number or name',
     )
     .option('-o, --output <file>', 'the HTML file to write')
-    .addOption(optionOr('--duration <time>', 'of a process: how long to look', parseDuration, '10s'))
-    .addOption(optionOr('--interval <time>', 'of a process: how often to look', parseDuration, '500ms'))
-    .option('--accesses', 'of a process: what is read, written or executed in place of writes (Linux 7.3)')
-    .option('--recording <digits>', 'of a folder with several recordings: which one')
+    .addOption(optionOr('--duration <time>', 'for a process: how long to look', parseDuration, '10s'))
+    .addOption(optionOr('--interval <time>', 'for a process: how often to look', parseDuration, '500ms'))
+    .option(
+      '--accesses',
+      'for a process: show accesses (reads, writes, executions) instead of writes (Linux 7.3)',
+    )
+    .option('--recording <digits>', 'for a folder with several recordings: which one')
     .option('--force', 'replace a file that is there')
     .addHelpText(
       'after',
       `
 Of a folder of snapshots, the page has a slider that moves through them, and the address map shows what changed from each to the next.
-The file holds all that it shows and asks nobody for anything; a few megabytes at most, however long the recording is. How it
-was made smaller stands in it.
+The file is complete in itself and loads nothing. It has a few megabytes at most, however long the recording is, and
+says how it was made smaller.
 
 Examples:
   pmscan report recording.parquet -o report.html

@@ -120,8 +120,8 @@ async function explain({ kernel }: Scenario): Promise<void> {
   const recorded = `it was recorded on Linux ${printable(kernel)}`;
   process.stderr.write(
     differences.length === 0
-      ? `pmscan: ${recorded}, from which this kernel does not differ in what is known to differ\n`
-      : `pmscan: ${recorded}; on this kernel, other than there:\n${differences.map(({ says }) => `  - ${says}\n`).join('')}`,
+      ? `pmscan: ${recorded}; this kernel has none of the known differences from it\n`
+      : `pmscan: ${recorded}; this kernel differs from it:\n${differences.map(({ says }) => `  - ${says}\n`).join('')}`,
   );
 }
 
@@ -194,7 +194,7 @@ export function addRunCommand(program: Command, run: (work: () => Promise<ExitCo
     .addOption(
       new Option(
         '--profile <release>',
-        'which kernel the simulator is like; here: this one, measured; by default as the header says',
+        'the kernel that the simulator imitates; here: this one, measured; by default the one in the header',
       ).choices(PROFILES),
     )
     .option('--check', 'compare every answer with the one in the file; exit code 1 if one differs')

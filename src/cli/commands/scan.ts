@@ -279,7 +279,7 @@ export function addScanCommand(
     .option('--range <a-b>', 'only these addresses: 0xA-0xB or 0xA+SIZE; may be repeated', parseRange)
     .option(
       '--mapping <pattern>',
-      'only mappings with this in their name or owner; with * or ?, the whole of it',
+      'only mappings with this in their name or owner; a pattern with * or ? is for the whole name',
     )
     .option('--return <list>', 'categories to report, e.g. present,file; or none', parseCategories)
     .option('--max-pages <n>', 'stop after this many pages', parseCount)

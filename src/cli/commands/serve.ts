@@ -97,7 +97,7 @@ export async function serveCommand(targets: readonly string[], options: ServeOpt
     process.stderr.write('pmscan: open this address in a browser; Ctrl-C ends\n');
     if (!LOCAL.has(host)) {
       process.stderr.write(
-        'pmscan: others on the network can reach it, unencrypted: whoever sees the address can look at all that you can\n',
+        'pmscan: others on the network can reach it, unencrypted: anyone who knows the address sees all that you can\n',
       );
     }
     await ending.requested;
@@ -123,18 +123,18 @@ export function addServeCommand(
     .addOption(
       optionOr(
         '--budget <share>',
-        'the share of a processor that looking may cost each process: intervals get longer for it',
+        'the share of a processor that looking may cost each process: intervals get longer to keep it',
         parseBudget,
         DEFAULT_BUDGET,
       ),
     )
-    .option('--accesses', 'begin with what is read, written or executed in place of writes (Linux 7.3)');
+    .option('--accesses', 'begin with accesses (reads, writes, executions) instead of writes (Linux 7.3)');
   addMetricsOption(command)
     .addHelpText(
       'after',
       `
-Prints the address of the page, which holds a random word: who does not know it sees nothing. Processes are looked at only
-while a page shows them, and nothing is left behind in them. Ctrl-C ends.
+Prints the address of the page. A random word in it keeps others out. Processes are looked at only while a page shows
+them, and nothing is left behind in them. Ctrl-C ends.
 
 On Linux 7.3 and later, the page has a switch: writes, or accesses, with how long each page was left alone. It tracks all pages then:
 the first access to each costs the process a page fault.

@@ -22,7 +22,7 @@ import { printable } from '../text.js';
 type Run = (work: () => Promise<ExitCode>) => Promise<void>;
 
 const NAMES = `
-DIR@N is one of the snapshots in a folder: DIR@3 by its number, DIR@latest (so is DIR alone), DIR@-2 the one before the last,
+DIR@N is one of the snapshots in a folder: DIR@3 by its number, DIR@latest or DIR the newest, DIR@-2 the one before,
 DIR@2026-11-29T10:00 the last one that is not later.`;
 
 /** Adds `pmscan snap` to the program, with all its parts. */
@@ -30,7 +30,7 @@ export function addSnapCommand(program: Command, run: Run): void {
   const snap = program
     .command('snap')
     .description(
-      'take snapshots of a running process again and again, each for milliseconds; look at them later',
+      'take snapshots of a running process, which each stop it for milliseconds; look at them later',
     )
     .usage('[options] <pid> -o <dir>\n       pmscan snap list|core|diff|history|export|verify <dir> ...')
     .argument('[pid]', TARGET)
@@ -38,9 +38,11 @@ export function addSnapCommand(program: Command, run: Run): void {
     .addOption(optionOr('--every <time>', 'how often', parseDuration, '10s'))
     .option('--for <time>', 'end after this long', parseDuration)
     .option('--count <n>', 'end after so many', parseCount)
-    .addOption(new Option('--keep <n>', 'the most snapshots to keep: the oldest go').argParser(parseCount))
     .addOption(
-      new Option('--keep-size <size>', 'the most space to take: the oldest go')
+      new Option('--keep <n>', 'the most snapshots to keep: the oldest are dropped').argParser(parseCount),
+    )
+    .addOption(
+      new Option('--keep-size <size>', 'the most space to take: the oldest are dropped')
         .argParser(parseSize)
         .conflicts('keep'),
     );
@@ -142,7 +144,7 @@ function addLookCommands(snap: Command, run: Run): void {
     );
   snap
     .command('verify')
-    .description('look whether all bytes are what was written; exit code 1 when not')
+    .description('check that all bytes are as they were written; exit code 1 if not')
     .argument('<dir>', 'the folder')
     .option('--json', 'one JSON document')
     .addHelpText('after', '\nExample:\n  pmscan snap verify snapshots')

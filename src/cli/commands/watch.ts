@@ -154,7 +154,7 @@ function chooseSink(
 /** Why there is nothing to tell of a process that was there. */
 export function endedTooSoon(cause: ProcessError, intervalMs: number): CliError {
   const interval = intervalMs < 1000 ? `${intervalMs} ms` : `${intervalMs / 1000} s`;
-  const why = `Cannot tell what it wrote: it ended, or replaced its program, within the first interval, ${interval}; a shorter one tells more, --interval 100ms say`;
+  const why = `Cannot tell what it wrote: it ended, or replaced its program, within the first interval, ${interval}; give a shorter interval, for instance --interval 100ms`;
   return new CliError(EXIT.noProcess, why, { cause });
 }
 
@@ -258,18 +258,18 @@ export function addWatchCommand(
     .option('--sample <share>', 'look at a random share of the pages: numbers are estimates', parseShare)
     .option(
       '--budget <share>',
-      'the share of a processor that the watch may cost the process: intervals get longer for it',
+      'the share of a processor that the watch may cost the process: intervals get longer to keep it',
       parseBudget,
     )
-    .option('--anyway', 'track a process that uses userfaultfd itself: what it registers meanwhile fails')
-    .option('--regions', 'tell the address ranges that were written, too')
+    .option('--anyway', 'track a process that uses userfaultfd itself: its own registrations fail meanwhile')
+    .option('--regions', 'print the written address ranges, too')
     .option('--json', 'one JSON object a line')
     .addHelpText(
       'after',
       `
 On a terminal: a live view; s sorts, / filters, p pauses, ? helps, q ends. Elsewhere, and with --regions: a line an interval.
-The process is stopped for about half a millisecond to begin with, and never again; nothing of it is changed, and nothing is
-left behind, however the watch ends. It ends with a summary on standard error. Before Linux 6.7 it is stopped at each look.
+The process is stopped once, at the start, for about half a millisecond. Nothing in it is changed, and nothing is left
+behind, however the watch ends. It ends with a summary on standard error. Before Linux 6.7 it is stopped at each look.
 
 Times take units: 100ms, 1s, 5m; without one they are seconds.
 

@@ -49,7 +49,7 @@ function windowsOf(intervalMs: number, durationMs: number): number[] {
 
 /** How far it is: a minute without a word is long. */
 function progressText(elapsedMs: number, durationMs: number, what: string): string {
-  return `${Math.round(elapsedMs / 1000)} s of ${humanDuration(durationMs)}: ${what}; Ctrl-C ends it with what there is`;
+  return `${Math.round(elapsedMs / 1000)} s of ${humanDuration(durationMs)}: ${what}; Ctrl-C reports what there is`;
 }
 
 /** To look at all pages for the live view may take this share of the time. */
@@ -176,7 +176,7 @@ export async function wssCommand(target: string, options: WssCommandOptions): Pr
     report = await (byPage ? measureAccesses : measureReferenced)(handle, options, alarm);
   } catch (error) {
     if (!isEnded(error)) throw error;
-    const why = `Cannot tell the working set of process ${handle.pid}: it ended, or replaced its program, before ${humanDuration(options.duration)} were over; a shorter --duration tells more`;
+    const why = `Cannot tell the working set of process ${handle.pid}: it ended, or replaced its program, before ${humanDuration(options.duration)} were over; give a shorter --duration`;
     throw new CliError(EXIT.noProcess, why, { cause: error });
   }
   const owners = new OwnerNames(handle);
@@ -193,7 +193,7 @@ export async function wssCommand(target: string, options: WssCommandOptions): Pr
 export function addWssCommand(program: Command, run: (work: () => Promise<ExitCode>) => Promise<void>): void {
   program
     .command('wss')
-    .description('measure how much memory a process needs, and what it leaves alone')
+    .description('measure how much memory a process needs, and how much is idle')
     .argument('<pid>', TARGET)
     .addOption(optionOr('--duration <time>', 'for how long', parseDuration, '1m'))
     .addOption(optionOr('--interval <time>', 'how often to look', parseDuration, '1s'))
@@ -201,19 +201,22 @@ export function addWssCommand(program: Command, run: (work: () => Promise<ExitCo
       optionOr('--sample <share>', 'look at a random share of the pages', parseShare, DEFAULT_SAMPLE),
     )
     .option('--exact', 'look at all pages; each first access then costs the process a page fault')
-    .option('--anyway', 'measure a process that uses userfaultfd itself: what it registers meanwhile fails')
+    .option(
+      '--anyway',
+      'measure a process that uses userfaultfd itself: its own registrations fail meanwhile',
+    )
     .option('--json', 'one JSON document')
     .addHelpText(
       'after',
       `
 On a terminal, it shows what is known so far while it measures.
 
-The working set is what a process touches (reads, writes or executes) within a window of time. For each window it tells the mean,
-what 95 of 100 windows do not exceed, and the most; then how long the resident pages were left alone, by mapping.
+The working set is what a process touches (reads, writes or executes) within a window of time. For each length of
+window it prints the mean, the 95th percentile and the maximum; then how long resident pages were idle, by mapping.
 
-On Linux 7.3 and later it is told by page. A random sample of 2 % of the pages is looked at, and numbers are estimates with their
-error; --exact looks at all. On older kernels it is told by mapping, from the referenced bits of /proc/PID/smaps: these are cleared
-to begin with, which the kernel's reclaim goes by, too.
+Linux 7.3 and later tell it by page. A random sample of 2 % of the pages is looked at, and numbers are estimates with
+their error; --exact looks at all. Older kernels tell it by mapping, from the referenced bits of /proc/PID/smaps. These
+are cleared at the start; the kernel's reclaim uses them, too.
 
 Examples:
   pmscan wss redis-server

@@ -12,7 +12,7 @@ export function holdsSnapshots(folder: string): boolean {
     if ((cause as NodeJS.ErrnoException).code !== 'EACCES') return false;
     throw new CliError(
       EXIT.notPermitted,
-      `Cannot look into ${printable(folder)}: this user may not; do it as its owner, or as root`,
+      `Cannot look into ${printable(folder)}: permission denied; run as its owner, or as root`,
       { cause },
     );
   }

@@ -62,7 +62,7 @@ export function coreOfSnapshot({ folder, which }: SnapshotName, options: SnapCor
   if (options.output === '-')
     throw new CliError(
       EXIT.usage,
-      'Cannot write this core file to standard output: it is not written from its beginning to its end; name a file',
+      'Cannot write this core file to standard output: it is not written in order; name a file',
     );
   return withSnapshots(folder, async (snapshots) => {
     const snapshot = snapshots.open(which);
@@ -176,7 +176,7 @@ function diffLines(difference: SnapshotDifference, ownerOf: OwnerOf): string[] {
     for (const { start, end } of ranges) lines.push(`${hex(start)}  ${plural(end - start, 'byte')}`);
   const same =
     rewrittenPages === undefined
-      ? 'which pages were written and are as before is not known'
+      ? 'pages that were written with the same bytes are not known'
       : `${plural(rewrittenPages, 'page')} written and as before`;
   lines.push(
     `${from} to ${to}: ${plural(changedBytes, 'byte')} changed in ${plural(changedPages, 'page')}; ${same}`,
@@ -225,13 +225,14 @@ export function historyCommand(
       );
     } else
       for (const { number, time, bytes, writtenSame } of entries) {
-        const same = writtenSame > 0 ? `  (then written ${plural(writtenSame, 'time')}, the same)` : '';
+        const same =
+          writtenSame > 0 ? `  (then written ${plural(writtenSame, 'time')} with the same bytes)` : '';
         output.line(`${String(number).padStart(6)}  ${localTime(time)}  ${showBytes(bytes)}${same}`);
       }
     await output.flush();
     if (damaged.length > 0)
       process.stderr.write(
-        `pmscan: left out, since they are damaged: ${damaged.join(', ')}; when the bytes changed may be missing\n`,
+        `pmscan: left out damaged snapshots: ${damaged.join(', ')}; changes of the bytes may be missing\n`,
       );
     return EXIT.done;
   });
@@ -287,7 +288,7 @@ export function verifyCommand(folder: string, { json }: LookOptions): Promise<Ex
     const found = await snapshots.verify({
       onStep: async () => {
         if (await interrupt.check())
-          throw new CliError(EXIT.interrupted, 'interrupted; not all was looked at');
+          throw new CliError(EXIT.interrupted, 'interrupted; not everything was checked');
       },
     });
     const { problems, damaged, pages } = found;

@@ -57,6 +57,6 @@ export function requireCost({ cost, budget }: Budget): void {
   if (budget === undefined || budget >= 1 || cost !== undefined) return;
   throw new CliError(
     EXIT.unsupported,
-    'Cannot keep within --budget: what a page fault costs cannot be measured here, as `pmscan doctor` tells',
+    'Cannot keep within --budget: the cost of a page fault cannot be measured here; `pmscan doctor` says more',
   );
 }

@@ -181,7 +181,7 @@ export function sampleAdvice({ sampled, windows }: WorkingSetReport): string[] {
   if (sampled === undefined || last === undefined || last.errorPages <= last.meanPages * LARGE_ERROR)
     return [];
   return [
-    `The error is large: of so little memory, or of huge pages, which are looked at as a whole, a sample of ${Number((sampled * 100).toFixed(1))} % tells little. --exact, or a larger --sample, tells more.`,
+    `The error is large: for so little memory, or for huge pages, which count as a whole, a sample of ${Number((sampled * 100).toFixed(1))} % tells little. Use --exact or a larger --sample.`,
   ];
 }
 

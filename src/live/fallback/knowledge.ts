@@ -33,7 +33,7 @@ export interface Knowledge {
 
 export const WRITTEN_REFUSAL: CategoryRefusal = {
   code: 'EOPNOTSUPP',
-  hint: 'without PAGEMAP_SCAN, written pages are known only to who has tracked them: `pmscan watch`, trackProcess',
+  hint: 'without PAGEMAP_SCAN, written pages are known only by tracking: use `pmscan watch` or trackProcess',
 };
 
 const ACCESSED_REFUSAL: CategoryRefusal = {
@@ -125,11 +125,11 @@ export function fallbackKnowledge(): Knowledge {
       zeroFrame === 0
         ? {
             code: 'EPERM',
-            hint: 'the zero page is told by its frame number, which takes CAP_SYS_ADMIN to see: run as root',
+            hint: 'the zero page is known by its frame number, and reading that needs CAP_SYS_ADMIN: run as root',
           }
         : {
             code: 'EOPNOTSUPP',
-            hint: 'the zero page is told by its frame number, and this kernel has none to find it by: a read of untouched memory maps a page of its own',
+            hint: 'the zero page is known by its frame number, which cannot be found here: a read of untouched memory maps a new page',
           },
     );
   }
@@ -158,6 +158,6 @@ export function softDirtyMissing(pid: number): PagemapError {
     syscall: 'write(clear_refs)',
     pid,
     needs: 'Linux 6.7, or CONFIG_MEM_SOFT_DIRTY',
-    hint: 'without PAGEMAP_SCAN (Linux 6.7) it takes soft-dirty bits, and this kernel keeps none: it is built without CONFIG_MEM_SOFT_DIRTY',
+    hint: 'without PAGEMAP_SCAN (Linux 6.7) it needs soft-dirty bits, and this kernel keeps none: it is built without CONFIG_MEM_SOFT_DIRTY',
   });
 }

@@ -458,7 +458,7 @@ export class FallbackPagemap extends ProcessPagemap implements LivePagemap, Bloc
     if (!matters) return;
     const hint =
       (unknown & PAGE_IS_SWAPPED) === 0
-        ? 'smaps says how many there are, and here it cannot be told which; root sees more, and without this category the rest is told'
+        ? 'smaps gives only their number here, not which pages they are; run as root, or leave this category out'
         : 'a userfaultfd may have put markers into hugetlb memory, which pagemap does not show';
     throw new UnknownCategoryError(
       this.pid,
