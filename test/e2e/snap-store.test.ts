@@ -76,7 +76,7 @@ describe('a store of which a manifest is damaged', () => {
       entries: [{ number: 1 }, { number: 2 }],
       damaged: [3],
     });
-    expect(history.stderr).toContain('left out, since they are damaged: 3;');
+    expect(history.stderr).toContain('left out damaged snapshots: 3;');
     const out = newFolder();
     const exported = ['snap', 'export', `${folder}@1`, `${START.toString(16)}+4K`, '-o', out];
     expect([(await pmscan(exported)).code, statSync(out).size]).toEqual([0, 4096]);

@@ -126,7 +126,7 @@ describe('pmscan snap', () => {
     expect(rewritten).toMatchObject({ changedBytes: 0, rewrittenPages: 1 });
     const text = await pmscan(['snap', 'diff', `${folder}@1`, folder]);
     expect(text.stdout).toMatch(
-      /^1 to 4: \d+ bytes? changed in \d+ pages?; \d+ pages? written and as before$/m,
+      /^1 to 4: \d+ bytes? changed in \d+ pages?; \d+ pages? written with the same bytes$/m,
     );
 
     // What its pages were, as for a process.

@@ -177,7 +177,7 @@ function diffLines(difference: SnapshotDifference, ownerOf: OwnerOf): string[] {
   const same =
     rewrittenPages === undefined
       ? 'pages that were written with the same bytes are not known'
-      : `${plural(rewrittenPages, 'page')} written and as before`;
+      : `${plural(rewrittenPages, 'page')} written with the same bytes`;
   lines.push(
     `${from} to ${to}: ${plural(changedBytes, 'byte')} changed in ${plural(changedPages, 'page')}; ${same}`,
   );

@@ -9,7 +9,7 @@ const report = (meanPages: number, errorPages: number, sampled?: number): Workin
 });
 
 test.each([
-  [report(52_000, 68_000, 0.02), /a sample of 2 % tells little\. --exact/],
+  [report(52_000, 68_000, 0.02), /a sample of 2 % tells little\. Use --exact/],
   [report(1000, 300, 0.125), /a sample of 12\.5 % tells little/],
 ])('a sample that tells little says so', (one, text) => expect(sampleAdvice(one).join()).toMatch(text));
 
