@@ -5,7 +5,7 @@ import { errnoName, errnoNumber } from './errno.js';
 export interface PagemapErrorDetails {
   /** The errno, as a positive number. */
   readonly errno: number;
-  /** What was called: `ioctl(PAGEMAP_SCAN)`, `userfaultfd`, `open`. */
+  /** The call that failed: `ioctl(PAGEMAP_SCAN)`, `userfaultfd`, `open`. */
   readonly syscall: string;
   readonly pid?: number | undefined;
   /** The range the call was about, bytes. */
@@ -82,7 +82,7 @@ export class PagemapError extends Error {
  */
 export class NotSupportedError extends PagemapError {
   override readonly name = 'NotSupportedError';
-  /** What has it: 'Linux 6.7', for instance. */
+  /** What has the feature: 'Linux 6.7', for instance. */
   readonly needs: string;
 
   constructor(action: string, details: PagemapErrorDetails & { readonly needs: string }) {

@@ -37,7 +37,7 @@ export interface ScanRequest {
   };
 }
 
-/** What one call gave. */
+/** The result of one call. */
 export interface ScanResult {
   /** Regions written to the output, the ioctl's return value. */
   regions: number;

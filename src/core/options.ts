@@ -4,7 +4,7 @@ import type { Compression } from './send.js';
 
 /** How far a dump has come. */
 export interface CoreProgress {
-  /** 1 for what was there, then what was written meanwhile; 'stop' while the process is stopped. */
+  /** Round 1 copies all pages, later rounds those written meanwhile; 'stop' while the process is stopped. */
   readonly round: number | 'stop';
   /** Bytes copied in this round. */
   readonly copiedBytes: number;
@@ -64,7 +64,7 @@ export interface CoreOptions {
 /** The same without the options for core files. */
 export type StateOptions = Omit<CoreOptions, 'file' | 'compress'>;
 
-/** What was dumped. */
+/** The result of a core dump. */
 export interface CoreResult extends StateResult {
   /** Undefined for a stream. */
   readonly file: string | undefined;

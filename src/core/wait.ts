@@ -19,7 +19,7 @@ export interface WaitOptions {
 
 /** A condition that was met. */
 export interface WhenMet {
-  /** What was seen at the last look. */
+  /** The values of the last look. */
   readonly values: WhenValues;
   readonly waitedMs: number;
 }

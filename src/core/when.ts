@@ -70,7 +70,7 @@ const GRAMMAR =
   'A condition is made of comparisons and signals, ! (not), & (and), | (or) and parentheses: rss > 2G & (cpu > 90% | signal USR1)';
 
 type Unit = 'size' | 'percent' | 'count' | 'rate';
-/** What a condition may compare. */
+/** The quantities that a condition can compare. */
 export type WhenQuantity = Exclude<keyof WhenValues, 'signals'>;
 
 const EXAMPLES: Readonly<Record<Unit, string>> = {

@@ -1,4 +1,4 @@
-/** What a frame holds, as far as categories depend on it; the values of `ScanTarget.frameKinds`. */
+/** The kinds of frames that categories depend on: the values of `ScanTarget.frameKinds`. */
 export const FRAME_ANONYMOUS = 0;
 /** Page cache: a file or shared memory. */
 export const FRAME_FILE = 1;
@@ -53,7 +53,7 @@ export interface EntryFormat {
 
 /** Page tables, as far as a walk looks at them; positions are slots in `words`, blocks are address / 2 MiB. */
 export interface ScanTables {
-  /** The entries. Another array after a call that adds a table. */
+  /** The entries. A call that adds a table may replace this array. */
   readonly words: Uint32Array;
   /** The slot of the block's PMD entry, or -1 where no PMD table covers it. */
   findPmd(block: number): number;

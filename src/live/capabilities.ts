@@ -45,10 +45,10 @@ export type Answer = 'yes' | 'no' | 'unknown';
 export interface Capability {
   /** Stable: `pagemap-scan`, `category-huge`, `userfaultfd`, … */
   readonly id: string;
-  /** What it is, for people. */
+  /** A title for people. */
   readonly title: string;
   readonly answer: Answer;
-  /** How it was found out. */
+  /** How the answer was found. */
   readonly how: string;
   /** What to do when the answer is not yes, where something can be done. */
   readonly advice?: string | undefined;

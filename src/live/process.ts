@@ -283,7 +283,7 @@ export class ProcessHandle implements Disposable {
     return ((number(14) + number(15)) * 1000) / TICKS_PER_SECOND;
   }
 
-  /** What is wrong with this process, given the error that an access to its /proc folder had. */
+  /** Finds out what is wrong with this process, after an error of an access to its /proc folder. */
   problem(error: unknown, action: string): Error {
     if (error instanceof ProcessError) return error;
     const code = codeOf(error);

@@ -162,8 +162,8 @@ export class Userfaultfd implements Disposable {
   }
 
   /**
-   * Registers a range for write protection, or for read-write protection. It protects nothing yet: until then all pages count as
-   * written, or all that are present as accessed.
+   * Registers a range for write protection, or for read-write protection. That alone protects nothing: until a page is
+   * protected, it counts as written, or, if present, as accessed.
    *
    * @param start first address, bytes, page-aligned (huge-page-aligned for hugetlb); inside mappings
    * @param lengthBytes page-aligned

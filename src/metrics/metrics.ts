@@ -38,7 +38,7 @@ export interface MetricsOptions {
   readonly onError?: ((message: string) => void) | undefined;
 }
 
-/** What was written in one interval: an `Interval` of a tracker is one. */
+/** The writes of one interval: an `Interval` of a tracker is one. */
 export interface MeasuredInterval {
   readonly intervalMs: number;
   readonly scanMs: number;

@@ -4,7 +4,7 @@ import type { OwnerKind } from '../model/index.js';
 
 export { OWNER_KINDS, type OwnerKind } from '../model/index.js';
 
-/** Whose memory a mapping is, as far as that can be found out. */
+/** The owner of a mapping. */
 export interface Owner {
   /**
    * The owner and its part: `[v8 old space]`, `[stack: libuv-worker 7690]`, `[malloc arena 3]`; for a file its path.

@@ -1,5 +1,5 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-/** Whose memory the pages of a process are, for programs. */
+/** The owners of a process's memory, for programs. */
 import { getHeapSpaceStatistics } from 'node:v8';
 import { openPagemap, pageSize } from '../live/index.js';
 import type { Mapping } from '../proc/index.js';
@@ -10,7 +10,7 @@ import { OWNER_KINDS, type Owner, type OwnerKind } from './owner.js';
 /** A mapping with its owner and its pages. */
 export interface OwnedMapping extends PageCounts {
   readonly mapping: Mapping;
-  /** Undefined where nothing is known. */
+  /** Undefined where no owner is known. */
   readonly owner: Owner | undefined;
 }
 

@@ -172,7 +172,7 @@ export function pagemapSwapOffset(lo: number, hi: number): number {
 export interface PagemapWord {
   present: boolean;
   swapped: boolean;
-  /** Of a file or of shared anonymous memory. */
+  /** A page of a file or of shared anonymous memory. */
   file: boolean;
   guard: boolean;
   uffdWp: boolean;

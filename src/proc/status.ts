@@ -16,7 +16,7 @@ export interface ProcessStatus {
   name: string;
   /** One letter: R running, S sleeping, D disk sleep, T stopped, t traced, Z zombie, X dead, I idle. */
   state: string;
-  /** The process, of which `pid` is a thread. */
+  /** The number of the process that thread `pid` belongs to. */
   tgid: number;
   pid: number;
   /** 0 when the parent is outside the reader's PID namespace. */

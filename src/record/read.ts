@@ -192,7 +192,7 @@ export async function listRecordings(path: string): Promise<FoundRecording[]> {
  * ```
  */
 export class Recording {
-  /** As of its last file. */
+  /** The metadata of its last file. */
   readonly info: RecordingInfo;
   readonly files: readonly string[];
   readonly rows: number;

@@ -115,7 +115,7 @@ export interface RecorderTotals {
   readonly intervals: number;
   readonly rows: number;
   readonly writtenPages: number;
-  /** Of all files. */
+  /** The size of all files. */
   readonly bytes: number;
   /** The files that were written, in order. */
   readonly files: readonly string[];

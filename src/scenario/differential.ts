@@ -8,7 +8,7 @@ import { SimulatorBackend } from './simulator.js';
 /** A scenario on which the simulator and another backend disagree, shortened. */
 export interface Difference {
   readonly scenario: Scenario;
-  /** What the other backend answered: the truth. */
+  /** The answers of the other backend, which count as correct. */
   readonly answers: readonly Answer[];
   readonly mismatch: Mismatch;
   /**

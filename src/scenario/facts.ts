@@ -11,7 +11,7 @@ import type { AdviceName, FeatureName, MmapOp, Op, ScanOp } from './format.js';
 /** The properties of a kernel profile that can be asked for: all but its name. */
 export type ProfileProperty = Exclude<keyof KernelProfile, 'name'>;
 
-/** What a machine must have, so that a question can be asked on it. */
+/** What a machine must have for a question. */
 export type FactNeed = 'userfaultfd' | 'huge pages' | 'huge pages of files' | 'swap space';
 
 /** One property of kernel profiles. */

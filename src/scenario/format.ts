@@ -400,8 +400,8 @@ function sizeProblem(op: Op, draft: Draft): string | undefined {
 }
 
 /**
- * Parses a scenario file. What it accepts is bounded, so that files of others can be run on the simulator: an arena has at most
- * 262,144 pages, and the files of a scenario have 65,536 together.
+ * Parses a scenario file. Sizes are bounded, so that files of others can be run on the simulator: an arena has at most
+ * 262,144 pages, and the files of a scenario have at most 65,536 together.
  *
  * @param text JSON Lines; empty lines are skipped
  * @param source what to call it in messages

@@ -623,7 +623,10 @@ export class SimulatedUserfaultfd {
     );
   }
 
-  /** UFFDIO_UNREGISTER: the range's protection is lifted. @throws PagemapError EINVAL, on some kernels for what another one has, too */
+  /**
+   * UFFDIO_UNREGISTER: lifts the range's protection. @throws PagemapError EINVAL; on some kernels, also for a range of
+   * another userfaultfd
+   */
   unregister(start: number, lengthBytes: number): void {
     this.#call('ioctl(UFFDIO_UNREGISTER)', start, lengthBytes, (first, end) =>
       unregister(this.#mm, this.#uffd, first, end),

@@ -28,7 +28,7 @@ export type StoredMapping = Omit<StateMapping, 'image'> & {
   readonly imageBytes?: number | undefined;
 };
 
-/** What was counted when a snapshot was made. */
+/** Counts of a snapshot, made when it was taken. */
 export interface SnapshotCounts {
   /** Pages in the snapshot. */
   readonly pages: number;

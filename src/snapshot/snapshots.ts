@@ -59,7 +59,7 @@ export interface Snapshot extends Pagemap {
    * Writes an ELF core file, for gdb and other debuggers: the same that `dumpCore` would have written at the moment of
    * the snapshot.
    *
-   * @returns its length, and what it takes on the disk, bytes
+   * @returns its length, and its size on the disk, bytes
    * @throws SnapshotError 'damaged', 'space'
    */
   writeCore(file: string): Promise<{ readonly bytes: number; readonly storedBytes: number }>;

@@ -53,19 +53,19 @@ export interface UntoldMapping {
   readonly reason: SkipReason;
 }
 
-/** What was accessed in one mapping in one interval. */
+/** The accesses to one mapping in one interval. */
 export interface MappingAccesses {
   readonly start: number;
   readonly end: number;
   /** Chosen by the process: escape it before you show it. */
   readonly name: string;
-  /** Of a sample, the estimate for all. */
+  /** With a sample, an estimate for all pages. */
   readonly accessedPages: number;
   /** The mapping, or a part of it, is new in this interval: all of its pages that exist count as accessed. */
   readonly isNew: boolean;
 }
 
-/** What was accessed in one interval. */
+/** The accesses in one interval. */
 export interface AccessInterval {
   /** From the first protection to the end of this interval, milliseconds. */
   readonly elapsedMs: number;
@@ -73,7 +73,7 @@ export interface AccessInterval {
   readonly intervalMs: number;
   /** How long collecting took, milliseconds. */
   readonly scanMs: number;
-  /** Of a sample, the estimate for all. */
+  /** With a sample, an estimate for all pages. */
   readonly accessedPages: number;
   /**
    * The error of `accessedPages`, pages: the true number is no farther away in 95 of 100 samples. 0 when all

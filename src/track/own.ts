@@ -27,7 +27,7 @@ export interface WasmMemory {
   grow(delta: number): number;
 }
 
-/** What is tracked. */
+/** Options of `trackMemory` and `allocateTracked`. */
 export interface OwnTrackOptions {
   /**
    * Track the pages that are accessed (read, written or executed), instead of those that are written: Linux
@@ -299,8 +299,8 @@ export class MemoryTracker implements Disposable {
  * last are not tracked (see `offsetBytes` and `lengthBytes`).
  *
  * @throws RangeError when no whole page lies inside
- * @throws PagemapError EBUSY when a part of it is tracked already; EPERM, ENOSYS, EINVAL where write tracking is not to
- *   be had, with what to do about it
+ * @throws PagemapError EBUSY when a part of it is tracked already; EPERM, ENOSYS, EINVAL where write tracking is not
+ * possible; the message says what to do
  * @example
  * ```ts
  * import { pageSize, RegionBuffer, trackMemory } from 'pagemap-scan';

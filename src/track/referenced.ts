@@ -10,7 +10,7 @@ import type { MappingIdleness } from './access-statistics.js';
 /** What clear_refs takes for: clear the referenced bits of all pages (man proc_pid_clear_refs). */
 const CLEAR_REFERENCED = '1';
 
-/** Where a process stands, pages of `pageSize()`. */
+/** Resident and referenced pages of a process, in pages of `pageSize()`. */
 export interface ReferencedPages {
   readonly residentPages: number;
   readonly referencedPages: number;
@@ -43,8 +43,8 @@ export function clearReferenced(handle: ProcessHandle): void {
 }
 
 /**
- * What was referenced since the bits were cleared. Coarse: by mapping, without addresses; pages that the kernel or another process
- * referenced are not among them.
+ * Counts the pages that were referenced since the bits were cleared. It is coarse: by mapping, without addresses. Pages
+ * that only the kernel or another process referenced do not count.
  *
  * @throws ProcessError 'ended', 'not-permitted'
  * @example

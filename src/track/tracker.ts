@@ -28,7 +28,7 @@ export interface SkippedMapping {
   readonly reason: SkipReason;
 }
 
-/** What was written in one mapping in one interval. */
+/** The writes to one mapping in one interval. */
 export interface MappingWrites {
   readonly start: number;
   readonly end: number;
@@ -39,7 +39,7 @@ export interface MappingWrites {
   isNew: boolean;
 }
 
-/** What was written in one interval. */
+/** The writes in one interval. */
 export interface Interval {
   /** From the attach to the end of this interval, milliseconds. */
   readonly elapsedMs: number;
