@@ -169,7 +169,7 @@ describe('the command', () => {
       expect(JSON.parse(stdout)).toEqual({
         present: 8,
         zero: { code: 'EPERM', hint: expect.stringContaining('CAP_SYS_ADMIN') },
-        written: { code: 'EOPNOTSUPP', hint: expect.stringContaining('tracked') },
+        written: { code: 'EOPNOTSUPP', hint: expect.stringContaining('tracking') },
         all: 8,
       });
     } finally {
