@@ -302,7 +302,7 @@ describe('how it ends', () => {
     child.stdin.end();
     const { code, stdout, stderr } = await finished;
     expect([code, stdout]).toEqual([3, '']);
-    expect(stderr).toMatch(/within the first interval, 3600 s; a shorter one/);
+    expect(stderr).toMatch(/within the first interval, 3600 s; give a shorter interval/);
   });
 
   live('of a command that it runs itself: its output goes to standard error', async () => {
