@@ -210,7 +210,7 @@ function makeInstruments(
     }),
     cost: meter.createCounter('pmscan.target.cost', {
       unit: 's',
-      description: 'Time that the tracking cost the process, at most about: page faults and stops',
+      description: 'Time that the tracking cost the process, about: page faults and stops',
     }),
     collecting: meter.createHistogram('pmscan.collect.duration', {
       unit: 's',

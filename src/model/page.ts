@@ -188,7 +188,7 @@ export type StreamMessage =
       readonly cells: readonly (readonly number[])[];
       /** The share of a core that the tool itself took since the last column, 0 to 1. */
       readonly ownShare: number;
-      /** What tracking cost the process in it, at most about, as a share of one core, 0 to 1; left out where that is not known. */
+      /** What tracking cost the process in it, about, as a share of one core, 0 to 1; left out where that is not known. */
       readonly targetShare?: number | undefined;
     }
   | { readonly type: 'tracking'; readonly tracking: TrackingModel };

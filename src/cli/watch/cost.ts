@@ -85,7 +85,7 @@ export class CostMeter {
     const { faultCount, share } = this;
     const part = share === undefined ? '' : `, ${shareText(share)} of the time that it ran`;
     return [
-      `cost to the process: at most about ${shortTime(this.totalMs)}${part} (${humanCount(faultCount)} page faults of ${shortTime(this.faultUs / 1000)})`,
+      `cost to the process: about ${shortTime(this.totalMs)}${part} (${humanCount(faultCount)} page faults of ${shortTime(this.faultUs / 1000)})`,
     ];
   }
 }

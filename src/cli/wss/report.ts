@@ -23,7 +23,7 @@ export interface WorkingSetReport extends AccessReport {
   readonly elapsedMs: number;
   /** Whose memory a mapping is; undefined where nothing is known. */
   readonly ownerOf?: ((mapping: AddressRange) => Owner | undefined) | undefined;
-  /** What the measurement cost the process, at most about, milliseconds; undefined where that is not known. */
+  /** What the measurement cost the process, about, milliseconds; undefined where that is not known. */
   readonly targetCostMs?: number | undefined;
 }
 
@@ -196,8 +196,6 @@ export function wssLines(report: WorkingSetReport, style: Style): string[] {
   ]);
   const { targetCostMs } = report;
   const cost =
-    targetCostMs === undefined
-      ? []
-      : [`Measuring cost the process at most about ${shortTime(targetCostMs)}.`];
+    targetCostMs === undefined ? [] : [`Measuring cost the process about ${shortTime(targetCostMs)}.`];
   return [...lines, conclusion(report), ...sampleAdvice(report), ...cost];
 }

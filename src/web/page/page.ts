@@ -105,7 +105,7 @@ class Page {
     set: new Figure('Working set, 10 s', 'Distinct memory written in the last 10 seconds'),
     cost: new Figure(
       'Cost to the process',
-      'What tracking cost the process in the last interval, at most about, as a share of one core: page faults that it would not have otherwise, and stops',
+      'What tracking cost the process in the last interval, about, as a share of one core: page faults that it would not have otherwise, and stops',
     ),
     own: new Figure('Cost of pmscan', 'The share of one core that pmscan itself took in the last interval'),
   };
