@@ -259,6 +259,14 @@ function report(name, pairs, { limit, unit, scale = 1, how = EXACT }) {
   return median(ratios);
 }
 
+/** The same load, watched page by page, and within a budget, which has a promise. */
+async function benchBoth(name, pid, work, { unit, scale }) {
+  for (const how of [EXACT, BUDGETED]) {
+    const limit = how === BUDGETED ? LEAST_RATIO : undefined;
+    report(name, await measurePairs(pid, work, how), { unit, scale, how, limit });
+  }
+}
+
 // --- Redis -------------------------------------------------------------------------------------------------------
 
 async function startRedis() {
@@ -389,10 +397,8 @@ async function benchRedis() {
   ]) {
     const { rate } = await redisBenchmark(redis, 100_000 * Math.min(pipeline, 5), pipeline);
     const requests = Math.ceil(rate * SECONDS);
-    for (const how of [EXACT, BUDGETED]) {
-      const pairs = await measurePairs(redis.pid, () => redisBenchmark(redis, requests, pipeline), how);
-      report(name, pairs, { unit: 'requests/s', how, limit: how === BUDGETED ? LEAST_RATIO : undefined });
-    }
+    const work = () => redisBenchmark(redis, requests, pipeline);
+    await benchBoth(name, redis.pid, work, { unit: 'requests/s' });
   }
   await redis.stop();
 }
@@ -541,14 +547,7 @@ async function benchNode() {
   };
   await work();
   console.log('\nA server of Node, half a million sessions in its heap, 16 clients');
-  for (const how of [EXACT, BUDGETED]) {
-    const pairs = await measurePairs(server.child.pid, work, how);
-    report('Node, HTTP, full speed', pairs, {
-      unit: 'requests/s',
-      how,
-      limit: how === BUDGETED ? LEAST_RATIO : undefined,
-    });
-  }
+  await benchBoth('Node, HTTP, full speed', server.child.pid, work, { unit: 'requests/s' });
   await stop(client);
   await stop(server);
 }
@@ -596,14 +595,7 @@ async function benchJava() {
   await work();
   await work();
   console.log('\nA Java program, a heap of 1 GiB with a million entries that are replaced at random');
-  for (const how of [EXACT, BUDGETED]) {
-    const pairs = await measurePairs(entry.child.pid, work, how);
-    report('Java, objects replaced, full speed', pairs, {
-      unit: 'objects/s',
-      how,
-      limit: how === BUDGETED ? LEAST_RATIO : undefined,
-    });
-  }
+  await benchBoth('Java, objects replaced, full speed', entry.child.pid, work, { unit: 'objects/s' });
   entry.child.stdin.end();
   await entry.gone;
 }
@@ -663,15 +655,10 @@ async function benchWorst() {
   };
   await work();
   console.log(`\nA program that does nothing but rewrite all of its ${WORST_MIB} MiB, page by page`);
-  for (const how of [EXACT, BUDGETED]) {
-    const pairs = await measurePairs(entry.child.pid, work, how);
-    report('worst case, all pages rewritten in each interval', pairs, {
-      unit: 'GiB/s',
-      scale: 2 ** 30 / 4096,
-      how,
-      limit: how === BUDGETED ? LEAST_RATIO : undefined,
-    });
-  }
+  await benchBoth('worst case, all pages rewritten in each interval', entry.child.pid, work, {
+    unit: 'GiB/s',
+    scale: 2 ** 30 / 4096,
+  });
   entry.child.stdin.end();
   await once(entry.child, 'exit');
 }

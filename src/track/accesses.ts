@@ -13,6 +13,7 @@ import { isDevice, isKernelMade, type Mapping } from '../proc/internal.js';
 import { forEachRegion, RegionDealer, type RegionVisitor, scanLegs } from '../query/internal.js';
 import { disposedError } from './disposed.js';
 import { IntervalClock } from './interval-clock.js';
+import { tryRegister } from './registration.js';
 import { type PageSample, SampledCount } from './sample.js';
 import { faultsOf } from './target-cost.js';
 import type { SkipReason } from './tracker.js';
@@ -310,14 +311,10 @@ export class AccessTracker implements Disposable {
   }
 
   #tryRegister(start: number, end: number): SkipReason | undefined {
-    try {
-      this.#faults.register(start, end - start, uffd.UFFDIO_REGISTER_MODE_RWP);
-      return undefined;
-    } catch (error) {
-      if (!(error instanceof PagemapError)) throw error;
-      if (error.code === 'ESRCH') this.#space.checkAlive();
-      return error.code === 'EBUSY' ? 'busy' : 'refused';
-    }
+    return tryRegister(
+      () => this.#faults.register(start, end - start, uffd.UFFDIO_REGISTER_MODE_RWP),
+      () => this.#space.checkAlive(),
+    );
   }
 
   #protectAll({ start, end }: Run): void {

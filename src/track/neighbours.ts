@@ -1,6 +1,9 @@
 /** New memory next to tracked memory of the same kind: the kernel joins the two into one mapping. */
 import { type Mapping, mayBeWritten } from '../proc/internal.js';
 
+/** With more parts than that, reading the list of mappings between collects takes more than a few milliseconds. */
+export const MOST_NEIGHBOURS = 2000;
+
 /** A part of memory that is tracked, as far as it matters here. */
 export interface TrackedRange {
   readonly start: number;

@@ -1,6 +1,5 @@
 /** Which pages of another process are written, interval by interval, while it runs. */
 import {
-  errnoNumber,
   PAGE_IS_HUGE,
   PAGE_IS_PRESENT,
   PAGE_IS_SWAPPED,
@@ -31,7 +30,7 @@ import { attachTo, hasOwn, MOST_LOOKS, openBy, requireSamples, type TrackOptions
 import { disposedError } from './disposed.js';
 import { IntervalClock } from './interval-clock.js';
 import { MappingList } from './mapping-list.js';
-import { newNeighbours } from './neighbours.js';
+import { MOST_NEIGHBOURS, newNeighbours } from './neighbours.js';
 import { filledPieces, type PageFinder } from './pieces.js';
 import {
   ALL_WRITTEN,
@@ -39,15 +38,17 @@ import {
   EXISTING,
   EXISTING_SHARED,
   EXISTING_WRITTEN,
-  existingWritten,
   GONE,
   isMarker,
   type Masks,
   MOST_MARKED_BYTES,
+  type PrivateMasks,
+  privateMasks,
   type TrackedKind,
   Unregistered,
   WRITTEN_OR_GONE,
 } from './protected-scan.js';
+import { isSame, offsetAtZero, tryRegister } from './registration.js';
 import { trackSampledWrites } from './sampled-writes.js';
 import { SoftDirtyTracker } from './soft-dirty.js';
 import { faultsOf } from './target-cost.js';
@@ -80,6 +81,7 @@ interface Covered {
   readonly end: number;
   readonly kind: TrackedKind;
   readonly inode: number;
+  /** See `offsetAtZero`. */
   readonly offset: number;
 }
 
@@ -110,9 +112,6 @@ const MOST_JOINED_PASSES = 64;
 /** Ranges that are so near each other, in pages, are protected again in one call. */
 const NEAR_PAGES = 64;
 
-/** With more parts than that, to read the list of mappings takes more than a few milliseconds. */
-const MOST_NEIGHBOURS = 2000;
-
 /** Memory is protected for the first time, and given back, in pieces that have about so many bytes in them. */
 const PIECE_BYTES = 4 << 20;
 
@@ -123,8 +122,6 @@ const LEAST_RESTED_MS = 0.3;
 /** So many pieces at most are protected: terabytes of address space may have nothing in them. */
 const MOST_PIECES = 4000;
 
-const ESRCH = errnoNumber('ESRCH')!;
-
 /** Tracks by asynchronous write protection. Made by {@link trackByProtection}. */
 export class WriteProtectTracker implements ProcessTracker {
   readonly provider = 'ioctl';
@@ -132,7 +129,7 @@ export class WriteProtectTracker implements ProcessTracker {
   readonly #pagemap: LivePagemap;
   readonly #faults: Userfaultfd;
   readonly #buffer = new RegionBuffer(8192);
-  readonly #masks: Readonly<Record<'anonymous' | 'private-file', Masks>>;
+  readonly #masks: PrivateMasks;
   readonly #clock: IntervalClock;
   #covered: readonly Covered[] = [];
   #skipped: readonly SkippedMapping[] = [];
@@ -157,11 +154,7 @@ export class WriteProtectTracker implements ProcessTracker {
     this.#pagemap = pagemap;
     this.#faults = faults;
     this.stopMs = stopMs;
-    const accepted = kernelCategories();
-    this.#masks = {
-      anonymous: existingWritten(false, accepted),
-      'private-file': existingWritten(true, accepted),
-    };
+    this.#masks = privateMasks(kernelCategories());
     try {
       this.#round(onExisting);
     } catch (error) {
@@ -490,13 +483,11 @@ export class WriteProtectTracker implements ProcessTracker {
 
   #register(mapping: Mapping, start: number, end: number): { kind: TrackedKind } | SkipReason {
     if (this.#isLeft) return 'userfaultfd';
-    try {
-      this.#faults.register(start, end - start);
-    } catch (error) {
-      if (!(error instanceof PagemapError)) throw error;
-      if (error.errno === ESRCH) this.#pagemap.checkAlive();
-      return error.code === 'EBUSY' ? 'busy' : 'refused';
-    }
+    const reason = tryRegister(
+      () => this.#faults.register(start, end - start),
+      () => this.#pagemap.checkAlive(),
+    );
+    if (reason !== undefined) return reason;
     if (!hasFile(mapping)) return { kind: 'anonymous' };
     // Asked once it is registered: should it be replaced from here on, the replacement is not, and no scan goes into it.
     if (mappingPageSize(this.#pagemap.process, start, end) > this.#pagemap.pageSize)
@@ -621,24 +612,7 @@ function withRests(pieces: readonly number[], work: (start: number, end: number)
 }
 
 function coverage({ start, end, kind, mapping }: Piece, cut: number): Covered {
-  // The offset that address 0 would have: the same for all parts of one mapping, however it is split.
-  return {
-    start,
-    end: Math.min(end, cut),
-    kind,
-    inode: mapping.inode,
-    offset: mapping.offset - mapping.start,
-  };
-}
-
-/** Whether a mapping may still be the one that `part` was a part of. If not even this fits, it is new. */
-function isSame(part: Covered, mapping: Mapping): boolean {
-  if (part.inode !== mapping.inode) return false;
-  if (mapping.inode === 0) return true;
-  return (
-    part.offset === mapping.offset - mapping.start &&
-    (part.kind === 'private-file') === (isPrivate(mapping) && part.kind !== 'hugetlb')
-  );
+  return { start, end: Math.min(end, cut), kind, inode: mapping.inode, offset: offsetAtZero(mapping) };
 }
 
 /**

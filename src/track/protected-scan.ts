@@ -70,6 +70,16 @@ export function existingWritten(privateFile: boolean, accepted: number): Masks {
   };
 }
 
+/** The same of anonymous memory and of private file mappings. */
+export type PrivateMasks = Readonly<Record<'anonymous' | 'private-file', Masks>>;
+
+export function privateMasks(accepted: number): PrivateMasks {
+  return {
+    anonymous: existingWritten(false, accepted),
+    'private-file': existingWritten(true, accepted),
+  };
+}
+
 const masks = (given: Partial<Masks>): Masks => ({
   categoryInverted: 0,
   categoryMask: 0,

@@ -18,23 +18,22 @@ import { spaceOf } from './accesses-of-process.js';
 import { type Attached, attachTo, type TrackOptions } from './attach.js';
 import { disposedError } from './disposed.js';
 import { IntervalClock } from './interval-clock.js';
-import { newNeighbours } from './neighbours.js';
+import { MOST_NEIGHBOURS, newNeighbours } from './neighbours.js';
 import {
   EXISTING,
   EXISTING_SHARED,
   EXISTING_WRITTEN,
-  existingWritten,
   GONE,
   type Masks,
   MOST_MARKED_BYTES,
+  type PrivateMasks,
+  privateMasks,
   type TrackedKind,
 } from './protected-scan.js';
+import { isSame, offsetAtZero, tryRegister } from './registration.js';
 import { type PageSample, SampledCount } from './sample.js';
 import { faultsOf } from './target-cost.js';
 import type { Interval, MappingWrites, ProcessTracker, SkippedMapping, SkipReason } from './tracker.js';
-
-/** Above this, milliseconds between collects would go into the list of mappings. */
-const MOST_NEIGHBOURS = 2000;
 
 /** The memory that is looked at: of a process, or of a simulated one. */
 export interface WrittenSpace extends AccessedSpace {
@@ -60,26 +59,18 @@ interface Part {
   readonly start: number;
   readonly end: number;
   readonly inode: number;
-  /** The offset in the file that address 0 would have: the same for all parts of one mapping, however it is split. */
+  /** See `offsetAtZero`. */
   readonly offset: number;
   isNew: boolean;
   /** Undefined before it is registered: only then nothing else can come in its place unnoticed. */
   kind: Kind | undefined;
 }
 
-type Kind = Exclude<TrackedKind, 'shared'> | 'marked-shared' | 'shared';
+type Kind = TrackedKind | 'marked-shared';
 
 /** Whether there is no use in trying again. */
 function isForGood({ reason }: SkippedMapping): boolean {
   return reason === 'device' || reason === 'hugetlb';
-}
-
-/** Whether a mapping may still be the one that `part` was a part of. If not even this fits, it is new. */
-function isSame({ inode, offset, kind }: Part, mapping: Mapping): boolean {
-  if (inode !== mapping.inode) return false;
-  if (inode === 0) return true;
-  const isPrivateFile = isPrivate(mapping) && kind !== 'hugetlb';
-  return offset === mapping.offset - mapping.start && (kind === 'private-file') === isPrivateFile;
 }
 
 /**
@@ -90,7 +81,7 @@ function isSame({ inode, offset, kind }: Part, mapping: Mapping): boolean {
  */
 function partsOf(mapping: Mapping, before: readonly Part[], index: number): Part[] {
   const { end, inode } = mapping;
-  const offset = mapping.offset - mapping.start;
+  const offset = offsetAtZero(mapping);
   const parts: Part[] = [];
   let at = mapping.start;
   const add = (to: number, kind: Kind | undefined, isNew: boolean) => {
@@ -134,7 +125,7 @@ export class SampledWriteTracker implements ProcessTracker {
   readonly #space: WrittenSpace;
   readonly #faults: WriteFaults;
   readonly #buffer = new RegionBuffer(8192);
-  readonly #masks: Readonly<Record<'anonymous' | 'private-file', Masks>>;
+  readonly #masks: PrivateMasks;
   readonly #clock: IntervalClock;
   #mappings: readonly Mapping[] = [];
   #parts: readonly Part[] = [];
@@ -154,10 +145,7 @@ export class SampledWriteTracker implements ProcessTracker {
     this.stopMs = stopMs;
     this.sample = sample;
     this.#hugeBytes = hugePageSizeOf(space.pagemap.pageSize);
-    this.#masks = {
-      anonymous: existingWritten(false, space.categories),
-      'private-file': existingWritten(true, space.categories),
-    };
+    this.#masks = privateMasks(space.categories);
     this.#round(() => undefined);
     this.#clock = new IntervalClock();
   }
@@ -386,14 +374,10 @@ export class SampledWriteTracker implements ProcessTracker {
   }
 
   #tryRegister(start: number, end: number): SkipReason | undefined {
-    try {
-      this.#faults.register(start, end - start);
-      return undefined;
-    } catch (error) {
-      if (!(error instanceof PagemapError)) throw error;
-      if (error.code === 'ESRCH') this.#space.checkAlive();
-      return error.code === 'EBUSY' ? 'busy' : 'refused';
-    }
+    return tryRegister(
+      () => this.#faults.register(start, end - start),
+      () => this.#space.checkAlive(),
+    );
   }
 
   #protect(start: number, end: number): void {

@@ -2,7 +2,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { openSnapshots, SnapshotError } from '../../src/snapshot/index.js';
+import { openSnapshots } from '../../src/snapshot/index.js';
 import { snapshotsModel } from '../../src/web/index.js';
 import { testFolders } from '../support/folders.js';
 import {
@@ -12,6 +12,7 @@ import {
   mappingOf,
   PAGE_SIZE,
   pageOfNumber,
+  reasonOf,
   START,
   StoreWriter,
 } from '../support/snapshot-store.js';
@@ -36,16 +37,6 @@ async function withDamage(folder: string, numbers: readonly number[], look: () =
     });
   }
 }
-
-const reasonOf = (work: () => unknown): string => {
-  try {
-    work();
-  } catch (error) {
-    if (error instanceof SnapshotError) return error.reason;
-    throw error;
-  }
-  return 'none';
-};
 
 /** Page 0 holds the number of the snapshot. Runs are of so many. */
 async function fill(folder: string, runs: readonly number[]): Promise<void> {

@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { openSnapshots, SnapshotError } from '../../src/snapshot/index.js';
+import { openSnapshots } from '../../src/snapshot/index.js';
 import type { StoreOptions } from '../../src/snapshot/store.js';
 import { testFolders } from '../support/folders.js';
 import { randomBelow } from '../support/random.mjs';
@@ -23,21 +23,12 @@ import {
   type Model,
   PAGE_SIZE,
   pageOfNumber,
+  reasonOf,
   START,
   StoreWriter,
 } from '../support/snapshot-store.js';
 
 const newFolder = testFolders('store');
-
-const reasonOf = (work: () => unknown): string => {
-  try {
-    work();
-  } catch (error) {
-    if (error instanceof SnapshotError) return error.reason;
-    throw error;
-  }
-  return 'none';
-};
 
 /** Whether a snapshot holds exactly this. */
 function expectContent(folder: string, number: number, model: Model, pages = 64): void {

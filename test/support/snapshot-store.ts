@@ -2,6 +2,7 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { PAGE_SIZE } from '../../src/abi/index.js';
+import { SnapshotError } from '../../src/snapshot/index.js';
 import { PageTable, ZERO } from '../../src/snapshot/page-table.js';
 import { type NewSnapshot, StoreWriter } from '../../src/snapshot/store.js';
 import type { StoreProcess } from '../../src/snapshot/store-file.js';
@@ -59,3 +60,14 @@ export function diskBytes(folder: string): number {
 }
 
 export { mappingOf, PAGE_SIZE, START, StoreWriter };
+
+/** The reason of the SnapshotError that something throws; 'none' where it throws nothing. */
+export function reasonOf(work: () => unknown): string {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof SnapshotError) return error.reason;
+    throw error;
+  }
+  return 'none';
+}
