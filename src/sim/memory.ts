@@ -9,6 +9,8 @@ export const ZERO_FRAME = FRAME_BASE;
 /** The first frame of the huge zero page. */
 export const HUGE_ZERO_FRAME = FRAME_BASE + HUGE_PAGES;
 const FIRST_FREE = 2 * HUGE_PAGES;
+/** There is room for so many at first: few, since most address spaces of a program that makes many are small. */
+const FRAMES = 4 * HUGE_PAGES;
 
 /** The page cache holds it. */
 const CACHED = 1;
@@ -38,24 +40,24 @@ function grown<T extends Uint8Array | Uint16Array | Int32Array>(
  */
 export class PhysicalMemory {
   /** `FRAME_*` kinds by frame number less `FRAME_BASE`. */
-  kinds = new Uint8Array(8192);
+  kinds = new Uint8Array(FRAMES);
   /** How many entries map the frame; of a free one, less than 0: -2 less the index of the next free one of its block, or -1. */
-  #mappings = new Int32Array(8192);
-  #flags = new Uint8Array(8192);
+  #mappings = new Int32Array(FRAMES);
+  #flags = new Uint8Array(FRAMES);
   #used = FIRST_FREE;
   /**
    * By block of 512 frames: how many are free, and the first of these. What is free as a whole is in no list, and becomes a huge
    * page or small ones, whatever it was before.
    */
-  #freeCounts = new Uint16Array(16);
-  #firstFree = new Int32Array(16);
+  #freeCounts = new Uint16Array(FRAMES / HUGE_PAGES);
+  #firstFree = new Int32Array(FRAMES / HUGE_PAGES);
   #freeBlocks: number[] = [];
   /** Blocks with free frames, the one to take from last. Some may have none any more, or nothing else. */
   #partBlocks: number[] = [];
-  #isPartBlock = new Uint8Array(16);
+  #isPartBlock = new Uint8Array(FRAMES / HUGE_PAGES);
   #inUse = 0;
 
-  #swapUsers = new Int32Array(1024);
+  #swapUsers = new Int32Array(64);
   #swapUsed = 1;
   #freeSlots: number[] = [];
   /** Slots of pages that hold nothing but zeros. */

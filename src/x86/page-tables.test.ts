@@ -36,11 +36,12 @@ describe('page tables', () => {
 
   test('freed tables are used again', () => {
     const tables = new PageTables();
+    const before = tables.byteLength;
     for (let round = 0; round < 100; round++) {
       tables.ensurePte(round * 1000);
       tables.removeTables(round * 1000, round * 1000 + 1, 0, 2 ** 26);
     }
-    expect(tables.byteLength).toBe(16 * 4096);
+    expect(tables.byteLength).toBe(before);
   });
 
   test('the far ends of the address space are reached', () => {

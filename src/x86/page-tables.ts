@@ -38,8 +38,9 @@ export class PageTables {
 
   constructor(mostTables = MOST_TABLES) {
     this.#mostTables = mostTables;
-    this.words = new Uint32Array(TABLE_WORDS * 16);
-    this.stripes = new Uint32Array(16);
+    // One mapping takes four.
+    this.words = new Uint32Array(TABLE_WORDS * 5);
+    this.stripes = new Uint32Array(5);
   }
 
   /** The `stripes` of the PMD table that a PMD slot lies in. */

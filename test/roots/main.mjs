@@ -23,17 +23,27 @@ function archive() {
   return uri;
 }
 
+/** What cannot be found or done here, as a sentence; the program then ends. */
+function fail(message) {
+  console.error(message);
+  process.exit(1);
+}
+
 function base(suite) {
   const folder = join(cache, `root-${suite}`);
   if (existsSync(folder)) return folder;
   // Beside its place, then moved there: one that was interrupted is never taken for a whole one.
   const fresh = `${folder}.${process.pid}`;
   mkdirSync(cache, { recursive: true });
+  if (process.geteuid() !== 0) fail('Cannot make a base of Debian: it takes root');
   try {
     execFileSync('debootstrap', ['--variant=minbase', suite, fresh, archive()], {
       stdio: ['ignore', 'ignore', 'inherit'],
     });
     renameSync(fresh, folder);
+  } catch (error) {
+    if (error.code !== 'ENOENT') throw error;
+    fail('Cannot make a base of Debian: debootstrap is not installed; apt-get install debootstrap');
   } finally {
     rmSync(fresh, { recursive: true, force: true });
   }

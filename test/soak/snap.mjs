@@ -19,7 +19,7 @@ const MAIN = join(import.meta.dirname, '../../dist/cli/main.js');
 const count = argument(0, 1000);
 const kills = argument(1, 200);
 /** One in so many is compared byte for byte. */
-const COMPARED = 20;
+const COMPARED = 19;
 const KEPT = 50;
 const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-soak-'));
 const program = compile('torn');
