@@ -16,6 +16,8 @@ if (Object.hasOwn(PROGRAMS, name)) {
   process.argv.splice(1, 1);
   PROGRAMS[name]();
 } else if (name === '@licences') {
+  // Whoever leaves `less` before the end has read enough.
+  process.stdout.on('error', ({ code }) => process.exit(code === 'EPIPE' ? 0 : 1));
   process.stdout.write(getAsset('licences', 'utf8'));
 } else {
   import('../../dist/cli/main.js');

@@ -46,10 +46,10 @@ Examples:
   pmscan maps redis-server                where a process's memory is
   pmscan scan 1234 --where 'swapped'      which pages were swapped out
   pmscan watch postgres                   which pages are written, live
-  pmscan wss postgres                     how much memory it needs
   pmscan serve postgres                   the same in a web page, as pictures
   pmscan record postgres -o rec.parquet   the same, kept for later
   pmscan report rec.parquet -o rec.html   its pictures, in one HTML file
+  pmscan wss postgres                     how much memory it needs
   pmscan core 1234                        a core file, nearly without a stop
   pmscan snap 1234 -o snapshots           its memory through time
   pmscan run test.jsonl --check           a scenario, on the simulator

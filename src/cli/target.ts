@@ -66,14 +66,16 @@ function list(processes: readonly ProcessMatch[]): string {
   return lines.join('\n');
 }
 
-/** The error for a name that no process has, with the processes that have it in part. */
+/** The error for a name that no process has, with the processes that have it in part, or in their command lines: a script of Node's, say. */
 function noSuchProcess(target: string): CliError {
   const part = target.toLowerCase();
-  const similar = otherProcesses().filter(({ names }) =>
-    names.some((name) => name.toLowerCase().includes(part)),
-  );
+  const isIn = (text: string) => text.toLowerCase().includes(part);
+  const processes = otherProcesses();
+  const similar = processes.filter(({ names }) => names.some(isIn));
+  const started = similar.length > 0 ? [] : processes.filter(({ commandLine }) => isIn(commandLine));
   const hints = [
     ...(similar.length > 0 ? [`These have it as a part of their names:\n${list(similar)}`] : []),
+    ...(started.length > 0 ? [`These have it in their command lines:\n${list(started)}`] : []),
     hiddenHint() ?? [],
   ].flat();
   return new CliError(

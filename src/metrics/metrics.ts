@@ -60,7 +60,7 @@ export interface MeasuredDetails {
   readonly workingSet?: readonly { readonly windowMs: number; readonly pages: number }[] | undefined;
   /** Writable mappings that cannot be tracked. */
   readonly untracked?: number | undefined;
-  /** An upper estimate of what the interval cost the process, milliseconds. */
+  /** An estimate of what the interval cost the process, milliseconds. */
   readonly targetCostMs?: number | undefined;
 }
 

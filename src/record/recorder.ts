@@ -93,7 +93,7 @@ export interface IntervalDetails {
   /** Distinct pages in the windows of `WORKING_SET_WINDOWS_MS` that end here. */
   readonly workingSet: readonly number[];
   readonly skipped?: readonly SkippedMapping[] | undefined;
-  /** An upper estimate of what the interval cost the process, milliseconds: page faults and stops. */
+  /** An estimate of what the interval cost the process, milliseconds: page faults and stops. */
   readonly targetCostMs?: number | undefined;
 }
 

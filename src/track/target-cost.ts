@@ -12,7 +12,7 @@ export function faultsOf(bytes: number, isHuge: boolean, pageSize: number): numb
 }
 
 /**
- * An upper estimate of what an interval cost the process, milliseconds.
+ * An estimate of what an interval cost the process, milliseconds.
  *
  * @param faultUs what a fault costs, microseconds: see `measureFaultCost`
  */

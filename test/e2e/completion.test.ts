@@ -19,7 +19,10 @@ beforeAll(async () => {
   chmodSync(join(folder, 'pmscan'), 0o755);
   writeFileSync(join(folder, 'scenario one.jsonl'), '');
   // A shell has a heap.
-  target = spawn('sh', ['-c', 'read line'], { argv0: NAME, stdio: ['pipe', 'ignore', 'ignore'] });
+  target = spawn('sh', ['-c', 'read line', `${NAME}.js`], {
+    argv0: NAME,
+    stdio: ['pipe', 'ignore', 'ignore'],
+  });
   await once(target, 'spawn');
 });
 
@@ -126,6 +129,13 @@ test('a name that no process has is answered with those that have it in part', a
   const { code, stderr } = await pmscan(['maps', NAME.slice(0, -1)]);
   expect(code).toBe(3);
   expect(stderr).toContain(`These have it as a part of their names:\n`);
+  expect(stderr).toMatch(new RegExp(`^ +${target.pid}  `, 'm'));
+});
+
+test('and with those that have it in their command lines', async () => {
+  const { code, stderr } = await pmscan(['maps', `${NAME}.js`]);
+  expect(code).toBe(3);
+  expect(stderr).toContain('These have it in their command lines:\n');
   expect(stderr).toMatch(new RegExp(`^ +${target.pid}  `, 'm'));
 });
 

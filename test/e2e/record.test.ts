@@ -294,6 +294,8 @@ describe('what goes wrong', () => {
     writeFileSync(join(folder, 'plain'), '');
     const plain = await pmscan(['record', target.pid, '-o', join(folder, 'plain')]);
     expect([plain.code, plain.stderr]).toEqual([1, expect.stringContaining('end in .parquet')]);
+    const other = await pmscan(['record', target.pid, '-o', join(folder, 'data.csv'), '--duration', '20ms']);
+    expect([other.code, other.stderr]).toEqual([0, expect.stringMatching(/data\.csv becomes a folder/)]);
   });
 
   test('what is no recording', async () => {

@@ -328,6 +328,27 @@ describe('how it ends', () => {
       expect(JSON.parse(line).schema).toBe('pagemap-scan/watch@1');
   });
 
+  live.each([
+    ['exit 7', 'sh ended with exit code 7\n'],
+    ['kill -KILL $$', 'sh was ended by SIGKILL\n'],
+  ])('and how the command ended: %s', async (end, told) => {
+    const child = spawn(process.execPath, [
+      MAIN,
+      'watch',
+      '--interval',
+      '20ms',
+      '--',
+      'sh',
+      '-c',
+      `read line; ${end}`,
+    ]);
+    const finished = finish(child);
+    await once(child.stdout, 'data');
+    child.stdin.end();
+    const { code, stderr } = await finished;
+    expect([code, stderr]).toEqual([0, expect.stringContaining(`pmscan: ${told}`)]);
+  });
+
   live('and ends a command that it started', async () => {
     const { code, stderr } = await pmscan([
       'watch',
@@ -341,6 +362,8 @@ describe('how it ends', () => {
     ]);
     expect(code).toBe(0);
     expect(stderr).toContain('interval');
+    // That it was ended by us is no news.
+    expect(stderr).not.toContain('sleep');
   });
 });
 

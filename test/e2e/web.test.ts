@@ -560,6 +560,10 @@ describe('the report', () => {
       expect.stringContaining('it is there already; --force replaces it'),
     ]);
     expect(readFileSync(file, 'utf8')).toBe('mine');
+    const nowhere = await pmscan(['report', process.pid, '-o', join(folder, 'no/such/report.html')]);
+    expect([nowhere.code, nowhere.stderr]).toEqual([1, expect.stringContaining('there is no such folder\n')]);
+    // Before it has looked at anything.
+    expect(nowhere.stderr).not.toContain('looking at');
     const missing = await pmscan(['report', '/no/such/recording', '-o', join(folder, 'none.html')]);
     expect([missing.code, missing.stderr]).toEqual([1, expect.stringContaining('/no/such/recording')]);
     expect((await pmscan(['report', process.pid])).code).toBe(2);

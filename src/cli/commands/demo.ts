@@ -322,7 +322,11 @@ export async function demoCommand(options: { color?: boolean }): Promise<ExitCod
     using tracker = found;
     await showWrites(tracker, stage.sample, output, style, ending.requested);
   }
-  output.line('Next: `pmscan maps PID`, `pmscan watch PID` on a process of yours; `pmscan --help` for all');
+  // Started by `npm start`, in a folder where the command is not on the PATH.
+  const command = process.env['npm_lifecycle_event'] === undefined ? 'pmscan' : 'npx pmscan';
+  output.line(
+    `Next: \`${command} maps PID\`, \`${command} watch PID\` on a process of yours; \`${command} --help\` for all`,
+  );
   await output.flush();
   return ending.received !== undefined ? EXIT.interrupted : EXIT.done;
 }

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { extname } from 'node:path';
 import type { Command } from 'commander';
 import { PAGE_SIZE, PagemapError } from '../../abi/index.js';
 import {
@@ -440,6 +442,11 @@ async function createRecorder(
 ): Promise<Recorder | undefined> {
   const { output, interval, flush, rotate, rotateSize, host, force, layoutOnly } = options;
   if (output === undefined) return undefined;
+  if (!['', '.parquet'].includes(extname(output)) && !existsSync(output)) {
+    process.stderr.write(
+      `pmscan: ${printable(output)} becomes a folder, in which files are rotated; the name of one file ends in .parquet\n`,
+    );
+  }
   try {
     return await Recorder.create(output, about, {
       intervalMs: interval,

@@ -4,6 +4,7 @@ import type { PageModel } from '../../web/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Ending, Interrupt } from '../interrupt.js';
 import { optionOr, parseDuration } from '../options.js';
+import { checkFolder } from '../output-file.js';
 import { holdsSnapshots } from '../snap/folder.js';
 import { ownersOfSnapshot } from '../snap/owners.js';
 import { asCliError, type SnapshotName, snapshotNamed } from '../snap/where.js';
@@ -106,6 +107,14 @@ function isPath(target: string): boolean {
   return target.includes('/') || statSync(target, { throwIfNoEntry: false }) !== undefined;
 }
 
+const WHY_NOT: Readonly<Record<string, string>> = {
+  EEXIST: 'it is there already; --force replaces it',
+  ENOSPC: 'the disk is full',
+  EDQUOT: 'the quota is used up',
+  EACCES: 'it may not be written',
+  EROFS: 'the file system can only be read',
+};
+
 function write(output: string, force: boolean, html: string): void {
   const existing = statSync(output, { throwIfNoEntry: false });
   // A link that leads nowhere is replaced as a file is: what it names is not ours to make.
@@ -126,7 +135,7 @@ function write(output: string, force: boolean, html: string): void {
     }
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
-    const why = code === 'EEXIST' ? 'it is there already; --force replaces it' : `${code ?? message}`;
+    const why = WHY_NOT[code ?? ''] ?? code ?? message;
     throw new CliError(EXIT.failed, `Cannot write ${printable(output)}: ${why}`, { cause });
   }
 }
@@ -136,13 +145,12 @@ export async function reportCommand(target: string, options: ReportOptions): Pro
   const { output } = options;
   if (output === undefined)
     throw new CliError(EXIT.usage, 'Cannot tell where to write the report: give a file, `-o report.html`');
-  if (!options.force && statSync(output, { throwIfNoEntry: false }) !== undefined) {
-    // Said before the time is spent.
-    throw new CliError(
-      EXIT.failed,
-      `Cannot write ${printable(output)}: it is there already; --force replaces it`,
-    );
-  }
+  // Said before the time is spent.
+  const existing = statSync(output, { throwIfNoEntry: false });
+  if (!options.force && existing !== undefined)
+    throw new CliError(EXIT.failed, `Cannot write ${printable(output)}: ${WHY_NOT['EEXIST']}`);
+  // A pipe or a device is written to as it is.
+  if (existing === undefined || existing.isFile()) checkFolder(output);
   const named = snapshotsNamed(target);
   const model =
     named !== undefined

@@ -45,7 +45,8 @@ function readScenarios(file: string): Scenario[] {
     text = readFileSync(file === '-' ? 0 : file, 'utf8');
   } catch (cause) {
     const code = codeOf(cause);
-    throw new CliError(EXIT.usage, `Cannot read ${printable(file)}: ${code ?? String(cause)}`, { cause });
+    const why = code === 'ENOENT' ? 'there is no such file' : (code ?? String(cause));
+    throw new CliError(EXIT.usage, `Cannot read ${printable(file)}: ${why}`, { cause });
   }
   try {
     return parseScenarios(text, file);

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Readable } from 'node:stream';
+import { setImmediate } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { onlyAncestorsTrace, ProcessError, ProcessHandle } from '../../live/internal.js';
 import { OwnerNames } from '../../owners/internal.js';
@@ -99,7 +100,10 @@ export class Watched implements AsyncDisposable {
   /** Ends it, if it has not ended by itself, and gives back what it wrote meanwhile. */
   async [Symbol.asyncDispose](): Promise<void> {
     const { child } = this;
-    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
+    // Of one that is gone, we may not have heard yet.
+    for (let turn = 0; turn < 2; turn++) await setImmediate();
+    const { exitCode, signalCode } = child;
+    if (child.pid !== undefined && exitCode === null && signalCode === null) {
       const gone = once(child, 'exit');
       child.kill('SIGTERM');
       const timer = setTimeout(() => {
@@ -112,6 +116,10 @@ export class Watched implements AsyncDisposable {
       clearTimeout(timer);
     }
     if (this.#kept !== '') process.stderr.write(this.#kept);
+    // Our own exit code tells of our work, so that the command's is told here.
+    const how =
+      signalCode === null ? exitCode && `ended with exit code ${exitCode}` : `was ended by ${signalCode}`;
+    if (how) process.stderr.write(`pmscan: ${printable(this.#command)} ${how}\n`);
   }
 }
 

@@ -15,7 +15,7 @@ test('faults and stops add up, and are told as a share of the time that the proc
   expect(meter.warning()).toBeUndefined();
   meter.add(collected(10_000));
   expect([meter.latestMs, meter.totalMs, meter.share]).toEqual([100, 125, 0.125]);
-  expect(meter.warning()).toMatch(/up to 13 % of the time that it runs: a page fault takes 10 µs here/);
+  expect(meter.warning()).toMatch(/about 13 % of the time that it runs: a page fault takes 10 µs here/);
   // Once is enough.
   expect(meter.warning()).toBeUndefined();
   expect(meter.lines()).toEqual([

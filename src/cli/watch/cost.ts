@@ -9,6 +9,7 @@ const MUCH = 0.1;
 
 /** A short time, from microseconds on. */
 export function shortTime(ms: number): string {
+  if (ms === 0) return '0 ms';
   if (ms < 1) return `${(ms * 1000).toFixed(ms < 0.01 ? 1 : 0)} µs`;
   return ms < 1000 ? `${ms.toFixed(ms < 10 ? 1 : 0)} ms` : `${(ms / 1000).toFixed(1)} s`;
 }
@@ -22,11 +23,11 @@ export function shareText(share: number): string {
 export class CostMeter {
   /** What a fault costs here, microseconds. */
   readonly faultUs: number;
-  /** So far, milliseconds, at most. */
+  /** So far, milliseconds. */
   totalMs = 0;
   /** In the last interval. */
   latestMs = 0;
-  /** So far, at most. */
+  /** So far. */
   faultCount = 0;
   readonly #runMs: () => number | undefined;
   readonly #begunMs: number | undefined;
@@ -77,7 +78,7 @@ export class CostMeter {
     const { share } = this;
     if (this.#isToldOf || share === undefined || share < MUCH) return undefined;
     this.#isToldOf = true;
-    return `the watch costs the process up to ${shareText(share)} of the time that it runs: a page fault takes ${shortTime(this.faultUs / 1000)} here, and it has one for each page in each interval; a longer --interval, --sample or --budget costs less`;
+    return `the watch costs the process about ${shareText(share)} of the time that it runs: a page fault takes ${shortTime(this.faultUs / 1000)} here, and it has one for each page in each interval; a longer --interval, --sample or --budget costs less`;
   }
 
   /** For the summary. */
