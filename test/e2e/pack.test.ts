@@ -13,7 +13,7 @@ const execute = promisify(execFile);
 
 const ROOT = join(import.meta.dirname, '../..');
 const TIMEOUT_MS = 600_000;
-const MOST_UNPACKED_BYTES = 3_300_000;
+const MOST_UNPACKED_BYTES = 3_400_000;
 const MOST_PACKED_BYTES = 1_000_000;
 
 interface Manifest {
