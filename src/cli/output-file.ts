@@ -1,11 +1,21 @@
-/** Files that commands write memory to. */
-import { accessSync, constants, statSync } from 'node:fs';
+/** Files that commands write. */
+import {
+  accessSync,
+  constants,
+  lstatSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
+import { codeOf } from '../abi/internal.js';
 import { CliError, EXIT } from './exit.js';
 import { printable } from './text.js';
 
-function failure(file: string, why: string): CliError {
-  return new CliError(EXIT.failed, `Cannot write ${printable(file)}: ${why}`);
+function failure(file: string, why: string, cause?: unknown): CliError {
+  return new CliError(EXIT.failed, `Cannot write ${printable(file)}: ${why}`, { cause });
 }
 
 /** @throws CliError where no new file can be in the folder of this one */
@@ -28,4 +38,62 @@ export function checkOutput(file: string): void {
   checkFolder(file);
   if (existing !== undefined)
     process.stderr.write(`pmscan: ${printable(file)} is replaced when the new one is complete\n`);
+}
+
+export interface TextFileOptions {
+  /** Whether a file that is there is replaced; otherwise it is kept, and that is an error. */
+  readonly replace: boolean;
+  /** What to do about a file that is kept: the end of the message. */
+  readonly advice?: string | undefined;
+}
+
+const WHY_NOT: Readonly<Record<string, string>> = {
+  EEXIST: 'it is there already',
+  ENOENT: 'there is no such folder',
+  ENOSPC: 'the disk is full',
+  EDQUOT: 'the quota is used up',
+  EACCES: 'it may not be written',
+  EROFS: 'the file system can only be read',
+};
+
+/** `/dev/stdout` is a link that the system made. Nobody else can make one there. */
+function isSystemFolder(folder: string): boolean {
+  const path = realpathSync(folder);
+  return path === '/dev' || path.startsWith('/proc/');
+}
+
+/** Whether a new file takes the place of what is there: of a file, and of a link, but not of a pipe or a terminal. */
+function isReplaced(path: string): boolean {
+  const existing = statSync(path, { throwIfNoEntry: false });
+  // A link that leads nowhere is replaced as a file is. Others may have made it, so the file that it names must not appear.
+  const isOurs = existing?.isFile() ?? lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink();
+  return isOurs === true && !isSystemFolder(dirname(path));
+}
+
+/**
+ * Writes a file as a whole. Follows no symbolic link to a file: in a folder that others may write to, such a link could lead
+ * to any file of this user.
+ *
+ * @throws CliError
+ */
+export function writeTextFile(path: string, text: string, { replace, advice }: TextFileOptions): void {
+  try {
+    const isNew = replace && isReplaced(path);
+    // Only what is no file, as a pipe, is written to as it is.
+    const flag = replace && !isNew && statSync(path, { throwIfNoEntry: false }) !== undefined ? 'w' : 'wx';
+    // The old one stays until the new one is whole.
+    const written = isNew ? `${path}.${process.pid}.new` : path;
+    try {
+      writeFileSync(written, text, { flag });
+      if (isNew) renameSync(written, path);
+    } catch (error) {
+      // A part of it is of no use; what was there before is not ours.
+      if (flag === 'wx' && codeOf(error) !== 'EEXIST') rmSync(written, { force: true });
+      throw error;
+    }
+  } catch (cause) {
+    const code = codeOf(cause) ?? '';
+    const why = WHY_NOT[code] ?? (code || String(cause));
+    throw failure(path, code === 'EEXIST' && advice !== undefined ? `${why}; ${advice}` : why, cause);
+  }
 }

@@ -1,10 +1,10 @@
-import { lstatSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { PageModel } from '../../web/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Ending, Interrupt } from '../interrupt.js';
 import { optionOr, parseDuration } from '../options.js';
-import { checkFolder } from '../output-file.js';
+import { checkFolder, writeTextFile } from '../output-file.js';
 import { holdsSnapshots } from '../snap/folder.js';
 import { ownersOfSnapshot } from '../snap/owners.js';
 import { asCliError, type SnapshotName, snapshotNamed } from '../snap/where.js';
@@ -107,38 +107,7 @@ function isPath(target: string): boolean {
   return target.includes('/') || statSync(target, { throwIfNoEntry: false }) !== undefined;
 }
 
-const WHY_NOT: Readonly<Record<string, string>> = {
-  EEXIST: 'it is there already; --force replaces it',
-  ENOSPC: 'the disk is full',
-  EDQUOT: 'the quota is used up',
-  EACCES: 'it may not be written',
-  EROFS: 'the file system can only be read',
-};
-
-function write(output: string, force: boolean, html: string): void {
-  const existing = statSync(output, { throwIfNoEntry: false });
-  // A link that leads nowhere is replaced as a file is: what it names is not ours to make.
-  const isReplaced =
-    force && (existing?.isFile() ?? lstatSync(output, { throwIfNoEntry: false })?.isSymbolicLink()) === true;
-  // Only what is no file, as a pipe, is written to as it is.
-  const flag = force && existing !== undefined && !isReplaced ? 'w' : 'wx';
-  // The old one stays until the new one is whole.
-  const path = isReplaced ? `${output}.${process.pid}.new` : output;
-  try {
-    try {
-      writeFileSync(path, html, { flag });
-      if (isReplaced) renameSync(path, output);
-    } catch (error) {
-      // A part of it is of no use; what was there before is not ours.
-      if (flag === 'wx' && (error as NodeJS.ErrnoException).code !== 'EEXIST') rmSync(path, { force: true });
-      throw error;
-    }
-  } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    const why = WHY_NOT[code ?? ''] ?? code ?? message;
-    throw new CliError(EXIT.failed, `Cannot write ${printable(output)}: ${why}`, { cause });
-  }
-}
+const FORCE_ADVICE = '--force replaces it';
 
 /** The work of `pmscan report`. */
 export async function reportCommand(target: string, options: ReportOptions): Promise<ExitCode> {
@@ -148,7 +117,10 @@ export async function reportCommand(target: string, options: ReportOptions): Pro
   // Said before the time is spent.
   const existing = statSync(output, { throwIfNoEntry: false });
   if (!options.force && existing !== undefined)
-    throw new CliError(EXIT.failed, `Cannot write ${printable(output)}: ${WHY_NOT['EEXIST']}`);
+    throw new CliError(
+      EXIT.failed,
+      `Cannot write ${printable(output)}: it is there already; ${FORCE_ADVICE}`,
+    );
   // A pipe or a device is written to as it is.
   if (existing === undefined || existing.isFile()) checkFolder(output);
   const named = snapshotsNamed(target);
@@ -160,7 +132,7 @@ export async function reportCommand(target: string, options: ReportOptions): Pro
         : await sample(resolveTarget(target), options);
   const { reportHtml } = await import('../../web/index.js');
   const html = reportHtml(model);
-  write(output, options.force === true, html);
+  writeTextFile(output, html, { replace: options.force === true, advice: FORCE_ADVICE });
   const { columns } = model.heat ?? { columns: [] };
   const { moments } = model;
   const times =

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { codeOf } from '../../abi/internal.js';
 import { kernelCategories } from '../../live/index.js';
@@ -23,6 +23,7 @@ import { KERNEL_PROFILES, type KernelProfile, type KernelProfileName, profileFor
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
 import { Output } from '../output.js';
+import { writeTextFile } from '../output-file.js';
 import { humanCount, plural, printable } from '../text.js';
 
 export const RUN_SCHEMA = 'pagemap-scan/run@1';
@@ -107,7 +108,7 @@ async function shrink(backends: Backends, failing: Scenario, file: string): Prom
     );
     return;
   }
-  writeFileSync(file, formatScenario(difference.scenario, difference.answers));
+  writeTextFile(file, formatScenario(difference.scenario, difference.answers), { replace: true });
   process.stderr.write(
     `pmscan: ${printable(file)}: ${plural(difference.scenario.steps.length, 'operation')} on which simulator and kernel differ\n`,
   );
