@@ -5,7 +5,13 @@ export type { HistoryEntry, HistoryOptions } from './history.js';
 export type { SnapshotInfo } from './info.js';
 export type { DamagedSnapshot } from './listing.js';
 export type { SnapshotCounts } from './manifest.js';
-export { openSnapshots, type Snapshot, type Snapshots, type SnapshotThread } from './snapshots.js';
+export {
+  type FindOptions,
+  openSnapshots,
+  type Snapshot,
+  type Snapshots,
+  type SnapshotThread,
+} from './snapshots.js';
 export { type Snapshotter, type SnapshotterOptions, startSnapshots } from './snapshotter.js';
 export type { StoreMachine, StoreProcess } from './store-file.js';
 export type { Verification, VerifyOptions } from './verify.js';

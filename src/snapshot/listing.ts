@@ -72,6 +72,41 @@ export class Listing {
     return { infos, damaged };
   }
 
+  /** The whole ones, the newest first. It looks at no more snapshots than are asked for, and tells of each damaged one on the way. */
+  *newestFirst(numbers: readonly number[], onDamaged: (number: number) => void): Generator<number> {
+    const known = new Map<number, boolean>();
+    for (const number of [...numbers].reverse()) {
+      if (this.#isWhole(number, known)) yield number;
+      // Otherwise it was dropped meanwhile.
+      else if (existsSync(manifestFile(this.#folder, number))) onDamaged(number);
+    }
+  }
+
+  /** Whether a snapshot can be read, and all that it builds on. Of the latter it decodes no heads: that takes most of the time. */
+  #isWhole(number: number, known: Map<number, boolean>): boolean {
+    if (this.#infos.has(number)) return true;
+    const chain: number[] = [];
+    let answer: boolean | undefined;
+    for (let at = number; answer === undefined; ) {
+      answer = known.get(at);
+      if (answer !== undefined) break;
+      chain.push(at);
+      try {
+        const manifest = readManifest(this.#folder, at);
+        if (at === number) describeSnapshot(manifest.head);
+        const { base } = manifest;
+        if (base === 0) answer = true;
+        else if (base >= at) answer = false;
+        else at = base;
+      } catch (error) {
+        if (!isDamage(error) && !isGone(error)) throw error;
+        answer = false;
+      }
+    }
+    for (const each of chain) known.set(each, answer);
+    return answer;
+  }
+
   /** What is wrong with a snapshot, or with one that it builds on. */
   #problemOf(number: number, problems: Map<number, string | undefined>): string | undefined {
     if (this.#infos.has(number) || problems.has(number)) return problems.get(number);

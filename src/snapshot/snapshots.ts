@@ -65,6 +65,15 @@ export interface Snapshot extends Pagemap {
   writeCore(file: string): Promise<{ readonly bytes: number; readonly storedBytes: number }>;
 }
 
+/** How {@link Snapshots.find} looks for a snapshot. */
+export interface FindOptions {
+  /**
+   * Called for each damaged snapshot that the choice leaves out, ascending: one of them would be found, or would count, if it
+   * were whole.
+   */
+  readonly onDamaged?: ((number: number) => void) | undefined;
+}
+
 /** A snapshot, from the data that a reader found. */
 export class StoredSnapshot implements Snapshot {
   readonly info: SnapshotInfo;
@@ -232,35 +241,67 @@ export class Snapshots implements Disposable {
   /**
    * Finds the number of a snapshot by `latest`, by a number, by `-3` (the third from the end), or by a time such as
    * `2026-11-29T10:00` (the last one that is not later). The time is in this machine's time zone, unless it names
-   * another. Damaged snapshots are not found by time.
+   * another. Only a number finds a damaged snapshot: all else means whole ones.
    *
-   * @throws SnapshotError 'not-found'
+   * @throws SnapshotError 'not-found', and 'damaged' when all of them are
    */
-  find(which: string): number {
+  find(which: string, { onDamaged = () => undefined }: FindOptions = {}): number {
     const numbers = this.numbers();
     const missing = (why: string) =>
       new SnapshotError('not-found', `Cannot find snapshot ${which} in ${this.folder}: ${why}`);
     if (numbers.length === 0) throw missing('there is none');
     const range = `there are ${numbers[0]} to ${numbers.at(-1)}`;
-    if (which === 'latest') return numbers.at(-1)!;
     if (/^\d+$/.test(which)) {
       if (numbers.includes(Number(which))) return Number(which);
       throw missing(range);
     }
-    if (/^-\d+$/.test(which)) {
-      const number = numbers.at(Number(which));
-      if (number === undefined || Number(which) === 0) throw missing(range);
-      return number;
+    const found = this.#findWhole(which, numbers, missing);
+    if (found.number === undefined) {
+      if (found.damaged.length === numbers.length)
+        throw new SnapshotError(
+          'damaged',
+          `Cannot find snapshot ${which} in ${this.folder}: all snapshots are damaged; \`pmscan snap verify\` says what is wrong`,
+        );
+      const lost = found.damaged.length === 0 ? '' : `; damaged: ${found.damaged.join(', ')}`;
+      throw missing(`${found.why ?? range}${lost}`);
+    }
+    for (const each of found.damaged) onDamaged(each);
+    return found.number;
+  }
+
+  /** Finds one among the whole snapshots, and tells which damaged ones could be meant. */
+  #findWhole(
+    which: string,
+    numbers: readonly number[],
+    missing: (why: string) => SnapshotError,
+  ): { number: number | undefined; damaged: readonly number[]; why?: string } {
+    if (which === 'latest' || /^-\d+$/.test(which)) {
+      let left = which === 'latest' ? 1 : -Number(which);
+      const damaged: number[] = [];
+      if (left > 0)
+        for (const number of this.#listing.newestFirst(numbers, (each) => damaged.unshift(each)))
+          if (--left === 0) return { number, damaged };
+      return { number: undefined, damaged };
     }
     const time = Date.parse(/^\d{4}-\d\d-\d\d$/.test(which) ? `${which}T00:00` : which);
     if (Number.isNaN(time) || !/^\d{4}-/.test(which))
       throw missing('give a number, latest, -1 for the last, or a time: 2026-11-29T10:00');
-    const found = this.list().filter((info) => info.time.getTime() <= time);
-    if (found.length === 0) throw missing('all of them are later');
-    return found.at(-1)!.number;
+    const { infos, damaged } = this.#listing.look(numbers);
+    const next = infos.findIndex((info) => info.time.getTime() > time);
+    const number = (next < 0 ? infos : infos.slice(0, next)).at(-1)?.number;
+    // Nobody knows the moment of a damaged one: those between the one before and the one behind are in question.
+    const before = infos[next]?.number ?? Number.POSITIVE_INFINITY;
+    const between = damaged
+      .map((each) => each.number)
+      .filter((each) => each > (number ?? 0) && each < before);
+    return { number, damaged: between, why: 'all of them are later' };
   }
 
-  /** @throws SnapshotError 'not-found', 'damaged', 'version' */
+  /**
+   * Opens a snapshot, by all that {@link Snapshots.find} knows. `info.number` of the result says which one it is.
+   *
+   * @throws SnapshotError 'not-found', 'damaged', 'version'
+   */
   open(which: number | string): Snapshot {
     const number = this.find(String(which));
     const before = number - 1;
@@ -382,23 +423,22 @@ function union(ranges: PageRanges, pages: PageSet): PageRanges {
  * ```
  */
 export function openSnapshots(folder: string): Snapshots {
-  const newest = listStore(folder).manifests.at(-1);
+  const { manifests } = listStore(folder);
   const store = readStoreFile(folder);
   if (store === undefined)
     throw new SnapshotError('not-found', `Cannot open ${folder}: there are no snapshots in it`);
-  const { process, machine = machineOfThreads(folder, newest) } = store;
+  const { process, machine = machineOfThreads(folder, manifests) } = store;
   return new Snapshots(folder, process, machine);
 }
 
-/** The machine of a store that does not tell it. */
-function machineOfThreads(folder: string, newest: number | undefined): StoreMachine {
-  try {
-    return machineOfRegisters(
-      newest === undefined ? undefined : readManifest(folder, newest).head.threads[0]?.registers,
-    );
-  } catch (error) {
-    // Who looks at it is told so; other snapshots may be whole.
-    if (error instanceof SnapshotError) return machineOfRegisters(undefined);
-    throw error;
-  }
+/** The machine of a store that does not tell it, by the newest snapshot that can be read. */
+function machineOfThreads(folder: string, numbers: readonly number[]): StoreMachine {
+  for (const number of [...numbers].reverse())
+    try {
+      return machineOfRegisters(readManifest(folder, number).head.threads[0]?.registers);
+    } catch (error) {
+      // Who looks at it is told so; other snapshots may be whole.
+      if (!(error instanceof SnapshotError)) throw error;
+    }
+  return machineOfRegisters(undefined);
 }

@@ -80,9 +80,58 @@ describe('a store of which a manifest is damaged', () => {
     const out = newFolder();
     const exported = ['snap', 'export', `${folder}@1`, `${START.toString(16)}+4K`, '-o', out];
     expect([(await pmscan(exported)).code, statSync(out).size]).toEqual([0, 4096]);
-    expect(await pmscan(['maps', `${folder}@latest`])).toMatchObject({ code: 1 });
     expect((await json('snap', 'list', folder)).damaged.length).toBe(1);
     expect((await pmscan(['snap', 'verify', folder])).code).toBe(1);
+  });
+});
+
+describe('the newest snapshot, when it is damaged', () => {
+  const folder = newFolder();
+  beforeAll(async () => {
+    await fill(folder);
+    writeFileSync(join(folder, 'snapshot-00000003'), 'nothing of it is left');
+  });
+  const out = () => newFolder();
+  const told = (which: string, number: number) =>
+    expect.stringContaining(`left out damaged snapshots: 3; ${which} is snapshot ${number} without them`);
+
+  test.each(['maps', 'scan'])('%s takes the newest whole one, and says so', async (command) => {
+    for (const target of [folder, `${folder}@latest`, `${folder}@-1`]) {
+      const which = target.split('@')[1] ?? 'latest';
+      const { code, stdout, stderr } = await pmscan([command, target, '--json']);
+      expect([code, stderr]).toEqual([0, told(which, 2)]);
+      expect(JSON.parse(stdout)).toMatchObject({ snapshot: 2 });
+    }
+    expect(await pmscan([command, `${folder}@3`])).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('snapshot-00000003: it is no manifest'),
+    });
+  });
+
+  test('so do core, export, diff and report', async () => {
+    const core = await pmscan(['snap', 'core', folder, '-o', out(), '--json']);
+    expect([core.code, JSON.parse(core.stdout), core.stderr]).toMatchObject([
+      0,
+      { number: 2 },
+      told('latest', 2),
+    ]);
+    const bytes = ['snap', 'export', `${folder}@latest`, `${START.toString(16)}+8`, '-o', out()];
+    expect(await pmscan(bytes)).toMatchObject({ code: 0, stderr: told('latest', 2) });
+    const diff = await pmscan(['snap', 'diff', `${folder}@-2`, `${folder}@latest`, '--json']);
+    expect(JSON.parse(diff.stdout)).toMatchObject({ from: 1, to: 2 });
+    expect([diff.stderr, diff.stderr]).toEqual([told('-2', 1), told('latest', 2)]);
+    const report = await pmscan(['report', `${folder}@latest`, '-o', out()]);
+    expect(report).toMatchObject({ code: 0, stderr: told('latest', 2) });
+  });
+
+  test('and all others are too: they say that there is none', async () => {
+    const lost = newFolder();
+    await fill(lost);
+    for (const number of [1, 2, 3]) writeFileSync(join(lost, `snapshot-0000000${number}`), 'lost');
+    expect(await pmscan(['maps', lost])).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('all snapshots are damaged; `pmscan snap verify` says'),
+    });
   });
 });
 

@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { openSnapshots } from '../../src/snapshot/index.js';
 import { snapshotsModel } from '../../src/web/index.js';
 import { testFolders } from '../support/folders.js';
+import { STATE } from '../support/snapshot-state.mjs';
 import {
   ABOUT,
   addSnapshot,
@@ -85,7 +86,17 @@ describe('a store with damaged manifests', () => {
           reasonOf(() => snapshots.open(number)),
           `${number}`,
         ).toBe('damaged');
-      expect(snapshots.find('latest')).toBe(6);
+      // Names that choose go by whole ones, and tell of those that they left out.
+      const latest = usable.at(-1);
+      if (latest === undefined) expect(reasonOf(() => snapshots.find('latest'))).toBe('damaged');
+      else {
+        const passed: number[] = [];
+        expect(snapshots.find('latest', { onDamaged: (each) => passed.push(each) })).toBe(latest);
+        expect(passed).toEqual(damaged.filter((number) => number > latest));
+        expect(snapshots.open('latest').info.number).toBe(latest);
+        expect(usable.map((_, index) => snapshots.find(`-${usable.length - index}`))).toEqual(usable);
+      }
+      for (const number of damaged) expect(snapshots.find(String(number))).toBe(number);
       expect((await snapshots.verify()).problems.length).toBeGreaterThan(0);
 
       const left: number[] = [];
@@ -117,6 +128,48 @@ describe('a store with damaged manifests', () => {
       expect([rewrittenPages, changedPages]).toEqual([undefined, 1]);
       expect(snapshots.open(full).categories).toBe(0);
       expect(Buffer.compare(snapshots.open(full).page(START)!, pageOfNumber(full))).toBe(0);
+    });
+  });
+
+  test.each([
+    { broken: [], at: 2, found: 3, passed: [] },
+    // The second run tells all again, so the fourth is whole. Nobody knows when the damaged ones were taken.
+    { broken: [2], at: 2, found: 1, passed: [2, 3] },
+    { broken: [2], at: 3, found: 4, passed: [] },
+    { broken: [5, 6], at: 5, found: 4, passed: [5, 6] },
+  ])('$broken: the last one by a time tells of those in question', async ({ broken, at, found, passed }) => {
+    await withDamage(folder, broken, async () => {
+      using snapshots = openSnapshots(folder);
+      const told: number[] = [];
+      const time = new Date(1_700_000_000_000 + at * 1000).toISOString();
+      expect(snapshots.find(time, { onDamaged: (each) => told.push(each) })).toBe(found);
+      expect(told).toEqual(passed);
+    });
+  });
+
+  test('of which the first ones are: what is left to find says what is wrong', async () => {
+    await withDamage(folder, [1], async () => {
+      using snapshots = openSnapshots(folder);
+      expect(() => snapshots.find('-4')).toThrow(/there are 1 to 6; damaged: 1, 2, 3$/);
+      const early = new Date(1_700_000_000_000).toISOString();
+      expect(() => snapshots.find(early)).toThrow(/all of them are later; damaged: 1, 2, 3$/);
+    });
+  });
+
+  test('of format 1 knows its machine by those that can be read', async () => {
+    const old = newFolder();
+    {
+      using store = StoreWriter.open(old, ABOUT);
+      for (const turn of [1, 2])
+        await addSnapshot(store, new Map([[0, turn]]), turn === 1 ? undefined : [], undefined, {
+          threads: [{ ...STATE.threads[0]!, registers: new Uint8Array(272) }],
+        });
+    }
+    const schema = 'pagemap-scan/snapshots@1';
+    writeFileSync(join(old, 'store.json'), JSON.stringify({ schema, process: ABOUT }));
+    await withDamage(old, [2], async () => {
+      using snapshots = openSnapshots(old);
+      expect(snapshots.machine.architecture).toBe('arm64');
     });
   });
 

@@ -7,7 +7,7 @@ import { optionOr, parseDuration } from '../options.js';
 import { checkFolder, writeTextFile } from '../output-file.js';
 import { holdsSnapshots } from '../snap/folder.js';
 import { ownersOfSnapshot } from '../snap/owners.js';
-import { asCliError, type SnapshotName, snapshotNamed } from '../snap/where.js';
+import { asCliError, chooseSnapshot, type SnapshotName, snapshotNamed } from '../snap/where.js';
 import { StatusLine } from '../status-line.js';
 import { resolveTarget, tellBusy } from '../target.js';
 import { humanBytes, plural, printable } from '../text.js';
@@ -79,7 +79,7 @@ async function snapshotsOf({ folder, which }: SnapshotName, isOne: boolean): Pro
   try {
     using snapshots = openSnapshots(folder);
     return await snapshotsModel(snapshots, {
-      which: isOne ? which : undefined,
+      which: isOne ? String(chooseSnapshot(snapshots, which)) : undefined,
       ownersOf: (snapshot) => ownersOfSnapshot(snapshots.process.pid, snapshot),
       onStep: async () => {
         if (await interrupt.check())

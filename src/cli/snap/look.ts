@@ -11,7 +11,7 @@ import { checkOutput } from '../output-file.js';
 import { hex, humanBytes, humanCount, plural, printable } from '../text.js';
 import { asJson, describeDamaged, describeLine, LIST_HEADER, localTime } from './describe.js';
 import { ownersOfSnapshot } from './owners.js';
-import { type ByteRange, type SnapshotName, withSnapshots } from './where.js';
+import { type ByteRange, chooseSnapshot, type SnapshotName, withSnapshots } from './where.js';
 
 export const LIST_SCHEMA = 'pagemap-scan/snap-list@1';
 export const DIFF_SCHEMA = 'pagemap-scan/snap-diff@1';
@@ -65,7 +65,7 @@ export function coreOfSnapshot({ folder, which }: SnapshotName, options: SnapCor
       'Cannot write this core file to standard output: it is not written in order; name a file',
     );
   return withSnapshots(folder, async (snapshots) => {
-    const snapshot = snapshots.open(which);
+    const snapshot = snapshots.open(chooseSnapshot(snapshots, which));
     const { number } = snapshot.info;
     const file = resolve(options.output ?? `core.${snapshots.process.pid}.${number}`);
     checkOutput(file);
@@ -98,7 +98,8 @@ export function diffCommand(
       'Cannot compare snapshots in two folders: they are of two processes; name one folder',
     );
   return withSnapshots(from.folder, async (snapshots) => {
-    const difference = await snapshots.diff(from.which, to.which, { ranges: regions });
+    const [first, last] = [from, to].map(({ which }) => chooseSnapshot(snapshots, which)) as [number, number];
+    const difference = await snapshots.diff(first, last, { ranges: regions });
     const { pid } = snapshots.process;
     const after = ownersOfSnapshot(pid, snapshots.open(difference.to));
     let before: ReturnType<typeof ownersOfSnapshot> | undefined;
@@ -254,7 +255,7 @@ export function exportCommand(
   if (isToStdout && process.stdout.isTTY === true)
     throw new CliError(EXIT.usage, 'Cannot write memory to a terminal; redirect it, or name a file: -o FILE');
   return withSnapshots(folder, async (snapshots) => {
-    const snapshot = snapshots.open(which);
+    const snapshot = snapshots.open(chooseSnapshot(snapshots, which));
     const pieces = function* () {
       for (const { address, lengthBytes } of ranges)
         for (let done = 0; done < lengthBytes; done += PIECE_BYTES)

@@ -3,7 +3,7 @@
 import { openSnapshots, SnapshotError, type Snapshots } from '../../snapshot/index.js';
 import type { Pages } from '../looked-at.js';
 import { ownersOfSnapshot } from './owners.js';
-import { asCliError, type SnapshotName } from './where.js';
+import { asCliError, chooseSnapshot, type SnapshotName } from './where.js';
 
 /** @throws CliError when there is no such snapshot, or it is damaged */
 export function openSnapshotPages({ folder, which }: SnapshotName): Pages {
@@ -11,7 +11,7 @@ export function openSnapshotPages({ folder, which }: SnapshotName): Pages {
   try {
     snapshots = openSnapshots(folder);
     const opened = snapshots;
-    const snapshot = snapshots.open(which);
+    const snapshot = opened.open(chooseSnapshot(opened, which));
     const { pid, name } = opened.process;
     const { number } = snapshot.info;
     return {

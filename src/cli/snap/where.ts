@@ -80,6 +80,20 @@ export async function reporting(work: () => Promise<ExitCode>): Promise<ExitCode
   }
 }
 
+/**
+ * The number of the snapshot that a name means. Damaged ones are left out of the choice, and the user hears of that: the newest
+ * snapshot may be older than he thinks.
+ */
+export function chooseSnapshot(snapshots: Snapshots, which: string): number {
+  const damaged: number[] = [];
+  const number = snapshots.find(which, { onDamaged: (each) => damaged.push(each) });
+  if (damaged.length > 0)
+    process.stderr.write(
+      `pmscan: left out damaged snapshots: ${damaged.join(', ')}; ${printable(which)} is snapshot ${number} without them; \`pmscan snap verify\` says what is wrong\n`,
+    );
+  return number;
+}
+
 /** Opens a folder for as long as the work takes. */
 export function withSnapshots(
   folder: string,
