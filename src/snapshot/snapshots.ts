@@ -22,6 +22,8 @@ import { type Verification, type VerifyOptions, verifyStore } from './verify.js'
 /** A thread at the moment of the snapshot. */
 export interface SnapshotThread {
   readonly tid: number;
+  /** Its number in its own PID namespace, which is the one that it knows itself by: the two differ in containers. */
+  readonly ownTid: number;
   /**
    * Its name, chosen by the process; read a moment after the snapshot. Empty when the thread had ended by then, and in
    * snapshots of version 0.2.0 and before.
@@ -97,6 +99,7 @@ export class StoredSnapshot implements Snapshot {
     const arch = coreArchitectureOf(this.#machine.architecture)!;
     return this.#point.manifest.head.threads.map((thread) => ({
       tid: thread.tid,
+      ownTid: thread.ids.pid,
       name: thread.name ?? '',
       stackPointer: pointersOf(arch, thread).stack,
     }));

@@ -13,6 +13,7 @@ import {
 import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { BASE_CATEGORIES, PAGE_IS_WPALLOWED, PAGE_IS_WRITTEN } from '../../src/abi/index.js';
+import { PageTable } from '../../src/snapshot/page-table.js';
 import { pmscan } from '../support/cli.js';
 import { testFolders } from '../support/folders.js';
 import { testWhere } from '../support/needs.js';
@@ -200,6 +201,54 @@ describe('a store', () => {
     const { stdout } = await pmscan(['snap', 'diff', `${folder}@1`, `${folder}@2`]);
     expect(stdout).toMatch(/\/tmp\/gone \(gone\)$/m);
     expect(stdout).toMatch(/\/tmp\/come \(new\)$/m);
+  });
+
+  test('of a process in a container finds stacks and variables by the numbers that threads have there', async () => {
+    const contained = newFolder();
+    const ids = (pid: number) => ({ pid, ppid: 0, pgid: 1, sid: 1 });
+    const thread = {
+      signalMask: 0n,
+      ticks: [0, 0, 0, 0] as const,
+      registers: new Uint8Array(216),
+      registerSets: [],
+    };
+    /** What glibc keeps of a thread: where it is, twice, and the thread's own number. */
+    const descriptor = (address: number, ownTid: number) => {
+      const bytes = Buffer.alloc(PAGE_SIZE);
+      for (const at of [0, 16]) bytes.writeBigUInt64LE(BigInt(address), at);
+      bytes.writeUInt32LE(ownTid, 720);
+      return bytes;
+    };
+    const [stack, variables] = [START + PAGE_SIZE, START + 64 * PAGE_SIZE];
+    const guard = mappingOf(START, stack);
+    {
+      using store = StoreWriter.open(contained, ABOUT);
+      const table = new PageTable();
+      table.set(stack / PAGE_SIZE + 7, store.put(descriptor(stack + 7 * PAGE_SIZE, 3)));
+      table.set(variables / PAGE_SIZE, store.put(descriptor(variables, 1)));
+      await store.add({
+        ...STATE,
+        threads: [
+          { ...thread, tid: ABOUT.pid, name: 'main', ids: ids(1) },
+          { ...thread, tid: ABOUT.pid + 5, name: 'worker', ids: ids(3) },
+        ],
+        table,
+        timeMs: 0,
+        written: undefined,
+        mappings: [
+          { ...guard, mapping: { ...guard.mapping, perms: '---p' }, holds: 'nothing' },
+          mappingOf(stack, stack + 8 * PAGE_SIZE),
+          mappingOf(variables, variables + PAGE_SIZE),
+        ],
+        categories: KNOWN,
+      });
+    }
+    const { mappings } = await json('maps', contained);
+    expect(mappings.map(({ owner }: { owner: string }) => owner).sort()).toEqual([
+      '[stack guard]',
+      `[stack: worker ${ABOUT.pid + 5}]`,
+      '[tls]',
+    ]);
   });
 
   test('tells the program from a file that lies below it', async () => {

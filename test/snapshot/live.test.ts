@@ -230,6 +230,47 @@ describe('threads in a snapshot', () => {
       child.kill();
     }
   });
+
+  testWhere(
+    'pagemap-scan',
+    'wp-async',
+    'ptrace',
+    'compiler',
+    'root',
+  )('of a process in a container have the numbers that they know themselves by, too', async () => {
+    const child = spawn('unshare', ['--pid', '--fork', nativeProgram('threads'), '2'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    const exited = once(child, 'exit');
+    const folder = newFolder();
+    try {
+      let said = '';
+      child.stdout.setEncoding('utf8').on('data', (text: string) => {
+        said += text;
+      });
+      await until('all threads are there', () => said.endsWith('end\n'));
+      const pid = Number(readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8'));
+      {
+        using snapshotter = await startSnapshots(pid, folder, {}, {});
+        await snapshotter.take();
+      }
+      using snapshots = openSnapshots(folder);
+      const { threads } = snapshots.open(1);
+      expect(threads.map(({ tid, ownTid }) => [tid, ownTid])).toEqual(
+        threads.map(({ tid }) => {
+          const status = readFileSync(`/proc/${pid}/task/${tid}/status`, 'utf8');
+          return [tid, Number(/^NSpid:.*\s(\d+)$/m.exec(status)![1])];
+        }),
+      );
+      expect(threads[0]).toMatchObject({ tid: pid, ownTid: 1 });
+      const { stdout } = await pmscan(['maps', folder]);
+      expect(stdout).toContain('[tls]');
+    } finally {
+      // The program ends with its input.
+      child.stdin.end();
+      await exited;
+    }
+  });
 });
 
 describe('a writer', () => {

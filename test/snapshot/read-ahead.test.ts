@@ -138,7 +138,9 @@ describe('a store of another machine', () => {
     using snapshots = openSnapshots(folder);
     expect(snapshots.machine).toEqual(ARM64);
     const snapshot = snapshots.open(1);
-    expect(snapshot.threads).toEqual([{ tid: 4242, name: 'main', stackPointer: ABOVE + 0x100 }]);
+    expect(snapshot.threads).toEqual([
+      { tid: 4242, ownTid: 4242, name: 'main', stackPointer: ABOVE + 0x100 },
+    ]);
     // x86-64 has no such addresses: EFAULT.
     const request = { start: ABOVE, end: ABOVE + PAGE_SIZE, categoryMask: 0, returnMask: 0 };
     expect(snapshot.scan(request, null).walkEnd).toBe(request.end);
