@@ -33,7 +33,7 @@ export function keptNumbers(folder: string): number[] {
 }
 
 /** A writer has dropped it since it was listed, and there are newer ones. */
-const isGone = (error: unknown) => error instanceof SnapshotError && error.reason === 'not-found';
+export const isGone = (error: unknown) => error instanceof SnapshotError && error.reason === 'not-found';
 
 export const isDamage = (error: unknown): error is SnapshotError =>
   error instanceof SnapshotError && error.reason === 'damaged';

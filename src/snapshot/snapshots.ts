@@ -350,10 +350,8 @@ export class Snapshots implements Disposable {
     const replay = new Replay(this.folder);
     const isBetween = (number: number) => number >= first && number <= last;
     const infos = this.list().filter(({ number }) => isBetween(number));
-    // Of a damaged one, nobody knows what was written before it.
-    const isAllKnown =
-      infos.length === this.numbers().filter(isBetween).length &&
-      infos.every(({ run }) => run === infos[0]!.run);
+    // Of one that is damaged, or that its owner has deleted, nobody knows what was written before it.
+    const isAllKnown = infos.length === last - first + 1 && infos.every(({ run }) => run === infos[0]!.run);
     const written: Uint8Array[] = [];
     if (isAllKnown)
       for (const { number } of infos.slice(1))

@@ -13,7 +13,8 @@ import { BlockIndex } from './block-index.js';
 import { DataFiles } from './data-files.js';
 import { SnapshotError } from './errors.js';
 import { indexFile, listStore, manifestFile, type StoreFiles } from './files.js';
-import { fileBytes, Replay, readManifest } from './log.js';
+import { isDamage } from './listing.js';
+import { fileBytes, type Point, Replay, readManifest } from './log.js';
 import { encodeManifest, type ManifestHead, type StoredMapping } from './manifest.js';
 import { makeOwnFolder, openLockFile } from './own-folder.js';
 import { addToSpans, PageIndexer } from './page-indexer.js';
@@ -60,6 +61,19 @@ const MOST_CHANGES = 128;
 const LEAST_FULL_BYTES = 4096;
 
 const ZEROS = new Uint8Array(PAGE_SIZE);
+
+const manifestName = (number: number) => manifestFile('', number);
+
+/** Numbers in ascending order, those in a row as a range. */
+function rangesText(numbers: readonly number[], name: (number: number) => string): string {
+  const runs: [number, number][] = [];
+  for (const number of numbers) {
+    const run = runs.at(-1);
+    if (run?.[1] === number - 1) run[1] = number;
+    else runs.push([number, number]);
+  }
+  return runs.map(([from, to]) => (from === to ? name(from) : `${name(from)} to ${name(to)}`)).join(', ');
+}
 
 export class StoreWriter implements Disposable {
   readonly folder: string;
@@ -161,40 +175,87 @@ export class StoreWriter implements Disposable {
     this.#indexer = new PageIndexer(this.folder, new Map(sizes));
     const newest = manifests.at(-1);
     if (newest !== undefined) {
+      this.#learnManifests(manifests);
       const { head } = readManifest(this.folder, newest);
       this.#number = newest;
-      this.#first = head.first;
+      // The user may have deleted the oldest ones.
+      this.#first = manifests.find((number) => number >= head.first)!;
       this.#run = head.run + 1;
-      for (const number of manifests) {
-        this.#manifestBytes.set(number, fileBytes(manifestFile(this.folder, number)));
-        if (readManifest(this.folder, number).base === 0) this.#groups.push([number]);
-        else this.#groups.at(-1)?.push(number);
-      }
       this.#indexer.remove(this.#first, this.#number);
-      this.#count();
+      this.#count(manifests.filter((number) => number >= this.#first));
       this.#removeGroups();
     } else this.#indexer.remove(0, 0);
     this.#data.removeUnknown();
   }
 
+  /**
+   * Learns sizes and groups of the manifests.
+   *
+   * @throws SnapshotError 'damaged' when any is, or one that it is told by. Nobody knows which blocks such a snapshot needs. To
+   *   go on would give their space back, and a manifest that somebody restores would be worth nothing.
+   */
+  #learnManifests(manifests: readonly number[]): void {
+    const whole = new Set<number>();
+    for (const number of manifests) {
+      const base = this.#baseOf(number);
+      if (base === undefined || (base > 0 && !whole.has(base))) continue;
+      whole.add(number);
+      this.#manifestBytes.set(number, fileBytes(manifestFile(this.folder, number)));
+      if (base === 0) this.#groups.push([number]);
+      else this.#groups.at(-1)!.push(number);
+    }
+    const lost = manifests.filter((number) => !whole.has(number));
+    if (lost.length > 0)
+      throw new SnapshotError(
+        'damaged',
+        `Cannot keep snapshots in ${this.folder}: snapshots there are damaged: ${rangesText(lost, String)}; \`pmscan snap verify\` says what is wrong; give another folder, or delete the damaged ones and go on without them: the files ${rangesText(lost, manifestName)}`,
+      );
+  }
+
+  /** The snapshot that another one is told by, 0 for one that tells all; undefined where its manifest is damaged. */
+  #baseOf(number: number): number | undefined {
+    try {
+      return readManifest(this.folder, number).base;
+    } catch (error) {
+      if (isDamage(error)) return undefined;
+      throw error;
+    }
+  }
+
   /** Finds out which blocks the snapshots need. */
-  #count(): void {
+  #count(numbers: readonly number[]): void {
+    try {
+      this.#countBlocks(numbers);
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      throw new SnapshotError(
+        'damaged',
+        `Cannot keep snapshots in ${this.folder}: ${error.message}; \`pmscan snap verify\` lists the damaged snapshots; give another folder, or delete the files of those and go on without them: ${manifestName(this.#number)} is that of snapshot ${this.#number}`,
+        { cause: error },
+      );
+    }
+  }
+
+  #countBlocks(numbers: readonly number[]): void {
     using pages = new PageReader(this.folder);
     const replay = new Replay(this.folder);
-    for (let number = this.#first; number <= this.#number; number++) {
-      const visit = (_: number, before: number, now: number) => this.#change(before, now, number - 1);
+    let last: Point | undefined;
+    for (const number of numbers) {
+      const lastNumber = last?.manifest.number ?? 0;
+      const visit = (_: number, before: number, now: number) => this.#change(before, now, lastNumber);
       const learn = (reference: number) => {
         if (reference <= ZERO || this.#index.has(reference)) return;
         const { head, bytes } = pages.head(reference);
         this.#data.learn(reference, bytes, head.checks);
       };
-      if (number > this.#first) {
+      if (lastNumber === number - 1 && last !== undefined) {
         const changed: [number, number][] = [];
-        const { manifest, mappings } = replay.to(number, (page, before, now) => {
+        last = replay.to(number, (page, before, now) => {
           learn(now);
           visit(page, before, now);
           addToSpans(changed, page);
         });
+        const { manifest, mappings } = last;
         const written = decodeRanges(manifest.sections.written);
         this.#indexer.note(number, {
           changed,
@@ -203,14 +264,16 @@ export class StoreWriter implements Disposable {
         });
         continue;
       }
-      const { table, mappings } = replay.to(number);
-      this.#indexer.begin(number, mappings);
-      table.differences(new PageTable(), (page, now) => {
+      // The first one, or the first behind some that the user has deleted: it tells all.
+      const before = last?.table ?? new PageTable();
+      last = replay.to(number);
+      this.#indexer.begin(number, last.mappings);
+      last.table.differences(before, (page, now, earlier) => {
         learn(now);
-        visit(page, 0, now);
+        visit(page, earlier, now);
       });
     }
-    this.#table = replay.to(this.#number).table;
+    this.#table = last!.table;
   }
 
   #change(before: number, now: number, last: number): void {

@@ -2,7 +2,7 @@
 /** Goes over many snapshots, one after the other, reading each manifest once. */
 import { MOST_USER_SPACE_END, PAGE_SIZE } from '../abi/internal.js';
 import { PageSet } from '../core/internal.js';
-import { isDamage } from './listing.js';
+import { isDamage, isGone } from './listing.js';
 import { type Point, Replay } from './log.js';
 import { ZERO } from './page-table.js';
 import { PageReader } from './pages.js';
@@ -38,7 +38,8 @@ export function* walkSnapshots(
         for (let between = last.manifest.number + 1; between <= number; between++)
           last = replay.to(between, visit);
       } catch (error) {
-        if (!isDamage(error)) throw error;
+        // Or the user has deleted one between.
+        if (!isDamage(error) && !isGone(error)) throw error;
         const { table } = last;
         replay = new Replay(snapshots.folder);
         last = replay.to(number);

@@ -1,5 +1,5 @@
 /** A store of which some manifests are damaged: all others can be had. */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { openSnapshots } from '../../src/snapshot/index.js';
@@ -10,6 +10,7 @@ import {
   ABOUT,
   addSnapshot,
   FIRST_PAGE,
+  type Model,
   mappingOf,
   PAGE_SIZE,
   pageOfNumber,
@@ -185,6 +186,133 @@ describe('a store with damaged manifests', () => {
       ]);
       expect(notes).toContain('Left out, since they are damaged: 2, 3.');
     });
+  });
+});
+
+describe('a writer that is to go on with a store', () => {
+  const remove = (folder: string, numbers: readonly number[]) => {
+    for (const number of numbers) rmSync(manifest(folder, number));
+  };
+  const goOn = async (folder: string, model: Model) => {
+    using store = StoreWriter.open(folder, ABOUT);
+    await addSnapshot(store, model, undefined, undefined, {
+      mappings: [mappingOf(START, START + 16 * PAGE_SIZE)],
+    });
+    return [store.oldest, store.newest];
+  };
+
+  test.each([
+    { broken: [6], lost: '6', files: 'snapshot-00000006', goes: [1, 2, 3, 4, 5], kept: [1, 6] },
+    {
+      broken: [2],
+      lost: '2 to 3',
+      files: 'snapshot-00000002 to snapshot-00000003',
+      goes: [1, 4, 5, 6],
+      kept: [1, 7],
+    },
+    {
+      broken: [1, 5],
+      lost: '1 to 3, 5 to 6',
+      files: 'snapshot-00000001 to snapshot-00000003, snapshot-00000005 to snapshot-00000006',
+      goes: [4],
+      kept: [4, 5],
+    },
+  ])('with $broken damaged refuses, and goes on once $lost are deleted', async (each) => {
+    const folder = newFolder();
+    await fill(folder, [3, 3]);
+    const names = readdirSync(folder);
+    await withDamage(folder, each.broken, async () => {
+      expect(() => StoreWriter.open(folder, ABOUT)).toThrow(
+        expect.objectContaining({
+          reason: 'damaged',
+          message: expect.stringMatching(
+            `^Cannot keep snapshots in ${folder}: snapshots there are damaged: ${each.lost}; .*snap verify.* give another folder, or delete .*: the files ${each.files}$`,
+          ),
+        }),
+      );
+    });
+    expect(readdirSync(folder)).toEqual(names);
+    const deleted = [1, 2, 3, 4, 5, 6].filter((number) => !each.goes.includes(number));
+    remove(folder, deleted);
+    // The bytes of the others stay, also those that came with a snapshot that is gone.
+    expect(await goOn(folder, new Map([[3, 9]]))).toEqual(each.kept);
+    const newest = each.kept[1]!;
+    using snapshots = openSnapshots(folder);
+    expect(snapshots.numbers()).toEqual([...each.goes, newest]);
+    for (const number of each.goes)
+      expect(Buffer.compare(snapshots.open(number).page(START)!, pageOfNumber(number))).toBe(0);
+    expect(Buffer.compare(snapshots.open(newest).page(START + 3 * PAGE_SIZE)!, pageOfNumber(9))).toBe(0);
+    expect(snapshots.history(START, 8).map(({ number }) => number)).toEqual([...each.goes, newest]);
+    const gaps = deleted.filter((number) => number > each.kept[0]! && number < newest);
+    const { problems, damaged } = await snapshots.verify();
+    expect(damaged).toEqual(gaps);
+    for (const problem of problems) expect(problem).toMatch(/: it is gone$/);
+    const { moments } = await snapshotsModel(snapshots);
+    expect(moments!.map(({ number }) => number)).toEqual([...each.goes, newest]);
+  });
+
+  test('gives the space of what is deleted back, and drops what lies behind as ever', async () => {
+    const folder = newFolder();
+    await fill(folder, [3, 3]);
+    remove(folder, [2, 3]);
+    using store = StoreWriter.open(folder, ABOUT, { keep: 2 });
+    const before = store.storedBytes;
+    for (const turn of [1, 2]) await addSnapshot(store, new Map([[0, 100 + turn]]), []);
+    expect([store.oldest, store.newest]).toEqual([7, 8]);
+    expect(store.storedBytes).toBeLessThan(before);
+    using snapshots = openSnapshots(folder);
+    expect(await snapshots.verify()).toMatchObject({ snapshots: 2, problems: [] });
+  });
+
+  test('says what to do about damaged pages, too', async () => {
+    const folder = newFolder();
+    await fill(folder, [3]);
+    const path = join(folder, 'data-00000001');
+    const bytes = readFileSync(path);
+    bytes[64]! ^= 1;
+    writeFileSync(path, bytes);
+    expect(() => StoreWriter.open(folder, ABOUT)).toThrow(
+      expect.objectContaining({
+        reason: 'damaged',
+        message: expect.stringMatching(
+          /^Cannot keep snapshots in .*: Cannot read the block .*snap verify.* lists the damaged .* snapshot-00000003 is that of snapshot 3$/,
+        ),
+      }),
+    );
+  });
+
+  test('and over one that is deleted, it is not known what was written', async () => {
+    const folder = newFolder();
+    await fill(folder, [132]);
+    const base = (number: number) => readFileSync(manifest(folder, number)).readBigUInt64LE(32);
+    const full = Array.from({ length: 131 }, (_, index) => index + 2).find((number) => base(number) === 0n)!;
+    remove(folder, [full - 1]);
+    {
+      using snapshots = openSnapshots(folder);
+      expect((await snapshots.diff(3, full)).rewrittenPages).toBe(undefined);
+      expect((await snapshots.diff(full, 132)).rewrittenPages).not.toBe(undefined);
+    }
+    // The page index of these snapshots begins behind the one that is deleted: a history misses nothing.
+    {
+      using store = StoreWriter.open(folder, ABOUT);
+      for (let number = 133; number <= 260; number++)
+        await addSnapshot(
+          store,
+          new Map([
+            [0, number % 3 === 0 ? number : number - (number % 3)],
+            [1, 7],
+          ]),
+          number === 133 ? undefined : [],
+        );
+    }
+    using snapshots = openSnapshots(folder);
+    expect(readdirSync(folder)).toContain('index-00000002');
+    const changes = snapshots.history(START, 8).map(({ number }) => number);
+    expect(changes).toEqual(
+      Array.from({ length: 260 }, (_, index) => index + 1).filter(
+        (number) => number !== full - 1 && (number <= 132 || number % 3 === 0),
+      ),
+    );
   });
 });
 
