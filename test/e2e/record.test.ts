@@ -176,6 +176,39 @@ describe('what was written', () => {
 });
 
 describe('what pages are', () => {
+  live('also while a long interval goes on: what comes and goes in it is there', async () => {
+    await using target = await startWrites();
+    const file = join(folder, 'between.parquet');
+    const child = startPmscan([
+      ...[
+        'record',
+        String(target.pid),
+        '-o',
+        file,
+        '--interval',
+        '1h',
+        '--layout',
+        '200ms',
+        '--flush',
+        '10ms',
+      ],
+    ]);
+    const finished = finish(child);
+    const seen = (where: string) =>
+      until(`a layout where ${where}`, async () => {
+        const query = `SELECT 1 FROM '${file}' WHERE record = 'layout' AND ${where}`;
+        return (await duckdb(query).catch(() => [])).length > 0;
+      });
+    await seen('elapsed_ms = 0');
+    const { start } = await target.order('map 1 memfd 1024');
+    await seen(`start_address = ${start}`);
+    await target.order('unmap 1');
+    child.kill('SIGTERM');
+    expect((await finished).code).toBe(0);
+    const intervals = await duckdb(`SELECT elapsed_ms FROM '${file}' WHERE record = 'interval'`);
+    expect(intervals.length).toBe(1);
+  });
+
   live.each([[], ['--layout-only']])('each time once, at the end, too %s', async (...more) => {
     await using target = await startWrites();
     const file = join(folder, `layouts${more.length}.parquet`);

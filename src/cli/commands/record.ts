@@ -100,7 +100,7 @@ class LayoutTaker {
   /** The last one, in elapsed milliseconds, and when that was. */
   #taken = { elapsedMs: -1, at: 0 };
 
-  /** @param slackMs so much before its time it is taken, too: the next chance may be as much behind it */
+  /** @param slackMs so much before its time it is taken, too: the next end of an interval may be as much behind it */
   constructor(
     pagemap: LivePagemap,
     outlets: Outlets,
@@ -112,12 +112,21 @@ class LayoutTaker {
     this.#pagemap = pagemap;
     this.#outlets = outlets;
     this.#every = every;
-    this.#slackMs = slackMs;
+    this.#slackMs = Math.min(slackMs, (every ?? layoutEvery(0)) / 2);
   }
 
   /** When it is time again, in elapsed milliseconds. */
   get dueMs(): number {
     return this.#due;
+  }
+
+  /**
+   * Takes one while an interval goes on: for a budget, it may last much longer than a layout may wait. It takes none when the
+   * interval ends soon, since the end has one of its own and must not be late. Ages of pages are known at ends only.
+   */
+  async takeBetween(elapsedMs: number, leftMs: number): Promise<void> {
+    if (this.#ages === undefined && elapsedMs >= this.#due && leftMs > this.#slackMs)
+      await this.take(elapsedMs);
   }
 
   async take(elapsedMs: number, last = false): Promise<void> {
@@ -172,6 +181,8 @@ class RecordSink implements WatchSink {
   readonly #tracker: ProcessTracker;
   readonly #progress: Progress;
   readonly #ages: AccessAges | undefined;
+  /** The last interval's end, in elapsed milliseconds, and when that was. */
+  #lastEnd = { elapsedMs: 0, at: performance.now() };
 
   constructor(
     outlets: Outlets,
@@ -197,6 +208,7 @@ class RecordSink implements WatchSink {
     const late = summary.isLate;
     const { distinctPages, sampled } = summary;
     const { elapsedMs, intervalMs } = collected;
+    this.#lastEnd = { elapsedMs, at: performance.now() };
     const workingSet = this.#recent
       .endColumn(elapsedMs - intervalMs, elapsedMs)
       .map((pages) => Math.round(pages / sampled));
@@ -214,6 +226,11 @@ class RecordSink implements WatchSink {
     await recorder?.interval(collected, { late, distinctPages, workingSet, skipped, targetCostMs });
     await this.#layouts.take(collected.elapsedMs);
     this.#progress.show(collected, recorder?.totals.bytes ?? 0);
+  }
+
+  waiting(leftMs: number): Promise<void> {
+    const { elapsedMs, at } = this.#lastEnd;
+    return this.#layouts.takeBetween(elapsedMs + performance.now() - at, leftMs);
   }
 
   [Symbol.dispose](): void {}

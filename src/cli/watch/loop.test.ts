@@ -91,6 +91,26 @@ describe('the loop', () => {
     expect([end, tracker.collects, exitCodeOf(end, summary)]).toEqual(['interrupt', 1, 130]);
   });
 
+  test('while it waits, its sink is called, with the time that is left', async () => {
+    let quit: (how: 'quit') => void = () => undefined;
+    const ended = new Promise<'quit'>((resolve) => {
+      quit = resolve;
+    });
+    const left: number[] = [];
+    const sink = {
+      ...nothing,
+      ended,
+      waiting(leftMs: number) {
+        left.push(leftMs);
+        if (left.length === 2) quit('quit');
+      },
+    };
+    const { summary } = await watchLoop(new FakeTracker(1), sink, { intervalMs: 1e6 });
+    expect([left.length, summary.intervals]).toEqual([2, 1]);
+    expect(left[0]).toBeLessThan(1e6);
+    expect(left[1]).toBeLessThan(left[0]!);
+  });
+
   test('a key to leave does, too', async () => {
     const quitting = { ...nothing, ended: Promise.resolve('quit' as const) };
     const { end, summary } = await watchLoop(new FakeTracker(1), quitting, { intervalMs: 1e6 });

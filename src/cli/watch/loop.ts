@@ -46,6 +46,8 @@ export interface WatchSink extends Disposable {
   interval(collected: Collected, summary: WatchSummary, ownShare: number): Promise<void> | void;
   /** Gets how long the interval takes that begins now, milliseconds: for a budget, it may be much longer than was asked for. */
   planned?(nextMs: number): void;
+  /** Called now and then while an interval goes on, with the time that is left of it, milliseconds. */
+  waiting?(leftMs: number): Promise<void> | void;
   /** Something happened that does not wait for the next interval: a key, a new size. Resolves when it is time to end. */
   readonly ended: Promise<'quit' | 'interrupt'>;
 }
@@ -62,7 +64,7 @@ const LATE_LEAST_MS = 10;
 /** How often neighbours are looked for between collects, milliseconds. */
 const NEIGHBOURS_MS = 100;
 
-async function waitUntil(time: number, alarm: Alarm, tracker: WatchTracker): Promise<void> {
+async function waitUntil(time: number, alarm: Alarm, tracker: WatchTracker, sink: WatchSink): Promise<void> {
   for (;;) {
     const next = performance.now() + NEIGHBOURS_MS;
     await alarm.until(Math.min(time, next), tracker);
@@ -73,6 +75,7 @@ async function waitUntil(time: number, alarm: Alarm, tracker: WatchTracker): Pro
       // The process has ended, say: the next collect tells.
       return;
     }
+    await sink.waiting?.(time - performance.now());
   }
 }
 
@@ -109,7 +112,7 @@ export async function watchLoop(
   const alarm = new Alarm(Promise.race([interrupted, sink.ended]));
 
   while (end === undefined) {
-    await waitUntil(Math.min(due, last), alarm, tracker);
+    await waitUntil(Math.min(due, last), alarm, tracker, sink);
 
     const before = performance.now();
     const beganLate = before - due;
