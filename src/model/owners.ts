@@ -31,7 +31,7 @@ export const OWNER_KINDS = {
   'stack-guard': 'stack guards',
   tls: 'thread-local storage',
   loader: 'dynamic linker',
-  bss: 'variables in no file',
+  bss: 'uninitialised variables (bss)',
   program: 'program',
   library: 'libraries',
   file: 'files',

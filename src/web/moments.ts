@@ -232,9 +232,9 @@ function notesOf(
   const notes = [`Pages of ${plural(shown, 'snapshot')}, in cells of ${range}.`];
   if (shown < all.length)
     notes.push(
-      `There are ${humanCount(all.length)} snapshots: the ${humanCount(shown)} that are shown lie at even distances, and what has changed is told of all in between.`,
+      `The page shows ${humanCount(shown)} of ${humanCount(all.length)} snapshots, at even distances. Changes include those of the snapshots in between.`,
     );
-  if (damaged.length > 0) notes.push(`Left out, since they are damaged: ${damaged.join(', ')}.`);
+  if (damaged.length > 0) notes.push(`The page leaves out damaged snapshots: ${damaged.join(', ')}.`);
   return notes;
 }
 
@@ -280,6 +280,6 @@ export async function snapshotsModel(
   }
   throw new SnapshotError(
     'not-found',
-    `Cannot show the snapshots in ${snapshots.folder} at once: more differs between them than a page has room for; name one: ${snapshots.folder}@latest`,
+    `Cannot show all snapshots in ${snapshots.folder}: their differences do not fit into one page; name one snapshot: ${snapshots.folder}@latest`,
   );
 }

@@ -46,16 +46,18 @@ export function sampleNotes({ about, layout, heat, tracking }: PageModel): strin
   const notes: string[] = [];
   const tracked = SUBJECT_TITLES[about.subject ?? 'writes'];
   const cells = (layout?.mappings ?? []).flatMap(({ grid }) => (grid === undefined ? [] : [grid.cellBytes]));
-  if (cells.length > 0) notes.push(`Pages as at the end of the sample, in cells of ${between(cells)}.`);
+  if (cells.length > 0)
+    notes.push(`The pages are those at the end of the sample, in cells of ${between(cells)}.`);
   const unknown = unknownKinds(layout?.mappings ?? []);
-  if (unknown.size > 0) notes.push(`Not known on this kernel, or to this user: ${kindsText(unknown)}.`);
+  if (unknown.size > 0)
+    notes.push(`This kernel does not tell these kinds of pages, or not to this user: ${kindsText(unknown)}.`);
   const columns = heat?.columns ?? [];
   if (columns.length > 0) {
     const intervals = columns.reduce((sum, column) => sum + (column.intervals ?? 1), 0);
     const buckets = (heat?.bands ?? []).map(({ bucketBytes }) => bucketBytes);
     const joined = intervals === columns.length ? '' : `, joined to ${humanCount(columns.length)} columns`;
     notes.push(
-      `${tracked} of ${plural(intervals, 'interval')}${joined}${buckets.length === 0 ? '' : `, by parts of ${between(buckets)}`}.`,
+      `${tracked} of ${plural(intervals, 'interval')}${joined}${buckets.length === 0 ? '' : `, in parts of ${between(buckets)}`}.`,
     );
   }
   const skipped = tracking.skipped ?? [];
@@ -77,7 +79,7 @@ export function boundModel(model: PageModel): PageModel {
       .slice(0, REPORT_LIMITS.mappings)
       .sort((a, b) => a.start - b.start);
     notes.push(
-      `Of ${humanCount(layout.mappings.length)} mappings, the ${humanCount(mappings.length)} largest ones.`,
+      `The report shows the ${humanCount(mappings.length)} largest of ${humanCount(layout.mappings.length)} mappings.`,
     );
     layout = { ...layout, mappings };
   }
@@ -92,7 +94,9 @@ export function boundModel(model: PageModel): PageModel {
       .map(({ band }) => band)
       .sort((a, b) => a.start - b.start);
     if (heat.bands.filter(({ cells }) => cells.length > 0).length > bands.length) {
-      notes.push(`Writes of the ${humanCount(bands.length)} mappings that were written most.`);
+      const { source, subject = 'writes' } = model.about;
+      const tracked = source === 'snapshots' ? 'changes' : SUBJECT_TITLES[subject].toLowerCase();
+      notes.push(`The report shows the ${humanCount(bands.length)} mappings with the most ${tracked}.`);
     }
     heat = { ...heat, bands };
   }

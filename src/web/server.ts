@@ -232,19 +232,20 @@ export class PageServer {
     const { headers } = request;
     if (!this.#isOurs(headers.host)) throw new HttpError(421, 'This server does not answer to that name');
     if (headers.origin !== undefined && headers.origin !== `http://${headers.host}`) {
-      throw new HttpError(403, 'Not from another origin');
+      throw new HttpError(403, 'This server does not answer requests from other origins');
     }
     const site = headers['sec-fetch-site'];
     if (site !== undefined && site !== 'same-origin' && site !== 'none') {
-      throw new HttpError(403, 'Not from another site');
+      throw new HttpError(403, 'This server does not answer requests from other sites');
     }
     const path = request.url ?? '/';
     const end = path.indexOf('/', 1);
     const word = path.slice(1, end < 0 ? path.length : end);
     if (!timingSafeEqual(digest(word), this.#tokenDigest)) {
-      throw new HttpError(404, 'Not found: use the whole address that `pmscan serve` has printed');
+      throw new HttpError(404, 'Not found: use the whole address that `pmscan serve` printed');
     }
-    if (request.method !== 'GET' && request.method !== 'HEAD') throw new HttpError(405, 'GET only');
+    if (request.method !== 'GET' && request.method !== 'HEAD')
+      throw new HttpError(405, 'This server answers GET and HEAD requests only');
     return end < 0 ? '' : path.slice(end);
   }
 
@@ -259,7 +260,7 @@ export class PageServer {
           ? (error.hint ?? error.message)
           : error instanceof HttpError
             ? error.message
-            : 'Cannot answer';
+            : 'Cannot answer: an unexpected error; run `pmscan serve` with PMSCAN_DEBUG=1 to see it';
       if (status === 405) response.setHeader('allow', 'GET, HEAD');
       if (status === 500 && process.env['PMSCAN_DEBUG']) process.stderr.write(`${(error as Error).stack}\n`);
       this.#reply(response, 'text/plain; charset=utf-8', `${why}\n`, status);
@@ -316,8 +317,9 @@ export class PageServer {
     request: IncomingMessage,
     response: ServerResponse,
   ): void {
-    if (this.#streams >= MOST_STREAMS) throw new HttpError(503, 'Too many pages are open');
-    if (request.method === 'HEAD') throw new HttpError(405, 'GET only');
+    if (this.#streams >= MOST_STREAMS)
+      throw new HttpError(503, 'Cannot open another page: too many are open');
+    if (request.method === 'HEAD') throw new HttpError(405, 'This address answers GET requests only');
     const { session, release } = this.#pool.take(pid, undefined, subject);
     this.#streams++;
     response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' });
@@ -358,7 +360,7 @@ export class PageServer {
    */
   #tiles(query: URLSearchParams, response: ServerResponse): void {
     const session = this.#pool.get(pidOf(query));
-    if (session === undefined) throw new HttpError(409, 'Nobody looks at that process');
+    if (session === undefined) throw new HttpError(409, 'No page shows this process');
     const cellBytes = Number(query.get('cell'));
     const pages = cellBytes / PAGE_SIZE;
     if (!Number.isInteger(Math.log2(pages)) || pages < 1 || pages > 2 ** 40) {
@@ -383,7 +385,7 @@ export class PageServer {
 
   #report(pid: number, response: ServerResponse): void {
     const session = this.#pool.get(pid);
-    if (session === undefined) throw new HttpError(409, 'Nobody looks at that process');
+    if (session === undefined) throw new HttpError(409, 'No page shows this process');
     const model = session.model(true);
     response.setHeader('content-disposition', `attachment; filename="pmscan-${pid}.html"`);
     this.#reply(response, 'text/html; charset=utf-8', reportHtml({ ...model, notes: sampleNotes(model) }));

@@ -93,7 +93,7 @@ export class Session {
 
   /** @throws ProcessError for a process that cannot be looked at */
   constructor(pid: number, options: SessionOptions) {
-    requireSmallPages(`picture process ${pid}`);
+    requireSmallPages(`show process ${pid}`);
     this.pid = pid;
     this.#options = options;
     this.#heat = new HeatStore(options.heat);

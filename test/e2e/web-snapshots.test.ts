@@ -113,7 +113,7 @@ describe('the report of snapshots', () => {
     // The other mapping is not there yet.
     await untilShown(['changed × 3, unchanged × 13']);
     await page.keyboard.press('Home');
-    expect(await value()).toMatch(/^Snapshot 1, 1 of 5, .*: the first one$/);
+    expect(await value()).toMatch(/^Snapshot 1, 1 of 5, .*: the first snapshot$/);
     await untilShown(['unchanged × 16']);
     expect(await page.getByRole('button', { name: 'The snapshot before' }).isDisabled()).toBe(true);
     await page.getByRole('button', { name: 'The next snapshot' }).click();

@@ -160,7 +160,7 @@ describe('the live page', () => {
     await page.click('#tab-map');
     await page.click('#view-map button:has-text("As table")');
     await until('a row of the map', async () =>
-      (await rows(page, 'What is on screen')).some(([, name]) => name === '[v8 old space]'),
+      (await rows(page, 'The rows of the address map')).some(([, name]) => name === '[v8 old space]'),
     );
     expect(problems).toEqual([]);
     await page.close();
@@ -225,7 +225,9 @@ describe('the live page', () => {
     });
     await page.click('#view-map button:has-text("As table")');
     await until('the known row', async () => {
-      const row = (await rows(page, 'What is on screen')).find(([address]) => address === knownStart());
+      const row = (await rows(page, 'The rows of the address map')).find(
+        ([address]) => address === knownStart(),
+      );
       return row?.[2] === KNOWN_CELLS;
     });
     // The keyboard goes from page to page, and says where it is.
@@ -446,7 +448,7 @@ describe('the report', () => {
       return false;
     });
     await until('the known row', async () =>
-      (await rows(page, 'What is on screen')).some(
+      (await rows(page, 'The rows of the address map')).some(
         ([address, , cells]) => address === hex(target.start) && cells === KNOWN_CELLS,
       ),
     );
@@ -503,7 +505,7 @@ describe('the report', () => {
     );
     await page.click('#tab-map');
     await page.click('#view-map button:has-text("As table")');
-    const shown = async () => (await rows(page, 'What is on screen')).map(([, , text]) => text);
+    const shown = async () => (await rows(page, 'The rows of the address map')).map(([, , text]) => text);
     expect(await shown()).toEqual(['touched < 1 s ago × 16, touched < 10 min ago × 16, untouched × 32']);
     expect(await page.locator('#view-map .legend.ages').isVisible()).toBe(true);
     await page.click('#view-map button:has-text("By age")');

@@ -184,7 +184,7 @@ describe('a store with damaged manifests', () => {
         [5, 1],
         [6, 1],
       ]);
-      expect(notes).toContain('Left out, since they are damaged: 2, 3.');
+      expect(notes).toContain('The page leaves out damaged snapshots: 2, 3.');
     });
   });
 });

@@ -121,7 +121,7 @@ describe('a model of snapshots', () => {
     expect([numbers[0], numbers.at(-1)]).toEqual([1, count]);
     const steps = new Set(numbers.slice(1).map((number, index) => number - numbers[index]!));
     expect([...steps].sort()).toEqual([2, 3]);
-    expect(model.notes.join(' ')).toContain(`There are ${count} snapshots: the ${MOMENT_LIMITS.moments}`);
+    expect(model.notes.join(' ')).toContain(`The page shows ${MOMENT_LIMITS.moments} of ${count} snapshots`);
     expect(new Set(model.moments!.slice(1).map(({ changedPages }) => changedPages))).toEqual(new Set([2]));
   });
 
@@ -167,7 +167,7 @@ describe('a model of snapshots', () => {
     const error = await modelOf(folder).catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(SnapshotError);
     expect((error as Error).message).toContain(
-      'more differs between them than a page has room for; name one:',
+      'their differences do not fit into one page; name one snapshot:',
     );
     expect((await modelOf(folder, 'latest')).layout!.mappings.length).toBe(14_000);
   });

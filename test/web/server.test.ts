@@ -158,7 +158,8 @@ describe('who may ask', () => {
   test('reading only, and every answer says what browsers must not do with it', async () => {
     const { port } = await startServer();
     for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS']) {
-      expect((await ask(port, `/${TOKEN}/`, { method })).status).toBe(405);
+      const { status, body } = await ask(port, `/${TOKEN}/`, { method });
+      expect([status, String(body)]).toEqual([405, 'This server answers GET and HEAD requests only\n']);
     }
     for (const path of ['', 'page.js', 'page.css', 'processes', 'nothing']) {
       const { headers } = await ask(port, `/${TOKEN}/${path}`);

@@ -45,7 +45,7 @@ export class AgeLegend {
       return amount;
     });
     this.element.title =
-      'How long memory was left alone. What was not touched at all since pmscan looks is as old as that, or older';
+      'The time since memory was last touched. Memory that was not touched since pmscan began to look is at least as old as that';
   }
 
   draw(): void {

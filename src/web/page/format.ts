@@ -100,8 +100,8 @@ export const KIND_HELP: Readonly<Record<(typeof PAGE_KINDS)[number], string>> = 
   anonymous: "in memory, the process's own",
   file: 'in memory, of a file or shared memory',
   zero: 'read but never written: the shared page of zeros',
-  swapped: 'swapped out, or marked so',
-  guard: 'a guard page: touching it is an error',
+  swapped: 'swapped out, or marked by the kernel as swapped',
+  guard: 'a guard page: an access to it is an error',
   untouched: 'address space with nothing behind it yet',
 };
 
@@ -120,7 +120,7 @@ export const MAPPING_TITLES: Readonly<Record<MappingKind, string>> = {
 
 /** A kind of owner as a title: `V8 old space`, `Stacks`. */
 export function ownerTitle(key: OwnerKey): string {
-  if (key === NO_OWNER) return 'Nothing known';
+  if (key === NO_OWNER) return 'Unknown';
   const title = OWNER_KINDS[key];
   return title[0]!.toUpperCase() + title.slice(1);
 }

@@ -74,7 +74,7 @@ export class HeatView implements View {
   readonly #clear = el('button', {
     type: 'button',
     textContent: 'All',
-    title: 'Forget the chosen time (Esc)',
+    title: 'Clears the chosen time (Esc)',
   });
   readonly #hotTitle = el('h2');
   readonly #cellTitle = el('h2');
@@ -155,7 +155,7 @@ export class HeatView implements View {
         },
         { title: 'Mapping', wide: true, text: ({ band }) => label(this.#store.owned(band.model)) },
       ],
-      { sortBy: 2, empty: 'Nothing there' },
+      { sortBy: 2, empty: 'There are no ranges' },
     );
   }
 
@@ -197,7 +197,7 @@ export class HeatView implements View {
         id: 'heat-help',
         className: 'unseen',
         textContent:
-          'Drag to choose a time; or Shift with the left and right arrow keys, or the fields below. The table below has the hottest ranges of that time.',
+          'To choose a time, drag, press Shift with the left or right arrow key, or fill in the fields below. The table below then has the hottest ranges of that time.',
       }),
       this.#state,
       this.#frame,
@@ -248,7 +248,7 @@ export class HeatView implements View {
     if (columns.length === 0) {
       if (tracking.state === 'off')
         text = `${wordsOf(this.#store.about).tracked} are not tracked: ${tracking.why}`;
-      else if (tracking.state === 'ended') text = tracking.why ?? 'It has ended';
+      else if (tracking.state === 'ended') text = tracking.why ?? 'Tracking has ended';
       else text = tracking.state === 'starting' ? 'Attaching …' : 'Waiting for the first interval …';
     }
     this.#message.hidden = text === '';
@@ -499,7 +499,7 @@ export class HeatView implements View {
     const lines = [
       `${hex(from)} – ${hex(to)}, ${humanBytes(to - from)}`,
       column === undefined
-        ? 'not looked at then'
+        ? 'not tracked at that time'
         : `${clock(column.startMs, true)} to ${clock(column.endMs, true)}: ${pages === 0 ? `not ${done}` : `${pagesText(pages)} ${done}, ${rateText(bytesPerSecond(pages, [column]))}`}`,
       label(this.#store.owned(band.model)),
     ];

@@ -56,7 +56,7 @@ export class MapView implements View {
   readonly #ageToggle = el('button', {
     type: 'button',
     textContent: 'By age',
-    title: 'Colours by how long memory was left alone, or by what it is',
+    title: 'Switches the colours: the time since memory was last touched, or the kinds of pages',
   });
   readonly #canvas = el('canvas', {
     tabIndex: 0,
@@ -71,8 +71,8 @@ export class MapView implements View {
   readonly #tip = new Tip();
   readonly #state = el('p', { id: 'map-state', className: 'unseen', attributes: { 'aria-live': 'polite' } });
   readonly #scale = el('output', { className: 'scale' });
-  readonly #zoomIn = el('button', { type: 'button', textContent: '+', title: 'Closer (+)' });
-  readonly #zoomOut = el('button', { type: 'button', textContent: '−', title: 'Further (-)' });
+  readonly #zoomIn = el('button', { type: 'button', textContent: '+', title: 'Zooms in (+)' });
+  readonly #zoomOut = el('button', { type: 'button', textContent: '−', title: 'Zooms out (-)' });
   readonly #address = el('input', {
     type: 'text',
     size: 17,
@@ -89,7 +89,7 @@ export class MapView implements View {
   readonly #changeToggle = el('button', {
     type: 'button',
     textContent: 'By change',
-    title: 'Colours by how many pages have changed since the snapshot before, or by what pages are',
+    title: 'Switches the colours: the changes since the snapshot before, or the kinds of pages',
   });
   readonly #table: Table<VisibleRow>;
   #source: TileSource;
@@ -123,19 +123,19 @@ export class MapView implements View {
       this.draw();
     });
     this.#table = new Table<VisibleRow>(
-      'What is on screen in the address map, row by row',
+      'The rows of the address map that are on the screen',
       [
         { title: 'Address', mono: true, text: ({ address }) => hex(address) },
         { title: 'Mapping', text: ({ mapping }) => label(mapping) },
         { title: 'Cells', wide: true, text: ({ text }) => text },
       ],
-      { empty: 'No mapping passes the filter' },
+      { empty: 'No mapping matches the filter' },
     );
     this.#table.element.hidden = true;
     const fit = el('button', {
       type: 'button',
       textContent: 'Fit',
-      title: 'All mappings on few screens (0)',
+      title: 'Zooms out to all mappings (0)',
     });
     fit.addEventListener('click', () => this.#fit());
     this.#zoomIn.addEventListener('click', () => this.#zoom(0.5));
@@ -172,7 +172,7 @@ export class MapView implements View {
           id: 'map-help',
           className: 'unseen',
           textContent:
-            'Arrow keys move from cell to cell, page keys scroll, plus and minus zoom, 0 fits all. The same as text: As table.',
+            'Arrow keys move from cell to cell, page keys scroll, plus and minus zoom, 0 shows all mappings. "As table" shows the same as text.',
         }),
         this.#state,
         this.#frame,
@@ -570,7 +570,7 @@ export class MapView implements View {
     const { moments } = this.#store;
     const moment = moments?.at(mapping.start);
     if (moments === undefined || moment === undefined) return 'not known';
-    if (moments.index === 0) return 'the first snapshot: nothing is before it';
+    if (moments.index === 0) return 'the first snapshot; there is none before it';
     const changed = changedPages(moment, cell, cell + 1, this.#cellBytes);
     const pages = pagesBetween(mapping, cell, cell + 1, this.#cellBytes);
     const before = moments.list[moments.index - 1]!.number;
@@ -645,7 +645,7 @@ export class MapView implements View {
     const address = Number.parseInt(this.#address.value.trim().replace(/^0x/i, ''), 16);
     const index = this.#bands.findIndex(({ mapping }) => mapping.start <= address && address < mapping.end);
     const found = Number.isFinite(address) && index >= 0;
-    this.#address.setCustomValidity(found ? '' : 'Nothing that is shown is mapped there');
+    this.#address.setCustomValidity(found ? '' : 'No mapping that is shown contains this address');
     if (!found) {
       this.#address.reportValidity();
       return;

@@ -65,7 +65,7 @@ export class MomentSlider {
   #describe({ index, list, current: { number, atMs, changedPages } }: Moments): string {
     const what =
       index === 0
-        ? 'the first one'
+        ? 'the first snapshot'
         : `${plural(changedPages, 'page')} changed (${pagesText(changedPages)}) since snapshot ${list[index - 1]!.number}`;
     return `Snapshot ${number}, ${humanCount(index + 1)} of ${humanCount(list.length)}, ${momentTime(this.#store, atMs)}: ${what}`;
   }
@@ -78,7 +78,7 @@ export class ChangeLegend {
     {
       className: 'legend changes',
       hidden: true,
-      title: 'Pages whose bytes are others than in the snapshot before, as a share of the pages of a cell',
+      title: "The share of a cell's pages whose bytes differ from those in the snapshot before",
     },
     el('span', { className: 'dim', textContent: 'Changed since the snapshot before: few' }),
     el('span', { className: 'ramp', attributes: { 'aria-hidden': true } }),

@@ -87,25 +87,25 @@ class Page {
   readonly #given = el('div', {
     className: 'buttons given',
     hidden: true,
-    attributes: { role: 'group', 'aria-label': 'Processes given' },
+    attributes: { role: 'group', 'aria-label': 'Processes from the command line' },
   });
   readonly #search = el('input', {
     type: 'search',
     placeholder: 'Name or owner',
     spellcheck: false,
-    attributes: { 'aria-label': "Show mappings with this in their name, or their owner's" },
+    attributes: { 'aria-label': 'Show mappings with this text in their name or owner' },
   });
   readonly #chips = el('div', { className: 'chips', attributes: { 'aria-label': 'Filters' } });
   readonly #notes = el('div', { className: 'notes' });
   readonly #figures = {
-    mapped: new Figure('Mapped', 'Address space with something mapped'),
-    resident: new Figure('In memory', 'Pages that are in memory now, shared ones counted as well'),
-    swapped: new Figure('Swapped', 'Pages that were swapped out, or are marked so'),
-    written: new Figure('Written', 'Written in the last interval, a second'),
+    mapped: new Figure('Mapped', 'Address space that is mapped'),
+    resident: new Figure('In memory', 'Pages that are in memory now, including shared pages'),
+    swapped: new Figure('Swapped', 'Pages that are swapped out, or that the kernel marks as swapped'),
+    written: new Figure('Written', 'Memory that was written per second in the last interval'),
     set: new Figure('Working set, 10 s', 'Distinct memory written in the last 10 seconds'),
     cost: new Figure(
       'Cost to the process',
-      'What tracking cost the process in the last interval, about, as a share of one core: page faults that it would not have otherwise, and stops',
+      'An estimate of what tracking cost the process in the last interval, as a share of one core: additional page faults, and stops',
     ),
     own: new Figure('Cost of pmscan', 'The share of one core that pmscan itself took in the last interval'),
   };
@@ -192,8 +192,8 @@ class Page {
         textContent: SUBJECT_TITLES[subject],
         title:
           subject === 'writes'
-            ? 'Track which memory is written, from now on, for all who look'
-            : 'Track which memory is read, written or executed, from now on, for all who look; the first access to each page costs the process a page fault',
+            ? 'Tracks which memory is written, from now on, for all viewers'
+            : 'Tracks which memory is read, written or executed, from now on, for all viewers. The first access to each page in an interval costs the process a page fault',
       });
       button.addEventListener('click', () => {
         if (this.#pid !== undefined) this.#look(this.#pid, subject);
@@ -329,7 +329,7 @@ class Page {
       // As it seems.
     }
     if (store.about === undefined || store.about.pid !== pid) {
-      this.#picker.open(`Process ${pid} cannot be looked at: ${why ?? 'pmscan serve does not answer'}`);
+      this.#picker.open(`Cannot show process ${pid}: ${why ?? 'pmscan serve does not answer'}`);
     } else this.#setLost(why);
   }
 
@@ -385,7 +385,7 @@ class Page {
         help: '',
       };
     }
-    if (this.#paused) return { text: 'Paused', state: 'idle', help: 'The process is still looked at' };
+    if (this.#paused) return { text: 'Paused', state: 'idle', help: 'pmscan still tracks the process' };
     switch (tracking.state) {
       case 'starting':
         return { text: 'Attaching …', state: 'idle', help: '' };
@@ -393,8 +393,8 @@ class Page {
         const skipped = tracking.skipped ?? [];
         const list = skipped.map(({ name, reason }) => `${label({ name })} (${reason})`).join('\n');
         const how = tracking.stops ? ' by soft-dirty bits' : '';
-        const stops = tracking.stops ? ['The process is stopped for a moment at each interval'] : [];
-        const but = skipped.length === 0 ? '' : `, but for ${plural(skipped.length, 'mapping')}`;
+        const stops = tracking.stops ? ['pmscan stops the process for a moment at each interval'] : [];
+        const but = skipped.length === 0 ? '' : `, except in ${plural(skipped.length, 'mapping')}`;
         return {
           text: `Tracking ${wordsOf(about).tracked.toLowerCase()}${how}${but}`,
           state: 'good',
@@ -423,7 +423,7 @@ class Page {
       setAttribute(button, 'aria-pressed', button.value === (about?.subject ?? 'writes'));
     }
     const words = wordsOf(about);
-    this.#figures.written.name(words.title, `Memory that was ${words.help} in the last interval, a second`);
+    this.#figures.written.name(words.title, `Memory that was ${words.help} per second in the last interval`);
     this.#figures.set.name(
       'Working set, 10 s',
       `Distinct memory that was ${words.help} in the last 10 seconds`,

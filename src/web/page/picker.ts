@@ -47,11 +47,11 @@ export class Picker {
           order: ({ swappedBytes }) => swappedBytes,
         },
         {
-          title: 'Command line, or why not',
+          title: 'Command line, or why it cannot be shown',
           wide: true,
           text: ({ commandLine, hidden, untracked }) =>
             hidden !== undefined
-              ? `Cannot be looked at: ${hidden}`
+              ? `Cannot be shown: ${hidden}`
               : untracked !== undefined
                 ? `No heat: ${untracked}`
                 : printable(commandLine),
@@ -131,7 +131,7 @@ export class Picker {
   #pick({ pid, hidden }: ListedProcess): void {
     if (hidden !== undefined) {
       this.#problem.hidden = false;
-      this.#problem.textContent = `Process ${pid} cannot be looked at: ${hidden}`;
+      this.#problem.textContent = `Cannot show process ${pid}: ${hidden}`;
       return;
     }
     this.dialog.close();

@@ -234,7 +234,8 @@ export class RatesView implements View {
   readonly #setKeys = el('span', { className: 'line-keys' });
   readonly #rateTitle = el('h2');
   readonly #setTitle = el('h2', {
-    title: 'How much distinct memory was written within that time: what a copy made that often has to take',
+    title:
+      'The distinct memory that was written within this time. A snapshot that is taken this often has to copy that much',
   });
   readonly #choices = el('span', {
     className: 'buttons',
@@ -256,7 +257,7 @@ export class RatesView implements View {
     this.#store = store;
     this.#rate = new Chart(
       theme,
-      'Written a second over time, of all and of the mappings written most; the same as numbers in the tables',
+      'Written a second over time, in total and by the mappings with the most writes. The tables have the same numbers',
       rateText,
     );
     this.#set = new Chart(theme, '', humanBytes);
@@ -278,7 +279,7 @@ export class RatesView implements View {
               .map((window, index) => `${windowText(window)}: ${pagesText(column.workingSet?.[index] ?? 0)}`)
               .join(', '),
         },
-        { title: 'Mappings written most', wide: true, text: ({ column }) => this.#linesText(column) },
+        { title: 'Mappings with the most writes', wide: true, text: ({ column }) => this.#linesText(column) },
       ],
       { empty: 'No interval yet' },
     );
@@ -386,7 +387,7 @@ export class RatesView implements View {
           draw: ({ band, line }, cell) => drawName(label(this.#store.owned(band.model)), line, cell),
         },
       ],
-      { sortBy: 1, empty: 'Nothing yet' },
+      { sortBy: 1, empty: 'No mapping yet' },
     );
     this.#tables.replaceChildren(this.#table.element);
     const choices = [...sets.keys(), undefined].map((index) => {
@@ -481,8 +482,8 @@ export class RatesView implements View {
     const { set } = wordsOf(this.#store.about);
     const title = window === undefined ? set : `${set}, ${windowText(this.#windows[window]!)}`;
     setText(this.#setTitle, title);
-    const of = window === undefined ? `of all mappings, in ${names}` : 'of all and by mapping';
-    this.#set.describe(`${title} over time, ${of}; the same as numbers in the tables`);
+    const of = window === undefined ? `of all mappings, in ${names}` : 'in total and by mapping';
+    this.#set.describe(`${title} over time, ${of}. The tables have the same numbers`);
     for (const button of this.#choices.children) {
       setAttribute(button, 'aria-pressed', button.getAttribute('data-window') === String(window ?? 'all'));
     }

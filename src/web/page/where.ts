@@ -52,7 +52,7 @@ class Bar {
 export class Legend {
   readonly element = el('div', {
     className: 'legend',
-    attributes: { role: 'group', 'aria-label': 'Kinds of pages: press one to see only that' },
+    attributes: { role: 'group', 'aria-label': 'Kinds of pages: press one to see only this kind' },
   });
   readonly #store: Store;
   readonly #amounts: HTMLElement[] = [];
@@ -231,7 +231,7 @@ export class WhereView implements View {
           order: (mapping) => label(mapping),
         },
       ],
-      { sortBy: 3, empty: 'No mapping passes the filter', onPick: openMap },
+      { sortBy: 3, empty: 'No mapping matches the filter', onPick: openMap },
     );
     this.#untouched.addEventListener('change', () => this.draw());
     this.element = el(
