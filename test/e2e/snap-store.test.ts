@@ -10,6 +10,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { BASE_CATEGORIES, PAGE_IS_WPALLOWED, PAGE_IS_WRITTEN } from '../../src/abi/index.js';
@@ -291,7 +292,8 @@ describe('a store', () => {
           ['snap', 'core', own],
           ['maps', `${own}@1`],
           ['maps', own],
-          ['report', `${own}@1`, '-o', 'none.html'],
+          // A file that the user could write: `report` looks at that first.
+          ['report', `${own}@1`, '-o', join(tmpdir(), 'pagemap-scan-none.html')],
         ]) {
           const { code, stderr } = await pmscan(command, { uid: 65_534 });
           expect([code, stderr], `${command} ${mode}`).toEqual([
