@@ -55,16 +55,17 @@ try {
   const target = await startTorn(program, 128, 2, 20_000, 't');
   rmSync(file, { force: true });
   let whole = 0;
+  const dumping = (...more) =>
+    spawn(process.execPath, [MAIN, 'core', String(target.pid), '-o', file, ...more], { stdio: 'ignore' });
+  // Killed while they work, and not while they start, however fast the machine is.
+  const before = performance.now();
+  await once(dumping(), 'exit');
+  const mostMs = performance.now() - before;
+  rmSync(file);
   for (let kill = 0; kill < kills; kill++) {
-    const child = spawn(
-      process.execPath,
-      [MAIN, 'core', String(target.pid), '-o', file, ...(kill % 4 ? [] : ['--stop'])],
-      {
-        stdio: 'ignore',
-      },
-    );
+    const child = dumping(...(kill % 4 ? [] : ['--stop']));
     const exited = once(child, 'exit');
-    await sleep(50 + Math.random() * 600);
+    await sleep(Math.random() * mostMs);
     child.kill('SIGKILL');
     await exited;
     let left;

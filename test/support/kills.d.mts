@@ -4,5 +4,5 @@ export function killTrackers(
   mode: string,
   threads: number,
   count: number,
-  options?: { mostMs?: number; progress?: (done: number) => void; accesses?: boolean },
+  options?: { progress?: (done: number, doing: 'a' | 't') => void; accesses?: boolean },
 ): Promise<string>;

@@ -39,13 +39,47 @@ export function leftovers(pid) {
   }
 }
 
-/** Kills `count` trackers of a target in `mode`. Throws when anything is left behind; gives what the target says in the end. */
+/** Starts a tracker that is to be killed, and gives it when it begins to attach. */
+async function startTracker(pid, accesses) {
+  const tracker = spawn(
+    process.execPath,
+    [join(import.meta.dirname, 'tracker.mjs'), String(pid), accesses ? 'accesses' : 'writes'],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  );
+  const exited = once(tracker, 'exit');
+  return { tracker, exited, said: await firstOutput(tracker) };
+}
+
+async function kill({ tracker, exited }) {
+  tracker.kill('SIGKILL');
+  await exited;
+}
+
+/** How long a tracker takes here from when it begins to attach until it begins to attach again, ms. */
+async function measureTracker(pid, accesses) {
+  const started = await startTracker(pid, accesses);
+  const before = performance.now();
+  try {
+    for (let { said } = started; said.lastIndexOf('a') < 1; ) said += await firstOutput(started.tracker);
+    return performance.now() - before;
+  } finally {
+    await kill(started);
+  }
+}
+
+/**
+ * Kills `count` trackers of a target in `mode`, each at a random moment between when it begins to attach and when it has tracked. Throws
+ * when anything is left behind; gives what the target says in the end.
+ *
+ * @param options.progress called after each kill with its number, and with what the tracker said last: `a` when it was attaching, `t` when it
+ *   was tracking
+ */
 export async function killTrackers(
   program,
   mode,
   threads,
   count,
-  { mostMs = 500, progress = () => {}, accesses = false } = {},
+  { progress = () => {}, accesses = false } = {},
 ) {
   const target = spawn(program, [mode, String(threads)], { stdio: ['pipe', 'pipe', 'inherit'] });
   let text = '';
@@ -55,19 +89,16 @@ export async function killTrackers(
   await firstOutput(target);
   const closed = once(target, 'close');
   try {
-    for (let kill = 0; kill < count; kill++) {
-      const tracker = spawn(
-        process.execPath,
-        [join(import.meta.dirname, 'tracker.mjs'), String(target.pid), accesses ? 'accesses' : 'writes'],
-        {
-          stdio: ['ignore', 'ignore', 'inherit'],
-        },
-      );
-      const exited = once(tracker, 'exit');
-      const after = 40 + Math.random() * mostMs;
+    const mostMs = await measureTracker(target.pid, accesses);
+    for (let number = 0; number < count; number++) {
+      const started = await startTracker(target.pid, accesses);
+      let doing = started.said;
+      started.tracker.stdout.on('data', (said) => {
+        doing = said;
+      });
+      const after = Math.random() * mostMs;
       await new Promise((resolve) => setTimeout(resolve, after));
-      tracker.kill('SIGKILL');
-      await exited;
+      await kill(started);
       // An attacher that was at work finishes by itself.
       let left;
       for (let wait = 0; wait < 400; wait++) {
@@ -75,8 +106,9 @@ export async function killTrackers(
         if (left === undefined) break;
         await new Promise((resolve) => setTimeout(resolve, 5));
       }
-      if (left !== undefined) throw new Error(`After a kill at ${after.toFixed(1)} ms, ${left}`);
-      progress(kill);
+      if (left !== undefined)
+        throw new Error(`After a kill at ${after.toFixed(1)} of ${mostMs.toFixed(1)} ms, ${left}`);
+      progress(number, doing.at(-1));
     }
   } finally {
     target.stdin.on('error', () => {});
