@@ -28,7 +28,9 @@ import { startWrites, type Writes } from '../support/writes.js';
 const live = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler');
 const withGdb = testWhere('pagemap-scan', 'wp-async', 'ptrace', 'compiler', 'gdb');
 
-const SYS_READ = 0;
+const SYS_READ = process.arch === 'x64' ? 0 : 63;
+/** Where a note of a thread (NT_PRSTATUS) has its stack pointer. */
+const STACK_POINTER = 112 + (process.arch === 'x64' ? 19 : 31) * 8;
 
 const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-core-choice-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -147,7 +149,7 @@ live(
         const threads = core.notes().filter(({ type }) => type === 1);
         expect(threads.length).toBe(5);
         for (const { content } of threads)
-          expect(core.memory(Number(content.readBigUInt64LE(112 + 19 * 8)), 64)).toBeDefined();
+          expect(core.memory(Number(content.readBigUInt64LE(STACK_POINTER)), 64)).toBeDefined();
         expect(core.memory(target.start, 4096)).toBeUndefined();
         core.close();
       }

@@ -610,8 +610,11 @@ describe('debuggers', () => {
     const core = new CoreReader(file);
     const notes = core.notes();
     const types = notes.map(({ type }) => type);
-    expect(types.slice(0, 7)).toEqual([1, 3, 0x53494749, 6, 0x46494c45, 2, 0x202]);
-    expect(types.slice(7)).toEqual([1, 2, 0x202, 1, 2, 0x202]);
+    expect(types.slice(0, 6)).toEqual([1, 3, 0x53494749, 6, 0x46494c45, 2]);
+    // Of each thread, the registers that only such a processor has: of arm64's, test/vm/core-notes.ts knows which.
+    const more = types.slice(6, types.indexOf(1, 6));
+    if (process.arch === 'x64') expect(more).toEqual([0x202]);
+    expect(types.slice(6)).toEqual([...more, 1, 2, ...more, 1, 2, ...more]);
     expect(notes[0]!.content.readInt32LE(32)).toBe(quiet.pid);
     expect(notes[1]!.content.toString('latin1', 40, 44)).toBe('torn');
     expect(core.loads.every(({ offset }) => offset > 0)).toBe(true);
