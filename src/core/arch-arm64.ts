@@ -47,6 +47,8 @@ export const arm64: CoreArchitecture = {
   stackPointerAt: 31 * 8,
   threadPointer: { set: NT_ARM_TLS, at: 0 },
   redZoneBytes: 0,
+  // What is known of a thread lies below the pointer, between it and the stack.
+  controlBlockBytes: 16,
   statusBytes: 392,
   statusRegistersAt: 112,
   statusFpValidAt: 384,

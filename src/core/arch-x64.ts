@@ -16,6 +16,7 @@ export const x64: CoreArchitecture = {
   // fs_base
   threadPointer: { set: NT_PRSTATUS, at: 21 * 8 },
   redZoneBytes: 128,
+  controlBlockBytes: 2048,
   statusBytes: 336,
   statusRegistersAt: 112,
   statusFpValidAt: 328,

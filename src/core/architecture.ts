@@ -19,6 +19,8 @@ export interface CoreArchitecture {
   readonly threadPointer: { readonly set: number; readonly at: number };
   /** How much functions may use below the stack pointer, bytes. */
   readonly redZoneBytes: number;
+  /** How much C libraries keep at least from where that pointer points, at the beginning of a thread's stack, bytes. */
+  readonly controlBlockBytes: number;
   /** `struct elf_prstatus`: its size, and where in it the registers and `pr_fpvalid` are. */
   readonly statusBytes: number;
   readonly statusRegistersAt: number;

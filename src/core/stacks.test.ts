@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { PAGE_SIZE } from '../abi/index.js';
+import { arm64 } from './arch-arm64.js';
+import { x64 } from './arch-x64.js';
 import { NO_TRAITS } from './filter.js';
 import type { Planned } from './plan.js';
 import { planParts, stackRanges } from './stacks.js';
@@ -31,7 +33,7 @@ describe('stackRanges', () => {
       stackRanges(
         plan,
         pointers.map((stack) => ({ stack, thread: 0 })),
-        128,
+        x64,
       ),
     );
 
@@ -51,11 +53,13 @@ describe('stackRanges', () => {
 
   test('up to the thread’s own variables, when these are at the beginning of its stack', () => {
     const joined = planned(1000, 1000 + 64 * MIB);
-    const range = (thread: number) =>
-      inPages(stackRanges([joined], [{ stack: at(1010) + 200, thread }], 128));
+    const range = (thread: number, arch = x64) =>
+      inPages(stackRanges([joined], [{ stack: at(1010) + 200, thread }], arch));
     expect(range(at(1020) + 1024)).toEqual([1010, 1021]);
     expect(range(at(1000 + 60 * MIB))).toEqual([1010, 1010 + 65]);
     expect(range(at(1005))).toEqual([1010, 1010 + 65]);
+    // What is of a thread ends with the stack's last page, though the pointer is near its end: behind it is other memory.
+    expect(range(at(1021) - 0x720, arm64)).toEqual([1010, 1021]);
   });
 
   test('what points to nothing, or to what cannot be read, is left out; stacks in one mapping are joined', () => {

@@ -2,6 +2,7 @@
 import { PAGE_SIZE } from '../abi/index.js';
 import { findMappingIndex, type Mapping } from '../proc/index.js';
 import { isVdso } from '../proc/internal.js';
+import type { CoreArchitecture } from './architecture.js';
 import { joinRanges } from './direct-io.js';
 import type { Planned } from './plan.js';
 import { within } from './range-set.js';
@@ -13,14 +14,14 @@ const MOST_STACK_BYTES = 8 << 20;
 /** The most that is taken where a mapping is more than one stack, as a heap with goroutines or fibers, bytes. */
 const MOST_SMALL_BYTES = 256 << 10;
 
-/** C libraries keep at least so many bytes behind the thread pointer, at the beginning of a thread's stack. */
-const CONTROL_BLOCK_BYTES = 2048;
+/** What there is to know of an architecture's stacks. */
+type StackLayout = Pick<CoreArchitecture, 'redZoneBytes' | 'controlBlockBytes'>;
 
 /** Finds a stack, from the stack pointer to its beginning. Stacks grow downward. */
 function stackRange(
   mappings: readonly Mapping[],
   { stack, thread }: ThreadPointers,
-  redZoneBytes: number,
+  { redZoneBytes, controlBlockBytes }: StackLayout,
 ): [number, number] | undefined {
   const index = findMappingIndex(mappings, stack);
   const mapping = mappings[index];
@@ -29,25 +30,21 @@ function stackRange(
   const from = Math.max(start, stack - redZoneBytes);
   // The kernel may have joined a stack with what comes behind it.
   if (thread > stack && thread < Math.min(end, stack + MOST_STACK_BYTES))
-    return [from, Math.min(end, thread + CONTROL_BLOCK_BYTES)];
+    return [from, Math.min(end, thread + controlBlockBytes)];
   const below = mappings[index - 1];
   const hasGuard = below?.end === start && below.perms.startsWith('---');
   const isStack = name === '[stack]' || hasGuard || end - start <= MOST_STACK_BYTES;
   return [from, Math.min(end, from + (isStack ? MOST_STACK_BYTES : MOST_SMALL_BYTES))];
 }
 
-/**
- * Finds all stacks: whole pages, start and end in turns, bytes, ascending.
- *
- * @param redZoneBytes what functions may use below the stack pointer
- */
+/** Finds all stacks: whole pages, start and end in turns, bytes, ascending. */
 export function stackRanges(
   plan: readonly Planned[],
   threads: readonly ThreadPointers[],
-  redZoneBytes: number,
+  layout: StackLayout,
 ): number[] {
   const mappings = plan.map(({ mapping }) => mapping);
-  const ranges = threads.flatMap((thread) => stackRange(mappings, thread, redZoneBytes) ?? []);
+  const ranges = threads.flatMap((thread) => stackRange(mappings, thread, layout) ?? []);
   return joinRanges(ranges, PAGE_SIZE);
 }
 

@@ -141,7 +141,7 @@ export class Stop {
     const { arch, facts, files, presence } = this.#tools;
     const ranges = linkMapRanges(facts.auxv, (address, bytes) => this.#read(address, bytes));
     const pointers = threads.map((thread) => pointersOf(arch, thread));
-    const stacks = stackRanges(plan, pointers, arch.redZoneBytes);
+    const stacks = stackRanges(plan, pointers, arch);
     // Reading pages that do not exist would make them.
     for (let index = 0; index < stacks.length; index += 2)
       presence.visit(stacks[index]!, stacks[index + 1]!, false, (start, end) => ranges.push(start, end));
