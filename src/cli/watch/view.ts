@@ -2,7 +2,7 @@
 import { pageSize } from '../../live/index.js';
 import { ownedLabel } from '../../owners/internal.js';
 import type { Subject } from '../../track/internal.js';
-import { shorten } from '../columns.js';
+import { columnsOf, shorten } from '../columns.js';
 import { hex, humanBytes, humanCount, plural, printable } from '../text.js';
 import { shareText, shortTime } from './cost.js';
 import { type HeatModel, LEVELS, LogScale, type MappingHeat } from './heat.js';
@@ -156,7 +156,117 @@ function wrap(text: string, columns: number): string[] {
   return lines;
 }
 
-const EDGE = { address: 0, size: 16, rate: 25, total: 38, strip: 49 } as const;
+/** Phrases from the left for as long as they fit: half of a number would be another number. Each has its separator before it. */
+function wholePhrases(phrases: readonly string[], columns: number): string {
+  let text = '';
+  for (const phrase of phrases) {
+    if (columnsOf(text) + columnsOf(phrase) > columns) break;
+    text += phrase;
+  }
+  return text;
+}
+
+/** Puts text where all of it fits. */
+function putWhole(grid: CellGrid, column: number, row: number, text: string, style: CellStyle = ''): void {
+  if (column + text.length <= grid.columns) grid.put(column, row, text, style);
+}
+
+/** The columns of numbers with their titles, their widths with a gap. */
+const NUMBERS = [
+  { key: 'address', title: 'ADDRESS', cells: 16 },
+  { key: 'size', title: 'SIZE', cells: 9 },
+  { key: 'rate', title: 'RATE', cells: 13 },
+  { key: 'total', title: 'TOTAL', cells: 11 },
+] as const;
+/** Those that are left out, in this order, where there is no room; the one that rows are sorted by comes last. */
+const DISPENSABLE = ['total', 'size', 'rate'] as const;
+type NumberKey = (typeof NUMBERS)[number]['key'];
+
+const GAP = 2;
+const LEAST_NAME = 10;
+const MOST_NAME = 40;
+/** As wide as its title. */
+const LEAST_STRIP = 10;
+/** Where the strip over time would leave less than this to the strip over addresses, it is left out: that one tells more. */
+const LEAST_STRIP_BESIDE_TIME = 16;
+
+/** Where each column begins. A strip over time without cells is not there. */
+interface ViewColumns {
+  readonly numbers: ReadonlyMap<NumberKey, number>;
+  readonly strip: number;
+  readonly stripCells: number;
+  readonly time: number;
+  readonly timeCells: number;
+  readonly name: number;
+}
+
+/** Numbers, the strip over addresses, the strip over time, the name in what is left. */
+function columnsFor(columns: number, sort: SortKey): ViewColumns {
+  const nameCells = Math.max(LEAST_NAME, Math.min(MOST_NAME, Math.floor(columns / 5)));
+  const order = [...DISPENSABLE.filter((key) => key !== sort), ...DISPENSABLE.filter((key) => key === sort)];
+  const numbers = new Map<NumberKey, number>();
+  let strip = 0;
+  for (let dropped = 0; dropped <= order.length; dropped++) {
+    const left = new Set<NumberKey>(order.slice(0, dropped));
+    numbers.clear();
+    strip = 0;
+    for (const { key, cells } of NUMBERS) {
+      if (left.has(key)) continue;
+      numbers.set(key, strip);
+      strip += cells;
+    }
+    if (strip + LEAST_STRIP + GAP + nameCells <= columns) break;
+  }
+  const room = columns - strip - GAP - nameCells;
+  const timeCells = room - TIME_CELLS - GAP >= LEAST_STRIP_BESIDE_TIME ? TIME_CELLS : 0;
+  const stripCells = Math.max(LEAST_STRIP, room - (timeCells ? timeCells + GAP : 0));
+  const time = strip + stripCells + GAP;
+  return { numbers, strip, stripCells, time, timeCells, name: time + (timeCells ? timeCells + GAP : 0) };
+}
+
+/** What is watched, how fast it writes, and what that costs. */
+function drawHead(grid: CellGrid, model: HeatModel, state: ViewState, run: RunInfo): void {
+  const paused = state.paused ? '   PAUSED (p goes on)' : '';
+  const begin = `pmscan watch ${run.pid} `;
+  const room = grid.columns - paused.length;
+  const title = `${begin}${shorten(printable(run.name), Math.max(0, room - begin.length))}`;
+  const { intervalMs, nextMs = 0 } = run;
+  const times = [
+    `   ${clock(run.elapsedMs)}`,
+    `   every ${intervalMs} ms`,
+    nextMs >= 2 * intervalMs ? `, this time in ${shortTime(nextMs)}, for the budget` : '',
+    run.sampled === undefined ? '' : `   estimates from ${shareText(run.sampled)} of the pages`,
+  ];
+  let column = grid.put(0, 0, title, '1');
+  column = grid.put(column, 0, wholePhrases(times, room - column));
+  grid.put(column, 0, paused, '7');
+
+  const writes = [
+    `${WORDS[run.subject ?? 'writes'].done} ${humanBytes(model.rate * pageSize())}/s`,
+    `   in all ${humanBytes(model.totalPages * pageSize())} in ${plural(model.intervals, 'interval')}`,
+    run.lateIntervals === 0 ? ', none late' : `, ${humanCount(run.lateIntervals)} late`,
+  ];
+  grid.put(0, 1, wholePhrases(writes, grid.columns));
+  const costs = [
+    `costs the tool ${(run.ownShare * 100).toFixed(1)} %`,
+    run.targetShare === undefined ? '' : `, the process ${shareText(run.targetShare)}`,
+    run.untracked > 0 ? `   ${plural(run.untracked, 'mapping')} cannot be tracked` : '',
+  ];
+  grid.put(0, 2, wholePhrases(costs, grid.columns));
+}
+
+/** The titles of the columns; the one that rows are sorted by has a star. */
+function drawTitles(grid: CellGrid, at: ViewColumns, state: ViewState): void {
+  const title = (column: number, text: string, key?: SortKey) =>
+    grid.put(column, 3, key === state.sort ? `${text}*` : text, key === state.sort ? '1;7' : '1');
+  for (const { key, title: text } of NUMBERS) {
+    const column = at.numbers.get(key);
+    if (column !== undefined) title(column, text, key);
+  }
+  title(at.strip, 'BY ADDRESS');
+  if (at.timeCells) title(at.time, 'BY TIME');
+  title(at.name, 'NAME', 'name');
+}
 
 /** Draws the whole view. */
 export function drawView(
@@ -166,50 +276,17 @@ export function drawView(
   run: RunInfo,
   color: boolean,
 ): void {
-  const title: CellStyle = '1';
-  const dim: CellStyle = '2';
-  const rate = model.rate;
-  let column = grid.put(0, 0, `pmscan watch ${run.pid} ${printable(run.name)}`, title);
-  const sample = run.sampled === undefined ? '' : `   estimates from ${shareText(run.sampled)} of the pages`;
-  const { intervalMs, nextMs = 0 } = run;
-  const stretched = nextMs >= 2 * intervalMs ? `, this time in ${shortTime(nextMs)}, for the budget` : '';
-  column = grid.put(column, 0, `   ${clock(run.elapsedMs)}   every ${intervalMs} ms${stretched}${sample}`);
-  if (state.paused) grid.put(column, 0, '   PAUSED (p goes on)', '7');
-
-  const own = `${(run.ownShare * 100).toFixed(1)} %`;
-  const cost = run.targetShare === undefined ? '' : `, the process ${shareText(run.targetShare)}`;
-  const late = run.lateIntervals === 0 ? 'none late' : `${humanCount(run.lateIntervals)} late`;
-  grid.put(
-    0,
-    1,
-    `${WORDS[run.subject ?? 'writes'].done} ${humanBytes(rate * pageSize())}/s   in all ${humanBytes(model.totalPages * pageSize())} in ` +
-      `${plural(model.intervals, 'interval')}, ${late}   costs the tool ${own}${cost}` +
-      `${run.untracked > 0 ? `   ${run.untracked} mappings cannot be tracked` : ''}`,
-  );
-
-  // The columns: numbers, the strip over addresses, the strip over time, the name in what is left.
-  const timeCells = grid.columns >= 100 ? TIME_CELLS : 0;
-  const nameCells = Math.max(10, Math.min(40, Math.floor(grid.columns / 5)));
-  const stripCells = Math.max(8, grid.columns - EDGE.strip - (timeCells ? timeCells + 2 : 0) - nameCells - 2);
-  const timeColumn = EDGE.strip + stripCells + 2;
-  const nameColumn = timeColumn + (timeCells ? timeCells + 2 : 0);
-
-  const head = (at: number, text: string, key?: SortKey) =>
-    grid.put(at, 3, key === state.sort ? `${text}*` : text, key === state.sort ? '1;7' : '1');
-  head(EDGE.address, 'ADDRESS', 'address');
-  head(EDGE.size, 'SIZE', 'size');
-  head(EDGE.rate, 'RATE', 'rate');
-  head(EDGE.total, 'TOTAL', 'total');
-  head(EDGE.strip, 'BY ADDRESS');
-  if (timeCells) head(timeColumn, 'BY TIME');
-  head(nameColumn, 'NAME', 'name');
+  drawHead(grid, model, state, run);
+  const at = columnsFor(grid.columns, state.sort);
+  const { timeCells } = at;
+  drawTitles(grid, at, state);
 
   const rows = visibleMappings(model, state);
   const first = 4;
   const room = Math.max(0, grid.rows - first - 3);
   state.scroll = Math.max(0, Math.min(state.scroll, rows.length - room));
   const shown = rows.slice(state.scroll, state.scroll + room);
-  const strips = shown.map((mapping) => mapping.strip(stripCells));
+  const strips = shown.map((mapping) => mapping.strip(at.stripCells));
   let most = 2;
   for (const strip of strips) for (const value of strip) most = Math.max(most, value);
   const scale = new LogScale(most);
@@ -219,16 +296,20 @@ export function drawView(
 
   shown.forEach((mapping, index) => {
     const row = first + index;
-    grid.put(EDGE.address, row, hex(mapping.start));
-    grid.put(EDGE.size, row, humanBytes(mapping.pages * pageSize()));
-    grid.put(EDGE.rate, row, perSecond(mapping.rate), mapping.rate > 0 ? '1' : '');
-    grid.put(EDGE.total, row, mapping.totalPages === 0 ? '' : humanBytes(mapping.totalPages * pageSize()));
-    drawLevels(grid, EDGE.strip, row, strips[index]!, scale, color);
+    const numbers: Record<NumberKey, string> = {
+      address: hex(mapping.start),
+      size: humanBytes(mapping.pages * pageSize()),
+      rate: perSecond(mapping.rate),
+      total: mapping.totalPages === 0 ? '' : humanBytes(mapping.totalPages * pageSize()),
+    };
+    for (const [key, column] of at.numbers)
+      putWhole(grid, column, row, numbers[key], key === 'rate' && mapping.rate > 0 ? '1' : '');
+    drawLevels(grid, at.strip, row, strips[index]!, scale, color);
     if (timeCells) {
       const history = mapping.history.slice(-timeCells);
-      drawLevels(grid, timeColumn + timeCells - history.length, row, history, timeScale, color);
+      drawLevels(grid, at.time + timeCells - history.length, row, history, timeScale, color);
     }
-    grid.put(nameColumn, row, shorten(labelOf(mapping), grid.columns - nameColumn));
+    grid.put(at.name, row, shorten(labelOf(mapping), grid.columns - at.name));
   });
 
   drawFoot(grid, model, state, scale, timeCells ? timeScale : undefined, rows.length, room, color);
@@ -237,7 +318,7 @@ export function drawView(
     const nothing = state.filter
       ? `no mapping has "${printable(state.filter)}" in its name`
       : 'nothing to show yet';
-    grid.put(2, first, nothing, dim);
+    grid.put(2, first, nothing, '2');
   }
 }
 
@@ -253,26 +334,33 @@ function drawFoot(
 ): void {
   const row = grid.rows - 2;
   const step = (value: number) => humanBytes(value * pageSize());
-  let column = grid.put(0, row, 'scale, by address: ');
-  for (const level of [1, 3, 5, 7, LEVELS]) {
+  const steps = [1, 3, 5, 7, LEVELS].map((level) => ({
+    before: level === 1 ? 'scale, by address: ' : '',
+    level,
+    after: level === 1 ? ' any  ' : ` ${step(scale.least(level))}/s  `,
+  }));
+  if (timeScale !== undefined)
+    steps.push({ before: 'a cell; by time: ', level: LEVELS, after: ` ${step(timeScale.least(LEVELS))}/s` });
+  let column = 0;
+  for (const { before, level, after } of steps) {
+    if (column + before.length + 1 + after.trimEnd().length > grid.columns) break;
+    column = grid.put(column, row, before);
     column = grid.put(column, row, String(level), levelStyle(level, color));
-    column = grid.put(column, row, level === 1 ? ' any  ' : ` ${step(scale.least(level))}/s  `);
+    column = grid.put(column, row, after);
   }
-  column = grid.put(column, row, 'a cell');
-  if (timeScale !== undefined) {
-    column = grid.put(column, row, '; by time: ');
-    column = grid.put(column, row, String(LEVELS), levelStyle(LEVELS, color));
-    grid.put(column, row, ` ${step(timeScale.least(LEVELS))}/s`);
-  }
+  if (timeScale === undefined) putWhole(grid, column, row, 'a cell');
   const foot = grid.rows - 1;
   if (state.editing) {
     grid.put(grid.put(0, foot, `filter: ${printable(state.filter)}`, '1'), foot, ' ', '7');
     return;
   }
   const from = count === 0 ? 0 : state.scroll + 1;
-  const filter = state.filter ? `   filter "${printable(state.filter)}"` : '';
-  const only = state.onlyWritten ? '   written only' : '';
-  const left = `${from}-${Math.min(count, state.scroll + room)} of ${plural(model.mappings.length, 'mapping')}${filter}${only}`;
+  const parts = [
+    `${from}-${Math.min(count, state.scroll + room)} of ${plural(model.mappings.length, 'mapping')}`,
+    state.onlyWritten ? '   written only' : '',
+    state.filter ? `   filter "${printable(state.filter)}"` : '',
+  ];
+  const left = wholePhrases(parts, grid.columns);
   grid.put(0, foot, left);
   for (const keys of ['s sort  / filter  w written only  p pause  ? help  q quit', '? help  q quit']) {
     const at = grid.columns - keys.length;
