@@ -92,6 +92,18 @@ describe('scan', () => {
     expect((await json('--mapping', '[stack]', '--range', first)).totals.pages).toBe(0);
   });
 
+  live('says why every page is written, as long as no page is tracked', async () => {
+    const scan = (...args: string[]) => pmscan(['scan', target.pid, '--range', range(), ...args]);
+    const why =
+      /^pmscan: written: the writes of process \d+ are not tracked, .*`pmscan watch \d+` tracks them\n$/;
+    expect((await scan()).stderr).toMatch(why);
+    for (const args of [['--where', '!written'], ['--return', 'written'], ['--json']])
+      expect((await scan(...args)).stderr).toBe('');
+    expect((await pmscan(['scan', '--help'])).stdout).toContain(
+      'whose writes nobody tracks all count as written',
+    );
+  });
+
   live('as text: a line a region, and the totals', async () => {
     const { stdout } = await pmscan(['scan', target.pid, '--range', range(), '--where', 'present']);
     const lines = stdout.trim().split('\n');

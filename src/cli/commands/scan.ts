@@ -3,6 +3,8 @@ import {
   CATEGORIES,
   categoryNames,
   PAGE_IS_HUGE,
+  PAGE_IS_WPALLOWED,
+  PAGE_IS_WRITTEN,
   RegionBuffer,
   UnknownCategoryError,
 } from '../../abi/index.js';
@@ -162,6 +164,21 @@ function* legs(
   }
 }
 
+/**
+ * Whether pages are called written only because nobody tracks them. That is told by the categories that were asked for.
+ *
+ * @param found all categories that any of the pages has
+ */
+export function isWrittenUntracked(found: number, returnMask: number): boolean {
+  return (
+    (returnMask & PAGE_IS_WPALLOWED) !== 0 &&
+    (found & (PAGE_IS_WRITTEN | PAGE_IS_WPALLOWED)) === PAGE_IS_WRITTEN
+  );
+}
+
+const untrackedNote = (pid: number) =>
+  `written: the writes of process ${pid} are not tracked, so its pages count as written; \`pmscan watch ${pid}\` tracks them`;
+
 /** Rounded outwards to whole pages. */
 function wholePages({ start, end }: AddressRange, pageSize: number): AddressRange {
   return { start: Math.floor(start / pageSize) * pageSize, end: Math.ceil(end / pageSize) * pageSize };
@@ -213,7 +230,9 @@ export async function scanCommand(target: string, options: ScanOptions): Promise
     ? jsonSink(output, pagemap)
     : textSink(output, outputStyle(options.color !== false), pageSize);
   const totals = { regions: 0, pages: 0 };
+  let foundCategories = 0;
   const dealer = new RegionDealer(mappings, (index, start, end, categories) => {
+    foundCategories |= categories;
     totals.regions++;
     totals.pages += (end - start) / pageSize;
     sink.region(start, end, categories, index < 0 ? undefined : mappings[index]);
@@ -257,6 +276,9 @@ export async function scanCommand(target: string, options: ScanOptions): Promise
   if (ended !== undefined && totals.regions === 0) throw ended;
   sink.end(totals, interrupted ? 'interrupted' : ended === undefined ? undefined : 'the process ended');
   await output.flush();
+  // A snapshot says by itself what was written since the one before.
+  if (!options.json && pagemap.provider !== 'snapshot' && isWrittenUntracked(foundCategories, returnMask))
+    process.stderr.write(`pmscan: ${untrackedNote(pagemap.pid)}\n`);
   if (interrupted) return EXIT.interrupted;
   // Something was measured, so that this is no longer "no such process".
   if (ended !== undefined) throw new CliError(EXIT.failed, ended.message, { cause: ended });
@@ -288,6 +310,7 @@ export function addScanCommand(
       'after',
       `
 Categories: ${CATEGORIES.map(({ name }) => name).join(', ')}
+Pages of a process whose writes nobody tracks all count as written; \`pmscan watch\` tracks them.
 
 Examples:
   pmscan scan 1234 --where 'present & !file'         anonymous memory
