@@ -84,10 +84,19 @@ export class Alarm {
     return this.#requested;
   }
 
-  /** Waits until `dueMs` of performance.now(), and in any case until signals had a chance to arrive. */
-  async until(dueMs: number, target: { readonly ended?: boolean | undefined }): Promise<void> {
+  /**
+   * Waits until `dueMs` of performance.now(), and in any case until signals had a chance to arrive.
+   *
+   * @param onSecond is called at the beginning and each second: a line on the terminal that stands still looks as if the command hung
+   */
+  async until(
+    dueMs: number,
+    target: { readonly ended?: boolean | undefined },
+    onSecond?: () => void,
+  ): Promise<void> {
     if (this.#requested) return;
     do {
+      onSecond?.();
       const waitMs = Math.min(Math.max(0, dueMs - performance.now()), MOST_BLIND_MS);
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, waitMs);

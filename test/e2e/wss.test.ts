@@ -5,6 +5,7 @@ import { available, testWhere } from '../support/needs.js';
 import { startWrites } from '../support/writes.js';
 
 const live = testWhere('pagemap-scan', 'ptrace', 'compiler');
+const asRoot = testWhere('pagemap-scan', 'root');
 const canTell = available('category-accessed');
 const byPage = canTell ? live : (test.skip as unknown as typeof test);
 const byMapping = canTell ? (test.skip as unknown as typeof test) : live;
@@ -93,6 +94,13 @@ describe('working sets', () => {
     expect(stdout).toMatch(
       /\nIn 1 s it touched .* that are resident; .* were not touched, .* of it in .*\.\n(?:The error is large: .*\n)?(?:Measuring cost the process about .*\n)?$/,
     );
+  });
+
+  asRoot("of another user's process nothing is said to be reset: it is not permitted", async () => {
+    const { code, stdout, stderr } = await pmscan(['wss', String(process.pid)], { uid: 65534 });
+    expect([code, stdout]).toEqual([4, '']);
+    expect(stderr).toMatch(/^pmscan: Cannot /);
+    expect(stderr).not.toContain('is reset');
   });
 
   live('a process that ends meanwhile is exit code 3, with the reason', async () => {

@@ -60,14 +60,18 @@ class LiveView implements Disposable {
   readonly #lines = new StatusLines();
   readonly #style = { ...outputStyle(false, process.stderr), colors: picocolors.createColors(false) };
   #due = 0;
+  #known: readonly string[] = [];
 
-  /** @param report is asked when it is time again */
-  show(head: string, report: () => WorkingSetReport): void {
+  /** @param report is asked when it is time again; without it, what is known already is shown once more */
+  show(head: string, report?: () => WorkingSetReport): void {
+    if (!this.#lines.isOn) return;
     const begun = performance.now();
-    if (!this.#lines.isOn || begun < this.#due) return;
-    this.#lines.show([head, '', ...wssLines(report(), this.#style)]);
-    const now = performance.now();
-    this.#due = now + (now - begun) / VIEW_SHARE;
+    if (report !== undefined && begun >= this.#due) {
+      this.#known = ['', ...wssLines(report(), this.#style)];
+      const now = performance.now();
+      this.#due = now + (now - begun) / VIEW_SHARE;
+    }
+    this.#lines.show([head, ...this.#known]);
   }
 
   [Symbol.dispose](): void {
@@ -107,15 +111,17 @@ async function measureAccesses(
     const how = { provider: 'ioctl', sampled: sample?.share, ...times } as const;
     return { ...found, pid, ...how };
   };
+  let touched = 'the first interval has begun';
+  const head = () => progressText(performance.now() - began, durationMs, touched);
   for (let count = 1; count <= most; count++) {
-    await alarm.until(began + count * intervalMs, tracker);
+    await alarm.until(began + count * intervalMs, tracker, () => view.show(head()));
     const interval = tracker.collect((start, end) => statistics.add(start, end));
     statistics.endInterval();
     ({ elapsedMs, mappings } = interval);
     faultCount += interval.faultCount;
     if (alarm.isRequested) break;
-    const touched = `${humanBytes(interval.accessedPages * pageSize())} touched in the last interval`;
-    view.show(progressText(elapsedMs, durationMs, touched), report);
+    touched = `${humanBytes(interval.accessedPages * pageSize())} touched in the last interval`;
+    view.show(head(), report);
   }
   const result = report();
   pagemap.checkAlive();
@@ -132,6 +138,8 @@ async function measureReferenced(
   const { pid } = handle;
   using line = new StatusLine();
   clearReferenced(handle);
+  // Only now: where that is not permitted, nothing is reset.
+  process.stderr.write(`pmscan: ${REFERENCED_NOTE}\n`);
   const began = performance.now();
   const windows: AccessWindow[] = [];
   let last: { residentPages: number; mappings: readonly MappingIdleness[] } = {
@@ -141,8 +149,9 @@ async function measureReferenced(
   let idle: IdlePages[] = [];
   const looks = [...new Set([...windowsOf(intervalMs, durationMs), durationMs])].sort((a, b) => a - b);
   for (const ms of looks) {
-    line.show(progressText(performance.now() - began, durationMs, 'referenced bits are gathered'));
-    await alarm.until(began + ms, {});
+    await alarm.until(began + ms, {}, () =>
+      line.show(progressText(performance.now() - began, durationMs, 'referenced bits are gathered')),
+    );
     const found = readReferenced(handle);
     const elapsedMs = alarm.isRequested ? Math.max(1, Math.round(performance.now() - began)) : ms;
     const pages = found.referencedPages;
@@ -170,7 +179,6 @@ export async function wssCommand(target: string, options: WssCommandOptions): Pr
   using ending = new Ending();
   const alarm = new Alarm(ending.requested);
   const byPage = (kernelCategories() & PAGE_IS_ACCESSED) !== 0;
-  if (!byPage) process.stderr.write(`pmscan: ${REFERENCED_NOTE}\n`);
   let report: WorkingSetReport;
   try {
     report = await (byPage ? measureAccesses : measureReferenced)(handle, options, alarm);
