@@ -134,8 +134,16 @@ function profileLines(measured: MeasuredProfile | string): string[] {
   return lines;
 }
 
-/** What the answers mean for the things that people want to do. */
-function verdicts(capabilities: readonly Capability[]): { what: string; answer: Answer }[] {
+/**
+ * What the answers mean for the things that people want to do.
+ *
+ * @param mayAll whether this user may look at other users' processes, as far as that is known
+ */
+export function verdicts(
+  capabilities: readonly Pick<Capability, 'id' | 'answer'>[],
+  provider: Provider,
+  mayAll: boolean,
+): { what: string; answer: Answer }[] {
   const answer = (...ids: string[]): Answer => {
     const answers = ids.map(
       (id) => capabilities.find((capability) => capability.id === id)?.answer ?? 'unknown',
@@ -144,14 +152,18 @@ function verdicts(capabilities: readonly Capability[]): { what: string; answer: 
   };
   const either = (one: Answer, other: Answer): Answer =>
     one === 'yes' || other === 'yes' ? 'yes' : one === 'no' && other === 'no' ? 'no' : 'unknown';
-  const provider = usedProvider();
   const byIoctl = (...ids: string[]): Answer =>
     provider === 'ioctl' ? answer('pagemap-scan', ...ids) : 'no';
   const without = (...ids: string[]): Answer => (provider === 'fallback' ? answer(...ids) : 'no');
   const how = provider === 'ioctl' ? '' : '; without PAGEMAP_SCAN, so not all categories';
   const stops = provider === 'ioctl' ? '' : '; by soft-dirty bits: it is stopped at each look';
   // Yama and the like are asked for by themselves; whose processes these are is known here.
-  const own = mayTraceAll() && mayReadAll() ? '' : "; this user's own only";
+  const own = mayAll ? '' : "; this user's own only";
+  // Each stands with what it needs of the kernel. core and snap cannot go by soft-dirty bits.
+  const others =
+    provider === 'ioctl'
+      ? ', as record with its report, serve, core and snap do'
+      : ', as record with its report, and serve do';
   const accesses = byIoctl('category-accessed', 'userfaultfd', 'ptrace', 'ptrace-others', 'pidfd-getfd');
   return [
     {
@@ -167,21 +179,21 @@ function verdicts(capabilities: readonly Capability[]): { what: string; answer: 
       ),
     },
     {
-      what: `tracking writes of other processes (pmscan watch)${stops}${own}`,
+      what: `tracking writes of other processes (pmscan watch)${others}${stops}${own}`,
       answer: either(
         byIoctl('userfaultfd', 'wp-async', 'ptrace', 'ptrace-others', 'pidfd-getfd'),
         without('soft-dirty', 'ptrace', 'ptrace-others'),
       ),
     },
     {
-      what: 'tracking accesses of other processes (pmscan watch --accesses)',
+      what: `tracking accesses of other processes (pmscan watch --accesses)${own}`,
       answer: accesses,
     },
     {
       what:
         accesses === 'yes'
-          ? 'working sets of other processes (pmscan wss)'
-          : "working sets of other processes (pmscan wss); by mapping only, and it resets what the kernel's reclaim knows of them",
+          ? `working sets of other processes (pmscan wss)${own}`
+          : `working sets of other processes (pmscan wss); by mapping only, and it resets what the kernel's reclaim knows of them${own}`,
       answer: either(accesses, answer('ptrace-others')),
     },
   ];
@@ -204,7 +216,7 @@ export async function doctorCommand(options: { json?: boolean; color?: boolean }
   }
   const profile = await profileHere(capabilities);
   const system = facts();
-  const conclusions = verdicts(capabilities);
+  const conclusions = verdicts(capabilities, usedProvider(), mayTraceAll() && mayReadAll());
   const output = new Output();
   if (options.json) {
     output.line(
