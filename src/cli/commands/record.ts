@@ -15,6 +15,7 @@ import { OwnerNames } from '../../owners/internal.js';
 import {
   RecentWrites,
   Recorder,
+  type RecorderTotals,
   RecordingError,
   takeLayout,
   WORKING_SET_WINDOWS_MS,
@@ -225,7 +226,7 @@ class RecordSink implements WatchSink {
     });
     await recorder?.interval(collected, { late, distinctPages, workingSet, skipped, targetCostMs });
     await this.#layouts.take(collected.elapsedMs);
-    this.#progress.show(collected, recorder?.totals.bytes ?? 0);
+    this.#progress.show(collected, recorder?.totals);
   }
 
   waiting(leftMs: number): Promise<void> {
@@ -234,6 +235,19 @@ class RecordSink implements WatchSink {
   }
 
   [Symbol.dispose](): void {}
+}
+
+/** How far a recording is. Rows wait to be written, so their number grows where the size of the file does not. */
+export function recordingText(
+  what: string,
+  done: string,
+  { elapsedMs, intervalMs, writtenPages }: Pick<Collected, 'elapsedMs' | 'intervalMs' | 'writtenPages'>,
+  totals: Pick<RecorderTotals, 'rows' | 'bytes'> | undefined,
+): string {
+  const rate = humanBytes((writtenPages * PAGE_SIZE * 1000) / Math.max(intervalMs, 1));
+  const kept =
+    totals === undefined ? '' : `, ${plural(totals.rows, 'row')}, ${humanBytes(totals.bytes)} in the file`;
+  return `recording ${what}: ${(elapsedMs / 1000).toFixed(0)} s, ${done} ${rate}/s${kept}`;
 }
 
 /** On a terminal, a line on standard error that says how it goes. */
@@ -247,11 +261,8 @@ class Progress implements Disposable {
     this.#done = WORDS[subject].done;
   }
 
-  show({ elapsedMs, intervalMs, writtenPages }: Collected, fileBytes: number): void {
-    const rate = humanBytes((writtenPages * PAGE_SIZE * 1000) / Math.max(intervalMs, 1));
-    this.#line.show(
-      `recording ${this.#what}: ${(elapsedMs / 1000).toFixed(0)} s, ${this.#done} ${rate}/s, recorded ${humanBytes(fileBytes)}`,
-    );
+  show(collected: Collected, totals: RecorderTotals | undefined): void {
+    this.#line.show(recordingText(this.#what, this.#done, collected, totals));
   }
 
   [Symbol.dispose](): void {
