@@ -2,6 +2,7 @@
 import { PagemapError } from '../abi/index.js';
 import { ProcessError, type ProcessProblem } from '../live/index.js';
 import { WhereError } from '../query/index.js';
+import { clearStatus } from './status-line.js';
 import { printable } from './text.js';
 
 export const EXIT = {
@@ -63,6 +64,7 @@ export function report(error: unknown): ExitCode {
     lines.push('`pmscan doctor` says what this kernel and this user can do');
   }
   if (process.env['PMSCAN_DEBUG'] && error instanceof Error) lines.push(error.stack ?? '');
+  clearStatus();
   process.stderr.write(`pmscan: ${lines.join('\n')}\n`);
   return exitCodeOf(error);
 }

@@ -1,5 +1,6 @@
 /** Standard output: written in large pieces, at the reader's pace. */
 import { once } from 'node:events';
+import { clearStatus } from './status-line.js';
 
 const FLUSH_LENGTH = 1 << 16;
 
@@ -34,6 +35,7 @@ export class Output {
  */
 export function handleWriteErrors(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    clearStatus();
     if (error.code === 'EPIPE') process.exit(0);
     process.stderr.write(`pmscan: Cannot write the output: ${error.code ?? error.message}\n`);
     process.exit(1);

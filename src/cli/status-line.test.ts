@@ -1,5 +1,7 @@
-import { expect, test } from 'vitest';
-import { StatusLines } from './status-line.js';
+import { expect, test, vi } from 'vitest';
+import { report } from './exit.js';
+import { handleWriteErrors } from './output.js';
+import { StatusLine, StatusLines } from './status-line.js';
 
 /** A terminal of some columns and rows, as far as these lines use one. */
 function terminal(columns: number, rows: number) {
@@ -41,4 +43,38 @@ test('without a terminal, nothing is shown', () => {
   using lines = new StatusLines({ write: (text: string) => written.push(text) });
   lines.show(['one']);
   expect([lines.isOn, written]).toEqual([false, []]);
+});
+
+test.each([
+  ['that ends the work', (error: Error) => void report(error)],
+  [
+    'in writing the output',
+    (error: Error) => {
+      const on = vi.spyOn(process.stdout, 'on').mockReturnThis();
+      const onErrors = vi.spyOn(process.stderr, 'on').mockReturnThis();
+      handleWriteErrors();
+      const [, onError] = on.mock.calls.find(([event]) => String(event) === 'error')!;
+      for (const spy of [on, onErrors]) spy.mockRestore();
+      (onError as (error: Error) => void)(error);
+    },
+  ],
+])('what is shown for a while is gone before an error %s is printed', (_, fail) => {
+  const exit = vi.spyOn(process, 'exit').mockImplementation((() => undefined) as never);
+  const [line, lines] = [terminal(40, 10), terminal(40, 10)];
+  const screens: string[][] = [];
+  const write = vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+    if (String(text).startsWith('pmscan: ')) screens.push([...line.screen, ...lines.screen]);
+    return true;
+  });
+  try {
+    using one = new StatusLine(line);
+    using several = new StatusLines(lines);
+    one.show('1 s left');
+    several.show(['0 s of 25 s', 'touched']);
+    expect([line.screen, lines.screen]).toEqual([['1 s left'], ['0 s of 25 s', 'touched']]);
+    fail(Object.assign(new Error('no space'), { code: 'ENOSPC' }));
+  } finally {
+    for (const spy of [exit, write]) spy.mockRestore();
+  }
+  expect(screens).toEqual([['']]);
 });
