@@ -54,14 +54,14 @@ export function buildSample(memory: SampleMemory): Sample {
 
   const counter = map('a counter', 64 * 1024);
   const log = map('a log, front to back', 16 * MIB);
-  const table = map('a table, here and there', 16 * MIB);
+  const table = map('a table, at random', 16 * MIB);
   for (const part of [counter, log, table]) write(part, 0, part.end - part.start);
 
   each(map('only read', 4 * MIB), 0, 4 * MIB, (at) => memory.read(at));
   each(map("a file (node's program)", 4 * MIB, 'file'), 0, 3 * MIB, (at) => memory.read(at));
   write(map('shared, half written', 4 * MIB, 'shared'), 0, 2 * MIB);
 
-  const huge = map('transparent huge pages', 8 * MIB, 'private', HUGE_PAGE_SIZE);
+  const huge = map('huge pages', 8 * MIB, 'private', HUGE_PAGE_SIZE);
   try {
     memory.advise(huge.start, 8 * MIB, mman.MADV_HUGEPAGE);
     write(huge, 0, 6 * MIB);
@@ -69,7 +69,7 @@ export function buildSample(memory: SampleMemory): Sample {
     missing.push('transparent huge pages: this kernel is built without them');
   }
 
-  const guarded = map('a stack with guard pages', MIB);
+  const guarded = map('a stack with guards', MIB);
   write(guarded, MIB / 2, MIB);
   try {
     memory.advise(guarded.start, 16 * PAGE_SIZE, mman.MADV_GUARD_INSTALL);

@@ -113,7 +113,7 @@ async function report(child: ChildProcess): Promise<Sample> {
 }
 
 /** The same in simulated memory: everything but the hardware is the same. */
-function simulatedStage(why: string): Stage {
+export function simulatedStage(why: string): Stage {
   const space = new AddressSpace();
   const memory: SampleMemory = {
     swap: true,
@@ -199,14 +199,20 @@ class SimulatedTracker implements WatchTracker, Disposable {
   [Symbol.dispose](): void {}
 }
 
-async function showPages(stage: Stage, output: Output, style: Style): Promise<void> {
+export async function showPages(
+  stage: Stage,
+  output: Pick<Output, 'write' | 'line' | 'flush'>,
+  style: Style,
+): Promise<void> {
   const { sample, pagemap, categories, partial } = stage;
   const expression = filterFor(categories);
   const { colors } = style;
   output.line(stage.title);
   output.line('');
   const counted = (await countRows(pagemap, sample.parts, { categories, partial }))!;
-  for (const line of mapsTable(counted.rows, counted, style)) output.line(line);
+  // They are the point of this table: they say what each row shows.
+  const longestName = Math.max(...sample.parts.map(({ name }) => name.length));
+  for (const line of mapsTable(counted.rows, counted, style, longestName)) output.line(line);
   output.line(legend(style));
   for (const reason of sample.missing) output.line(`Not shown: ${reason}`);
   output.line('');

@@ -211,6 +211,7 @@ function countsTable(
   all: MapsRows,
   style: Style,
   nameTitle: string,
+  leastName = NAME_LEAST_COLUMNS,
 ): string[] {
   const columns = [...leading, ...COUNT_COLUMNS];
   const rows = [...shown, total];
@@ -222,9 +223,9 @@ function countsTable(
   });
   const used = () => widths.reduce((sum, width) => sum + width, 0) + cells + 2;
   let cells = BAR_CELLS;
-  if (used() + NAME_LEAST_COLUMNS > style.columns) cells = NARROW_BAR_CELLS;
+  if (used() + leastName > style.columns) cells = NARROW_BAR_CELLS;
   for (const title of DISPENSABLE) {
-    if (used() + NAME_LEAST_COLUMNS <= style.columns) break;
+    if (used() + leastName <= style.columns) break;
     const index = columns.findIndex((column) => column.title === title);
     if (index >= 0) widths[index] = 0;
   }
@@ -255,8 +256,17 @@ function nameOf({ mapping }: MapsRow, { rows }: MapsRows): string {
   return beside === undefined ? label : `${label} ${beside}`;
 }
 
-/** The table of `shown`, some of the rows of `all`, as lines; the last is that of the totals. */
-export function mapsTable(shown: readonly MapsRow[], all: MapsRows, style: Style): string[] {
+/**
+ * The table of `shown`, some of the rows of `all`, as lines; the last is that of the totals.
+ *
+ * @param leastName the room that names get before there is any for other columns
+ */
+export function mapsTable(
+  shown: readonly MapsRow[],
+  all: MapsRows,
+  style: Style,
+  leastName?: number,
+): string[] {
   const lines = shown.map((row) => ({
     leading: [hex(row.mapping.start), row.mapping.perms],
     counts: row,
@@ -264,7 +274,7 @@ export function mapsTable(shown: readonly MapsRow[], all: MapsRows, style: Style
     name: nameOf(row, all),
   }));
   const leading = [left('ADDRESS'), left('PROT')];
-  return countsTable(leading, lines, totalLine(['total', ''], all), all, style, 'NAME');
+  return countsTable(leading, lines, totalLine(['total', ''], all), all, style, 'NAME', leastName);
 }
 
 /** The same with proportional and unique sets. */

@@ -88,7 +88,7 @@ const NARROW_CATEGORIES_WIDTH = 'written file present'.length;
 const WIDE_COLUMNS = 110;
 
 /** A line a region, and one for the totals. */
-export function textSink(output: Output, style: Style, pageSize: number): RegionSink {
+export function textSink(output: Pick<Output, 'line'>, style: Style, pageSize: number): RegionSink {
   const { colors } = style;
   const wide = style.columns >= WIDE_COLUMNS;
   const categoriesWidth = wide ? CATEGORIES_WIDTH : NARROW_CATEGORIES_WIDTH;
