@@ -90,6 +90,28 @@ export function shorten(
   return `${head}${ellipsis}${tail}`;
 }
 
+/** Lines of at most `columns`, broken between words; those after the first begin with `indent`. A longer word has a line of its own. */
+export function wrapText(text: string, columns: number, indent = ''): string[] {
+  const start = /^ */.exec(text)![0];
+  const lines: string[] = [];
+  let line = start;
+  let used = start.length;
+  let isEmpty = true;
+  for (const word of text.slice(start.length).split(' ')) {
+    const width = columnsOf(word);
+    if (!isEmpty && used + 1 + width > columns) {
+      lines.push(line);
+      line = indent + word;
+      used = indent.length + width;
+    } else {
+      line += isEmpty ? word : ` ${word}`;
+      used += isEmpty ? width : 1 + width;
+    }
+    isEmpty = false;
+  }
+  return [...lines, line];
+}
+
 export interface Column {
   readonly title: string;
   readonly align: 'left' | 'right';

@@ -1,7 +1,8 @@
 #!/usr/bin/env node
-import { Command, CommanderError } from 'commander';
+import { type Command, CommanderError } from 'commander';
 import { madeOf } from '../parts/index.js';
 import { EXIT, type ExitCode, report } from './exit.js';
+import { WrappedCommand } from './help-text.js';
 import { handleWriteErrors } from './output.js';
 import { printable } from './text.js';
 import { version } from './version.js';
@@ -16,7 +17,7 @@ async function run(work: () => Promise<ExitCode>): Promise<void> {
 
 handleWriteErrors();
 
-const program = new Command('pmscan')
+const program = new WrappedCommand('pmscan')
   .description(
     'The state of every page of a process, and the pages that were written since you last asked (PAGEMAP_SCAN)',
   )

@@ -338,7 +338,7 @@ A condition compares with >, >=, < or <=, and joins with &, |, ! and parentheses
   rss, swapped        sizes: 500M, 2G
   cpu                 share of one processor: 90%, 250%
   threads             a number
-  written             bytes of pages written to: 200M/s (its writes are tracked for that)
+  written             bytes of pages written to: 200M/s (its writes are tracked)
   cgroup.memory       of its control group: 95% of the limit, or a size
   signal USR1, USR2   sent to pmscan
 

@@ -18,6 +18,7 @@ import {
 } from '../../live/internal.js';
 import { type MeasuredProfile, measureProfile } from '../../scenario/index.js';
 import { measureFaultCost } from '../../track/index.js';
+import { wrapText } from '../columns.js';
 import { EXIT, type ExitCode } from '../exit.js';
 import { Output } from '../output.js';
 import { humanBytes, outputStyle, printable, type Style } from '../text.js';
@@ -204,6 +205,44 @@ function mark(answer: Answer, { colors, unicode }: Style): string {
   return answer === 'no' ? colors.red(unicode ? '✘' : 'no ') : colors.yellow(unicode ? '?' : '?  ');
 }
 
+interface Findings {
+  readonly system: Readonly<Record<string, string>>;
+  readonly conclusions: readonly { what: string; answer: Answer }[];
+  readonly profile: MeasuredProfile | string | undefined;
+  readonly capabilities: readonly Capability[];
+}
+
+/** All of it, for people. */
+export function doctorLines(
+  { system, conclusions, profile, capabilities }: Findings,
+  style: Style,
+): string[] {
+  const { colors, columns } = style;
+  const width = Math.max(...Object.keys(system).map((name) => name.length));
+  const wrapped = (text: string, indent: number) => wrapText(text, columns, ' '.repeat(indent));
+  const lines = Object.entries(system).flatMap(([name, value]) =>
+    // The gaps in front are no places to break.
+    wrapText(`${' '.repeat(width + 2)}${printable(value)}`, columns, ' '.repeat(width + 2)).map(
+      (line, index) => (index === 0 ? `${colors.dim(name.padEnd(width))}${line.slice(width)}` : line),
+    ),
+  );
+  lines.push('', colors.bold('What can be done here'));
+  for (const { what, answer } of conclusions) lines.push(...wrapped(`  ${mark(answer, style)} ${what}`, 4));
+  lines.push('');
+  if (profile !== undefined) {
+    lines.push(colors.bold('How this kernel answers'));
+    // Scenarios among them are to be copied as they are.
+    for (const line of profileLines(profile)) lines.push(`  ${printable(line)}`);
+    lines.push('');
+  }
+  lines.push(colors.bold('How it was found out'));
+  for (const { title, answer, how, advice } of capabilities) {
+    lines.push(...wrapped(`  ${mark(answer, style)} ${title}: ${colors.dim(printable(how))}`, 6));
+    if (answer !== 'yes' && advice !== undefined) lines.push(...wrapped(`      ${printable(advice)}`, 6));
+  }
+  return lines;
+}
+
 /** The work of `pmscan doctor`. */
 export async function doctorCommand(options: { json?: boolean; color?: boolean }): Promise<ExitCode> {
   let capabilities: Capability[];
@@ -224,25 +263,7 @@ export async function doctorCommand(options: { json?: boolean; color?: boolean }
     );
   } else {
     const style = outputStyle(options.color !== false);
-    const { colors } = style;
-    const width = Math.max(...Object.keys(system).map((name) => name.length));
-    for (const [name, value] of Object.entries(system)) {
-      output.line(`${colors.dim(name.padEnd(width))}  ${printable(value)}`);
-    }
-    output.line('');
-    output.line(colors.bold('What can be done here'));
-    for (const { what, answer } of conclusions) output.line(`  ${mark(answer, style)} ${what}`);
-    output.line('');
-    if (profile !== undefined) {
-      output.line(colors.bold('How this kernel answers'));
-      for (const line of profileLines(profile)) output.line(`  ${printable(line)}`);
-      output.line('');
-    }
-    output.line(colors.bold('How it was found out'));
-    for (const { title, answer, how, advice } of capabilities) {
-      output.line(`  ${mark(answer, style)} ${title}: ${colors.dim(printable(how))}`);
-      if (answer !== 'yes' && advice !== undefined) output.line(`      ${printable(advice)}`);
-    }
+    for (const line of doctorLines({ system, conclusions, profile, capabilities }, style)) output.line(line);
   }
   await output.flush();
   return EXIT.done;

@@ -10,14 +10,15 @@ interface Made {
   /** So many from its beginning on. */
   readonly present: number;
   readonly name?: string;
+  readonly perms?: string;
   readonly owner?: Owner;
 }
 
 /** Mappings at multiples of 1 MiB, counted. */
 async function counted(made: readonly Made[]): Promise<MapsRows> {
-  const mappings = made.map(({ pages, name = '', owner }, index) => {
+  const mappings = made.map(({ pages, name = '', perms = 'rw-p', owner }, index) => {
     const start = (index + 1) << 20;
-    return { start, end: start + pages * PAGE_SIZE, perms: 'rw-p', name, owner };
+    return { start, end: start + pages * PAGE_SIZE, perms, name, owner };
   });
   const pagemap: Pagemap = {
     pageSize: PAGE_SIZE,
@@ -81,6 +82,22 @@ describe('sums of owners', () => {
     expect(last(2)).toBe('1 owner more; the totals count them, --top shows them');
     for (const top of [3, undefined]) expect(last(top)).toMatch(/3 mappings$/);
   });
+});
+
+test('what is left out is told in lines that are as wide as the terminal', async () => {
+  const all = await counted([
+    { pages: 1, present: 1 },
+    { pages: 64, present: 0, perms: '---p' },
+  ]);
+  const told = (columns: number) => {
+    const lines = mapsText(all, {}, 'present', { ...style, columns });
+    return lines.slice(lines.findIndex((line) => /that nobody can access/.test(line)));
+  };
+  expect(told(Number.POSITIVE_INFINITY)).toEqual([
+    '1 mapping more that nobody can access, 256 KiB of address space with nothing in them; --sort address shows them',
+  ]);
+  expect(told(80).join(' ')).toBe(told(Number.POSITIVE_INFINITY)[0]);
+  expect(told(80).map((line) => line.length <= 80)).toEqual([true, true]);
 });
 
 describe('the order by name', () => {

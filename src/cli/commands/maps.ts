@@ -25,7 +25,7 @@ import {
   sumCounts,
 } from '../../query/internal.js';
 import { bar, legend } from '../bar.js';
-import { type Column, loadWidths, shorten, tableLines } from '../columns.js';
+import { type Column, loadWidths, shorten, tableLines, wrapText } from '../columns.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Interrupt } from '../interrupt.js';
 import { ownedMappings, type Pages } from '../looked-at.js';
@@ -445,7 +445,10 @@ export function mapsText(counted: MapsRows, options: MapsOptions, sort: SortKey,
   if (folded.length > 0) {
     const bytes = folded.reduce((sum, { pages }) => sum + pages * counted.pageSize, 0);
     lines.push(
-      `${plural(folded.length, 'mapping')} more that nobody can access, ${humanBytes(bytes)} of address space with nothing in them; --sort address shows them`,
+      ...wrapText(
+        `${plural(folded.length, 'mapping')} more that nobody can access, ${humanBytes(bytes)} of address space with nothing in them; --sort address shows them`,
+        style.columns,
+      ),
     );
   }
   if (shown.length < kept.length) {

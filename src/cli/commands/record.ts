@@ -572,7 +572,8 @@ Examples:
   pmscan record 1234 -o layout.parquet --layout-only --layout 5m
   pmscan record redis-server -o idle.parquet --accesses --duration 2h
   pmscan record redis-server -o busy.parquet --sample 2%
-  duckdb -c "SELECT name, sum(written_pages) FROM 'redis.parquet' WHERE record = 'write' GROUP BY ALL ORDER BY 2 DESC LIMIT 10"`,
+  duckdb -c "SELECT name, sum(written_pages) FROM 'redis.parquet'
+    WHERE record = 'write' GROUP BY ALL ORDER BY 2 DESC LIMIT 10"`,
     )
     .action((target: string | undefined, _options: RecordCommandOptions, command: Command) =>
       run(() => recordCommand(target, commandLine, command.optsWithGlobals() as RecordCommandOptions)),

@@ -310,6 +310,7 @@ export function addScanCommand(
       'after',
       `
 Categories: ${CATEGORIES.map(({ name }) => name).join(', ')}
+
 Pages of a process whose writes nobody tracks all count as written; \`pmscan watch\` tracks them.
 
 Examples:

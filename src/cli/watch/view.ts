@@ -2,7 +2,7 @@
 import { pageSize } from '../../live/index.js';
 import { ownedLabel } from '../../owners/internal.js';
 import type { Subject } from '../../track/internal.js';
-import { columnsOf, shorten } from '../columns.js';
+import { columnsOf, shorten, wrapText } from '../columns.js';
 import { hex, humanBytes, humanCount, plural, printable } from '../text.js';
 import { shareText, shortTime } from './cost.js';
 import { type HeatModel, LEVELS, LogScale, type MappingHeat } from './heat.js';
@@ -143,18 +143,6 @@ const HELP_KEYS = [
   ['q', 'end, with a summary'],
 ] as const;
 const MOST_HELP_COLUMNS = 100;
-
-/** Lines of at most `columns`, broken between words. */
-function wrap(text: string, columns: number): string[] {
-  const lines = [''];
-  for (const word of text.split(' ')) {
-    const line = lines.at(-1)!;
-    if (line === '') lines[lines.length - 1] = word;
-    else if (line.length + 1 + word.length <= columns) lines[lines.length - 1] = `${line} ${word}`;
-    else lines.push(word);
-  }
-  return lines;
-}
 
 /** Phrases from the left for as long as they fit: half of a number would be another number. Each has its separator before it. */
 function wholePhrases(phrases: readonly string[], columns: number): string {
@@ -373,7 +361,7 @@ function drawFoot(
 function drawHelp(grid: CellGrid): void {
   const inner = Math.max(1, Math.min(grid.columns - 4, MOST_HELP_COLUMNS));
   const keys = HELP_KEYS.map(([key, text]) => `${key.padEnd(9)} ${text}`);
-  const lines = ['', ...wrap(HELP_TEXT, inner), '', ...keys, ''];
+  const lines = ['', ...wrapText(HELP_TEXT, inner), '', ...keys, ''];
   const left = Math.max(0, Math.floor((grid.columns - inner - 4) / 2));
   // Where there is not room for all, the keys matter more.
   const top = Math.max(0, Math.floor((grid.rows - lines.length) / 2));

@@ -3,7 +3,7 @@ import { pageSize } from '../../live/index.js';
 import { type Owner, ownedLabel, ownerText } from '../../owners/internal.js';
 import type { AddressRange } from '../../query/index.js';
 import type { AccessReport, IdlePages } from '../../track/index.js';
-import { type Column, shorten, tableLines } from '../columns.js';
+import { type Column, shorten, tableLines, wrapText } from '../columns.js';
 import { hex, humanBytes, type Style } from '../text.js';
 import { shortTime } from '../watch/cost.js';
 
@@ -197,5 +197,6 @@ export function wssLines(report: WorkingSetReport, style: Style): string[] {
   const { targetCostMs } = report;
   const cost =
     targetCostMs === undefined ? [] : [`Measuring cost the process about ${shortTime(targetCostMs)}.`];
-  return [...lines, conclusion(report), ...sampleAdvice(report), ...cost];
+  const sentences = [conclusion(report), ...sampleAdvice(report), ...cost];
+  return [...lines, ...sentences.flatMap((sentence) => wrapText(sentence, style.columns))];
 }
