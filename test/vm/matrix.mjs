@@ -11,6 +11,8 @@ const testJob = (file) => ({
   // Here every test is one that the kernel can run: that it cannot is an error (test/support/needs.ts).
   env: { CI: '1', PMSCAN_ROUNDS: '10' },
 });
+/** Tests of core files: those that take a debugger are skipped, since a guest has none. */
+const coreJob = (name) => ({ ...testJob(`test/e2e/${name}.test.ts`), env: {} });
 const features = { name: 'features', argv: ['node', 'test/vm/features.js'], timeoutMs: 15 * MINUTE };
 
 /** `fact`: the row of the table that the outcome belongs to. `mayHang`: it tells something if it does. */
@@ -96,7 +98,11 @@ export const MACHINES = [
   {
     kernel: '6.12-arm64',
     onDemand: true,
-    jobs: [features, testJob('test/web/server.test.ts')],
+    jobs: [
+      features,
+      testJob('test/web/server.test.ts'),
+      ...['core-choice', 'core-sparse', 'core-views', 'core-when'].map(coreJob),
+    ],
   },
   {
     kernel: '6.12-arm64-16k',
