@@ -49,7 +49,7 @@ test('no line of any help text is longer than 80 columns', () => {
 test('the help of scan says why pages are written', () => {
   const scan = everyCommand(200).commands.find((command) => command.name() === 'scan')!;
   expect(helpOf(scan).join('\n')).toContain(
-    'whose writes nobody tracks all count as written; `pmscan watch` tracks',
+    'all pages whose writes nobody tracks count as written; `pmscan watch`',
   );
 });
 

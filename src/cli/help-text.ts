@@ -53,7 +53,7 @@ export class WrappedCommand extends Command {
     if (typeof text !== 'string') return super.addHelpText(position, text);
     return super.addHelpText(position, ({ error }) => {
       const { getOutHelpWidth, getErrHelpWidth } = this.configureOutput();
-      return wrapHelp(text, (error ? getErrHelpWidth : getOutHelpWidth)?.() ?? USUAL_COLUMNS);
+      return wrapHelp(text, (error ? getErrHelpWidth : getOutHelpWidth)?.() || USUAL_COLUMNS);
     });
   }
 }

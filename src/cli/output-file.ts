@@ -6,6 +6,7 @@ import {
   realpathSync,
   renameSync,
   rmSync,
+  type Stats,
   statSync,
   writeFileSync,
 } from 'node:fs';
@@ -18,11 +19,20 @@ function failure(file: string, why: string, cause?: unknown): CliError {
   return new CliError(EXIT.failed, `Cannot write ${printable(file)}: ${why}`, { cause });
 }
 
+/** What is there, if anything: nothing is below a file. */
+export function existingAt(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    if (codeOf(error) === 'ENOTDIR') return undefined;
+    throw error;
+  }
+}
+
 /** @throws CliError where no new file can be in the folder of this one */
 export function checkFolder(file: string): void {
   const folder = dirname(file);
-  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true)
-    throw failure(file, 'there is no such folder');
+  if (existingAt(folder)?.isDirectory() !== true) throw failure(file, 'there is no such folder');
   try {
     accessSync(folder, constants.W_OK | constants.X_OK);
   } catch {
@@ -32,7 +42,7 @@ export function checkFolder(file: string): void {
 
 /** Refuses what could only fail after the work is done, and tells of a file that the work will replace. */
 export function checkOutput(file: string): void {
-  const existing = statSync(file, { throwIfNoEntry: false });
+  const existing = existingAt(file);
   if (existing?.isDirectory()) throw failure(file, 'it is a folder; name a file in it');
   if (existing !== undefined && !existing.isFile()) throw failure(file, 'it is not a regular file');
   checkFolder(file);
@@ -63,8 +73,8 @@ function isSystemFolder(folder: string): boolean {
 }
 
 /** Whether a new file takes the place of what is there: of a file, and of a link, but not of a pipe or a terminal. */
-function isReplaced(path: string): boolean {
-  const existing = statSync(path, { throwIfNoEntry: false });
+export function isReplaced(path: string): boolean {
+  const existing = existingAt(path);
   // A link that leads nowhere is replaced as a file is. Others may have made it, so the file that it names must not appear.
   const isOurs = existing?.isFile() ?? lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink();
   return isOurs === true && !isSystemFolder(dirname(path));
@@ -79,8 +89,8 @@ function isReplaced(path: string): boolean {
 export function writeTextFile(path: string, text: string, { replace, advice }: TextFileOptions): void {
   try {
     const isNew = replace && isReplaced(path);
-    // Only what is no file, as a pipe, is written to as it is.
-    const flag = replace && !isNew && statSync(path, { throwIfNoEntry: false }) !== undefined ? 'w' : 'wx';
+    // Only what is no file, as a pipe, is written to as it is; where a shell put it there, behind what is there already.
+    const flag = replace && !isNew && existingAt(path) !== undefined ? 'a' : 'wx';
     // The old one stays until the new one is whole.
     const written = isNew ? `${path}.${process.pid}.new` : path;
     try {
@@ -94,6 +104,9 @@ export function writeTextFile(path: string, text: string, { replace, advice }: T
   } catch (cause) {
     const code = codeOf(cause) ?? '';
     const why = WHY_NOT[code] ?? (code || String(cause));
-    throw failure(path, code === 'EEXIST' && advice !== undefined ? `${why}; ${advice}` : why, cause);
+    if (code !== 'EEXIST') throw failure(path, why, cause);
+    if (replace)
+      throw failure(path, `${printable((cause as NodeJS.ErrnoException).path ?? '')} is in its way`, cause);
+    throw failure(path, advice === undefined ? why : `${why}; ${advice}`, cause);
   }
 }

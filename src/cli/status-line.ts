@@ -31,7 +31,7 @@ export class StatusLine implements Disposable {
   show(text: string): void {
     if (!this.isOn) return;
     shown.add(this);
-    const columns = Math.max((this.#terminal.columns ?? 80) - 1, 1);
+    const columns = Math.max((this.#terminal.columns || 80) - 1, 1);
     this.#terminal.write(`\r${text.slice(0, columns)}\x1b[K`);
   }
 

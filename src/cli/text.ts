@@ -22,6 +22,6 @@ export function outputStyle(color: boolean, stream: NodeJS.WriteStream = process
     colors: picocolors.createColors(!refused && (terminal || forced)),
     unicode:
       env['TERM'] !== 'linux' && !/^(C|POSIX)$/.test(env['LC_ALL'] || env['LC_CTYPE'] || env['LANG'] || ''),
-    columns: stream.isTTY === true ? (stream.columns ?? 80) : Number.POSITIVE_INFINITY,
+    columns: stream.isTTY === true ? stream.columns || 80 : Number.POSITIVE_INFINITY,
   };
 }

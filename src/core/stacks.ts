@@ -14,7 +14,6 @@ const MOST_STACK_BYTES = 8 << 20;
 /** The most that is taken where a mapping is more than one stack, as a heap with goroutines or fibers, bytes. */
 const MOST_SMALL_BYTES = 256 << 10;
 
-/** What there is to know of an architecture's stacks. */
 type StackLayout = Pick<CoreArchitecture, 'redZoneBytes' | 'controlBlockBytes'>;
 
 /** Finds a stack, from the stack pointer to its beginning. Stacks grow downward. */

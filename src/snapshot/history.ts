@@ -1,8 +1,10 @@
 /** When bytes changed, and from what to what: a watchpoint in the past. */
+import { existsSync } from 'node:fs';
 import { PAGE_SIZE } from '../abi/index.js';
 import { mappingAt, readsAsZeros } from './content.js';
 import { SnapshotError } from './errors.js';
-import { isDamage } from './listing.js';
+import { manifestFile } from './files.js';
+import { isDamage, isGone } from './listing.js';
 import { readChain, readManifest } from './log.js';
 import type { Manifest } from './manifest.js';
 import { findTouching, spanOf } from './page-index.js';
@@ -110,7 +112,8 @@ function* touchingManifests(
       if (manifest !== undefined) yield manifest;
       before = isUntouched || manifest !== undefined ? number : undefined;
     }
-    if (before === undefined) onDamaged(number);
+    // One that a writer drops meanwhile is no damage.
+    if (before === undefined && existsSync(manifestFile(folder, number))) onDamaged(number);
   }
 }
 
@@ -118,7 +121,7 @@ function unlessDamaged<Value>(work: () => Value): Value | undefined {
   try {
     return work();
   } catch (error) {
-    if (isDamage(error)) return undefined;
+    if (isDamage(error) || isGone(error)) return undefined;
     throw error;
   }
 }

@@ -11,7 +11,7 @@ import { SnapshotError } from './errors.js';
 import { listStore } from './files.js';
 import { type HistoryEntry, type HistoryOptions, readHistory } from './history.js';
 import { describeSnapshot, type SnapshotInfo } from './info.js';
-import { type DamagedSnapshot, isDamage, keptNumbers, Listing } from './listing.js';
+import { type DamagedSnapshot, isDamage, isGone, keptNumbers, Listing } from './listing.js';
 import { type Point, Replay, readManifest } from './log.js';
 import { ABSENT, decodeRanges, pageOf } from './page-table.js';
 import { type PageRanges, SnapshotPagemap } from './pagemap.js';
@@ -290,13 +290,12 @@ export class Snapshots implements Disposable {
     if (Number.isNaN(time) || !/^\d{4}-/.test(which))
       throw missing('give a number, latest, -1 for the last, or a time: 2026-11-29T10:00');
     const { infos, damaged } = this.#listing.look(numbers);
-    const next = infos.findIndex((info) => info.time.getTime() > time);
-    const number = (next < 0 ? infos : infos.slice(0, next)).at(-1)?.number;
-    // Nobody knows the moment of a damaged one: those between the one before and the one behind are in question.
-    const before = infos[next]?.number ?? Number.POSITIVE_INFINITY;
-    const between = damaged
-      .map((each) => each.number)
-      .filter((each) => each > (number ?? 0) && each < before);
+    // All of them: a clock may have been set back.
+    const number = infos.filter((info) => info.time.getTime() <= time).at(-1)?.number;
+    const from = number ?? 0;
+    // Nobody knows the moment of a damaged one: those up to the next whole one are in question.
+    const to = infos.find((info) => info.number > from)?.number ?? Number.POSITIVE_INFINITY;
+    const between = damaged.map((each) => each.number).filter((each) => each > from && each < to);
     return { number, damaged: between, why: 'all of them are later' };
   }
 
@@ -318,7 +317,7 @@ export class Snapshots implements Disposable {
       }
     } catch (error) {
       // This one may be whole, even so.
-      if (!isDamage(error)) throw error;
+      if (!isDamage(error) && !isGone(error)) throw error;
       replay = new Replay(this.folder);
     }
     const point = replay.to(number, (page) => changed.add(page * PAGE_SIZE, (page + 1) * PAGE_SIZE));

@@ -378,7 +378,13 @@ export class StoreWriter implements Disposable {
       first++;
       return bytes;
     };
-    while (number - first >= keep) drop();
+    // Numbers have gaps where damaged ones were deleted.
+    let held = 1;
+    for (let each = first; each < number; each++) if (this.#manifestBytes.has(each)) held++;
+    while (held > keep) {
+      if (this.#manifestBytes.has(first)) held--;
+      drop();
+    }
     if (keepBytes === undefined) return first;
     let bytes = this.storedBytes;
     for (let dropped = this.#first; dropped < first; dropped++) bytes -= this.#index.bytesOf(dropped);

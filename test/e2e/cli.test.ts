@@ -95,8 +95,10 @@ describe('scan', () => {
   live('says why every page is written, as long as no page is tracked', async () => {
     const scan = (...args: string[]) => pmscan(['scan', target.pid, '--range', range(), ...args]);
     const why =
-      /^pmscan: written: the writes of process \d+ are not tracked, .*`pmscan watch \d+` tracks them\n$/;
-    expect((await scan()).stderr).toMatch(why);
+      /^pmscan: written: the writes to these pages are not tracked, .*`pmscan watch \d+` tracks them\n$/;
+    // Kernels from 7.3 on do not call such pages written.
+    const { totals } = JSON.parse((await scan('--where', 'written', '--json')).stdout);
+    expect((await scan()).stderr).toMatch(totals.pages > 0 ? why : /^$/);
     for (const args of [['--where', '!written'], ['--return', 'written'], ['--json']])
       expect((await scan(...args)).stderr).toBe('');
   });

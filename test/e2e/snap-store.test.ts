@@ -126,7 +126,7 @@ describe('the newest snapshot, when it is damaged', () => {
     expect(report).toMatchObject({ code: 0, stderr: told('latest', 2) });
   });
 
-  test('and all others are too: they say that there is none', async () => {
+  test('and all others are too: the message says so', async () => {
     const lost = newFolder();
     await fill(lost);
     for (const number of [1, 2, 3]) writeFileSync(join(lost, `snapshot-0000000${number}`), 'lost');

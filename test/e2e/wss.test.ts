@@ -30,7 +30,7 @@ async function measure(...args: string[]) {
   const { code, stdout, stderr } = await result;
   expect([code, stderr.replace(/^pmscan: by the referenced bits.*\n/, '')]).toEqual([0, '']);
   const report = JSON.parse(stdout);
-  const row = report.mappings.find(({ start }: { start: number }) => start === range.start);
+  const row = report.mappings.find(({ start }: { start: string }) => Number(start) === range.start);
   return { report, row };
 }
 

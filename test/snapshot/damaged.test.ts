@@ -264,6 +264,16 @@ describe('a writer that is to go on with a store', () => {
     expect(await snapshots.verify()).toMatchObject({ snapshots: 2, problems: [] });
   });
 
+  test('keeps as many as it is told to, whatever was deleted between them', async () => {
+    const folder = newFolder();
+    await fill(folder, [3, 3]);
+    remove(folder, [2, 3]);
+    using store = StoreWriter.open(folder, ABOUT, { keep: 5 });
+    await addSnapshot(store, new Map([[0, 7]]), []);
+    using snapshots = openSnapshots(folder);
+    expect(snapshots.numbers()).toEqual([1, 4, 5, 6, 7]);
+  });
+
   test('says what to do about damaged pages, too', async () => {
     const folder = newFolder();
     await fill(folder, [3]);
@@ -286,6 +296,18 @@ describe('a writer that is to go on with a store', () => {
     await fill(folder, [132]);
     const base = (number: number) => readFileSync(manifest(folder, number)).readBigUInt64LE(32);
     const full = Array.from({ length: 131 }, (_, index) => index + 2).find((number) => base(number) === 0n)!;
+    const first = readFileSync(manifest(folder, 1));
+    remove(folder, [1]);
+    {
+      // What tells all needs none before it.
+      using snapshots = openSnapshots(folder);
+      const snapshot = snapshots.open(snapshots.find(String(full)));
+      expect(Buffer.compare(snapshot.page(START)!, pageOfNumber(full))).toBe(0);
+      const lost: number[] = [];
+      const found = snapshots.history(START, 8, { onDamaged: (number) => lost.push(number) });
+      expect([found[0]!.number, lost.at(-1)]).toEqual([full, full - 1]);
+    }
+    writeFileSync(manifest(folder, 1), first);
     remove(folder, [full - 1]);
     {
       using snapshots = openSnapshots(folder);

@@ -306,6 +306,18 @@ describe('a store', () => {
 });
 
 describe('names of snapshots', () => {
+  test('a time is that of the last snapshot that is not later, also where a clock was set back', async () => {
+    const folder = newFolder();
+    {
+      using store = StoreWriter.open(folder, ABOUT);
+      for (const time of ['12:00:00', '11:00:00', '11:00:10'])
+        await addSnapshot(store, new Map([[0, 1]]), [], Date.parse(`2026-11-29T${time}`));
+    }
+    using snapshots = openSnapshots(folder);
+    expect(snapshots.find('2026-11-29T11:30')).toBe(3);
+    expect(snapshots.find('2026-11-29T11:00:05')).toBe(2);
+  });
+
   test('are numbers, places from the end, and times', async () => {
     const folder = newFolder();
     {

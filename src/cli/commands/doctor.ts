@@ -160,11 +160,8 @@ export function verdicts(
   const stops = provider === 'ioctl' ? '' : '; by soft-dirty bits: it is stopped at each look';
   // Yama and the like are asked for by themselves; whose processes these are is known here.
   const own = mayAll ? '' : "; this user's own only";
-  // Each stands with what it needs of the kernel. core and snap cannot go by soft-dirty bits.
-  const others =
-    provider === 'ioctl'
-      ? ', as record with its report, serve, core and snap do'
-      : ', as record with its report, and serve do';
+  // core and snap cannot go by soft-dirty bits.
+  const others = provider === 'ioctl' ? 'record, report, serve, core, snap' : 'record, report, serve';
   const accesses = byIoctl('category-accessed', 'userfaultfd', 'ptrace', 'ptrace-others', 'pidfd-getfd');
   return [
     {
@@ -180,7 +177,7 @@ export function verdicts(
       ),
     },
     {
-      what: `tracking writes of other processes (pmscan watch)${others}${stops}${own}`,
+      what: `tracking writes of other processes (pmscan ${others}, pmscan watch)${stops}${own}`,
       answer: either(
         byIoctl('userfaultfd', 'wp-async', 'ptrace', 'ptrace-others', 'pidfd-getfd'),
         without('soft-dirty', 'ptrace', 'ptrace-others'),

@@ -470,13 +470,11 @@ async function createRecorder(
 ): Promise<Recorder | undefined> {
   const { output, interval, flush, rotate, rotateSize, host, force, layoutOnly } = options;
   if (output === undefined) return undefined;
-  if (!['', '.parquet'].includes(extname(output)) && !existsSync(output)) {
-    process.stderr.write(
-      `pmscan: ${printable(output)} becomes a folder, in which files are rotated; the name of one file ends in .parquet\n`,
-    );
-  }
+  // Such a name may be meant to be a file's.
+  const isSurprise =
+    !['', '.parquet'].includes(extname(output)) && !output.endsWith('/') && !existsSync(output);
   try {
-    return await Recorder.create(output, about, {
+    const recorder = await Recorder.create(output, about, {
       intervalMs: interval,
       flushMs: flush,
       rotateMs: rotate,
@@ -489,6 +487,12 @@ async function createRecorder(
       toolVersion: version,
       ownerOf: (mapping) => names.of(mapping),
     });
+    if (isSurprise) {
+      process.stderr.write(
+        `pmscan: ${printable(output)} becomes a folder, in which files are rotated; the name of one file ends in .parquet\n`,
+      );
+    }
+    return recorder;
   } catch (error) {
     if (error instanceof RecordingError && error.reason === 'exists') {
       throw new CliError(EXIT.usage, error.message, { cause: error });

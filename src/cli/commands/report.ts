@@ -4,7 +4,7 @@ import type { PageModel } from '../../web/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Ending, Interrupt } from '../interrupt.js';
 import { optionOr, parseDuration } from '../options.js';
-import { checkFolder, writeTextFile } from '../output-file.js';
+import { checkFolder, existingAt, isReplaced, writeTextFile } from '../output-file.js';
 import { holdsSnapshots } from '../snap/folder.js';
 import { ownersOfSnapshot } from '../snap/owners.js';
 import { asCliError, chooseSnapshot, type SnapshotName, snapshotNamed } from '../snap/where.js';
@@ -115,14 +115,14 @@ export async function reportCommand(target: string, options: ReportOptions): Pro
   if (output === undefined)
     throw new CliError(EXIT.usage, 'Cannot tell where to write the report: give a file, `-o report.html`');
   // Said before the time is spent.
-  const existing = statSync(output, { throwIfNoEntry: false });
+  const existing = existingAt(output);
   if (!options.force && existing !== undefined)
     throw new CliError(
       EXIT.failed,
       `Cannot write ${printable(output)}: it is there already; ${FORCE_ADVICE}`,
     );
   // A pipe or a device is written to as it is.
-  if (existing === undefined || existing.isFile()) checkFolder(output);
+  if (existing === undefined || isReplaced(output)) checkFolder(output);
   const named = snapshotsNamed(target);
   const model =
     named !== undefined

@@ -177,7 +177,7 @@ export function isWrittenUntracked(found: number, returnMask: number): boolean {
 }
 
 const untrackedNote = (pid: number) =>
-  `written: the writes of process ${pid} are not tracked, so its pages count as written; \`pmscan watch ${pid}\` tracks them`;
+  `written: the writes to these pages are not tracked, so they count as written; \`pmscan watch ${pid}\` tracks them`;
 
 /** Rounded outwards to whole pages. */
 function wholePages({ start, end }: AddressRange, pageSize: number): AddressRange {
@@ -311,7 +311,7 @@ export function addScanCommand(
       `
 Categories: ${CATEGORIES.map(({ name }) => name).join(', ')}
 
-Pages of a process whose writes nobody tracks all count as written; \`pmscan watch\` tracks them.
+Before Linux 7.3, all pages whose writes nobody tracks count as written; \`pmscan watch\` tracks them.
 
 Examples:
   pmscan scan 1234 --where 'present & !file'         anonymous memory

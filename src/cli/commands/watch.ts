@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import type { Readable } from 'node:stream';
-import { setImmediate } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { onlyAncestorsTrace, ProcessError, ProcessHandle } from '../../live/internal.js';
 import { OwnerNames } from '../../owners/internal.js';
@@ -51,11 +52,21 @@ const MOST_KEPT = 1 << 16;
 /** A command that we end has so long to end by itself. */
 const PATIENCE_MS = 5000;
 
+/** Whether a process has no memory any more: it ends. */
+function isEnding(pid: number): boolean {
+  try {
+    return !/^VmSize:/m.test(readFileSync(`/proc/${pid}/status`, 'latin1'));
+  } catch {
+    return true;
+  }
+}
+
 /** A command that is run to be watched. */
 export class Watched implements AsyncDisposable {
   readonly child: ChildProcess;
   readonly #command: string;
   #kept = '';
+  #hasBegun = false;
 
   /** @param keep whether its output must stay off the screen */
   constructor(commandLine: readonly string[], keep: boolean) {
@@ -88,6 +99,7 @@ export class Watched implements AsyncDisposable {
       const failure = (await wrapper.setEncoding('utf8').toArray()).join('');
       if (failure !== '') throw this.#failure(failure);
     }
+    this.#hasBegun = true;
     return this.child.pid!;
   }
 
@@ -100,11 +112,13 @@ export class Watched implements AsyncDisposable {
   /** Ends it, if it has not ended by itself, and gives back what it wrote meanwhile. */
   async [Symbol.asyncDispose](): Promise<void> {
     const { child } = this;
-    // Of one that is gone, we may not have heard yet.
-    for (let turn = 0; turn < 2; turn++) await setImmediate();
+    const isThere = () => child.pid !== undefined && child.exitCode === null && child.signalCode === null;
+    const gone = isThere() ? once(child, 'exit') : undefined;
+    // Its memory goes first, and the more there is, the later we hear of its end.
+    if (isThere() && isEnding(child.pid!))
+      await Promise.race([gone, sleep(PATIENCE_MS, undefined, { ref: false })]);
     const { exitCode, signalCode } = child;
-    if (child.pid !== undefined && exitCode === null && signalCode === null) {
-      const gone = once(child, 'exit');
+    if (isThere()) {
       child.kill('SIGTERM');
       const timer = setTimeout(() => {
         process.stderr.write(
@@ -119,7 +133,7 @@ export class Watched implements AsyncDisposable {
     // Our own exit code tells of our work, so that the command's is told here.
     const how =
       signalCode === null ? exitCode && `ended with exit code ${exitCode}` : `was ended by ${signalCode}`;
-    if (how) process.stderr.write(`pmscan: ${printable(this.#command)} ${how}\n`);
+    if (this.#hasBegun && how) process.stderr.write(`pmscan: ${printable(this.#command)} ${how}\n`);
   }
 }
 

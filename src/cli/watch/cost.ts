@@ -27,7 +27,7 @@ export class CostMeter {
   totalMs = 0;
   /** In the last interval. */
   latestMs = 0;
-  /** So far. */
+  /** Page faults so far, at most. */
   faultCount = 0;
   readonly #runMs: () => number | undefined;
   readonly #begunMs: number | undefined;

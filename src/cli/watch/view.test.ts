@@ -174,7 +174,7 @@ describe('the view', () => {
       .replaceAll(/ +/g, ' ');
     for (const part of [
       'each cell an equal part of it; the digits',
-      'as a whole over the last intervals.',
+      'the whole mapping over the last intervals.',
       'Enter keeps it, Esc clears',
       'nothing is lost meanwhile',
       'end, with a summary',

@@ -132,7 +132,7 @@ function clock(milliseconds: number): string {
 const HELP_TEXT =
   'Each row is a mapping. The strip shows its address range from left to right, each cell an equal part of it; the digits 1 to 9, and the ' +
   'colour, say how fast its pages are written, on a logarithmic scale; a dot is nothing. What was written last fades over a few ' +
-  'intervals. To the right of it, the mapping as a whole over the last intervals.';
+  'intervals. Where there is room, a second strip shows the whole mapping over the last intervals.';
 const HELP_KEYS = [
   ['s, S', 'next, previous order'],
   ['w', 'only mappings that were written, or all'],

@@ -66,7 +66,13 @@ export function wssJson(report: WorkingSetReport): string {
     idle,
     mappings: mappings.map((mapping) => {
       const owner = report.ownerOf?.(mapping);
-      return { ...mapping, owner: owner === undefined ? null : ownerText(owner) };
+      const { start, end } = mapping;
+      return {
+        ...mapping,
+        start: hex(start),
+        end: hex(end),
+        owner: owner === undefined ? null : ownerText(owner),
+      };
     }),
   });
 }
