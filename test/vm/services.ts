@@ -90,6 +90,9 @@ test(
       '100%',
       '--flush',
       '1s',
+      // Emulated machines are slow: one at the beginning, one at the end.
+      '--layout',
+      '1h',
       '--json',
     ];
     const child = startPmscan(args);
