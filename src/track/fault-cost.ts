@@ -8,7 +8,7 @@ import { trackMemory } from './own.js';
 const BYTES = 8 << 20;
 const ROUNDS = 8;
 /** What the loop works on between two faults: a fault also costs what it drives out of the caches. */
-const HOT_BYTES = 256 << 10;
+const HOT_BYTES = 1 << 20;
 const HOT_STEPS = 100;
 
 /** Rounds in which another program ran in between, or the loop was compiled, are among the longer ones. */
