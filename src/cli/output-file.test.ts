@@ -1,28 +1,24 @@
 import {
   closeSync,
   lstatSync,
-  mkdtempSync,
+  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
-  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { testFolders } from '../../test/support/folders.js';
 import { writeTextFile } from './output-file.js';
 
 describe('a text file', () => {
+  const newFolder = testFolders('output-file');
   let folder: string;
-  const folders: string[] = [];
   beforeEach(() => {
-    folder = mkdtempSync(join(tmpdir(), 'output-file-'));
-    folders.push(folder);
-  });
-  afterAll(() => {
-    for (const each of folders) rmSync(each, { recursive: true });
+    folder = newFolder();
+    mkdirSync(folder);
   });
   const read = (name: string) => readFileSync(join(folder, name), 'utf8');
 

@@ -20,7 +20,7 @@ function failure(file: string, why: string, cause?: unknown): CliError {
 }
 
 /** What is there, if anything: nothing is below a file. */
-export function existingAt(path: string): Stats | undefined {
+function existingAt(path: string): Stats | undefined {
   try {
     return statSync(path, { throwIfNoEntry: false });
   } catch (error) {
@@ -30,7 +30,7 @@ export function existingAt(path: string): Stats | undefined {
 }
 
 /** @throws CliError where no new file can be in the folder of this one */
-export function checkFolder(file: string): void {
+function checkFolder(file: string): void {
   const folder = dirname(file);
   if (existingAt(folder)?.isDirectory() !== true) throw failure(file, 'there is no such folder');
   try {
@@ -73,11 +73,28 @@ function isSystemFolder(folder: string): boolean {
 }
 
 /** Whether a new file takes the place of what is there: of a file, and of a link, but not of a pipe or a terminal. */
-export function isReplaced(path: string): boolean {
+function isReplaced(path: string): boolean {
   const existing = existingAt(path);
   // A link that leads nowhere is replaced as a file is. Others may have made it, so the file that it names must not appear.
   const isOurs = existing?.isFile() ?? lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink();
   return isOurs === true && !isSystemFolder(dirname(path));
+}
+
+function isKept(path: string, advice: string | undefined, cause?: unknown): CliError {
+  const why = WHY_NOT['EEXIST']!;
+  return failure(path, advice === undefined ? why : `${why}; ${advice}`, cause);
+}
+
+/**
+ * Refuses what `writeTextFile` could not write, before the time is spent.
+ *
+ * @throws CliError
+ */
+export function checkTextFile(path: string, { replace, advice }: TextFileOptions): void {
+  const existing = existingAt(path);
+  if (!replace && existing !== undefined) throw isKept(path, advice);
+  // A pipe or a device is written to as it is.
+  if (existing === undefined || isReplaced(path)) checkFolder(path);
 }
 
 /**
@@ -107,6 +124,6 @@ export function writeTextFile(path: string, text: string, { replace, advice }: T
     if (code !== 'EEXIST') throw failure(path, why, cause);
     if (replace)
       throw failure(path, `${printable((cause as NodeJS.ErrnoException).path ?? '')} is in its way`, cause);
-    throw failure(path, advice === undefined ? why : `${why}; ${advice}`, cause);
+    throw isKept(path, advice, cause);
   }
 }

@@ -4,7 +4,7 @@ import { PAGE_SIZE } from '../abi/index.js';
 import { mappingAt, readsAsZeros } from './content.js';
 import { SnapshotError } from './errors.js';
 import { manifestFile } from './files.js';
-import { isDamage, isGone } from './listing.js';
+import { isLost } from './listing.js';
 import { readChain, readManifest } from './log.js';
 import type { Manifest } from './manifest.js';
 import { findTouching, spanOf } from './page-index.js';
@@ -94,12 +94,12 @@ function* touchingManifests(
   let before: number | undefined;
   for (const number of numbers) {
     if (number === numbers[0]) {
-      const chain = unlessDamaged(() => readChain(folder, number));
+      const chain = unlessLost(() => readChain(folder, number));
       yield* chain ?? [];
       before = chain && number;
     } else if (before !== number - 1) {
       // What lies between is lost: it tells all, or cannot be told.
-      const manifest = unlessDamaged(() => readManifest(folder, number));
+      const manifest = unlessLost(() => readManifest(folder, number));
       before = manifest?.base === 0 ? number : undefined;
       if (before !== undefined) yield manifest!;
     } else {
@@ -108,7 +108,7 @@ function* touchingManifests(
         touching = findTouching(folder, span, pages);
       }
       const isUntouched = touching !== undefined && number >= touching.from && !touching.has(number);
-      const manifest = isUntouched ? undefined : unlessDamaged(() => readManifest(folder, number));
+      const manifest = isUntouched ? undefined : unlessLost(() => readManifest(folder, number));
       if (manifest !== undefined) yield manifest;
       before = isUntouched || manifest !== undefined ? number : undefined;
     }
@@ -117,11 +117,11 @@ function* touchingManifests(
   }
 }
 
-function unlessDamaged<Value>(work: () => Value): Value | undefined {
+function unlessLost<Value>(work: () => Value): Value | undefined {
   try {
     return work();
   } catch (error) {
-    if (isDamage(error) || isGone(error)) return undefined;
+    if (isLost(error)) return undefined;
     throw error;
   }
 }

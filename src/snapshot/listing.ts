@@ -33,10 +33,13 @@ export function keptNumbers(folder: string): number[] {
 }
 
 /** A writer has dropped it since it was listed, and there are newer ones. */
-export const isGone = (error: unknown) => error instanceof SnapshotError && error.reason === 'not-found';
+const isGone = (error: unknown) => error instanceof SnapshotError && error.reason === 'not-found';
 
 export const isDamage = (error: unknown): error is SnapshotError =>
   error instanceof SnapshotError && error.reason === 'damaged';
+
+/** Whether a snapshot cannot be had: it is damaged, or its owner or a writer has deleted it. */
+export const isLost = (error: unknown) => isDamage(error) || isGone(error);
 
 /** Reads each manifest once, and keeps the facts of intact ones: manifests do not change. */
 export class Listing {
@@ -99,7 +102,7 @@ export class Listing {
         else if (base >= at) answer = false;
         else at = base;
       } catch (error) {
-        if (!isDamage(error) && !isGone(error)) throw error;
+        if (!isLost(error)) throw error;
         answer = false;
       }
     }

@@ -11,7 +11,7 @@ import { SnapshotError } from './errors.js';
 import { listStore } from './files.js';
 import { type HistoryEntry, type HistoryOptions, readHistory } from './history.js';
 import { describeSnapshot, type SnapshotInfo } from './info.js';
-import { type DamagedSnapshot, isDamage, isGone, keptNumbers, Listing } from './listing.js';
+import { type DamagedSnapshot, isLost, keptNumbers, Listing } from './listing.js';
 import { type Point, Replay, readManifest } from './log.js';
 import { ABSENT, decodeRanges, pageOf } from './page-table.js';
 import { type PageRanges, SnapshotPagemap } from './pagemap.js';
@@ -317,7 +317,7 @@ export class Snapshots implements Disposable {
       }
     } catch (error) {
       // This one may be whole, even so.
-      if (!isDamage(error) && !isGone(error)) throw error;
+      if (!isLost(error)) throw error;
       replay = new Replay(this.folder);
     }
     const point = replay.to(number, (page) => changed.add(page * PAGE_SIZE, (page + 1) * PAGE_SIZE));

@@ -2,7 +2,7 @@
 /** Goes over many snapshots, one after the other, reading each manifest once. */
 import { MOST_USER_SPACE_END, PAGE_SIZE } from '../abi/internal.js';
 import { PageSet } from '../core/internal.js';
-import { isDamage, isGone } from './listing.js';
+import { isLost } from './listing.js';
 import { type Point, Replay } from './log.js';
 import { ZERO } from './page-table.js';
 import { PageReader } from './pages.js';
@@ -38,8 +38,7 @@ export function* walkSnapshots(
         for (let between = last.manifest.number + 1; between <= number; between++)
           last = replay.to(between, visit);
       } catch (error) {
-        // Or the user has deleted one between.
-        if (!isDamage(error) && !isGone(error)) throw error;
+        if (!isLost(error)) throw error;
         const { table } = last;
         replay = new Replay(snapshots.folder);
         last = replay.to(number);

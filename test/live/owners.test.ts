@@ -4,7 +4,6 @@ import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
-import { createInterface } from 'node:readline';
 import { afterAll, describe, expect, test } from 'vitest';
 import { PAGE_SIZE } from '../../src/abi/index.js';
 import { ProcessHandle } from '../../src/live/index.js';
@@ -14,7 +13,7 @@ import { parseStatus } from '../../src/proc/index.js';
 import { nativeProgram } from '../support/native.js';
 import { testWhere } from '../support/needs.js';
 import { installNode } from '../support/nodes.mjs';
-import { firstOutput } from '../support/output.mjs';
+import { firstOutput, wordsUntilEnd } from '../support/output.mjs';
 import { startChromium, startPostgres, startRedis, stopServers, testWithServer } from '../support/servers.js';
 import { startTarget } from '../support/target.js';
 import { until } from '../support/until.js';
@@ -48,16 +47,6 @@ function ended(child: ChildProcess): AsyncDisposable {
   };
 }
 
-/** What a program says until it says "end", a list of words a line. */
-async function facts(child: ChildProcess): Promise<string[][]> {
-  const lines: string[][] = [];
-  for await (const line of createInterface({ input: child.stdout! })) {
-    if (line === 'end') break;
-    lines.push(line.split(' '));
-  }
-  return lines;
-}
-
 const named = (lines: readonly string[][], name: string) =>
   lines.filter(([first]) => first === name).map((line) => line.slice(1));
 
@@ -67,7 +56,7 @@ describe('glibc', () => {
   testWhere('compiler')('stacks, arenas, large blocks and variables are what the library says', async () => {
     const child = spawn(nativeProgram('threads'), ['6'], { stdio: ['pipe', 'pipe', 'inherit'] });
     await using _ending = ended(child);
-    const lines = await facts(child);
+    const lines = await wordsUntilEnd(child);
     const { mappings } = ownersOf(child.pid!);
     const hexadecimal = (text: string) => Number.parseInt(text, 16);
 
@@ -120,7 +109,7 @@ describe('a process in a container', () => {
         stdio: ['pipe', 'pipe', 'inherit'],
       });
       await using _ending = ended(child);
-      const stacks = named(await facts(child), 'thread');
+      const stacks = named(await wordsUntilEnd(child), 'thread');
       const pid = Number(readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8'));
       const { mappings } = ownersOf(pid);
       const tids = readdirSync(`/proc/${pid}/task`).map(Number);

@@ -15,6 +15,7 @@ import { DirectRead } from '../support/direct-read.js';
 import { leftovers } from '../support/kills.mjs';
 import { nativeProgram } from '../support/native.js';
 import { testWhere } from '../support/needs.js';
+import { wordsUntilEnd } from '../support/output.mjs';
 import { randomBelow } from '../support/random.mjs';
 import { startPoked } from '../support/snapshot-target.js';
 import { CoreReader, findTear, startTorn, type Torn } from '../support/torn.mjs';
@@ -203,12 +204,8 @@ describe('threads in a snapshot', () => {
     const child = spawn(nativeProgram('threads'), ['3'], { stdio: ['pipe', 'pipe', 'inherit'] });
     const folder = newFolder();
     try {
-      // Its first lines come before all of its threads are there.
-      let said = '';
-      child.stdout.setEncoding('utf8').on('data', (text: string) => {
-        said += text;
-      });
-      await until('all threads are there', () => said.endsWith('end\n'));
+      // Its threads are all there then.
+      await wordsUntilEnd(child);
       const tids = readdirSync(`/proc/${child.pid}/task`).map(Number);
       const names = () =>
         tids.map((tid) => readFileSync(`/proc/${child.pid}/task/${tid}/comm`, 'utf8').slice(0, -1));
@@ -244,11 +241,7 @@ describe('threads in a snapshot', () => {
     const exited = once(child, 'exit');
     const folder = newFolder();
     try {
-      let said = '';
-      child.stdout.setEncoding('utf8').on('data', (text: string) => {
-        said += text;
-      });
-      await until('all threads are there', () => said.endsWith('end\n'));
+      await wordsUntilEnd(child);
       const pid = Number(readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8'));
       {
         using snapshotter = await startSnapshots(pid, folder, {}, {});

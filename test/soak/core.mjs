@@ -57,7 +57,7 @@ try {
   let whole = 0;
   const dumping = (...more) =>
     spawn(process.execPath, [MAIN, 'core', String(target.pid), '-o', file, ...more], { stdio: 'ignore' });
-  // Killed while they work, and not while they start, however fast the machine is.
+  // Killed at any moment from their start to their end, however fast the machine is.
   const before = performance.now();
   await once(dumping(), 'exit');
   const mostMs = performance.now() - before;

@@ -1,5 +1,6 @@
 // Waits for programs to say that they are there.
 import { once } from 'node:events';
+import { createInterface } from 'node:readline';
 
 /** The first that a program prints, as text. One that ends without a word is an error, at once, with what it complains of. */
 export async function firstOutput(child) {
@@ -21,4 +22,14 @@ export async function firstOutput(child) {
     decided.abort();
     ended.catch(() => undefined);
   }
+}
+
+/** What a program says until it says "end", a list of words a line. */
+export async function wordsUntilEnd(child) {
+  const lines = [];
+  for await (const line of createInterface({ input: child.stdout })) {
+    if (line === 'end') break;
+    lines.push(line.split(' '));
+  }
+  return lines;
 }

@@ -4,7 +4,7 @@ import type { PageModel } from '../../web/index.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
 import { Ending, Interrupt } from '../interrupt.js';
 import { optionOr, parseDuration } from '../options.js';
-import { checkFolder, existingAt, isReplaced, writeTextFile } from '../output-file.js';
+import { checkTextFile, writeTextFile } from '../output-file.js';
 import { holdsSnapshots } from '../snap/folder.js';
 import { ownersOfSnapshot } from '../snap/owners.js';
 import { asCliError, chooseSnapshot, type SnapshotName, snapshotNamed } from '../snap/where.js';
@@ -107,22 +107,13 @@ function isPath(target: string): boolean {
   return target.includes('/') || statSync(target, { throwIfNoEntry: false }) !== undefined;
 }
 
-const FORCE_ADVICE = '--force replaces it';
-
 /** The work of `pmscan report`. */
 export async function reportCommand(target: string, options: ReportOptions): Promise<ExitCode> {
   const { output } = options;
   if (output === undefined)
     throw new CliError(EXIT.usage, 'Cannot tell where to write the report: give a file, `-o report.html`');
-  // Said before the time is spent.
-  const existing = existingAt(output);
-  if (!options.force && existing !== undefined)
-    throw new CliError(
-      EXIT.failed,
-      `Cannot write ${printable(output)}: it is there already; ${FORCE_ADVICE}`,
-    );
-  // A pipe or a device is written to as it is.
-  if (existing === undefined || isReplaced(output)) checkFolder(output);
+  const writing = { replace: options.force === true, advice: '--force replaces it' };
+  checkTextFile(output, writing);
   const named = snapshotsNamed(target);
   const model =
     named !== undefined
@@ -132,7 +123,7 @@ export async function reportCommand(target: string, options: ReportOptions): Pro
         : await sample(resolveTarget(target), options);
   const { reportHtml } = await import('../../web/index.js');
   const html = reportHtml(model);
-  writeTextFile(output, html, { replace: options.force === true, advice: FORCE_ADVICE });
+  writeTextFile(output, html, writing);
   const { columns } = model.heat ?? { columns: [] };
   const { moments } = model;
   const times =
