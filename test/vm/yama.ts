@@ -49,12 +49,12 @@ async function conclusions(user: { uid?: number; gid?: number } = USER): Promise
   const { stdout } = await pmscan(['doctor', '--json'], user);
   const document = JSON.parse(stdout) as { conclusions: { what: string; answer: string }[] };
   return Object.fromEntries(
-    document.conclusions.map(({ what, answer }) => [/\((pmscan .*)\)/.exec(what)?.[1] ?? what, answer]),
+    document.conclusions.map(({ what, answer }) => [what.replace(/ *[(;].*/s, ''), answer]),
   );
 }
 
-const COMMANDS = 'pmscan watch -- CMD';
-const OTHERS = 'pmscan watch';
+const COMMANDS = 'tracking writes of commands that it starts';
+const OTHERS = 'tracking writes of other processes';
 
 describe.each([0, 1] as const)('vm.unprivileged_userfaultfd %s', (setting) => {
   test('watching takes no more than the restricted kind', async () => {
