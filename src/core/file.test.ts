@@ -1,23 +1,27 @@
-import * as fs from 'node:fs';
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import fs, { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { CoreFile } from './file.js';
 
 const O_TMPFILE = 0o20000000;
 /** What an open with the flag fails with. */
 const refuse = new Map<number, string>();
 
-vi.mock('node:fs', async (load) => {
-  const real = await load<typeof fs>();
-  const openSync: typeof real.openSync = (path, flags, mode) => {
+const { openSync } = fs;
+beforeAll(() => {
+  fs.openSync = (path, flags, mode) => {
     for (const [flag, code] of refuse) {
       if ((Number(flags) & flag) !== 0) throw Object.assign(new Error(`${code}, open`), { code });
     }
-    return real.openSync(path, flags, mode);
+    return openSync(path, flags, mode);
   };
-  return { ...real, openSync };
+  syncBuiltinESMExports();
+});
+afterAll(() => {
+  fs.openSync = openSync;
+  syncBuiltinESMExports();
 });
 
 const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-file-'));

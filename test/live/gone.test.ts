@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, vi } from 'vitest';
 import {
   PAGE_IS_PRESENT,
   PAGE_IS_SWAPPED,
@@ -37,14 +37,11 @@ import { regions } from '../../src/query/index.js';
 import { takeLayout } from '../../src/record/layout.js';
 import { type ProcessTracker, trackByProtection } from '../../src/track/internal.js';
 import { ProcessLayout } from '../../src/web/layout.js';
-import { type Answer, kernel, startDoomed, type Way } from '../support/gone.js';
+import { type Answer, kernel, replaceKernel, startDoomed, type Way } from '../support/gone.js';
 import { testWhere } from '../support/needs.js';
 import { startTarget, type Target } from '../support/target.js';
 
-vi.mock('node:fs', async (original) => (await import('../support/gone.js')).mockFs(await original()));
-vi.mock('../../src/live/libc.js', async (original) =>
-  (await import('../support/gone.js')).mockLibc(await original()),
-);
+beforeAll(replaceKernel);
 
 const ANSWERS: readonly Answer[] = ['ESRCH', 'nothing'];
 const WAYS: readonly Way[] = ['zombie', 'reaped', 'exec'];

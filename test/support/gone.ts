@@ -1,13 +1,14 @@
 /**
- * Processes that go away between two calls, and kernels that tell of it in one way or the other: over the kernel at hand, by
- * `vi.mock` of `node:fs` and of the C library, so that all above these is what users run.
+ * Processes that go away between two calls, and kernels that tell of it in one way or the other: over the kernel at hand. Functions of
+ * `node:fs` and of the C library are replaced in this process, so that all above these is what users run.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import type * as fs from 'node:fs';
+import fs from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { PAGEMAP_SCAN, PM_SCAN_ARG } from '../../src/abi/index.js';
 import { PROCMAP_QUERY } from '../../src/abi/procmap.js';
-import type * as libcModule from '../../src/live/libc.js';
+import { type Libc, libc } from '../../src/live/libc.js';
 
 /**
  * What is said of an address space that is gone: ESRCH, as Linux 7.3 does for scans and earlier ones for the text files, or
@@ -50,7 +51,7 @@ class Kernel {
 
 export const kernel = new Kernel();
 
-let real: typeof fs;
+const real = { ...fs };
 
 function esrch(syscall: string, path: unknown): NodeJS.ErrnoException {
   return Object.assign(new Error(`ESRCH: no such process, ${syscall} '${path}'`), { code: 'ESRCH', syscall });
@@ -59,28 +60,37 @@ function esrch(syscall: string, path: unknown): NodeJS.ErrnoException {
 const isMemoryFile = (path: unknown): path is string => typeof path === 'string' && MEMORY_FILE.test(path);
 const isGone = (error: unknown) => (error as NodeJS.ErrnoException).code === 'ESRCH';
 
-/** `node:fs` on that kernel. */
-export function mockFs(original: typeof fs): typeof fs {
-  real = original;
-  const openSync: typeof fs.openSync = (path, ...rest) => {
+function replaceFs(): void {
+  // Node's own functions call each other by the names that are replaced here.
+  let isWithin = false;
+  fs.openSync = (path, ...rest) => {
+    if (isWithin) return real.openSync(path, ...rest);
     kernel.step();
-    if (!isMemoryFile(path)) return original.openSync(path, ...rest);
+    if (!isMemoryFile(path)) return real.openSync(path, ...rest);
     try {
-      const fd = original.openSync(path, ...rest);
-      if (kernel.answer === 'nothing' || original.readSync(fd, new Uint8Array(8), 0, 8, 0) > 0) return fd;
-      original.closeSync(fd);
+      const fd = real.openSync(path, ...rest);
+      if (kernel.answer === 'nothing' || real.readSync(fd, new Uint8Array(8), 0, 8, 0) > 0) return fd;
+      real.closeSync(fd);
     } catch (error) {
       if (!isGone(error)) throw error;
       // It is opened, and there is nothing in it.
-      if (kernel.answer === 'nothing') return original.openSync('/dev/null', 'r');
+      if (kernel.answer === 'nothing') return real.openSync('/dev/null', 'r');
     }
     throw esrch('open', path);
   };
-  const readFileSync = ((path: fs.PathOrFileDescriptor, ...rest: never[]) => {
-    kernel.step();
-    if (!isMemoryFile(path)) return original.readFileSync(path, ...rest);
+  const readWhole = (path: fs.PathOrFileDescriptor, rest: never[]) => {
+    isWithin = true;
     try {
-      const bytes = original.readFileSync(path, ...rest);
+      return real.readFileSync(path, ...rest);
+    } finally {
+      isWithin = false;
+    }
+  };
+  fs.readFileSync = ((path: fs.PathOrFileDescriptor, ...rest: never[]) => {
+    kernel.step();
+    if (!isMemoryFile(path)) return readWhole(path, rest);
+    try {
+      const bytes = readWhole(path, rest);
       if (kernel.answer === 'nothing' || bytes.length > 0) return bytes;
     } catch (error) {
       if (!isGone(error)) throw error;
@@ -88,58 +98,51 @@ export function mockFs(original: typeof fs): typeof fs {
     }
     throw esrch('read', path);
   }) as typeof fs.readFileSync;
-  const readSync = ((...args: Parameters<typeof fs.readSync>) => {
-    kernel.step();
-    return original.readSync(...args);
+  fs.readSync = ((...args: Parameters<typeof fs.readSync>) => {
+    if (!isWithin) kernel.step();
+    return real.readSync(...args);
   }) as typeof fs.readSync;
-  return { ...original, openSync, readFileSync, readSync };
+  syncBuiltinESMExports();
 }
 
-/** The C library on that kernel. */
-export function mockLibc(original: typeof libcModule): typeof libcModule {
-  let libc: libcModule.Libc | undefined;
+function replaceLibc(): void {
+  // All who call it have the same object.
+  const functions = libc() as { -readonly [K in keyof Libc]: Libc[K] };
+  const { ioctl, syscall, errno: lastErrno, view } = functions;
   let errno: number | undefined;
-  const make = (): libcModule.Libc => {
-    const { ioctl, syscall, errno: lastErrno, view, ...others } = original.libc();
-    const answer = (result: number, reason: number | undefined): number => {
-      errno = reason;
-      return result;
-    };
-    return {
-      ...others,
-      view,
-      errno: () => errno ?? lastErrno(),
-      syscall: (...args) => {
-        kernel.step();
-        return answer(syscall(...args), undefined);
-      },
-      ioctl: (fd, request, address) => {
-        if (request !== PAGEMAP_SCAN && request !== PROCMAP_QUERY)
-          return answer(ioctl(fd, request, address), undefined);
-        kernel.step();
-        const result = ioctl(fd, request, address);
-        // That of /dev/null is one that stands for an empty file.
-        const isLost =
-          result < 0 && (lastErrno() === ESRCH || (request === PROCMAP_QUERY && lastErrno() === ENOTTY));
-        if (request === PROCMAP_QUERY) return isLost ? answer(-1, ESRCH) : answer(result, undefined);
-        if (kernel.answer === 'nothing' && isLost) {
-          const words = new BigUint64Array(view(address, PM_SCAN_ARG.sizeBytes));
-          words[PM_SCAN_ARG.offset.walk_end / 8] = words[PM_SCAN_ARG.offset.end / 8]!;
-          return answer(0, undefined);
-        }
-        if (kernel.answer === 'ESRCH' && result === 0 && real.readSync(fd, new Uint8Array(8), 0, 8, 0) === 0)
-          return answer(-1, ESRCH);
-        return answer(result, undefined);
-      },
-    };
+  const answer = (result: number, reason: number | undefined): number => {
+    errno = reason;
+    return result;
   };
-  return {
-    ...original,
-    libc: () => {
-      libc ??= make();
-      return libc;
-    },
+  functions.errno = () => errno ?? lastErrno();
+  functions.syscall = (...args) => {
+    kernel.step();
+    return answer(syscall(...args), undefined);
   };
+  functions.ioctl = (fd, request, address) => {
+    if (request !== PAGEMAP_SCAN && request !== PROCMAP_QUERY)
+      return answer(ioctl(fd, request, address), undefined);
+    kernel.step();
+    const result = ioctl(fd, request, address);
+    // That of /dev/null is one that stands for an empty file.
+    const isLost =
+      result < 0 && (lastErrno() === ESRCH || (request === PROCMAP_QUERY && lastErrno() === ENOTTY));
+    if (request === PROCMAP_QUERY) return isLost ? answer(-1, ESRCH) : answer(result, undefined);
+    if (kernel.answer === 'nothing' && isLost) {
+      const words = new BigUint64Array(view(address, PM_SCAN_ARG.sizeBytes));
+      words[PM_SCAN_ARG.offset.walk_end / 8] = words[PM_SCAN_ARG.offset.end / 8]!;
+      return answer(0, undefined);
+    }
+    if (kernel.answer === 'ESRCH' && result === 0 && real.readSync(fd, new Uint8Array(8), 0, 8, 0) === 0)
+      return answer(-1, ESRCH);
+    return answer(result, undefined);
+  };
+}
+
+/** From here on this process is on that kernel. There is no way back: a test of it has a process of its own. */
+export function replaceKernel(): void {
+  replaceFs();
+  replaceLibc();
 }
 
 /** How a process goes away. */
