@@ -32,31 +32,26 @@ function descriptors(): Map<string, number> {
   return counts;
 }
 
-/** Whether processes have the mark, by number and start time: it stays as it is, and to ask costs. */
-const marked = new Map<string, boolean>();
-
-function isMarked(pid: number, started: string): boolean {
-  const key = `${pid} ${started}`;
-  const known = marked.get(key);
-  if (known !== undefined) return known;
-  const answer = hasInEnvironment(pid, setting);
-  marked.set(key, answer);
-  return answer;
-}
+/**
+ * Processes that are none of ours. They do not become ours, and there are many of them: whoever asks for them around every test spends
+ * seconds in a run. A number that the kernel gives out again, after all others, to a process that a test leaves would hide that one.
+ */
+const strangers = new Set<number>();
 
 /** Processes that descend from this one, and those whose parents have ended meanwhile. */
 function descendants(): Map<number, Stat> {
-  const all = allProcesses();
+  const all = allProcesses(strangers);
   const found = new Map<number, Stat>();
   for (let more = true; more; ) {
     more = false;
     for (const [pid, stat] of all) {
       if (found.has(pid) || pid === process.pid) continue;
-      if (stat.parent !== process.pid && !found.has(stat.parent) && !isMarked(pid, stat.started)) continue;
+      if (stat.parent !== process.pid && !found.has(stat.parent) && !hasInEnvironment(pid, setting)) continue;
       found.set(pid, stat);
       more = true;
     }
   }
+  for (const pid of all.keys()) if (!found.has(pid) && pid !== process.pid) strangers.add(pid);
   return found;
 }
 

@@ -26,11 +26,11 @@ export function statOf(path: string): Stat | undefined {
   }
 }
 
-/** All living processes that this user may see, by number. */
-export function allProcesses(): Map<number, Stat> {
+/** All living processes that this user may see, but for those, by number. */
+export function allProcesses(without: ReadonlySet<number> = new Set()): Map<number, Stat> {
   const all = new Map<number, Stat>();
   for (const entry of readdirSync('/proc')) {
-    if (!/^\d+$/.test(entry)) continue;
+    if (!/^\d+$/.test(entry) || without.has(Number(entry))) continue;
     const stat = statOf(`/proc/${entry}`);
     if (stat !== undefined) all.set(Number(entry), stat);
   }

@@ -40,8 +40,13 @@ export async function addSnapshot(
   more: Partial<Pick<NewSnapshot, 'mappings' | 'categories' | 'pageCategories' | 'threads' | 'facts'>> = {},
 ) {
   const table = new PageTable();
-  for (const [page, number] of model)
-    table.set(FIRST_PAGE + page, number === 0 ? ZERO : store.put(pageOfNumber(number)));
+  // Models with many pages have few numbers.
+  const entries = new Map([[0, ZERO]]);
+  for (const [page, number] of model) {
+    const entry = entries.get(number) ?? store.put(pageOfNumber(number));
+    entries.set(number, entry);
+    table.set(FIRST_PAGE + page, entry);
+  }
   return await store.add({
     ...STATE,
     table,
