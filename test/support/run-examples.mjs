@@ -3,11 +3,11 @@
  * what it failed with, and what it left that keeps a process running. Arguments: the modules' paths.
  */
 import { writeSync } from 'node:fs';
-import { setImmediate } from 'node:timers/promises';
+import { setTimeout } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 
-/** How often what is being closed is looked at once more. */
-const LOOKS = 1000;
+/** How long what is being closed may take: a process that ends, for instance. */
+const GRACE_MS = 10_000;
 
 let errors = '';
 process.stderr.write = (text) => {
@@ -23,14 +23,11 @@ const active = () =>
   process.getActiveResourcesInfo().filter((kind) => !/^(PipeWrap|TTYWrap|Immediate)$/.test(kind));
 
 async function whatIsLeft(before) {
-  let left = [];
-  for (let look = 0; look < LOOKS; look++) {
-    left = active();
+  for (const until = performance.now() + GRACE_MS; ; await setTimeout(5)) {
+    const left = active();
     for (const kind of before) if (left.includes(kind)) left.splice(left.indexOf(kind), 1);
-    if (left.length === 0) break;
-    await setImmediate();
+    if (left.length === 0 || performance.now() > until) return left;
   }
-  return left;
 }
 
 const environment = { ...process.env };
