@@ -1,8 +1,9 @@
-/** Measures the cost of a page fault that tracking causes: it differs by a factor of ten between machines. */
+/** Measures what tracking costs those who are tracked: it differs by a factor of ten between machines. */
 import { mman, PagemapError } from '../abi/index.js';
 import { type MappedMemory, mapMemory, pageSize } from '../live/index.js';
 import type { Subject } from './activity.js';
 import { trackMemory } from './own.js';
+import type { LookCost } from './target-cost.js';
 
 /** Large enough that the kernel's own data on its pages is not in the nearest caches. */
 const BYTES = 8 << 20;
@@ -75,9 +76,9 @@ function mapSmallPages(): MappedMemory {
   return memory;
 }
 
-const known = new Map<Subject, number | undefined>();
+const known = new Map<Subject, LookCost | undefined>();
 
-function measure(subject: Subject): number | undefined {
+function measure(subject: Subject): LookCost | undefined {
   try {
     using memory = mapSmallPages();
     const buffer = memory.view();
@@ -85,19 +86,31 @@ function measure(subject: Subject): number | undefined {
     const workload = new Workload(new Uint8Array(buffer));
     const offsets = shuffledPages(BYTES);
     const each = Math.floor(offsets.length / ROUNDS);
-    const [faulting, plain]: [number[], number[]] = [[], []];
+    const [faulting, plain, protecting]: [number[], number[], number[]] = [[], [], []];
     for (let round = 0; round < ROUNDS; round++) {
       // Each round has pages of its own: they were not touched for some time, as those of a program were not.
       const pages = offsets.subarray(round * each, (round + 1) * each);
+      const before = performance.now();
       tracker.reset();
+      protecting.push(((performance.now() - before) * 1000) / each);
       faulting.push(workload.run(pages));
       plain.push(workload.run(pages));
     }
-    return Math.max(0, lowerQuartile(faulting) - lowerQuartile(plain));
+    return {
+      faultUs: Math.max(0, lowerQuartile(faulting) - lowerQuartile(plain)),
+      // In the first round, all pages are protected.
+      protectUs: lowerQuartile(protecting.slice(1)),
+    };
   } catch (error) {
     if (error instanceof PagemapError) return undefined;
     throw error;
   }
+}
+
+/** What tracking costs by page, measured once; undefined as `measureFaultCost` is. */
+export function measureLookCost(subject: Subject): LookCost | undefined {
+  if (!known.has(subject)) known.set(subject, measure(subject));
+  return known.get(subject);
 }
 
 /**
@@ -116,6 +129,5 @@ function measure(subject: Subject): number | undefined {
  * ```
  */
 export function measureFaultCost(subject: Subject = 'writes'): number | undefined {
-  if (!known.has(subject)) known.set(subject, measure(subject));
-  return known.get(subject);
+  return measureLookCost(subject)?.faultUs;
 }

@@ -1,6 +1,7 @@
 /** What the other layers use besides what is public. */
 export { spaceOf } from './accesses-of-process.js';
 export { asWrites, trackActivity } from './activity.js';
+export { measureLookCost } from './fault-cost.js';
 export * from './index.js';
 export {
   type TrackedPart,
@@ -10,4 +11,4 @@ export {
 } from './process.js';
 export type { TrackedKind } from './protected-scan.js';
 export { SoftDirtyTracker } from './soft-dirty.js';
-export { targetCostMs } from './target-cost.js';
+export { type LookCost, targetCostMs } from './target-cost.js';

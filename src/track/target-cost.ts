@@ -11,17 +11,30 @@ export function faultsOf(bytes: number, isHuge: boolean, pageSize: number): numb
   return Math.ceil(bytes / (isHuge ? hugePageSizeOf(pageSize) : pageSize));
 }
 
+/** What being looked at costs on this machine, by page, microseconds: see `measureLookCost`. */
+export interface LookCost {
+  /** The first write to a protected page, or the first access. */
+  readonly faultUs: number;
+  /** To protect it again. */
+  readonly protectUs: number;
+}
+
 /**
- * An estimate of what an interval cost the process, milliseconds.
- *
- * @param faultUs what a fault costs, microseconds: see `measureFaultCost`
+ * An estimate of what an interval cost the process, milliseconds: its page faults, its stops, and the time in which pages were protected
+ * again. In that time, threads of it that run wait for the locks of its page tables, and lose the translations that their processors know.
+ * A scan that protects little does not hold them up, so that no more than the pages' part of it counts.
  */
 export function targetCostMs(
   {
     faultCount = 0,
     stopMs = 0,
-  }: { readonly faultCount?: number | undefined; readonly stopMs?: number | undefined },
-  faultUs: number,
+    scanMs = 0,
+  }: {
+    readonly faultCount?: number | undefined;
+    readonly stopMs?: number | undefined;
+    readonly scanMs?: number | undefined;
+  },
+  { faultUs, protectUs }: LookCost,
 ): number {
-  return (faultCount * faultUs) / 1000 + stopMs;
+  return (faultCount * faultUs) / 1000 + Math.min(scanMs, (faultCount * protectUs) / 1000) + stopMs;
 }

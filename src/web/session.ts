@@ -12,7 +12,7 @@ import {
 import {
   AccessAges,
   type Interval,
-  measureFaultCost,
+  measureLookCost,
   type ProcessTracker,
   type Subject,
   targetCostMs,
@@ -357,9 +357,8 @@ export class Session {
 
   /** What an interval cost the process, milliseconds. */
   #targetCostMs(interval: Interval): number | undefined {
-    const faultUs = measureFaultCost(this.#subject);
-    if (interval.faultCount === undefined || faultUs === undefined) return undefined;
-    return targetCostMs(interval, faultUs);
+    const cost = measureLookCost(this.#subject);
+    return interval.faultCount === undefined || cost === undefined ? undefined : targetCostMs(interval, cost);
   }
 
   /** The share of a core that this program took since it was asked last. */

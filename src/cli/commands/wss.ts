@@ -9,7 +9,7 @@ import {
   clearReferenced,
   type IdlePages,
   type MappingIdleness,
-  measureFaultCost,
+  measureLookCost,
   readReferenced,
   targetCostMs,
   trackProcess,
@@ -87,7 +87,7 @@ async function measureAccesses(
 ): Promise<WorkingSetReport> {
   const { interval: intervalMs, duration: durationMs } = options;
   const sample = options.exact ? undefined : sampleOf(options.sample);
-  const faultUs = measureFaultCost('accesses');
+  const lookCost = measureLookCost('accesses');
   using tracker = await adviseAnyway(() =>
     trackProcess(pid, { accesses: true, anyway: options.anyway, sample }),
   );
@@ -103,11 +103,10 @@ async function measureAccesses(
   const most = Math.max(1, Math.floor(durationMs / intervalMs));
   let mappings: readonly { start: number; end: number; name: string }[] = [];
   let elapsedMs = 0;
-  let faultCount = 0;
+  let costMs = 0;
   const report = (): WorkingSetReport => {
     const found = statistics.report(pagemap, mappings);
-    const costMs = faultUs && targetCostMs({ faultCount }, faultUs);
-    const times = { intervalMs, elapsedMs, targetCostMs: costMs };
+    const times = { intervalMs, elapsedMs, targetCostMs: lookCost && costMs };
     const how = { provider: 'ioctl', sampled: sample?.share, ...times } as const;
     return { ...found, pid, ...how };
   };
@@ -118,7 +117,7 @@ async function measureAccesses(
     const interval = tracker.collect((start, end) => statistics.add(start, end));
     statistics.endInterval();
     ({ elapsedMs, mappings } = interval);
-    faultCount += interval.faultCount;
+    if (lookCost !== undefined) costMs += targetCostMs(interval, lookCost);
     if (alarm.isRequested) break;
     touched = `${humanBytes(interval.accessedPages * pageSize())} touched in the last interval`;
     view.show(head(), report);

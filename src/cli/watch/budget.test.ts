@@ -4,7 +4,7 @@ import { CostMeter } from './cost.js';
 
 /** What so many page faults in the last interval, of 10 µs each, are. */
 function costOf(...faultCounts: number[]): CostMeter {
-  const cost = new CostMeter(10, () => undefined);
+  const cost = new CostMeter({ faultUs: 10, protectUs: 0 }, () => undefined);
   for (const faultCount of faultCounts)
     cost.add({ elapsedMs: 0, intervalMs: 0, scanMs: 0, writtenPages: 0, mappings: [], faultCount });
   return cost;

@@ -8,7 +8,7 @@ const collected = (faultCount: number, stopMs?: number) => ({
 
 test('faults and stops add up, and are told as a share of the time that the process ran', () => {
   let ranMs: number | undefined = 500;
-  const meter = new CostMeter(10, () => ranMs);
+  const meter = new CostMeter({ faultUs: 10, protectUs: 0 }, () => ranMs);
   ranMs = 1500;
   meter.add(collected(2000, 5));
   expect([meter.latestMs, meter.totalMs, meter.share]).toEqual([25, 25, 0.025]);
@@ -19,7 +19,7 @@ test('faults and stops add up, and are told as a share of the time that the proc
   // Once is enough.
   expect(meter.warning()).toBeUndefined();
   expect(meter.lines()).toEqual([
-    'cost to the process: about 125 ms, 13 % of the time that it ran (12,000 page faults of 10 µs)',
+    'cost to the process: about 125 ms, 13 % of the time that it ran (12,000 page faults of 10 µs, and waits while pages are protected)',
   ]);
   // It has ended: what was known stays.
   ranMs = undefined;
@@ -27,12 +27,23 @@ test('faults and stops add up, and are told as a share of the time that the proc
   expect(meter.share).toBe(0.125);
 });
 
+test('the time in which pages are protected counts, but not more of it than these pages take', () => {
+  const meter = new CostMeter({ faultUs: 1, protectUs: 0.5 }, () => undefined);
+  const ofScan = (scanMs: number) => {
+    meter.add({ ...collected(4000), scanMs });
+    return meter.latestMs;
+  };
+  expect([ofScan(1), ofScan(2), ofScan(20)]).toEqual([5, 6, 6]);
+});
+
 test('a process that did not run has no share, and more than all of its time is all of it', () => {
   let ranMs = 0;
-  const meter = new CostMeter(1, () => ranMs);
+  const meter = new CostMeter({ faultUs: 1, protectUs: 0 }, () => ranMs);
   meter.add(collected(1000));
   expect(meter.share).toBeUndefined();
-  expect(meter.lines()).toEqual(['cost to the process: about 1.0 ms (1,000 page faults of 1.0 µs)']);
+  expect(meter.lines()).toEqual([
+    'cost to the process: about 1.0 ms (1,000 page faults of 1.0 µs, and waits while pages are protected)',
+  ]);
   ranMs = 0.5;
   meter.add(collected(0));
   expect(meter.share).toBe(1);

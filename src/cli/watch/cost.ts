@@ -1,6 +1,6 @@
-/** What a watch costs the process that is watched: page faults that it would not have otherwise, and stops. */
+/** What a watch costs the process that is watched: page faults that it would not have otherwise, waits and stops. */
 import { isEnded, type ProcessHandle } from '../../live/internal.js';
-import { measureFaultCost, type Subject, targetCostMs } from '../../track/internal.js';
+import { type LookCost, measureLookCost, type Subject, targetCostMs } from '../../track/internal.js';
 import { humanCount } from '../text.js';
 import type { Collected } from './tracker.js';
 
@@ -21,8 +21,7 @@ export function shareText(share: number): string {
 
 /** Adds up what intervals cost the process. */
 export class CostMeter {
-  /** What a fault costs here, microseconds. */
-  readonly faultUs: number;
+  readonly #cost: LookCost;
   /** So far, milliseconds. */
   totalMs = 0;
   /** In the last interval. */
@@ -35,20 +34,19 @@ export class CostMeter {
   #isToldOf = false;
 
   /**
-   * @param faultUs what a fault costs, microseconds
    * @param runMs for how long the threads of the process have run, milliseconds; undefined where that is not known
    */
-  constructor(faultUs: number, runMs: () => number | undefined) {
-    this.faultUs = faultUs;
+  constructor(cost: LookCost, runMs: () => number | undefined) {
+    this.#cost = cost;
     this.#runMs = runMs;
     this.#begunMs = runMs();
   }
 
-  /** One for a process; undefined where this machine does not tell what a fault costs. */
+  /** One for a process; undefined where this machine does not tell what looking costs. */
   static of(handle: ProcessHandle, subject: Subject): CostMeter | undefined {
-    const faultUs = measureFaultCost(subject);
-    if (faultUs === undefined) return undefined;
-    return new CostMeter(faultUs, () => {
+    const cost = measureLookCost(subject);
+    if (cost === undefined) return undefined;
+    return new CostMeter(cost, () => {
       try {
         return handle.runMs();
       } catch (error) {
@@ -59,7 +57,7 @@ export class CostMeter {
   }
 
   add(collected: Collected): void {
-    this.latestMs = targetCostMs(collected, this.faultUs);
+    this.latestMs = targetCostMs(collected, this.#cost);
     this.totalMs += this.latestMs;
     this.faultCount += collected.faultCount ?? 0;
     // Asked at each interval: in the end the process may be gone.
@@ -78,7 +76,7 @@ export class CostMeter {
     const { share } = this;
     if (this.#isToldOf || share === undefined || share < MUCH) return undefined;
     this.#isToldOf = true;
-    return `the watch costs the process about ${shareText(share)} of the time that it runs: a page fault takes ${shortTime(this.faultUs / 1000)} here, and it has one for each page in each interval; a longer --interval, --sample or --budget costs less`;
+    return `the watch costs the process about ${shareText(share)} of the time that it runs: a page fault takes ${shortTime(this.#cost.faultUs / 1000)} here, and it has one for each page in each interval; a longer --interval, --sample or --budget costs less`;
   }
 
   /** For the summary. */
@@ -86,7 +84,7 @@ export class CostMeter {
     const { faultCount, share } = this;
     const part = share === undefined ? '' : `, ${shareText(share)} of the time that it ran`;
     return [
-      `cost to the process: about ${shortTime(this.totalMs)}${part} (${humanCount(faultCount)} page faults of ${shortTime(this.faultUs / 1000)})`,
+      `cost to the process: about ${shortTime(this.totalMs)}${part} (${humanCount(faultCount)} page faults of ${shortTime(this.#cost.faultUs / 1000)}, and waits while pages are protected)`,
     ];
   }
 }
