@@ -121,7 +121,9 @@ describe.each(roots.map((root) => [basename(root), root] as const))('in the root
   testWhere(...needs)('maps, scan, watch', async () => {
     const maps = JSON.parse(await pmscan(root, 'maps', target.pid!, '--json'));
     expect(maps.mappings.some(({ name }: { name: string }) => name === process.execPath)).toBe(true);
-    expect(await pmscan(root, 'scan', target.pid!, '--where', 'present')).toMatch(/pages .* in \d+ regions/);
+    expect(await pmscan(root, 'scan', target.pid!, '--where', 'present')).toMatch(
+      /pages .* in [\d,]+ regions/,
+    );
     const watched = await pmscan(
       root,
       'watch',

@@ -64,7 +64,7 @@ describe('what was written', () => {
     child.kill('SIGINT');
     const { code, stdout, stderr } = await finished;
     expect(code).toBe(130);
-    expect(stderr).toMatch(/pmscan: recorded \d+ rows, .* in .*exact\.parquet\n$/);
+    expect(stderr).toMatch(/pmscan: recorded [\d,]+ rows, .* in .*exact\.parquet\n$/);
     const writes = await duckdb(`
       SELECT bucket_offset / bucket_bytes AS bucket, sum(written_pages) AS pages, any_value(size_bytes) AS size, any_value(kind) AS kind
       FROM '${file}' WHERE record = 'write' AND start_address = ${start} AND bucket_bytes = 65536 GROUP BY 1 ORDER BY 1`);

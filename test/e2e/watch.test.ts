@@ -283,7 +283,7 @@ describe('how it ends', () => {
       '100ms',
     ]);
     expect(code).toBe(0);
-    expect(stdout).toMatch(/^ +\d+\.\d s +.*\/s +\d+ pages {2}scan \d+\.\d ms/);
+    expect(stdout).toMatch(/^ +\d+\.\d s +.*\/s +[\d,]+ pages {2}scan \d+\.\d ms/);
     expect(stderr).toMatch(/intervals? in \d+\.\d s/);
   });
 

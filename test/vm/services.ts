@@ -163,7 +163,7 @@ test(
     );
     expect([code, stderr]).toEqual([
       0,
-      expect.stringMatching(/live\.html: .* columns? of time, \d+ mappings/),
+      expect.stringMatching(/live\.html: .* columns? of time, [\d,]+ mappings/),
     ]);
     expect(readFileSync(page, 'utf8')).toContain('/writes');
   },

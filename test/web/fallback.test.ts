@@ -154,7 +154,7 @@ describe('recordings', () => {
       ['record', target.pid, '-o', file, '--layout-only', '--layout', '100ms', '--duration', '1s', '--json'],
       { env, uid: NOBODY },
     );
-    expect([code, stderr]).toEqual([0, expect.stringMatching(/recorded \d+ rows/)]);
+    expect([code, stderr]).toEqual([0, expect.stringMatching(/recorded [\d,]+ rows/)]);
     expect(JSON.parse(stdout)).toMatchObject({ end: 'duration', intervals: 0, writtenPages: null });
     const [row] = await duckdb(`
       SELECT count(*) >= 2 AS several, any_value(kind_zero_pages) AS zero, any_value(pfnzero_pages) AS pfnzero,
@@ -196,6 +196,6 @@ describe('recordings', () => {
     kept.kill('SIGTERM');
     const [first, second] = await Promise.all(runs);
     expect([first!.code, first!.stderr]).toEqual([0, expect.stringContaining('has ended')]);
-    expect([second!.code, second!.stderr]).toEqual([0, expect.stringMatching(/recorded \d+ rows/)]);
+    expect([second!.code, second!.stderr]).toEqual([0, expect.stringMatching(/recorded [\d,]+ rows/)]);
   });
 });
