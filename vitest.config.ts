@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
-import { BUILT, built } from './test/support/built.js';
+import { built } from './test/support/built.js';
 import LongestFirst from './test/support/sequencer.js';
 
 /** What needs no kernel of its own: pure code, simulated memory, recorded answers. */
@@ -23,7 +23,6 @@ const HOUSE = [
 export default defineConfig({
   plugins: [built()],
   test: {
-    server: { deps: { external: [BUILT] } },
     globalSetup: 'test/support/run.ts',
     sequence: { sequencer: LongestFirst },
     // Most tests wait for other processes now and then: one more than there are processors keeps these busy.

@@ -19,6 +19,7 @@ import { hasZeroPage } from '../support/facts.js';
 import { available, testWhere } from '../support/needs.js';
 import { freeze, startPostgres, startRedis, stopServers, testWithServer } from '../support/servers.js';
 import { startTarget } from '../support/target.js';
+import { undisturbed } from '../support/undisturbed.js';
 
 const TIMEOUT_MS = 120_000;
 const FALLBACK = { PMSCAN_PROVIDER: 'fallback' };
@@ -39,16 +40,13 @@ async function expectAgreement(pid: number): Promise<void> {
   using ioctl = new IoctlPagemap(new ProcessHandle(pid));
   using fallback = new FallbackPagemap(new ProcessHandle(pid));
   const categories = fallback.categories & ioctl.categories;
-  for (let attempt = 0; ; attempt++) {
-    const before = regionsOf(ioctl, categories);
-    const seen = regionsOf(fallback, categories);
-    const after = regionsOf(ioctl, categories);
-    // The kernel itself does not stand still: it reclaims and moves pages.
-    if (before.join() !== after.join() && attempt < 20) continue;
-    expect(seen).toEqual(before);
-    expect(seen.length).toBeGreaterThan(50);
-    return;
-  }
+  const { answer, expected } = await undisturbed(
+    `Process ${pid}`,
+    () => regionsOf(ioctl, categories),
+    () => regionsOf(fallback, categories),
+  );
+  expect(answer).toEqual(expected);
+  expect(answer.length).toBeGreaterThan(50);
 }
 
 describe('agrees with the ioctl on every page', () => {

@@ -10,6 +10,7 @@ import { testWhere } from '../support/needs.js';
 import { installNode } from '../support/nodes.mjs';
 import { firstOutput } from '../support/output.mjs';
 import { freeze } from '../support/servers.js';
+import { undisturbed } from '../support/undisturbed.js';
 
 const execute = promisify(execFile);
 
@@ -122,19 +123,9 @@ testWhere('pagemap-scan')(
       using frozen = await freeze(child.pid!);
       const args = ['scan', String(frozen.pid), '--where', 'present | swapped', '--json'];
       const here = async () => (await run(ROOT, process.execPath, COMMAND, ...args)).stdout;
-      // The kernel may move or reclaim a page of a stopped process, too: what counts is an answer between two equal ones.
-      let before = await here();
-      for (let attempt = 1; ; attempt++) {
-        const there = await pmscan(...args);
-        const after = await here();
-        if (before === after) {
-          expect(there).toBe(before);
-          break;
-        }
-        if (attempt === 20) throw new Error('The pages of a stopped process never stood still');
-        before = after;
-      }
-      const { totals } = JSON.parse(before) as { totals: { pages: number } };
+      const { answer, expected } = await undisturbed('A stopped process', here, () => pmscan(...args));
+      expect(answer).toBe(expected);
+      const { totals } = JSON.parse(expected) as { totals: { pages: number } };
       expect(totals.pages).toBeGreaterThan((32 << 20) / 4096);
     } finally {
       child.kill('SIGKILL');

@@ -23,6 +23,7 @@ import {
   stopServers,
   testWithServer,
 } from '../support/servers.js';
+import { undisturbed } from '../support/undisturbed.js';
 
 const execute = promisify(execFile);
 
@@ -206,19 +207,18 @@ async function pmscan(...args: string[]): Promise<unknown> {
 }
 
 /** `ask` between two equal answers of the reference. */
-async function undisturbed<T>(
+async function whileStill<T>(
   pid: number,
   masks: Masks,
   ask: () => Promise<T>,
 ): Promise<{ answer: T; runs: Run[] }> {
-  let before = await reference(pid, masks);
-  for (let attempt = 0; attempt < 20; attempt++) {
-    const answer = await ask();
-    const after = await reference(pid, masks);
-    if (differences(before, after).pages === 0) return { answer, runs: after };
-    before = after;
-  }
-  throw new Error(`The pages of process ${pid} never stood still, although it is stopped`);
+  const { answer, expected } = await undisturbed(
+    `Process ${pid}`,
+    () => reference(pid, masks),
+    ask,
+    (before, after) => differences(before, after).pages === 0,
+  );
+  return { answer, runs: expected };
 }
 
 /** The command's regions as runs, after checking all that holds for them by themselves. */
@@ -306,7 +306,7 @@ async function expectTruth(pid: number, least: Readonly<Record<FilterName, numbe
   for (const [name, { where, ...masks }] of Object.entries(FILTERS)) {
     const filter = where === undefined ? [] : ['--where', where];
     const scan = async () => (await pmscan('scan', String(pid), ...filter)) as ScanDocument;
-    const { answer, runs } = await undisturbed(pid, masks, scan);
+    const { answer, runs } = await whileStill(pid, masks, scan);
     const difference = differences(runs, runsOf(answer, pid, mappings));
     expect(difference, `${name} in process ${pid}`).toEqual({ pages: 0, examples: [] });
     const pages = pagesOf(runs);
@@ -319,7 +319,7 @@ async function expectTruth(pid: number, least: Readonly<Record<FilterName, numbe
     kernel: kernelCounts(pid),
   });
   const existing = { anyof: BIT.present | BIT.swapped | BIT.huge };
-  const { answer, runs } = await undisturbed(pid, existing, maps);
+  const { answer, runs } = await whileStill(pid, existing, maps);
   const { document, kernel } = answer;
   expect(document).toMatchObject({ schema: 'pagemap-scan/maps@1', pid, pageSize: PAGE_SIZE });
   const expected = countsByMapping(runs, mappings);

@@ -2,7 +2,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, readFileSync } from 'node:fs';
-import { isDeepStrictEqual } from 'node:util';
 import { describe, expect } from 'vitest';
 import {
   HUGE_PAGE_SIZE,
@@ -48,6 +47,7 @@ import { nativeProgram } from '../support/native.js';
 import { testWhere } from '../support/needs.js';
 import { firstOutput } from '../support/output.mjs';
 import { startTarget } from '../support/target.js';
+import { undisturbed } from '../support/undisturbed.js';
 import { startZombie } from '../support/zombie.js';
 
 const live = testWhere('pagemap-scan');
@@ -143,25 +143,17 @@ describe('agrees with the words of /proc/self/pagemap', () => {
     expect(found.filter((categories) => categories & PAGE_IS_WRITTEN)).toHaveLength(143);
   });
 
-  testWhere('pagemap-scan', 'root')('all of this process, as far as mappings stand still', () => {
+  testWhere('pagemap-scan', 'root')('all of this process, as far as mappings stand still', async () => {
     using pagemap = openPagemap('self');
     let pages = 0;
     for (const mapping of pagemap.mappings()) {
       // The heap and the stack of the test itself change under it; files and their code do not.
       if (!mapping.perms.startsWith('r-x') || mapping.inode === 0) continue;
-      const words = () => byWords(pagemap, mapping.start, mapping.end).map((found) => found & BASIC);
-      // V8's threads run code whose pages come in only then: what counts is an answer between two equal ones.
-      for (let before = words(), attempt = 1; ; attempt++) {
-        const scanned = byScan(pagemap, mapping.start, mapping.end).map((found) => found & BASIC);
-        const after = words();
-        if (isDeepStrictEqual(before, after)) {
-          expect(scanned).toEqual(before);
-          break;
-        }
-        if (attempt === 20) throw new Error('The pages of code never stood still');
-        before = after;
-      }
-      pages += (mapping.end - mapping.start) / PAGE_SIZE;
+      const by = (look: typeof byWords) => () =>
+        look(pagemap, mapping.start, mapping.end).map((found) => found & BASIC);
+      const { answer, expected } = await undisturbed(`The code of ${mapping.name}`, by(byWords), by(byScan));
+      expect(answer).toEqual(expected);
+      pages += expected.length;
     }
     expect(pages).toBeGreaterThan(1000);
   });

@@ -16,8 +16,8 @@ const DIST = join(ROOT, 'dist') + sep;
 const BUNDLED = /^(cli|playground|web\/page)\/|^live\/attacher\.js$/;
 const NOT_BUILT = /\.test\.ts$|^playground\/|^web\/page\//;
 
-/** For `server.deps.external`: what vitest leaves to Node. */
-export const BUILT = new RegExp(`^(file://)?${DIST.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}`);
+/** What vitest leaves to Node. */
+const BUILT = new RegExp(`^(file://)?${DIST.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}`);
 
 function isCurrent(): boolean {
   const built = statSync(join(DIST, 'index.js'), { throwIfNoEntry: false });
@@ -33,6 +33,7 @@ export function built(): Plugin {
   return {
     name: 'pagemap-scan:built',
     enforce: 'pre',
+    config: () => ({ test: { server: { deps: { external: [BUILT] } } } }),
     configureVitest({ vitest }) {
       isUsed = !vitest.config.watch && isCurrent();
     },

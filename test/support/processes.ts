@@ -26,7 +26,7 @@ export function statOf(path: string): Stat | undefined {
   }
 }
 
-/** All living processes that this user may see, but for those, by number. */
+/** All living processes that this user may see, by number, without those of the given numbers. */
 export function allProcesses(without: ReadonlySet<number> = new Set()): Map<number, Stat> {
   const all = new Map<number, Stat>();
   for (const entry of readdirSync('/proc')) {
