@@ -29,6 +29,7 @@ export class Copier implements PageCopier {
   readonly #sink: StateSink;
   readonly #hooks: CopyHooks;
   readonly #free: Slot[] = [];
+  #slots = 0;
   readonly #pending = new Set<Promise<void>>();
   #failure: unknown;
   #listened = performance.now();
@@ -37,12 +38,6 @@ export class Copier implements PageCopier {
     this.#memory = memory;
     this.#sink = sink;
     this.#hooks = hooks;
-    for (let count = 0; count < BUFFERS; count++) {
-      const buffer = new ArrayBuffer(BUFFER_BYTES + PAGE_SIZE);
-      const address = bufferAddress(buffer);
-      const aligned = Math.ceil(address / PAGE_SIZE) * PAGE_SIZE;
-      this.#free.push({ bytes: new Uint8Array(buffer, aligned - address, BUFFER_BYTES), address: aligned });
-    }
   }
 
   /** Lets signals and finished writes arrive. */
@@ -60,8 +55,18 @@ export class Copier implements PageCopier {
       await this.breathe();
       const slot = this.#free.pop();
       if (slot !== undefined) return slot;
+      if (this.#slots < BUFFERS) return this.#another();
       await Promise.race(this.#pending);
     }
+  }
+
+  // Not before it is needed: a small process, and one whose pages are kept in memory, needs one.
+  #another(): Slot {
+    this.#slots++;
+    const buffer = new ArrayBuffer(BUFFER_BYTES + PAGE_SIZE);
+    const address = bufferAddress(buffer);
+    const aligned = Math.ceil(address / PAGE_SIZE) * PAGE_SIZE;
+    return { bytes: new Uint8Array(buffer, aligned - address, BUFFER_BYTES), address: aligned };
   }
 
   async drain(): Promise<void> {

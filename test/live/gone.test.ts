@@ -37,11 +37,13 @@ import { regions } from '../../src/query/index.js';
 import { takeLayout } from '../../src/record/layout.js';
 import { type ProcessTracker, trackByProtection } from '../../src/track/internal.js';
 import { ProcessLayout } from '../../src/web/layout.js';
-import { type Answer, kernel, replaceKernel, startDoomed, type Way } from '../support/gone.js';
+import { type Answer, kernel, replaceKernel, startDoomed, starting, type Way } from '../support/gone.js';
 import { testWhere } from '../support/needs.js';
 import { startTarget, type Target } from '../support/target.js';
 
 beforeAll(replaceKernel);
+beforeAll(starting.begin);
+afterAll(starting.end);
 
 const ANSWERS: readonly Answer[] = ['ESRCH', 'nothing'];
 const WAYS: readonly Way[] = ['zombie', 'reaped', 'exec'];

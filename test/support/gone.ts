@@ -6,6 +6,8 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
+import { createInterface } from 'node:readline';
+import type { Writable } from 'node:stream';
 import { PAGEMAP_SCAN, PM_SCAN_ARG } from '../../src/abi/index.js';
 import { PROCMAP_QUERY } from '../../src/abi/procmap.js';
 import { type Libc, libc } from '../../src/live/libc.js';
@@ -154,9 +156,53 @@ export interface Doomed extends AsyncDisposable {
   end(): void;
 }
 
-const PROGRAM = 'echo $$; read line && exec cat';
-/** Runs it as a child of its own, of which it takes note at once. */
-const WITH_REAPER = `exec 3<&0; sh -c '${PROGRAM}' <&3 3<&- & exec 3<&-; wait`;
+/**
+ * Starts one such process after the other, and says their numbers: of a process as large as a test's, every child costs several
+ * milliseconds. A line says how one is to go away, the next one that it is over.
+ */
+const STARTER = `
+doomed() { read line <&3 && exec cat <&3; }
+while read way; do
+  case $way in
+    # Its parent takes note at once.
+    reaped) { doomed & echo $!; wait; } & read over; wait ;;
+    # Its parent takes no note: it is another program then, which reads this line and ends.
+    zombie) (doomed & echo $!; exec head -n 1 >/dev/null) ;;
+    exec) doomed & echo $!; read over; wait ;;
+  esac
+  echo over
+done`;
+
+class Starter {
+  readonly #child = spawn('sh', ['-c', STARTER], { stdio: ['pipe', 'pipe', 'inherit', 'pipe'] });
+  readonly #lines = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();
+
+  async tell(line: string): Promise<string> {
+    this.#child.stdin!.write(`${line}\n`);
+    return (await this.#lines.next()).value;
+  }
+
+  /** For the process that was started last: it goes on. */
+  release(): void {
+    (this.#child.stdio[3] as Writable).write('\n');
+  }
+
+  async end(): Promise<void> {
+    const exited = once(this.#child, 'exit');
+    this.#child.stdin!.end();
+    await exited;
+  }
+}
+
+let starter: Starter | undefined;
+
+/** Before the first `startDoomed`, and after the last one. */
+export const starting = {
+  begin(): void {
+    starter = new Starter();
+  },
+  end: () => starter?.end(),
+};
 
 function statusOf(pid: number): string | undefined {
   try {
@@ -181,22 +227,25 @@ const isGoneFor: Readonly<Record<Way, (status: string | undefined) => boolean>> 
 };
 
 export async function startDoomed(way: Way): Promise<Doomed> {
-  const child = spawn('sh', ['-c', way === 'reaped' ? WITH_REAPER : PROGRAM], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
-  const exited = once(child, 'exit');
-  const [line] = (await once(child.stdout.setEncoding('utf8'), 'data')) as [string];
-  const pid = Number(line);
+  const pid = Number(await starter!.tell(way));
+  if (way === 'zombie') {
+    const parent = Number(/^PPid:\s+(\d+)$/m.exec(statusOf(pid)!)![1]);
+    // A shell may take note of it at any time.
+    waitUntil(() => statusOf(parent)!.startsWith('Name:\thead\n'));
+  }
+  let isOurs = true;
   return {
     pid,
     end() {
-      if (way === 'exec') child.stdin.write('\n');
+      if (way === 'exec') starter!.release();
       else process.kill(pid, 'SIGKILL');
       waitUntil(() => isGoneFor[way](statusOf(pid)));
+      // The number of one that was reaped may be another's by now.
+      isOurs = way !== 'reaped';
     },
     async [Symbol.asyncDispose]() {
-      child.stdin.end();
-      await exited;
+      if (isOurs) process.kill(pid, 'SIGKILL');
+      await starter!.tell('over');
     },
   };
 }

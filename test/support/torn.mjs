@@ -36,7 +36,7 @@ export class CoreReader {
   }
 
   bytes(offset, length) {
-    const bytes = Buffer.alloc(length);
+    const bytes = Buffer.allocUnsafeSlow(length);
     let done = 0;
     while (done < length) {
       const got = readSync(this.fd, bytes, done, length - done, offset + done);
@@ -56,7 +56,7 @@ export class CoreReader {
       parts.push(this.bytes(load.offset + (at - load.address), bytes));
       at += bytes;
     }
-    return Buffer.concat(parts);
+    return parts.length === 1 ? parts[0] : Buffer.concat(parts);
   }
 
   /** Names and contents of the notes. */
@@ -114,7 +114,7 @@ export async function startTorn(program, mebibytes, writers, pagesPerSecond, kin
 /** What is wrong with the memory of a target in a core file, as a sentence; undefined when nothing is. */
 export function findTear(core, { start, end, writers, share }) {
   const numbers = [];
-  const step = 16 << 20;
+  const step = 1 << 20;
   for (let at = start; at < end; at += step) {
     const bytes = core.memory(at, Math.min(step, end - at));
     if (bytes === undefined) return `0x${at.toString(16)} is missing`;
