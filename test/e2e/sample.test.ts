@@ -69,7 +69,7 @@ describe('watch', () => {
     expect(range.end - range.start).toBe(20_000 * 4096);
   });
 
-  live('advises one where intervals get much longer for a budget', async () => {
+  live('keeps within a budget by a sample of what writes much', async () => {
     const { target } = await startWritten(20_000);
     await using _ = target;
     const watch = (...args: string[]) =>
@@ -82,15 +82,42 @@ describe('watch', () => {
     expect([bounded.code, bounded.stderr]).toEqual([
       0,
       expect.stringMatching(
+        /to stay within --budget 0\.1 %, a random [\d.]+ % of the pages is looked at, and numbers are estimates; --sample 100% /,
+      ),
+    ]);
+    for (const { sampled, errorPages } of linesOf(bounded.stdout)) {
+      expect(sampled).toBeLessThan(0.1);
+      expect(errorPages).toBeGreaterThan(3);
+    }
+    // All pages, if that is asked for: intervals get longer.
+    const stretched = await watch('--budget', '0.1%', '--sample', '100%');
+    expect([stretched.code, stretched.stderr]).toEqual([
+      0,
+      expect.stringMatching(
         /to stay within --budget 0\.1 %, the next interval takes [\d.]+ s; --sample [\d.]+% looks at a random share of the pages/,
       ),
     ]);
     for (const args of [['--budget', '100%'], []]) {
       const exact = await watch(...args);
-      expect([args, exact.code, exact.stderr]).toEqual([args, 0, expect.not.stringContaining('--sample [')]);
-      expect(linesOf(exact.stdout).length).toBeGreaterThan(linesOf(bounded.stdout).length);
+      expect([args, exact.code, exact.stderr]).toEqual([
+        args,
+        0,
+        expect.not.stringContaining('to stay within'),
+      ]);
+      expect(linesOf(exact.stdout).length).toBeGreaterThan(linesOf(stretched.stdout).length);
       for (const line of linesOf(exact.stdout)) expect(line).not.toHaveProperty('sampled');
     }
+  });
+
+  live('tells the ranges of all pages, whatever the budget', async () => {
+    const { target } = await startWritten(20_000);
+    await using _ = target;
+    const how = ['--budget', '0.1%', '--interval', '50ms', '--duration', '1s', '--json', '--regions'];
+    const { code, stdout } = await writeUntil(pmscan(['watch', target.pid, ...how]), () =>
+      target.order('write 1 0 20000 1'),
+    );
+    expect(code).toBe(0);
+    for (const line of linesOf(stdout)) expect(line).not.toHaveProperty('sampled');
   });
 });
 

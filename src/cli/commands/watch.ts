@@ -4,9 +4,16 @@ import { readFileSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { onlyAncestorsTrace, ProcessError, ProcessHandle } from '../../live/internal.js';
+import {
+  chooseProvider,
+  onlyAncestorsTrace,
+  ProcessError,
+  ProcessHandle,
+  pageSize,
+} from '../../live/internal.js';
 import { OwnerNames } from '../../owners/internal.js';
 import { programArgument } from '../../parts/index.js';
+import { parseStatus } from '../../proc/index.js';
 import type { PageSample, ProcessTracker, Subject } from '../../track/index.js';
 import { trackActivity } from '../../track/internal.js';
 import { loadWidths } from '../columns.js';
@@ -17,7 +24,7 @@ import { optionOr, parseBudget, parseDuration, parseShare } from '../options.js'
 import { Output } from '../output.js';
 import { adviseAnyway, requireProvider, resolveTarget, TARGET, tellBusy } from '../target.js';
 import { mappingLabel, outputStyle, plural, printable } from '../text.js';
-import { requireCost, sampleOf } from '../watch/budget.js';
+import { requireCost, sampledAdvice, sampleOf } from '../watch/budget.js';
 import { CostMeter } from '../watch/cost.js';
 import {
   exitCodeOf,
@@ -30,6 +37,7 @@ import {
 } from '../watch/loop.js';
 import type { WatchSummary } from '../watch/summary.js';
 import type { WatchTracker } from '../watch/tracker.js';
+import { openWithin } from '../watch/trial.js';
 
 export interface WatchCommandOptions {
   readonly interval: number;
@@ -146,6 +154,10 @@ function nameOf(handle: ProcessHandle): string {
   }
 }
 
+function residentPages(handle: ProcessHandle): number {
+  return (parseStatus(handle.read('status')).vmRssBytes ?? 0) / pageSize();
+}
+
 function chooseSink(
   options: WatchCommandOptions,
   sample: PageSample | undefined,
@@ -242,9 +254,18 @@ export async function watchCommand(
   using handle = await open(() => new ProcessHandle(pid));
   const cost = CostMeter.of(handle, subject);
   requireCost({ cost, budget: options.budget });
-  const sample = sampleOf(options.sample);
   const owners = new OwnerNames(handle, subject === 'accesses');
-  using tracker = await open(() => adviseAnyway(() => trackActivity(pid, subject, { anyway, sample })));
+  const given = sampleOf(options.sample);
+  const track = (sample: PageSample | undefined) =>
+    adviseAnyway(() => trackActivity(pid, subject, { anyway, sample }));
+  // Whoever asks for a share, or for ranges, gets just that.
+  const isFree = options.sample === undefined && !options.regions && chooseProvider() === 'ioctl';
+  const limits = { cost, budget: isFree ? options.budget : undefined };
+  const pause = (ms: number) => Promise.race([sleep(ms), ending.requested]);
+  const { tracker: opened, sample = given } = await open(() =>
+    openWithin(limits, options.interval, residentPages(handle), (some = given) => track(some), pause),
+  );
+  using tracker = opened;
   if (tracker.provider === 'fallback' && !live) process.stderr.write(`pmscan: ${SOFT_DIRTY_NOTE}\n`);
   if (!live) tellBusy(tracker.skipped);
   const output = new Output();
@@ -254,6 +275,8 @@ export async function watchCommand(
     const { interval: intervalMs, duration: durationMs, regions, budget } = options;
     const onAdvice = live ? undefined : (text: string) => process.stderr.write(`pmscan: ${text}\n`);
     const sampled = sample?.share;
+    if (limits.budget !== undefined && sampled !== undefined)
+      onAdvice?.(sampledAdvice(limits.budget, sampled));
     const what = { intervalMs, durationMs, regions, subject, sampled, owners, cost, budget, onAdvice };
     result = await watchLoop(tracker, sink, what, ending.requested);
   }
@@ -280,7 +303,7 @@ export function addWatchCommand(
     .option('--sample <share>', 'look at a random share of the pages: numbers are estimates', parseShare)
     .option(
       '--budget <share>',
-      'the share of a processor that the watch may cost the process: intervals get longer to keep it',
+      'the share of a processor that the watch may cost the process: intervals get longer to keep it, or it looks at a random share of the pages',
       parseBudget,
     )
     .option('--anyway', 'track a process that uses userfaultfd itself: its own registrations fail meanwhile')

@@ -1,5 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { paidAfterMs, requireCost, sampleOf, stretchedAdvice } from './budget.js';
+import {
+  largestShare,
+  paidAfterMs,
+  requireCost,
+  sampledAdvice,
+  sampleOf,
+  stretchedAdvice,
+  usualShare,
+} from './budget.js';
 import { CostMeter } from './cost.js';
 
 /** What so many page faults in the last interval, of 10 µs each, are. */
@@ -29,6 +37,34 @@ describe('a budget', () => {
     expect(advice(10, 98_000)).toContain('--sample 10% ');
     expect(advice(135_000, 9_900)).toBeUndefined();
     expect(stretchedAdvice({ cost: costOf(1) }, 98_000, 1000)).toBeUndefined();
+  });
+
+  test('holds over ten intervals with a share that they pay for if all is written', () => {
+    const share = (pages: number, intervalMs = 1000) =>
+      largestShare({ cost: costOf(), budget: 0.02 }, intervalMs, pages);
+    // 20 ms an interval, and 10 µs a page: ten intervals pay for 20,000 pages.
+    expect(share(20_000)).toBeUndefined();
+    expect(share(400_000)).toBeCloseTo(0.05);
+    expect(share(400_000, 100)).toBeCloseTo(0.005);
+    // A large sample costs the tool more than all pages do.
+    expect(share(40_000)).toBe(0.1);
+  });
+
+  test('keeps intervals short with a share that one pays for', () => {
+    const usual = (writtenPages: number, errorPages: number, intervalMs = 1000) =>
+      usualShare({ cost: costOf(), budget: 0.02 }, 1000, {
+        ...{ elapsedMs: 500, intervalMs, scanMs: 1, mappings: [] },
+        ...{ writtenPages, errorPages },
+      });
+    // Three quarters of 20 ms pay for 1,500 pages.
+    expect(usual(20_000, 10_000)).toBeCloseTo(0.05);
+    expect(usual(10_000, 5000, 500)).toBeCloseTo(0.05);
+    expect(usual(1_000_000, 500_000)).toBeCloseTo(0.001);
+    expect(usual(100, 50)).toBeCloseTo(10);
+    expect(usual(0, 0)).toBe(1500);
+    expect(sampledAdvice(0.02, 0.001)).toBe(
+      'to stay within --budget 2 %, a random 0.1 % of the pages is looked at, and numbers are estimates; --sample 100% looks at all of them, in longer intervals',
+    );
   });
 
   test('needs to know what is spent, unless it is no bound', () => {

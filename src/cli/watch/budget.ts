@@ -2,9 +2,13 @@
 import { PageSample } from '../../track/index.js';
 import { CliError, EXIT } from '../exit.js';
 import { type CostMeter, shareText, shortTime } from './cost.js';
+import type { Collected } from './tracker.js';
 
-/** An interval that is so many times as long as was asked for is told of. */
+/** An interval that is so many times as long as was asked for is told of, and a trial may cost as much as so many of them. */
 const MUCH_LONGER = 10;
+
+/** A sample is to cost so much of what an interval may, so that intervals need not get longer where one costs more than others. */
+const USUAL = 0.75;
 
 /** A larger sample costs more calls than all pages do. */
 const MOST_ADVISED = 0.1;
@@ -13,6 +17,12 @@ const MOST_ADVISED = 0.1;
 export interface Budget {
   readonly cost?: CostMeter | undefined;
   readonly budget?: number | undefined;
+}
+
+/** One that is known and is a bound. */
+export interface Limits {
+  readonly cost: CostMeter;
+  readonly budget: number;
 }
 
 /**
@@ -24,12 +34,14 @@ export function paidAfterMs({ cost, budget }: Budget): number {
   return (cost.totalMs + cost.latestMs) / budget;
 }
 
-/** One digit of a share, as an option: `0.2%`. */
-function shareOption(share: number): string {
-  const percent = share * 100;
-  const unit = 10 ** Math.floor(Math.log10(percent));
-  return `${Number((Math.floor(percent / unit + 1e-9) * unit).toPrecision(1))}%`;
+/** No more than `value`, with so many digits. */
+function roundedDown(value: number, digits: number): number {
+  const unit = 10 ** (Math.floor(Math.log10(value)) + 1 - digits);
+  return Number((Math.floor(value / unit + 1e-9) * unit).toPrecision(digits));
 }
+
+/** One digit of a share, as an option: `0.2%`. */
+const shareOption = (share: number) => `${roundedDown(share * 100, 1)}%`;
 
 /**
  * What to tell somebody who waits much longer than he asked for.
@@ -45,6 +57,40 @@ export function stretchedAdvice(
   if (cost === undefined || budget === undefined || nextMs < intervalMs * MUCH_LONGER) return undefined;
   const share = Math.min(MOST_ADVISED, (budget * intervalMs) / Math.max(cost.latestMs, Number.MIN_VALUE));
   return `to stay within --budget ${shareText(budget)}, the next interval takes ${shortTime(nextMs)}; --sample ${shareOption(share)} looks at a random share of the pages, and more often`;
+}
+
+/**
+ * The largest share of the pages with which the budget holds over ten intervals, whatever the process does: with which they pay for one in which it
+ * writes to all of its memory. Undefined where that is all pages.
+ *
+ * @param pages that the process has
+ */
+export function largestShare(
+  { cost, budget }: Limits,
+  intervalMs: number,
+  pages: number,
+): number | undefined {
+  const affordable = (MUCH_LONGER * budget * intervalMs) / (pages * cost.pageMs);
+  return affordable >= 1 ? undefined : roundedDown(Math.min(MOST_ADVISED, affordable), 2);
+}
+
+/**
+ * The share of the pages with which one interval is paid for, as much as the process seems to write; it may be more than all.
+ *
+ * @param tried what a sample of the pages came to
+ */
+export function usualShare(
+  { cost, budget }: Limits,
+  intervalMs: number,
+  { writtenPages, errorPages = 0, intervalMs: triedMs }: Collected,
+): number {
+  const pages = Math.max(1, writtenPages + errorPages) * Math.max(1, intervalMs / triedMs);
+  return roundedDown((USUAL * budget * intervalMs) / (pages * cost.pageMs), 2);
+}
+
+/** What to tell somebody who gets estimates for a budget. */
+export function sampledAdvice(budget: number, share: number): string {
+  return `to stay within --budget ${shareText(budget)}, a random ${shareText(share)} of the pages is looked at, and numbers are estimates; --sample 100% looks at all of them, in longer intervals`;
 }
 
 /** A sample of a share of the pages; undefined for all of them. */

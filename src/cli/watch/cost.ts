@@ -56,6 +56,11 @@ export class CostMeter {
     });
   }
 
+  /** What a page costs the process, milliseconds, that it writes in an interval. */
+  get pageMs(): number {
+    return targetCostMs({ faultCount: 1, scanMs: Number.POSITIVE_INFINITY }, this.#cost);
+  }
+
   add(collected: Collected): void {
     this.latestMs = targetCostMs(collected, this.#cost);
     this.totalMs += this.latestMs;
