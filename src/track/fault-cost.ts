@@ -1,6 +1,7 @@
 /** Measures what tracking costs those who are tracked: it differs by a factor of ten between machines. */
+import { createRequire } from 'node:module';
 import { mman, PagemapError } from '../abi/index.js';
-import { type MappedMemory, mapMemory, pageSize } from '../live/index.js';
+import { type MappedMemory, mapMemory, pageSize, Userfaultfd } from '../live/index.js';
 import type { Subject } from './activity.js';
 import { trackMemory } from './own.js';
 import type { LookCost } from './target-cost.js';
@@ -12,9 +13,18 @@ const ROUNDS = 8;
 const HOT_BYTES = 1 << 20;
 const HOT_STEPS = 100;
 
+/** Pages that are protected one by one, and how long another thread works meanwhile, in rounds of a hash: some ten milliseconds. */
+const SINGLE_PAGES = 256;
+const BUSY_ROUNDS = 20_000;
+
 /** Rounds in which another program ran in between, or the loop was compiled, are among the longer ones. */
 function lowerQuartile(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[values.length >> 2]!;
+}
+
+/** Until the other thread runs, they are among the shorter ones. */
+function upperQuartile(values: readonly number[]): number {
+  return [...values].sort((a, b) => b - a)[values.length >> 2]!;
 }
 
 /** A linear congruential generator: the high bits are random enough here. */
@@ -76,6 +86,24 @@ function mapSmallPages(): MappedMemory {
   return memory;
 }
 
+/** See `LookCost.singleUs`. */
+function measureSingle(): number {
+  using memory = mapSmallPages();
+  using faults = Userfaultfd.open();
+  faults.register(memory.address, BYTES);
+  // Only samples need it, and few commands do.
+  const { pbkdf2 } = createRequire(import.meta.url)('node:crypto') as typeof import('node:crypto');
+  pbkdf2('', '', BUSY_ROUNDS, 32, 'sha256', () => undefined);
+  const times = Array.from(shuffledPages(BYTES).subarray(0, SINGLE_PAGES), (offset) => {
+    const before = performance.now();
+    faults.writeProtect(memory.address + offset, pageSize());
+    return (performance.now() - before) * 1000;
+  });
+  return upperQuartile(times);
+}
+
+let singleUs: number | undefined;
+
 const known = new Map<Subject, LookCost | undefined>();
 
 function measure(subject: Subject): LookCost | undefined {
@@ -100,6 +128,10 @@ function measure(subject: Subject): LookCost | undefined {
       faultUs: Math.max(0, lowerQuartile(faulting) - lowerQuartile(plain)),
       // In the first round, all pages are protected.
       protectUs: lowerQuartile(protecting.slice(1)),
+      get singleUs() {
+        singleUs ??= measureSingle();
+        return singleUs;
+      },
     };
   } catch (error) {
     if (error instanceof PagemapError) return undefined;

@@ -15,26 +15,29 @@ export function faultsOf(bytes: number, isHuge: boolean, pageSize: number): numb
 export interface LookCost {
   /** The first write to a protected page, or the first access. */
   readonly faultUs: number;
-  /** To protect it again. */
+  /** To protect it again, with others. */
   readonly protectUs: number;
+  /** To protect it again by itself, as those of a sample are, while other threads of the process run: each time, these are interrupted. */
+  readonly singleUs: number;
+}
+
+/** What of an interval tells what it cost. */
+export interface LookedAt {
+  readonly faultCount?: number | undefined;
+  readonly stopMs?: number | undefined;
+  readonly scanMs?: number | undefined;
+  readonly errorPages?: number | undefined;
 }
 
 /**
  * An estimate of what an interval cost the process, milliseconds: its page faults, its stops, and the time in which pages were protected
  * again. In that time, threads of it that run wait for the locks of its page tables, and lose the translations that their processors know.
  * A scan that protects little does not hold them up, so that no more than the pages' part of it counts.
+ *
+ * @param interval with `errorPages`, it is one of a sample
  */
-export function targetCostMs(
-  {
-    faultCount = 0,
-    stopMs = 0,
-    scanMs = 0,
-  }: {
-    readonly faultCount?: number | undefined;
-    readonly stopMs?: number | undefined;
-    readonly scanMs?: number | undefined;
-  },
-  { faultUs, protectUs }: LookCost,
-): number {
-  return (faultCount * faultUs) / 1000 + Math.min(scanMs, (faultCount * protectUs) / 1000) + stopMs;
+export function targetCostMs(interval: LookedAt, { faultUs, protectUs, singleUs }: LookCost): number {
+  const { faultCount = 0, stopMs = 0, scanMs = 0, errorPages } = interval;
+  const againUs = errorPages === undefined ? protectUs : singleUs;
+  return (faultCount * faultUs) / 1000 + Math.min(scanMs, (faultCount * againUs) / 1000) + stopMs;
 }

@@ -12,7 +12,7 @@ import { CostMeter } from './cost.js';
 
 /** What so many page faults in the last interval, of 10 µs each, are. */
 function costOf(...faultCounts: number[]): CostMeter {
-  const cost = new CostMeter({ faultUs: 10, protectUs: 0 }, () => undefined);
+  const cost = new CostMeter({ faultUs: 10, protectUs: 0, singleUs: 0 }, () => undefined);
   for (const faultCount of faultCounts)
     cost.add({ elapsedMs: 0, intervalMs: 0, scanMs: 0, writtenPages: 0, mappings: [], faultCount });
   return cost;
@@ -52,7 +52,7 @@ describe('a budget', () => {
 
   test('keeps intervals short with a share that one pays for', () => {
     const usual = (writtenPages: number, errorPages: number, intervalMs = 1000) =>
-      usualShare({ cost: costOf(), budget: 0.02 }, 1000, {
+      usualShare({ cost: costOf(), budget: 0.02 }, 1000, 3_000_000, {
         ...{ elapsedMs: 500, intervalMs, scanMs: 1, mappings: [] },
         ...{ writtenPages, errorPages },
       });
@@ -61,6 +61,8 @@ describe('a budget', () => {
     expect(usual(10_000, 5000, 500)).toBeCloseTo(0.05);
     expect(usual(1_000_000, 500_000)).toBeCloseTo(0.001);
     expect(usual(100, 50)).toBeCloseTo(10);
+    // No more than there are.
+    expect(usual(2_000_000, 2_000_000)).toBe(usual(3_000_000, 0));
     expect(usual(0, 0)).toBe(1500);
     expect(sampledAdvice(0.02, 0.001)).toBe(
       'to stay within --budget 2 %, a random 0.1 % of the pages is looked at, and numbers are estimates; --sample 100% looks at all of them, in longer intervals',

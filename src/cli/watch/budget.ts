@@ -70,22 +70,24 @@ export function largestShare(
   intervalMs: number,
   pages: number,
 ): number | undefined {
-  const affordable = (MUCH_LONGER * budget * intervalMs) / (pages * cost.pageMs);
+  const affordable = (MUCH_LONGER * budget * intervalMs) / (pages * cost.samplePageMs);
   return affordable >= 1 ? undefined : roundedDown(Math.min(MOST_ADVISED, affordable), 2);
 }
 
 /**
  * The share of the pages with which one interval is paid for, as much as the process seems to write; it may be more than all.
  *
- * @param tried what a sample of the pages came to
+ * @param pages that the process has
+ * @param tried what a sample of them came to
  */
 export function usualShare(
   { cost, budget }: Limits,
   intervalMs: number,
+  pages: number,
   { writtenPages, errorPages = 0, intervalMs: triedMs }: Collected,
 ): number {
-  const pages = Math.max(1, writtenPages + errorPages) * Math.max(1, intervalMs / triedMs);
-  return roundedDown((USUAL * budget * intervalMs) / (pages * cost.pageMs), 2);
+  const seen = Math.max(1, writtenPages + errorPages) * Math.max(1, intervalMs / triedMs);
+  return roundedDown((USUAL * budget * intervalMs) / (Math.min(seen, pages) * cost.samplePageMs), 2);
 }
 
 /** What to tell somebody who gets estimates for a budget. */

@@ -8,7 +8,7 @@ const collected = (faultCount: number, stopMs?: number) => ({
 
 test('faults and stops add up, and are told as a share of the time that the process ran', () => {
   let ranMs: number | undefined = 500;
-  const meter = new CostMeter({ faultUs: 10, protectUs: 0 }, () => ranMs);
+  const meter = new CostMeter({ faultUs: 10, protectUs: 0, singleUs: 0 }, () => ranMs);
   ranMs = 1500;
   meter.add(collected(2000, 5));
   expect([meter.latestMs, meter.totalMs, meter.share]).toEqual([25, 25, 0.025]);
@@ -28,17 +28,20 @@ test('faults and stops add up, and are told as a share of the time that the proc
 });
 
 test('the time in which pages are protected counts, but not more of it than these pages take', () => {
-  const meter = new CostMeter({ faultUs: 1, protectUs: 0.5 }, () => undefined);
+  const meter = new CostMeter({ faultUs: 1, protectUs: 0.5, singleUs: 3 }, () => undefined);
   const ofScan = (scanMs: number) => {
     meter.add({ ...collected(4000), scanMs });
     return meter.latestMs;
   };
   expect([ofScan(1), ofScan(2), ofScan(20)]).toEqual([5, 6, 6]);
+  // Those of a sample are protected one by one.
+  meter.add({ ...collected(4000), scanMs: 20, errorPages: 10 });
+  expect(meter.latestMs).toBe(16);
 });
 
 test('a process that did not run has no share, and more than all of its time is all of it', () => {
   let ranMs = 0;
-  const meter = new CostMeter({ faultUs: 1, protectUs: 0 }, () => ranMs);
+  const meter = new CostMeter({ faultUs: 1, protectUs: 0, singleUs: 0 }, () => ranMs);
   meter.add(collected(1000));
   expect(meter.share).toBeUndefined();
   expect(meter.lines()).toEqual([

@@ -56,9 +56,9 @@ export class CostMeter {
     });
   }
 
-  /** What a page costs the process, milliseconds, that it writes in an interval. */
-  get pageMs(): number {
-    return targetCostMs({ faultCount: 1, scanMs: Number.POSITIVE_INFINITY }, this.#cost);
+  /** What a page of a sample costs the process, milliseconds, that it writes in an interval. */
+  get samplePageMs(): number {
+    return targetCostMs({ faultCount: 1, scanMs: Number.POSITIVE_INFINITY, errorPages: 0 }, this.#cost);
   }
 
   add(collected: Collected): void {

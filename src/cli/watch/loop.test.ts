@@ -67,7 +67,7 @@ describe('the loop', () => {
     const collect = tracker.collect.bind(tracker);
     // Dear at first, then cheap.
     tracker.collect = (visit) => ({ ...collect(visit), faultCount: tracker.collects <= 3 ? 4 : 0 });
-    const cost = new CostMeter({ faultUs: 1000, protectUs: 0 }, () => undefined);
+    const cost = new CostMeter({ faultUs: 1000, protectUs: 0, singleUs: 0 }, () => undefined);
     const began = performance.now();
     const shares: number[] = [];
     const lates: boolean[] = [];

@@ -20,7 +20,7 @@ async function choose(writtenPages: number | Error, budget: number | undefined =
       [Symbol.dispose]: () => isOpen--,
     } as unknown as ProcessTracker;
   };
-  const cost = new CostMeter({ faultUs: 10, protectUs: 0 }, () => undefined);
+  const cost = new CostMeter({ faultUs: 10, protectUs: 0, singleUs: 0 }, () => undefined);
   const pause = async (ms: number) => {
     waitedMs += ms;
   };

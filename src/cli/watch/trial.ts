@@ -40,7 +40,7 @@ export async function openWithin(
     await pause(Math.min(intervalMs, LONGEST_MS));
     const tried = tracker.collect();
     cost.add(tried);
-    usual = usualShare(limits, intervalMs, tried);
+    usual = usualShare(limits, intervalMs, pages, tried);
   } catch (error) {
     // The watch finds out, and tells.
     if (isEnded(error)) return { tracker, sample };
