@@ -16,6 +16,13 @@ interface Slot {
   readonly address: number;
 }
 
+function newSlot(): Slot {
+  const buffer = new ArrayBuffer(BUFFER_BYTES + PAGE_SIZE);
+  const address = bufferAddress(buffer);
+  const aligned = Math.ceil(address / PAGE_SIZE) * PAGE_SIZE;
+  return { bytes: new Uint8Array(buffer, aligned - address, BUFFER_BYTES), address: aligned };
+}
+
 export interface CopyHooks {
   /** So many bytes were copied. */
   progress(bytes: number): void;
@@ -29,7 +36,7 @@ export class Copier implements PageCopier {
   readonly #sink: StateSink;
   readonly #hooks: CopyHooks;
   readonly #free: Slot[] = [];
-  #slots = 0;
+  #slots = 1;
   readonly #pending = new Set<Promise<void>>();
   #failure: unknown;
   #listened = performance.now();
@@ -38,6 +45,7 @@ export class Copier implements PageCopier {
     this.#memory = memory;
     this.#sink = sink;
     this.#hooks = hooks;
+    this.#free.push(newSlot());
   }
 
   /** Lets signals and finished writes arrive. */
@@ -55,18 +63,14 @@ export class Copier implements PageCopier {
       await this.breathe();
       const slot = this.#free.pop();
       if (slot !== undefined) return slot;
-      if (this.#slots < BUFFERS) return this.#another();
+      if (this.#slots < BUFFERS) {
+        // Not before it is needed: a small process, and one whose pages are kept in memory, needs one.
+        const another = newSlot();
+        this.#slots++;
+        return another;
+      }
       await Promise.race(this.#pending);
     }
-  }
-
-  // Not before it is needed: a small process, and one whose pages are kept in memory, needs one.
-  #another(): Slot {
-    this.#slots++;
-    const buffer = new ArrayBuffer(BUFFER_BYTES + PAGE_SIZE);
-    const address = bufferAddress(buffer);
-    const aligned = Math.ceil(address / PAGE_SIZE) * PAGE_SIZE;
-    return { bytes: new Uint8Array(buffer, aligned - address, BUFFER_BYTES), address: aligned };
   }
 
   async drain(): Promise<void> {

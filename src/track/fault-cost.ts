@@ -1,5 +1,4 @@
 /** Measures what tracking costs those who are tracked: it differs by a factor of ten between machines. */
-import { createRequire } from 'node:module';
 import { mman, PagemapError } from '../abi/index.js';
 import { type MappedMemory, mapMemory, pageSize, Userfaultfd } from '../live/index.js';
 import type { Subject } from './activity.js';
@@ -91,9 +90,8 @@ function measureSingle(): number {
   using memory = mapSmallPages();
   using faults = Userfaultfd.open();
   faults.register(memory.address, BYTES);
-  // Only samples need it, and few commands do.
-  const { pbkdf2 } = createRequire(import.meta.url)('node:crypto') as typeof import('node:crypto');
-  pbkdf2('', '', BUSY_ROUNDS, 32, 'sha256', () => undefined);
+  // Few commands need it, and loading it takes milliseconds. Before Node.js 20.16 there is no way to do so here.
+  process.getBuiltinModule?.('node:crypto').pbkdf2('', '', BUSY_ROUNDS, 32, 'sha256', () => undefined);
   const times = Array.from(shuffledPages(BYTES).subarray(0, SINGLE_PAGES), (offset) => {
     const before = performance.now();
     faults.writeProtect(memory.address + offset, pageSize());
@@ -102,7 +100,18 @@ function measureSingle(): number {
   return upperQuartile(times);
 }
 
-let singleUs: number | undefined;
+let knownSingle: number | undefined;
+
+/** @param fallback where it cannot be measured, for want of descriptors, say */
+function singleUsOr(fallback: number): number {
+  try {
+    knownSingle ??= measureSingle();
+  } catch (error) {
+    if (!(error instanceof PagemapError)) throw error;
+    knownSingle = fallback;
+  }
+  return knownSingle;
+}
 
 const known = new Map<Subject, LookCost | undefined>();
 
@@ -124,13 +133,13 @@ function measure(subject: Subject): LookCost | undefined {
       faulting.push(workload.run(pages));
       plain.push(workload.run(pages));
     }
+    // In the first round, all pages are protected.
+    const protectUs = lowerQuartile(protecting.slice(1));
     return {
       faultUs: Math.max(0, lowerQuartile(faulting) - lowerQuartile(plain)),
-      // In the first round, all pages are protected.
-      protectUs: lowerQuartile(protecting.slice(1)),
+      protectUs,
       get singleUs() {
-        singleUs ??= measureSingle();
-        return singleUs;
+        return singleUsOr(protectUs);
       },
     };
   } catch (error) {

@@ -34,10 +34,11 @@ export interface LookedAt {
  * again. In that time, threads of it that run wait for the locks of its page tables, and lose the translations that their processors know.
  * A scan that protects little does not hold them up, so that no more than the pages' part of it counts.
  *
- * @param interval with `errorPages`, it is one of a sample
+ * @param interval where `errorPages` is above 0, it is one of a sample
  */
-export function targetCostMs(interval: LookedAt, { faultUs, protectUs, singleUs }: LookCost): number {
-  const { faultCount = 0, stopMs = 0, scanMs = 0, errorPages } = interval;
-  const againUs = errorPages === undefined ? protectUs : singleUs;
-  return (faultCount * faultUs) / 1000 + Math.min(scanMs, (faultCount * againUs) / 1000) + stopMs;
+export function targetCostMs(interval: LookedAt, cost: LookCost): number {
+  const { faultCount = 0, stopMs = 0, scanMs = 0, errorPages = 0 } = interval;
+  // Measured when it is asked for first.
+  const againUs = errorPages > 0 ? cost.singleUs : cost.protectUs;
+  return (faultCount * cost.faultUs) / 1000 + Math.min(scanMs, (faultCount * againUs) / 1000) + stopMs;
 }

@@ -190,6 +190,8 @@ class Starter {
   async end(): Promise<void> {
     const exited = once(this.#child, 'exit');
     this.#child.stdin!.end();
+    // One that a failed test has left reads from it.
+    (this.#child.stdio[3] as Writable).end();
     await exited;
   }
 }

@@ -170,9 +170,10 @@ function chooseSink(
   const subject = subjectOf(options);
   if (options.json) return new JsonSink(output, options.regions === true, untracked, subject);
   if (!live) {
-    return new LineSink(output, options.regions === true, (text) =>
-      process.stderr.write(`pmscan: ${text}\n`),
-    );
+    // It advises a budget.
+    const isBounded = options.budget !== undefined && options.budget < 1;
+    const warn = (text: string) => process.stderr.write(`pmscan: ${text}\n`);
+    return new LineSink(output, options.regions === true, isBounded ? undefined : warn);
   }
   const about = {
     pid: tracker.pid,
@@ -261,9 +262,10 @@ export async function watchCommand(
   // Whoever asks for a share, or for ranges, gets just that.
   const isFree = options.sample === undefined && !options.regions && chooseProvider() === 'ioctl';
   const limits = { cost, budget: isFree ? options.budget : undefined };
-  const pause = (ms: number) => Promise.race([sleep(ms), ending.requested]);
+  const { signal } = ending;
+  const pause = (ms: number) => sleep(ms, true, { signal }).catch(() => false);
   const { tracker: opened, sample = given } = await open(() =>
-    openWithin(limits, options.interval, residentPages(handle), (some = given) => track(some), pause),
+    openWithin(limits, options.interval, residentPages(handle), (some) => track(some ?? given), pause),
   );
   using tracker = opened;
   if (tracker.provider === 'fallback' && !live) process.stderr.write(`pmscan: ${SOFT_DIRTY_NOTE}\n`);
@@ -313,7 +315,7 @@ export function addWatchCommand(
       'after',
       `
 On a terminal: a live view; s sorts, / filters, p pauses, ? helps, q ends. Elsewhere, and with --regions: a line an interval.
-The process is stopped once, at the start, for about half a millisecond. Nothing in it is changed, and nothing is left
+The process is stopped once, at the start, for about half a millisecond; twice at most with --budget. Nothing in it is changed, and nothing is left
 behind, however the watch ends. It ends with a summary on standard error. Before Linux 6.7 it is stopped at each look.
 
 Times take units: 100ms, 1s, 5m; without one they are seconds.

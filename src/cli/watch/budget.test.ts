@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import {
-  largestShare,
   paidAfterMs,
   requireCost,
   sampledAdvice,
   sampleOf,
   stretchedAdvice,
+  trialShare,
   usualShare,
 } from './budget.js';
 import { CostMeter } from './cost.js';
@@ -39,15 +39,23 @@ describe('a budget', () => {
     expect(stretchedAdvice({ cost: costOf(1) }, 98_000, 1000)).toBeUndefined();
   });
 
-  test('holds over ten intervals with a share that they pay for if all is written', () => {
+  test('looks at all pages where ten intervals pay for all, else tries what five pay for', () => {
     const share = (pages: number, intervalMs = 1000) =>
-      largestShare({ cost: costOf(), budget: 0.02 }, intervalMs, pages);
-    // 20 ms an interval, and 10 µs a page: ten intervals pay for 20,000 pages.
+      trialShare({ cost: costOf(), budget: 0.02 }, intervalMs, pages);
+    // 20 ms an interval, and 10 µs a page.
     expect(share(20_000)).toBeUndefined();
-    expect(share(400_000)).toBeCloseTo(0.05);
-    expect(share(400_000, 100)).toBeCloseTo(0.005);
-    // A large sample costs the tool more than all pages do.
+    expect(share(400_000)).toBe(0.025);
+    expect(share(400_000, 100)).toBe(0.0025);
+    // A large sample costs the tool more than all pages do, and a hundred pages are the least.
     expect(share(40_000)).toBe(0.1);
+    expect(share(400_000, 1)).toBe(0.00025);
+    // Pages of a sample are protected one by one, which costs the process more, also at first.
+    const cost = new CostMeter({ faultUs: 10, protectUs: 0, singleUs: 30 }, () => undefined);
+    const limits = { cost, budget: 0.02 };
+    expect(trialShare(limits, 1000, 20_000)).toBeUndefined();
+    expect(trialShare(limits, 1000, 400_000)).toBe(0.0035);
+    cost.addFirst(1000);
+    expect(cost.totalMs).toBe(30);
   });
 
   test('keeps intervals short with a share that one pays for', () => {
@@ -60,10 +68,10 @@ describe('a budget', () => {
     expect(usual(20_000, 10_000)).toBeCloseTo(0.05);
     expect(usual(10_000, 5000, 500)).toBeCloseTo(0.05);
     expect(usual(1_000_000, 500_000)).toBeCloseTo(0.001);
-    expect(usual(100, 50)).toBeCloseTo(10);
+    expect(usual(100, 50)).toBe(0.1);
     // No more than there are.
     expect(usual(2_000_000, 2_000_000)).toBe(usual(3_000_000, 0));
-    expect(usual(0, 0)).toBe(1500);
+    expect(usual(0, 0)).toBe(0.1);
     expect(sampledAdvice(0.02, 0.001)).toBe(
       'to stay within --budget 2 %, a random 0.1 % of the pages is looked at, and numbers are estimates; --sample 100% looks at all of them, in longer intervals',
     );

@@ -4,8 +4,14 @@ import { CliError, EXIT } from '../exit.js';
 import { type CostMeter, shareText, shortTime } from './cost.js';
 import type { Collected } from './tracker.js';
 
-/** An interval that is so many times as long as was asked for is told of, and a trial may cost as much as so many of them. */
+/** An interval that is so many times as long as was asked for is told of. */
 const MUCH_LONGER = 10;
+
+/** A trial may cost what so many intervals pay for. */
+const TRIED_INTERVALS = 5;
+
+/** A sample of fewer pages tells nothing, whatever it costs: intervals get longer then. */
+const LEAST_PAGES = 100;
 
 /** A sample is to cost so much of what an interval may, so that intervals need not get longer where one costs more than others. */
 const USUAL = 0.75;
@@ -40,6 +46,11 @@ function roundedDown(value: number, digits: number): number {
   return Number((Math.floor(value / unit + 1e-9) * unit).toPrecision(digits));
 }
 
+/** A sample of about so many of all pages, as a share of them. */
+function shareOf(wanted: number, pages: number): number {
+  return roundedDown(Math.min(MOST_ADVISED, Math.max(LEAST_PAGES, wanted) / pages), 2);
+}
+
 /** One digit of a share, as an option: `0.2%`. */
 const shareOption = (share: number) => `${roundedDown(share * 100, 1)}%`;
 
@@ -60,22 +71,19 @@ export function stretchedAdvice(
 }
 
 /**
- * The largest share of the pages with which the budget holds over ten intervals, whatever the process does: with which they pay for one in which it
- * writes to all of its memory. Undefined where that is all pages.
+ * The share of the pages to try. Protecting these pages, and one interval in which the process writes to all of its memory, cost what five intervals
+ * pay for. Undefined for all pages: ten intervals pay for one in which the process writes to all of them.
  *
  * @param pages that the process has
  */
-export function largestShare(
-  { cost, budget }: Limits,
-  intervalMs: number,
-  pages: number,
-): number | undefined {
-  const affordable = (MUCH_LONGER * budget * intervalMs) / (pages * cost.samplePageMs);
-  return affordable >= 1 ? undefined : roundedDown(Math.min(MOST_ADVISED, affordable), 2);
+export function trialShare({ cost, budget }: Limits, intervalMs: number, pages: number): number | undefined {
+  const paidMs = budget * intervalMs;
+  if (pages * cost.pageMs(false) <= MUCH_LONGER * paidMs) return undefined;
+  return shareOf((TRIED_INTERVALS * paidMs) / (cost.singleMs + cost.pageMs(true)), pages);
 }
 
 /**
- * The share of the pages with which one interval is paid for, as much as the process seems to write; it may be more than all.
+ * The share of the pages with which one interval is paid for, as much as the process seems to write.
  *
  * @param pages that the process has
  * @param tried what a sample of them came to
@@ -87,7 +95,8 @@ export function usualShare(
   { writtenPages, errorPages = 0, intervalMs: triedMs }: Collected,
 ): number {
   const seen = Math.max(1, writtenPages + errorPages) * Math.max(1, intervalMs / triedMs);
-  return roundedDown((USUAL * budget * intervalMs) / (Math.min(seen, pages) * cost.samplePageMs), 2);
+  const affordable = (USUAL * budget * intervalMs) / cost.pageMs(true);
+  return shareOf((affordable * pages) / Math.min(seen, pages), pages);
 }
 
 /** What to tell somebody who gets estimates for a budget. */

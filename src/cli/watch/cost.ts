@@ -56,9 +56,20 @@ export class CostMeter {
     });
   }
 
-  /** What a page of a sample costs the process, milliseconds, that it writes in an interval. */
-  get samplePageMs(): number {
-    return targetCostMs({ faultCount: 1, scanMs: Number.POSITIVE_INFINITY, errorPages: 0 }, this.#cost);
+  /** What a page costs the process that it writes in an interval, milliseconds: one of a sample, or where all are looked at. */
+  pageMs(isSampled: boolean): number {
+    const errorPages = isSampled ? 1 : 0;
+    return targetCostMs({ faultCount: 1, scanMs: Number.POSITIVE_INFINITY, errorPages }, this.#cost);
+  }
+
+  /** What it costs to protect a page of a sample, milliseconds. */
+  get singleMs(): number {
+    return this.#cost.singleUs / 1000;
+  }
+
+  /** So many pages of a sample were protected for the first time. */
+  addFirst(pages: number): void {
+    this.totalMs += pages * this.singleMs;
   }
 
   add(collected: Collected): void {

@@ -65,7 +65,7 @@ export class WatchSummary {
     this.isLate = late;
     if (late) this.lateIntervals++;
     this.writtenPages += collected.writtenPages;
-    this.elapsedMs = collected.elapsedMs;
+    this.elapsedMs += collected.intervalMs;
     this.#stopMs += collected.stopMs ?? 0;
     this.cost?.add(collected);
     this.peakStopMs = Math.max(this.peakStopMs, collected.stopMs ?? 0);

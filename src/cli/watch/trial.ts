@@ -1,7 +1,7 @@
 /** Finds out how much a process writes, at a cost that is bounded, before a watch within a budget begins. */
 import { isEnded } from '../../live/internal.js';
 import { PageSample, type ProcessTracker } from '../../track/index.js';
-import { type Budget, largestShare, usualShare } from './budget.js';
+import { type Budget, trialShare, usualShare } from './budget.js';
 
 /** A trial takes no longer, milliseconds, and no longer than an interval. */
 const LONGEST_MS = 500;
@@ -16,39 +16,43 @@ export interface Chosen {
 }
 
 /**
- * Opens a tracker that keeps within a budget: of all pages where intervals pay for these, whatever the process does; else of a sample.
+ * Opens a tracker that keeps within a budget: of all pages where intervals pay for these, whatever the process does with the memory that it has; else of a sample.
  *
  * @param pages that the process has
  * @param open opens a tracker of all pages, or of a sample
- * @param pause waits so many milliseconds; it may end earlier
+ * @param pause waits so many milliseconds; gives false when it is to end before that
  */
 export async function openWithin(
   { cost, budget }: Budget,
   intervalMs: number,
   pages: number,
   open: (sample?: PageSample) => Promise<ProcessTracker>,
-  pause: (ms: number) => Promise<unknown>,
+  pause: (ms: number) => Promise<boolean>,
 ): Promise<Chosen> {
   if (cost === undefined || budget === undefined || budget >= 1) return { tracker: await open() };
   const limits = { cost, budget };
-  const largest = largestShare(limits, intervalMs, pages);
-  if (largest === undefined) return { tracker: await open() };
-  const sample = new PageSample(largest);
-  const tracker = await open(sample);
+  const trial = trialShare(limits, intervalMs, pages);
+  if (trial === undefined) return { tracker: await open() };
+  const openSample = async (share: number) => {
+    const sample = new PageSample(share);
+    const tracker = await open(sample);
+    cost.addFirst(share * pages);
+    return { tracker, sample };
+  };
+  const tried = await openSample(trial);
   let usual: number;
   try {
-    await pause(Math.min(intervalMs, LONGEST_MS));
-    const tried = tracker.collect();
-    cost.add(tried);
-    usual = usualShare(limits, intervalMs, pages, tried);
+    if (!(await pause(Math.min(intervalMs, LONGEST_MS)))) return tried;
+    const collected = tried.tracker.collect();
+    cost.add(collected);
+    usual = usualShare(limits, intervalMs, pages, collected);
   } catch (error) {
     // The watch finds out, and tells.
-    if (isEnded(error)) return { tracker, sample };
-    tracker[Symbol.dispose]();
+    if (isEnded(error)) return tried;
+    tried.tracker[Symbol.dispose]();
     throw error;
   }
-  if (usual >= largest / NEAR) return { tracker, sample };
-  tracker[Symbol.dispose]();
-  const smaller = new PageSample(usual);
-  return { tracker: await open(smaller), sample: smaller };
+  if (usual >= trial / NEAR) return tried;
+  tried.tracker[Symbol.dispose]();
+  return await openSample(usual);
 }
