@@ -33,6 +33,10 @@ describe('a budget', () => {
       'to stay within --budget 2 %, the next interval takes 98.0 s; --sample 1% looks at a random share of the pages, and more often',
     );
     expect(advice(1_350_000, 980_000)).toContain('--sample 0.1% ');
+    // A page of a sample costs four times as much here.
+    const cost = new CostMeter({ faultUs: 10, protectUs: 0, singleUs: 30 }, () => undefined);
+    cost.add({ elapsedMs: 0, intervalMs: 0, scanMs: 0, writtenPages: 0, mappings: [], faultCount: 50_000 });
+    expect(stretchedAdvice({ cost, budget: 0.02 }, 98_000, 1000)).toContain('--sample 1% ');
     // A large sample costs the tool more than all pages do.
     expect(advice(10, 98_000)).toContain('--sample 10% ');
     expect(advice(135_000, 9_900)).toBeUndefined();
