@@ -13,8 +13,8 @@ const HOT_BYTES = 1 << 20;
 const HOT_STEPS = 100;
 
 /** Pages that are protected one by one, and how long another thread works meanwhile, in rounds of a hash: some ten milliseconds. */
-const SINGLE_PAGES = 256;
-const BUSY_ROUNDS = 20_000;
+const SINGLE_PAGES = 128;
+const BUSY_ROUNDS = 10_000;
 
 /** Rounds in which another program ran in between, or the loop was compiled, are among the longer ones. */
 function lowerQuartile(values: readonly number[]): number {
@@ -148,10 +148,16 @@ function measure(subject: Subject): LookCost | undefined {
   }
 }
 
-/** What tracking costs by page, measured once; undefined as `measureFaultCost` is. */
-export function measureLookCost(subject: Subject): LookCost | undefined {
+/**
+ * What tracking costs by page, measured once; undefined as `measureFaultCost` is.
+ *
+ * @param isSampled measures what pages of a sample cost, too, now and not in the middle of an interval
+ */
+export function measureLookCost(subject: Subject, isSampled = false): LookCost | undefined {
   if (!known.has(subject)) known.set(subject, measure(subject));
-  return known.get(subject);
+  const cost = known.get(subject);
+  if (isSampled && cost !== undefined) singleUsOr(cost.protectUs);
+  return cost;
 }
 
 /**

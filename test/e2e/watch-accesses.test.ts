@@ -3,6 +3,7 @@ import { createInterface } from 'node:readline';
 import { expect, test } from 'vitest';
 import { finish, pmscan, startPmscan } from '../support/cli.js';
 import { available, testWhere } from '../support/needs.js';
+import { until } from '../support/until.js';
 import { startWrites } from '../support/writes.js';
 
 const live = testWhere('pagemap-scan', 'ptrace', 'compiler');
@@ -76,20 +77,17 @@ byPage(
 );
 
 byPage('a command, and a sample', async () => {
-  const args = [
-    '--accesses',
-    '--sample',
-    '50%',
-    '--interval',
-    '200ms',
-    '--duration',
-    '1s',
-    '--',
-    'sleep',
-    '600',
-  ];
-  const { code, stdout, stderr } = await pmscan(['watch', ...args]);
-  expect([code, stderr]).toEqual([0, expect.stringContaining('accessed ')]);
+  const sampled = ['--accesses', '--sample', '50%', '--interval', '200ms'];
+  const child = startPmscan(['watch', ...sampled, '--', 'sleep', '600']);
+  const finished = finish(child);
+  let text = '';
+  child.stdout.on('data', (chunk: string) => {
+    text += chunk;
+  });
+  await until('three intervals', () => text.split('\n').length > 3 || child.exitCode !== null);
+  child.kill('SIGINT');
+  const { code, stdout, stderr } = await finished;
+  expect([code, stderr]).toEqual([130, expect.stringContaining('accessed ')]);
   expect(stdout.split('\n').length).toBeGreaterThan(3);
 });
 

@@ -442,8 +442,9 @@ function chooseSample({ accesses, exact, sample }: RecordCommandOptions): PageSa
 }
 
 /** What it may cost the process, where that is known: by default, little. */
-function budgetOf(handle: ProcessHandle, subject: Subject, { budget }: RecordCommandOptions): Budget {
-  const cost = CostMeter.of(handle, subject);
+function budgetOf(handle: ProcessHandle, subject: Subject, options: RecordCommandOptions): Budget {
+  const { budget } = options;
+  const cost = CostMeter.of(handle, subject, chooseSample(options) !== undefined);
   requireCost({ cost, budget });
   return { cost, budget: budget ?? (cost && parseBudget(DEFAULT_BUDGET)) };
 }

@@ -253,10 +253,10 @@ export async function watchCommand(
   const subject = subjectOf(options);
   const open = <T>(how: () => T | Promise<T>) => openFor(watched, options.interval, how);
   using handle = await open(() => new ProcessHandle(pid));
-  const cost = CostMeter.of(handle, subject);
+  const given = sampleOf(options.sample);
+  const cost = CostMeter.of(handle, subject, given !== undefined);
   requireCost({ cost, budget: options.budget });
   const owners = new OwnerNames(handle, subject === 'accesses');
-  const given = sampleOf(options.sample);
   const track = (sample: PageSample | undefined) =>
     adviseAnyway(() => trackActivity(pid, subject, { anyway, sample }));
   // Whoever asks for a share, or for ranges, gets just that.

@@ -87,7 +87,7 @@ async function measureAccesses(
 ): Promise<WorkingSetReport> {
   const { interval: intervalMs, duration: durationMs } = options;
   const sample = options.exact ? undefined : sampleOf(options.sample);
-  const lookCost = measureLookCost('accesses');
+  const lookCost = measureLookCost('accesses', sample !== undefined);
   using tracker = await adviseAnyway(() =>
     trackProcess(pid, { accesses: true, anyway: options.anyway, sample }),
   );

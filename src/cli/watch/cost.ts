@@ -43,8 +43,8 @@ export class CostMeter {
   }
 
   /** One for a process; undefined where this machine does not tell what looking costs. */
-  static of(handle: ProcessHandle, subject: Subject): CostMeter | undefined {
-    const cost = measureLookCost(subject);
+  static of(handle: ProcessHandle, subject: Subject, isSampled: boolean): CostMeter | undefined {
+    const cost = measureLookCost(subject, isSampled);
     if (cost === undefined) return undefined;
     return new CostMeter(cost, () => {
       try {
