@@ -24,7 +24,7 @@ import { optionOr, parseBudget, parseDuration, parseShare } from '../options.js'
 import { Output } from '../output.js';
 import { adviseAnyway, requireProvider, resolveTarget, TARGET, tellBusy } from '../target.js';
 import { mappingLabel, outputStyle, plural, printable } from '../text.js';
-import { requireCost, sampledAdvice, sampleOf } from '../watch/budget.js';
+import { isBound, requireCost, sampledAdvice, sampleOf } from '../watch/budget.js';
 import { CostMeter } from '../watch/cost.js';
 import {
   exitCodeOf,
@@ -171,9 +171,8 @@ function chooseSink(
   if (options.json) return new JsonSink(output, options.regions === true, untracked, subject);
   if (!live) {
     // It advises a budget.
-    const isBounded = options.budget !== undefined && options.budget < 1;
     const warn = (text: string) => process.stderr.write(`pmscan: ${text}\n`);
-    return new LineSink(output, options.regions === true, isBounded ? undefined : warn);
+    return new LineSink(output, options.regions === true, isBound(options.budget) ? undefined : warn);
   }
   const about = {
     pid: tracker.pid,
@@ -265,7 +264,13 @@ export async function watchCommand(
   const { signal } = ending;
   const pause = (ms: number) => sleep(ms, true, { signal }).catch(() => false);
   const { tracker: opened, sample = given } = await open(() =>
-    openWithin(limits, options.interval, residentPages(handle), (some) => track(some ?? given), pause),
+    openWithin(
+      limits,
+      options.interval,
+      () => residentPages(handle),
+      (some) => track(some ?? given),
+      pause,
+    ),
   );
   using tracker = opened;
   if (tracker.provider === 'fallback' && !live) process.stderr.write(`pmscan: ${SOFT_DIRTY_NOTE}\n`);

@@ -31,12 +31,14 @@ export interface Limits {
   readonly budget: number;
 }
 
+export const isBound = (budget: number | undefined): budget is number => budget !== undefined && budget < 1;
+
 /**
  * After so long, milliseconds from the beginning, the watch has cost the process no more than its budget, with the interval that comes
  * next, which is taken to cost as much as the last one. The time to wait grows until it does: a page costs once an interval at most.
  */
 export function paidAfterMs({ cost, budget }: Budget): number {
-  if (cost === undefined || budget === undefined || budget >= 1) return 0;
+  if (cost === undefined || !isBound(budget)) return 0;
   return (cost.totalMs + cost.latestMs) / budget;
 }
 
@@ -112,7 +114,7 @@ export function sampleOf(share: number | undefined): PageSample | undefined {
 
 /** @throws CliError for a budget where nobody knows what is spent */
 export function requireCost({ cost, budget }: Budget): void {
-  if (budget === undefined || budget >= 1 || cost !== undefined) return;
+  if (!isBound(budget) || cost !== undefined) return;
   throw new CliError(
     EXIT.unsupported,
     'Cannot keep within --budget: the cost of a page fault cannot be measured here; `pmscan doctor` says more',

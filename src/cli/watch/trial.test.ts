@@ -25,7 +25,7 @@ async function choose(writtenPages: number | Error, budget = 0.02, goesOn = true
     waitedMs += ms;
     return goesOn;
   };
-  const chosen = openWithin({ cost, budget }, 1000, 262_144, open, pause);
+  const chosen = openWithin({ cost, budget }, 1000, () => 262_144, open, pause);
   const share = await chosen.then(
     ({ sample }) => sample?.share ?? 1,
     (error: Error) => error.message,

@@ -1,7 +1,7 @@
 /** Finds out how much a process writes, at a cost that is bounded, before a watch within a budget begins. */
 import { isEnded } from '../../live/internal.js';
 import { PageSample, type ProcessTracker } from '../../track/index.js';
-import { type Budget, trialShare, usualShare } from './budget.js';
+import { type Budget, isBound, trialShare, usualShare } from './budget.js';
 
 /** A trial takes no longer, milliseconds, and no longer than an interval. */
 const LONGEST_MS = 500;
@@ -18,19 +18,20 @@ export interface Chosen {
 /**
  * Opens a tracker that keeps within a budget: of all pages where intervals pay for these, whatever the process does with the memory that it has; else of a sample.
  *
- * @param pages that the process has
+ * @param countPages tells how many pages the process has
  * @param open opens a tracker of all pages, or of a sample
  * @param pause waits so many milliseconds; gives false when it is to end before that
  */
 export async function openWithin(
   { cost, budget }: Budget,
   intervalMs: number,
-  pages: number,
+  countPages: () => number,
   open: (sample?: PageSample) => Promise<ProcessTracker>,
   pause: (ms: number) => Promise<boolean>,
 ): Promise<Chosen> {
-  if (cost === undefined || budget === undefined || budget >= 1) return { tracker: await open() };
+  if (cost === undefined || !isBound(budget)) return { tracker: await open() };
   const limits = { cost, budget };
+  const pages = countPages();
   const trial = trialShare(limits, intervalMs, pages);
   if (trial === undefined) return { tracker: await open() };
   const openSample = async (share: number) => {
