@@ -11,7 +11,7 @@
  * - one that was discarded shows as written, too, and is looked at again: it becomes a hole;
  * - what cannot be tracked, or can be written by others, is copied at the stop.
  */
-import { freemem, getPriority, setPriority, tmpdir } from 'node:os';
+import { freemem, tmpdir } from 'node:os';
 import { dirname } from 'node:path';
 import { codeOf, MOST_USER_SPACE_END, PAGE_SIZE, PagemapError } from '../abi/internal.js';
 import {
@@ -33,6 +33,7 @@ import { failure, LEAST_KEPT_BYTES, MOST_KEPT_BYTES } from './limits.js';
 import type { CoreOptions, CoreResult, StateOptions, StateResult } from './options.js';
 import { reserveAll } from './order.js';
 import { hasDumpedPages, isPrivateFile, isShared, type Planned, readFilter, readPlan } from './plan.js';
+import { atPriority, MOST_URGENT } from './priority.js';
 import { visitRest } from './selection.js';
 import { checkCompression, sendCore, sendTo } from './send.js';
 import type { StateSink, Stored } from './sink.js';
@@ -108,8 +109,8 @@ export class Dump {
   }
 
   /** @param release called after the last stop: the process's writes do not matter any more */
-  async run(release: () => void = () => undefined): Promise<StateResult> {
-    const { copier, options, pid, plan, progress, record, settling } = this.#tools;
+  async run(release?: () => void): Promise<StateResult> {
+    const { copier, options, pid, plan, progress, record, settling, sink } = this.#tools;
     options.signal?.throwIfAborted();
     if (!this.#isFirst) {
       this.#tools.renew();
@@ -117,7 +118,11 @@ export class Dump {
     } else if (this.#follow === undefined) plan.refresh();
     else this.#follow.checkTracked();
     const { taken, pauseMs, stored: before } = await this.#takeAll();
-    release();
+    if (release !== undefined) {
+      // Both take their time.
+      sink.flush?.();
+      release();
+    }
     plan.keep(taken.plan);
     await copier.drain();
     const stored = before ?? (await this.#finish(taken));
@@ -199,7 +204,8 @@ export class Dump {
 
   async #pause(room: Uint8Array<ArrayBuffer>, mayRetreat: boolean): Promise<Paused> {
     this.#hooks.beforeStop?.();
-    const restore = prioritise();
+    // The process waits for us.
+    const restore = atPriority(MOST_URGENT);
     let since: number;
     let taken: Taken | undefined;
     let stored: Stored | undefined;
@@ -308,21 +314,6 @@ function withoutSecrets(handle: ProcessHandle, plan: readonly Planned[]): readon
       : secret.some(({ start, end }) => start < mapping.end && end > mapping.start);
     return isSecret ? { ...planned, share: 'none' } : planned;
   });
-}
-
-/**
- * Raises our priority while the process is stopped and waits for us, where that is permitted. The result takes that
- * back.
- */
-function prioritise(): () => void {
-  const before = getPriority();
-  try {
-    setPriority(-20);
-    return () => setPriority(before);
-  } catch {
-    // It takes CAP_SYS_NICE.
-    return () => undefined;
-  }
 }
 
 /** Keeps the state of a process in a sink. */

@@ -59,6 +59,10 @@ export class ElfSink implements StateSink {
     });
   }
 
+  flush(): void {
+    this.#file.flush();
+  }
+
   /** Makes holes of it. */
   discard(start: number, end: number): void {
     this.#layout.parts(start, end, (from, to, offset) => {

@@ -84,6 +84,34 @@ describe('CoreFile', () => {
     expect(openHere()).toEqual([]);
   });
 
+  test('what fails in a flush is reported when it is published, although the kernel tells it once only', async () => {
+    const { fsync } = fs;
+    {
+      using file = new CoreFile(path, folder);
+      const refused = (_fd: number, done: (error: Error) => void) =>
+        setImmediate(done, Object.assign(new Error('EIO, fsync'), { code: 'EIO' }));
+      fs.fsync = refused as unknown as typeof fsync;
+      syncBuiltinESMExports();
+      file.flush();
+      fs.fsync = fsync;
+      syncBuiltinESMExports();
+      file.flush();
+      await expect(file.publish()).rejects.toThrow('EIO');
+    }
+    expect(readdirSync(folder)).toEqual(['core']);
+    expect(openHere()).toEqual([]);
+  });
+
+  test('a file that is flushed before its end is whole, too', async () => {
+    using file = new CoreFile(path, folder);
+    const expected = await write(file);
+    file.flush();
+    await file.write(Uint8Array.of(9), 0, 1, 5);
+    expected[5] = 9;
+    await file.publish();
+    expect(readFileSync(path).equals(expected)).toBe(true);
+  });
+
   test('a folder that may not be written to is no reason for another way', () => {
     refuse.set(O_TMPFILE, 'EACCES');
     expect(() => new CoreFile(path, folder)).toThrow('EACCES');

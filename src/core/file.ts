@@ -39,6 +39,7 @@ export class CoreFile implements Disposable {
   readonly #directFd: number = -1;
   #useDirect = false;
   readonly #writing = new Set<Promise<void>>();
+  #flushing: Promise<void> | undefined;
 
   /**
    * @param path what it is to be called in the end; undefined for never
@@ -118,6 +119,7 @@ export class CoreFile implements Disposable {
   /** Waits until nothing is being written. To be done before it is disposed: the number of its descriptor may be reused. */
   async settle(): Promise<void> {
     while (this.#writing.size > 0) await Promise.allSettled(this.#writing);
+    await Promise.allSettled([this.#flushing]);
   }
 
   /** Makes a part of it a hole again, which reads as zeros. */
@@ -137,8 +139,20 @@ export class CoreFile implements Disposable {
     return fstatSync(this.fd).blocks * 512;
   }
 
+  /**
+   * Begins to bring to the disk what was written so far, so that there is less to wait for in `publish`: also what went past the
+   * page cache may still be on its way. A file without a name needs none of it.
+   */
+  flush(): void {
+    if (this.#path === undefined || this.#flushing !== undefined) return;
+    this.#flushing = promisify(fsync)(this.fd);
+    // It is for `publish` to report: the kernel tells of an error once.
+    this.#flushing.catch(() => undefined);
+  }
+
   /** Gives it its name, once all of it is on the disk. A file of that name is replaced in one step. */
   async publish(): Promise<void> {
+    await this.#flushing;
     await promisify(fsync)(this.fd);
     if (this.#path === undefined) return;
     if (this.#part === undefined) {

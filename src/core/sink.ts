@@ -49,6 +49,11 @@ export interface StateSink {
    * @returns undefined when the bytes may be overwritten at once, otherwise when they may
    */
   write(bytes: Uint8Array<ArrayBuffer>, ranges: readonly number[]): Promise<void> | undefined;
+  /**
+   * Begins to bring to the disk what it was given, and returns. It comes once nearly all pages were given. What fails is reported by
+   * `finish`.
+   */
+  flush?(): void;
   /** Drops its copies of these pages. In the state they are zero, or they are left out. */
   discard(start: number, end: number): void;
   /**

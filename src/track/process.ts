@@ -113,11 +113,15 @@ const MOST_JOINED_PASSES = 64;
 const NEAR_PAGES = 64;
 
 /** Memory is protected for the first time, and given back, in pieces that have about so many bytes in them. */
-const PIECE_BYTES = 4 << 20;
+const PIECE_BYTES = 8 << 20;
 
-/** The longest rest between two of them, and what is too short for one, milliseconds. */
-const MOST_REST_MS = 2;
-const LEAST_RESTED_MS = 0.3;
+/** A piece that takes so long, milliseconds, shows that page-table work is expensive here: there are rests after it. */
+const EXPENSIVE_MS = 1;
+/** After so many pieces in a row that took less, there are no rests any more. */
+const CHEAP_PIECES = 16;
+/** The least that such a rest takes after a piece that was given back, and the most of any, milliseconds. */
+const RELEASE_REST_MS = 2;
+const MOST_REST_MS = 3;
 
 /** So many pieces at most are protected: terabytes of address space may have nothing in them. */
 const MOST_PIECES = 4000;
@@ -521,7 +525,7 @@ export class WriteProtectTracker implements ProcessTracker {
   #protectInPieces(start: number, end: number, masks: Masks, visit: RegionVisitor): void {
     const pieceBytes = Math.max(PIECE_BYTES, (end - start) / MOST_PIECES);
     const pieces = filledPieces(start, end, pieceBytes, (from, to, all) => all(from, to), hugePageSize());
-    withRests(pieces, (from, to) => collectRange(this.#pagemap, from, to, masks, this.#buffer, visit));
+    withRests(pieces, 0, (from, to) => collectRange(this.#pagemap, from, to, masks, this.#buffer, visit));
   }
 
   readonly #findExisting: PageFinder = (start, end, visit) =>
@@ -586,7 +590,7 @@ export class WriteProtectTracker implements ProcessTracker {
       // Where pages that do not exist are marked, there is more to take back than was copied.
       const find = (kind !== 'shared' && findPrivate) || this.#findExisting;
       const pieces = filledPieces(start, end, PIECE_BYTES, find, hugePageSize());
-      withRests(pieces, (from, to) => tryUnregister(this.#faults, from, to));
+      withRests(pieces, RELEASE_REST_MS, (from, to) => tryUnregister(this.#faults, from, to));
     }
     this.#covered = [];
     this.#steady = undefined;
@@ -601,13 +605,23 @@ export class WriteProtectTracker implements ProcessTracker {
   }
 }
 
-/** Does something piece by piece. After each, it rests as long as that took: others who wait for the same locks come in. */
-function withRests(pieces: readonly number[], work: (start: number, end: number) => void): void {
+/**
+ * Does something piece by piece. Where page-table work is expensive, it rests after each as long as that took, and at least
+ * `leastMs`: others who wait for the same locks come in. A host does part of that work only afterwards, and lets the process's threads wait
+ * for it; without rests that adds up, and the work itself takes longer.
+ */
+function withRests(
+  pieces: readonly number[],
+  leastMs: number,
+  work: (start: number, end: number) => void,
+): void {
+  let toRest = 0;
   for (let index = 0; index < pieces.length; index += 2) {
     const before = performance.now();
     work(pieces[index]!, pieces[index + 1]!);
     const tookMs = performance.now() - before;
-    if (tookMs >= LEAST_RESTED_MS && index + 2 < pieces.length) pause(Math.min(tookMs, MOST_REST_MS));
+    toRest = tookMs >= EXPENSIVE_MS ? CHEAP_PIECES : toRest - 1;
+    if (toRest > 0 && index + 2 < pieces.length) pause(Math.min(Math.max(tookMs, leastMs), MOST_REST_MS));
   }
 }
 
