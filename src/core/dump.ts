@@ -15,7 +15,9 @@ import { freemem, tmpdir } from 'node:os';
 import { dirname } from 'node:path';
 import { codeOf, MOST_USER_SPACE_END, PAGE_SIZE, PagemapError } from '../abi/internal.js';
 import {
+  atPriority,
   holesAreWritten,
+  MOST_URGENT,
   openPagemap,
   ProcessError,
   type ProcessHandle,
@@ -33,7 +35,6 @@ import { failure, LEAST_KEPT_BYTES, MOST_KEPT_BYTES } from './limits.js';
 import type { CoreOptions, CoreResult, StateOptions, StateResult } from './options.js';
 import { reserveAll } from './order.js';
 import { hasDumpedPages, isPrivateFile, isShared, type Planned, readFilter, readPlan } from './plan.js';
-import { atPriority, MOST_URGENT } from './priority.js';
 import { visitRest } from './selection.js';
 import { checkCompression, sendCore, sendTo } from './send.js';
 import type { StateSink, Stored } from './sink.js';

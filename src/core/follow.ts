@@ -4,11 +4,10 @@
  */
 import { PAGE_SIZE } from '../abi/index.js';
 import { findMappingIndex, isPrivate } from '../proc/internal.js';
-import type { PageFinder, TrackedPart, WriteProtectTracker } from '../track/internal.js';
+import type { TrackedPart, WriteProtectTracker } from '../track/internal.js';
 import { checkSpace, checkUntracked } from './limits.js';
 import { reserve } from './order.js';
 import { isShared, type Planned } from './plan.js';
-import { atPriority, MODEST } from './priority.js';
 import { ordered, RangeSet, union } from './range-set.js';
 import { boundsOf, bytesOf, joinWritten, type Part } from './selection.js';
 import type { DumpTools } from './tools.js';
@@ -109,7 +108,7 @@ export class FollowingCopy {
   /** Ends the tracking, without keeping the process waiting for long at a time. */
   release(): void {
     const { copied, dirty } = this.#tools.record;
-    const find: PageFinder = (start, end, visit) => {
+    this.#tracker.releaseInPieces((start, end, visit) => {
       // What is not to be dumped was protected as well: it is among what was written, and never copied.
       const found = [copied, dirty].map((pages) => {
         const runs: number[] = [];
@@ -118,14 +117,7 @@ export class FollowingCopy {
       });
       const all = union(found[0]!, found[1]!);
       for (let index = 0; index < all.length; index += 2) visit(all[index]!, all[index + 1]!);
-    };
-    // Each of its calls keeps a processor from the process's threads until it ends.
-    const restore = atPriority(MODEST);
-    try {
-      this.#tracker.releaseInPieces(find);
-    } finally {
-      restore();
-    }
+    });
   }
 
   /** Begins the copy for the next state, with what was written since the last one. */

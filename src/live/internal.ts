@@ -24,6 +24,7 @@ export {
   replaceProgram,
 } from './permission.js';
 export { countLongPins, countPins, type PinCount } from './pins.js';
+export { atPriority, MODEST, MOST_URGENT } from './priority.js';
 export { isEnded, type NamedProcess, namedProcesses, readPagemap } from './process.js';
 export { dataRanges, openMappedFile, ProcessMemory, type Ranges } from './process-memory.js';
 export { mappingPageSize, mappingsCover } from './procmap.js';

@@ -3,7 +3,6 @@ export { spaceOf } from './accesses-of-process.js';
 export { asWrites, trackActivity } from './activity.js';
 export { measureLookCost } from './fault-cost.js';
 export * from './index.js';
-export type { PageFinder } from './pieces.js';
 export {
   type TrackedPart,
   trackByProtection,

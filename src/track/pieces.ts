@@ -1,5 +1,15 @@
+/** Work on much memory that keeps its process waiting is done in pieces. */
+import { pause } from '../live/internal.js';
+
 /** Calls `visit` for the runs of existing pages between two addresses, in address order. */
 export type PageFinder = (start: number, end: number, visit: (start: number, end: number) => void) => void;
+
+/** A piece that takes so long, milliseconds, shows that page-table work is expensive here: there are rests after it. */
+const EXPENSIVE_MS = 1;
+/** After so many pieces in a row that took less, there are no rests any more. */
+const CHEAP_PIECES = 16;
+/** The longest rest, milliseconds. */
+const MOST_REST_MS = 3;
 
 /** A run of pages may have page tables of its own, which take as long to go through as so many bytes that are full. */
 const RUN_BYTES = 256 << 10;
@@ -40,4 +50,24 @@ export function filledPieces(
   });
   if (from < end) pieces.push(from, end);
   return pieces;
+}
+
+/**
+ * Does something piece by piece. Where page-table work is expensive, it rests after each as long as that took, and at least
+ * `leastMs`: others who wait for the same locks come in. A host does part of that work only afterwards, and lets the process's threads wait
+ * for it; without rests that adds up, and the work itself takes longer.
+ */
+export function withRests(
+  pieces: readonly number[],
+  leastMs: number,
+  work: (start: number, end: number) => void,
+): void {
+  let toRest = 0;
+  for (let index = 0; index < pieces.length; index += 2) {
+    const before = performance.now();
+    work(pieces[index]!, pieces[index + 1]!);
+    const tookMs = performance.now() - before;
+    toRest = tookMs >= EXPENSIVE_MS ? CHEAP_PIECES : toRest - 1;
+    if (toRest > 0 && index + 2 < pieces.length) pause(Math.min(Math.max(tookMs, leastMs), MOST_REST_MS));
+  }
 }

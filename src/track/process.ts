@@ -10,6 +10,7 @@ import {
 } from '../abi/index.js';
 import {
   type AttachOptions,
+  atPriority,
   chooseProvider,
   type DescriptorSearch,
   FallbackPagemap,
@@ -17,12 +18,21 @@ import {
   hugePageSize,
   kernelCategories,
   type LivePagemap,
+  MODEST,
   mappingPageSize,
-  pause,
+  ProcessError,
   TrackerMark,
   type Userfaultfd,
 } from '../live/internal.js';
-import { hasFile, isDevice, isKernelMade, isPrivate, type Mapping, mayBeWritten } from '../proc/internal.js';
+import {
+  hasFile,
+  isDevice,
+  isKernelMade,
+  isPrivate,
+  type Mapping,
+  mayBeWritten,
+  parseStatus,
+} from '../proc/internal.js';
 import { forEachRegion, RegionDealer, type RegionVisitor, scanLegs } from '../query/internal.js';
 import type { AccessTracker } from './accesses.js';
 import { trackAccesses } from './accesses-of-process.js';
@@ -31,7 +41,7 @@ import { disposedError } from './disposed.js';
 import { IntervalClock } from './interval-clock.js';
 import { MappingList } from './mapping-list.js';
 import { MOST_NEIGHBOURS, newNeighbours } from './neighbours.js';
-import { filledPieces, type PageFinder } from './pieces.js';
+import { filledPieces, type PageFinder, withRests } from './pieces.js';
 import {
   ALL_WRITTEN,
   collectRange,
@@ -115,13 +125,12 @@ const NEAR_PAGES = 64;
 /** Memory is protected for the first time, and given back, in pieces that have about so many bytes in them. */
 const PIECE_BYTES = 8 << 20;
 
-/** A piece that takes so long, milliseconds, shows that page-table work is expensive here: there are rests after it. */
-const EXPENSIVE_MS = 1;
-/** After so many pieces in a row that took less, there are no rests any more. */
-const CHEAP_PIECES = 16;
-/** The least that such a rest takes after a piece that was given back, and the most of any, milliseconds. */
+/** The least rest after a piece that was released, milliseconds. */
 const RELEASE_REST_MS = 2;
-const MOST_REST_MS = 3;
+
+/** Of less, the kernel may release all at once; of more, in so many pieces at most, where that is all that is left to do: about a second. */
+const MUCH_BYTES = 64 << 20;
+const MOST_RELEASED_PIECES = 256;
 
 /** So many pieces at most are protected: terabytes of address space may have nothing in them. */
 const MOST_PIECES = 4000;
@@ -583,45 +592,51 @@ export class WriteProtectTracker implements ProcessTracker {
    *
    * @param findPrivate finds about what there is in private memory, if that is known: to ask takes as long as to scan it
    */
-  releaseInPieces(findPrivate?: PageFinder): void {
+  releaseInPieces(findPrivate?: PageFinder, pieceBytes = PIECE_BYTES): void {
+    // Each of the calls keeps a processor from the process's threads until it ends.
+    const restore = atPriority(MODEST);
+    try {
+      this.#release(findPrivate, pieceBytes);
+    } finally {
+      restore();
+    }
+  }
+
+  #release(findPrivate: PageFinder | undefined, pieceBytes: number): void {
     // Some kernels let anybody end a registration: what somebody else has by now stays with them.
     for (const { start, end, kind } of this.#retaken(this.#covered)) {
       if (kind === 'hugetlb') continue;
       // Where pages that do not exist are marked, there is more to take back than was copied.
       const find = (kind !== 'shared' && findPrivate) || this.#findExisting;
-      const pieces = filledPieces(start, end, PIECE_BYTES, find, hugePageSize());
+      const pieces = filledPieces(start, end, pieceBytes, find, hugePageSize());
       withRests(pieces, RELEASE_REST_MS, (from, to) => tryUnregister(this.#faults, from, to));
     }
     this.#covered = [];
     this.#steady = undefined;
   }
 
+  /** As {@link releaseInPieces}, where there is much to release, in so few pieces that it does not take long. */
+  #releaseMuch(): void {
+    if (this.#covered.length === 0) return;
+    try {
+      const status = parseStatus(this.#pagemap.process.read('status'));
+      const { rssAnonBytes = 0, rssFileBytes = 0, rssShmemBytes = 0 } = status;
+      const bytes = rssAnonBytes + rssFileBytes + rssShmemBytes;
+      if (bytes >= MUCH_BYTES)
+        this.releaseInPieces(undefined, Math.max(PIECE_BYTES, bytes / MOST_RELEASED_PIECES));
+    } catch (error) {
+      // The process has ended, and nothing is left to release.
+      if (!(error instanceof PagemapError || error instanceof ProcessError)) throw error;
+    }
+  }
+
   [Symbol.dispose](): void {
     if (!this.#open) return;
     this.#open = false;
+    this.#releaseMuch();
     this.#faults[Symbol.dispose]();
     this.#mark[Symbol.dispose]();
     this.#pagemap[Symbol.dispose]();
-  }
-}
-
-/**
- * Does something piece by piece. Where page-table work is expensive, it rests after each as long as that took, and at least
- * `leastMs`: others who wait for the same locks come in. A host does part of that work only afterwards, and lets the process's threads wait
- * for it; without rests that adds up, and the work itself takes longer.
- */
-function withRests(
-  pieces: readonly number[],
-  leastMs: number,
-  work: (start: number, end: number) => void,
-): void {
-  let toRest = 0;
-  for (let index = 0; index < pieces.length; index += 2) {
-    const before = performance.now();
-    work(pieces[index]!, pieces[index + 1]!);
-    const tookMs = performance.now() - before;
-    toRest = tookMs >= EXPENSIVE_MS ? CHEAP_PIECES : toRest - 1;
-    if (toRest > 0 && index + 2 < pieces.length) pause(Math.min(Math.max(tookMs, leastMs), MOST_REST_MS));
   }
 }
 
