@@ -133,6 +133,17 @@ describe('stacks', () => {
     });
   });
 
+  test.each([true, false])('are not what has a stack below it, with a guard: %s', (hasGuard) => {
+    const scene = new Scene().map(64 * MIB, 264 * MIB);
+    if (hasGuard) scene.map(64 * MIB - 0x1000, 0x1000, '---p');
+    // A stack of 8 MiB, of which little is used, and data above it, in one mapping.
+    scene.threads.push({ tid: 12, name: 'first', stackPointer: 72 * MIB - 0x1000 });
+    expect(scene.labels()['0x4000000']).toBe('[anon]');
+    const deep = new Scene().map(64 * MIB, 64 * MIB);
+    deep.threads.push({ tid: 12, name: 'deep', stackPointer: 100 * MIB });
+    expect(deep.labels()['0x4000000']).toBe('[stack: deep 12?]');
+  });
+
   test('are those with the descriptor of a thread that there is', () => {
     const at = 0x9700;
     const scene = () =>

@@ -59,6 +59,17 @@ function isGuarded(claims: Claims, index: number): boolean {
   return guard !== undefined && guard.end - guard.start <= LARGEST_GUARD;
 }
 
+/** What threads use of their stacks, at most, as a rule, bytes. */
+const MOST_USED = 8 << 20;
+
+/**
+ * Whether a stack can be most of a mapping, by its pointer. It is used from its end on. The kernel makes one mapping of neighbours of
+ * one kind: a program's data and, below it, the stack of the thread that was started next. Such a mapping is no stack.
+ */
+function isMostly({ start, end }: Mapping, pointer: number): boolean {
+  return end - pointer <= Math.max(MOST_USED, (end - start) / 2);
+}
+
 /** By the stack pointer of a thread that waits. */
 function byPointer(claims: Claims, isWanted: (index: number) => boolean, sure: boolean): void {
   for (const thread of claims.evidence.threads) {
@@ -66,6 +77,7 @@ function byPointer(claims: Claims, isWanted: (index: number) => boolean, sure: b
     if (index < 0 || !claims.isFree(index)) continue;
     const mapping = claims.mappings[index]!;
     if (mapping.name !== '' || !mapping.perms.startsWith('rw')) continue;
+    if (!isMostly(mapping, thread.stackPointer!)) continue;
     if (isWanted(index)) claims.claim(index, 'stack', stackName(thread), sure);
   }
 }
