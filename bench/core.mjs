@@ -53,8 +53,8 @@ function writeAsMuch(mebibytes) {
   const args = [
     'if=/dev/zero',
     `of=${file}`,
-    'bs=8M',
-    `count=${mebibytes / 8}`,
+    'bs=4M',
+    `count=${Math.ceil(mebibytes / 4)}`,
     'oflag=direct',
     'conv=fsync',
   ];

@@ -3,8 +3,9 @@
  * ends with the tracker's report of what was written while it copied.
  */
 import { PAGE_SIZE } from '../abi/index.js';
+import { isEnded } from '../live/internal.js';
 import { findMappingIndex, isPrivate } from '../proc/internal.js';
-import type { TrackedPart, WriteProtectTracker } from '../track/internal.js';
+import type { PageFinder, TrackedPart, WriteProtectTracker } from '../track/internal.js';
 import { checkSpace, checkUntracked } from './limits.js';
 import { reserve } from './order.js';
 import { isShared, type Planned } from './plan.js';
@@ -108,7 +109,7 @@ export class FollowingCopy {
   /** Ends the tracking, without keeping the process waiting for long at a time. */
   release(): void {
     const { copied, dirty } = this.#tools.record;
-    this.#tracker.releaseInPieces((start, end, visit) => {
+    const find: PageFinder = (start, end, visit) => {
       // What is not to be dumped was protected as well: it is among what was written, and never copied.
       const found = [copied, dirty].map((pages) => {
         const runs: number[] = [];
@@ -117,7 +118,13 @@ export class FollowingCopy {
       });
       const all = union(found[0]!, found[1]!);
       for (let index = 0; index < all.length; index += 2) visit(all[index]!, all[index + 1]!);
-    });
+    };
+    try {
+      this.#tracker.releaseInPieces(find);
+    } catch (error) {
+      // With the process, all of it is gone; what was taken of it is whole.
+      if (!isEnded(error)) throw error;
+    }
   }
 
   /** Begins the copy for the next state, with what was written since the last one. */

@@ -134,8 +134,9 @@ describe('stacks', () => {
   });
 
   test.each([true, false])('are not what has a stack below it, with a guard: %s', (hasGuard) => {
-    const scene = new Scene().map(64 * MIB, 264 * MIB);
+    const scene = new Scene();
     if (hasGuard) scene.map(64 * MIB - 0x1000, 0x1000, '---p');
+    scene.map(64 * MIB, 264 * MIB);
     // A stack of 8 MiB, of which little is used, and data above it, in one mapping.
     scene.threads.push({ tid: 12, name: 'first', stackPointer: 72 * MIB - 0x1000 });
     expect(scene.labels()['0x4000000']).toBe('[anon]');

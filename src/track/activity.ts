@@ -2,7 +2,7 @@
 import { isKernelMade } from '../proc/internal.js';
 import type { AccessTracker } from './accesses.js';
 import type { TrackOptions } from './attach.js';
-import { trackProcess } from './process.js';
+import { trackProcess, WriteProtectTracker } from './process.js';
 import type { ProcessTracker } from './tracker.js';
 
 /** What is tracked: which pages are written, or which are accessed (read, written or executed). */
@@ -49,4 +49,16 @@ export async function trackActivity(
 ): Promise<ProcessTracker> {
   if (subject === 'writes') return trackProcess(pid, options);
   return asWrites(await trackProcess(pid, { ...options, accesses: true }));
+}
+
+/**
+ * Gives the process's memory back before a tracker is disposed, without keeping the process waiting for long at a time. Trackers that do
+ * not protect much at once have nothing to give back so.
+ */
+export async function giveBack(tracker: ProcessTracker): Promise<void> {
+  try {
+    if (tracker instanceof WriteProtectTracker) await tracker.giveBack();
+  } catch {
+    // The process has ended, or what is left is given back when the tracker is disposed.
+  }
 }

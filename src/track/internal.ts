@@ -1,8 +1,9 @@
 /** What the other layers use besides what is public. */
 export { spaceOf } from './accesses-of-process.js';
-export { asWrites, trackActivity } from './activity.js';
+export { asWrites, giveBack, trackActivity } from './activity.js';
 export { measureLookCost } from './fault-cost.js';
 export * from './index.js';
+export type { PageFinder } from './pieces.js';
 export {
   type TrackedPart,
   trackByProtection,

@@ -1,5 +1,5 @@
-import { describe, expect, test } from 'vitest';
-import { filledPieces, type PageFinder } from './pieces.js';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { filledPieces, type PageFinder, withRests } from './pieces.js';
 
 const MIB = 1 << 20;
 
@@ -47,5 +47,44 @@ describe('filledPieces', () => {
 
   test('makes none of an empty range', () => {
     expect(filledPieces(4096, 4096, MIB, runs())).toEqual([]);
+  });
+});
+
+describe('rests', () => {
+  afterEach(() => vi.restoreAllMocks());
+
+  /** The rests between pieces that take so long, milliseconds; and what was done by then. */
+  function restsOf(...tookMs: number[]): [restMs: number, done: number][] {
+    let now = 0;
+    vi.spyOn(performance, 'now').mockImplementation(() => now);
+    const pieces = tookMs.flatMap((_, index) => [index, index + 1]);
+    const found: [number, number][] = [];
+    const work = (start: number, end: number) => {
+      expect(end).toBe(start + 1);
+      now += tookMs[start]!;
+      done++;
+    };
+    let done = 0;
+    for (const restMs of withRests(pieces, 2, work)) found.push([restMs, done]);
+    expect(done).toBe(tookMs.length);
+    return found;
+  }
+
+  test('there are none where pieces are cheap', () => {
+    expect(restsOf(0.1, 0.9, 0.5, 0.1)).toEqual([]);
+  });
+
+  test('are as long as a piece took, within limits, and not after the last', () => {
+    expect(restsOf(0.1, 1, 2.5, 10, 1)).toEqual([
+      [2, 2],
+      [2.5, 3],
+      [3, 4],
+    ]);
+  });
+
+  test('go on for some cheap pieces, since it is the rests that make these cheap', () => {
+    const cheap = Array.from({ length: 30 }, () => 0.1);
+    expect(restsOf(1, ...cheap).map(([restMs]) => restMs)).toEqual(Array.from({ length: 16 }, () => 2));
+    expect(restsOf(1, ...cheap.slice(0, 10), 1, ...cheap)).toHaveLength(11 + 16);
   });
 });

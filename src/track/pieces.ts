@@ -1,10 +1,9 @@
 /** Work on much memory that keeps its process waiting is done in pieces. */
-import { pause } from '../live/internal.js';
 
 /** Calls `visit` for the runs of existing pages between two addresses, in address order. */
 export type PageFinder = (start: number, end: number, visit: (start: number, end: number) => void) => void;
 
-/** A piece that takes so long, milliseconds, shows that page-table work is expensive here: there are rests after it. */
+/** A piece that takes so long, milliseconds, shows that page-table work is expensive here: it and the next ones are followed by rests. */
 const EXPENSIVE_MS = 1;
 /** After so many pieces in a row that took less, there are no rests any more. */
 const CHEAP_PIECES = 16;
@@ -53,21 +52,21 @@ export function filledPieces(
 }
 
 /**
- * Does something piece by piece. Where page-table work is expensive, it rests after each as long as that took, and at least
- * `leastMs`: others who wait for the same locks come in. A host does part of that work only afterwards, and lets the process's threads wait
- * for it; without rests that adds up, and the work itself takes longer.
+ * Does something piece by piece, and gives for how long to rest after a piece, milliseconds, where page-table work is expensive: as long
+ * as the piece took, `leastMs` at least, 3 ms at most. Others who wait for the same locks come in. A host does part of that work only
+ * afterwards, and lets the process's threads wait for it; without rests that adds up, and the work itself takes longer.
  */
-export function withRests(
+export function* withRests(
   pieces: readonly number[],
   leastMs: number,
   work: (start: number, end: number) => void,
-): void {
+): Generator<number, void, undefined> {
   let toRest = 0;
   for (let index = 0; index < pieces.length; index += 2) {
     const before = performance.now();
     work(pieces[index]!, pieces[index + 1]!);
     const tookMs = performance.now() - before;
     toRest = tookMs >= EXPENSIVE_MS ? CHEAP_PIECES : toRest - 1;
-    if (toRest > 0 && index + 2 < pieces.length) pause(Math.min(Math.max(tookMs, leastMs), MOST_REST_MS));
+    if (toRest > 0 && index + 2 < pieces.length) yield Math.min(Math.max(tookMs, leastMs), MOST_REST_MS);
   }
 }

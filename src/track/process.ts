@@ -1,4 +1,5 @@
 /** Which pages of another process are written, interval by interval, while it runs. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   PAGE_IS_HUGE,
   PAGE_IS_PRESENT,
@@ -20,7 +21,7 @@ import {
   type LivePagemap,
   MODEST,
   mappingPageSize,
-  ProcessError,
+  pause,
   TrackerMark,
   type Userfaultfd,
 } from '../live/internal.js';
@@ -128,9 +129,9 @@ const PIECE_BYTES = 8 << 20;
 /** The least rest after a piece that was released, milliseconds. */
 const RELEASE_REST_MS = 2;
 
-/** Of less, the kernel may release all at once; of more, in so many pieces at most, where that is all that is left to do: about a second. */
+/** Of less, all may be given back at once; of more, in about so many pieces at most, where somebody waits for it to end. */
 const MUCH_BYTES = 64 << 20;
-const MOST_RELEASED_PIECES = 256;
+const MOST_GIVEN_BACK = 256;
 
 /** So many pieces at most are protected: terabytes of address space may have nothing in them. */
 const MOST_PIECES = 4000;
@@ -534,7 +535,9 @@ export class WriteProtectTracker implements ProcessTracker {
   #protectInPieces(start: number, end: number, masks: Masks, visit: RegionVisitor): void {
     const pieceBytes = Math.max(PIECE_BYTES, (end - start) / MOST_PIECES);
     const pieces = filledPieces(start, end, pieceBytes, (from, to, all) => all(from, to), hugePageSize());
-    withRests(pieces, 0, (from, to) => collectRange(this.#pagemap, from, to, masks, this.#buffer, visit));
+    const protect = (from: number, to: number) =>
+      collectRange(this.#pagemap, from, to, masks, this.#buffer, visit);
+    for (const restMs of withRests(pieces, 0, protect)) pause(restMs);
   }
 
   readonly #findExisting: PageFinder = (start, end, visit) =>
@@ -587,53 +590,62 @@ export class WriteProtectTracker implements ProcessTracker {
   }
 
   /**
-   * Takes back protection and registration piece by piece, before this is disposed: the kernel would do it all at once then,
-   * with the process's address space locked meanwhile (some 10 to 140 ms a GiB, in which its page faults have to wait).
+   * Takes back protection and registration piece by piece, before this is disposed: that does it all at once, with the process's address
+   * space locked meanwhile (some 10 to 250 ms a GiB, in which its page faults have to wait).
    *
    * @param findPrivate finds about what there is in private memory, if that is known: to ask takes as long as to scan it
    */
-  releaseInPieces(findPrivate?: PageFinder, pieceBytes = PIECE_BYTES): void {
-    // Each of the calls keeps a processor from the process's threads until it ends.
+  releaseInPieces(findPrivate?: PageFinder): void {
     const restore = atPriority(MODEST);
     try {
-      this.#release(findPrivate, pieceBytes);
+      for (const restMs of this.#release(findPrivate, PIECE_BYTES)) pause(restMs);
     } finally {
       restore();
     }
   }
 
-  #release(findPrivate: PageFinder | undefined, pieceBytes: number): void {
-    // Some kernels let anybody end a registration: what somebody else has by now stays with them.
-    for (const { start, end, kind } of this.#retaken(this.#covered)) {
-      if (kind === 'hugetlb') continue;
-      // Where pages that do not exist are marked, there is more to take back than was copied.
-      const find = (kind !== 'shared' && findPrivate) || this.#findExisting;
-      const pieces = filledPieces(start, end, pieceBytes, find, hugePageSize());
-      withRests(pieces, RELEASE_REST_MS, (from, to) => tryUnregister(this.#faults, from, to));
+  /**
+   * The same while this program does other things, where there is much to take back: by its resident memory in about 256 pieces at most,
+   * which take a second where page-table work is expensive.
+   */
+  async giveBack(): Promise<void> {
+    if (this.#covered.length === 0) return;
+    const status = parseStatus(this.#pagemap.process.read('status'));
+    const bytes = (status.rssAnonBytes ?? 0) + (status.rssFileBytes ?? 0) + (status.rssShmemBytes ?? 0);
+    if (bytes < MUCH_BYTES) return;
+    const steps = this.#release(undefined, Math.max(PIECE_BYTES, bytes / MOST_GIVEN_BACK));
+    while (this.#open) {
+      const restore = atPriority(MODEST);
+      let step: IteratorResult<number, void>;
+      try {
+        step = steps.next();
+      } finally {
+        restore();
+      }
+      if (step.done) return;
+      await sleep(step.value);
+    }
+  }
+
+  /** @returns for how long to rest after each piece, milliseconds */
+  *#release(findPrivate: PageFinder | undefined, pieceBytes: number): Generator<number, void, undefined> {
+    for (const part of this.#covered) {
+      // Some kernels let anybody end a registration: what somebody else has by now stays with them.
+      for (const { start, end, kind } of this.#retaken([part])) {
+        if (kind === 'hugetlb') continue;
+        // Where pages that do not exist are marked, there is more to take back than was copied.
+        const find = (kind !== 'shared' && findPrivate) || this.#findExisting;
+        const pieces = filledPieces(start, end, pieceBytes, find, hugePageSize());
+        yield* withRests(pieces, RELEASE_REST_MS, (from, to) => tryUnregister(this.#faults, from, to));
+      }
     }
     this.#covered = [];
     this.#steady = undefined;
   }
 
-  /** As {@link releaseInPieces}, where there is much to release, in so few pieces that it does not take long. */
-  #releaseMuch(): void {
-    if (this.#covered.length === 0) return;
-    try {
-      const status = parseStatus(this.#pagemap.process.read('status'));
-      const { rssAnonBytes = 0, rssFileBytes = 0, rssShmemBytes = 0 } = status;
-      const bytes = rssAnonBytes + rssFileBytes + rssShmemBytes;
-      if (bytes >= MUCH_BYTES)
-        this.releaseInPieces(undefined, Math.max(PIECE_BYTES, bytes / MOST_RELEASED_PIECES));
-    } catch (error) {
-      // The process has ended, and nothing is left to release.
-      if (!(error instanceof PagemapError || error instanceof ProcessError)) throw error;
-    }
-  }
-
   [Symbol.dispose](): void {
     if (!this.#open) return;
     this.#open = false;
-    this.#releaseMuch();
     this.#faults[Symbol.dispose]();
     this.#mark[Symbol.dispose]();
     this.#pagemap[Symbol.dispose]();

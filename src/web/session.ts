@@ -11,6 +11,7 @@ import {
 } from '../model/index.js';
 import {
   AccessAges,
+  giveBack,
   type Interval,
   measureLookCost,
   type ProcessTracker,
@@ -228,6 +229,7 @@ export class Session {
     } catch (error) {
       if (!this.#closing) this.#setTracking({ state: 'ended', why: reasonOf(error) });
     } finally {
+      if (this.#tracker !== undefined) await giveBack(this.#tracker);
       // What was seen can still be shown; finer cells cannot be had any more.
       this.#tracker?.[Symbol.dispose]();
       this.#pagemap[Symbol.dispose]();
@@ -250,6 +252,7 @@ export class Session {
 
   /** Tracks what was asked for in place of what was tracked. */
   async #change(): Promise<void> {
+    if (this.#tracker !== undefined) await giveBack(this.#tracker);
     this.#tracker?.[Symbol.dispose]();
     this.#tracker = undefined;
     this.#nextColumn = Number.POSITIVE_INFINITY;

@@ -11,6 +11,7 @@ import { Attacher, ProcessError, ProcessHandle } from '../../src/live/internal.j
 import { explainPermission } from '../../src/live/permission.js';
 import { type ProcessStatus, parseStatus } from '../../src/proc/index.js';
 import { type ProcessTracker, trackProcess } from '../../src/track/index.js';
+import { giveBack } from '../../src/track/internal.js';
 import { bare32 } from '../support/bare32.js';
 import { openDescriptors } from '../support/descriptors.js';
 import { killTrackers, leftovers } from '../support/kills.mjs';
@@ -18,6 +19,7 @@ import { nativeProgram } from '../support/native.js';
 import { testWhere } from '../support/needs.js';
 import { firstOutput } from '../support/output.mjs';
 import { seizeByAnother } from '../support/seized.js';
+import { startPoked } from '../support/snapshot-target.js';
 import { startTarget } from '../support/target.js';
 import { until } from '../support/until.js';
 import { startWrites } from '../support/writes.js';
@@ -344,6 +346,33 @@ live('two trackers of one process: the second is told', async () => {
   first[Symbol.dispose]();
   second.collect();
   expect(second.skipped.filter(({ reason }) => reason === 'busy')).toEqual([]);
+});
+
+/** A third of the pages of such a target exist: more than is given back at once. */
+const THIN_MIB = 240;
+
+live('what is given back piece by piece is free before its tracker is disposed', async () => {
+  await using target = await startPoked(THIN_MIB);
+  using first = await trackProcess(target.pid, PATIENT);
+  using second = await trackProcess(target.pid, PATIENT);
+  const isBusy = () => second.skipped.some(({ reason }) => reason === 'busy');
+  second.collect();
+  expect(isBusy()).toBe(true);
+  await giveBack(first);
+  second.collect();
+  expect(isBusy()).toBe(false);
+  // It may be gone on with.
+  first.collect();
+  expect(first.skipped.some(({ reason }) => reason === 'busy')).toBe(true);
+  await giveBack(first);
+});
+
+live('a process that ends while its memory is given back is no error', async () => {
+  const target = await startPoked(THIN_MIB);
+  using tracker = await trackProcess(target.pid, PATIENT);
+  await target[Symbol.asyncDispose]();
+  await giveBack(tracker);
+  expect(tracker.ended).toBe(true);
 });
 
 live.each(['anon', 'shared', 'thp'])(

@@ -22,6 +22,7 @@ import {
 } from '../../record/internal.js';
 import {
   AccessAges,
+  giveBack,
   type PageSample,
   type ProcessTracker,
   type Subject,
@@ -424,6 +425,7 @@ export async function recordCommand(
     await recorder?.close(end === 'quit' ? 'interrupt' : end);
     conclude(end, summary, tracker);
     await tell(recorder, end, pid, { summary, tracker }, options.json, subject);
+    await giveBack(tracker);
     if (error instanceof ProcessError && summary.intervals === 0) throw endedTooSoon(error, intervalMs);
     // Services are ended by SIGTERM: that is in order.
     return end === 'interrupt' && ending.received !== 'SIGINT' ? EXIT.done : exitCodeOf(end, summary);

@@ -15,7 +15,7 @@ import { OwnerNames } from '../../owners/internal.js';
 import { programArgument } from '../../parts/index.js';
 import { parseStatus } from '../../proc/index.js';
 import type { PageSample, ProcessTracker, Subject } from '../../track/index.js';
-import { trackActivity } from '../../track/internal.js';
+import { giveBack, trackActivity } from '../../track/internal.js';
 import { loadWidths } from '../columns.js';
 import { isThere } from '../command-path.js';
 import { CliError, EXIT, type ExitCode } from '../exit.js';
@@ -289,6 +289,8 @@ export async function watchCommand(
   }
   const { end, summary, error } = result;
   conclude(end, summary, tracker);
+  // A command that was started for it ends with it.
+  if (watched === undefined) await giveBack(tracker);
   if (error instanceof ProcessError && summary.intervals === 0) throw endedTooSoon(error, options.interval);
   return exitCodeOf(end, summary);
 }
