@@ -27,3 +27,18 @@ test('a priority is taken back, and is not set where it could not be', () => {
     expect(getPriority()).toBe(before);
   }
 });
+
+test.each([true, false])(
+  'two at a time: the more urgent counts, and neither stays (the first ends first: %s)',
+  (inOrder) => {
+    const before = getPriority();
+    const may = mayRaise();
+    const [urgent, modest] = [atPriority(MOST_URGENT), atPriority(MODEST)];
+    expect(getPriority()).toBe(may ? MOST_URGENT : before);
+    const [first, last] = inOrder ? [urgent, modest] : [modest, urgent];
+    first();
+    if (may) expect(getPriority()).toBe(inOrder ? Math.max(before, MODEST) : MOST_URGENT);
+    last();
+    expect(getPriority()).toBe(before);
+  },
+);
