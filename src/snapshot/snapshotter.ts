@@ -13,7 +13,6 @@ import {
 } from '../abi/index.js';
 import { type CoreOptions, type DumpHooks, Follower } from '../core/internal.js';
 import {
-  isEnded,
   kernelCategories,
   type LivePagemap,
   ProcessHandle,
@@ -226,9 +225,6 @@ export class ProcessSnapshotter implements Snapshotter {
   [Symbol.dispose](): void {
     try {
       if (!this.#follower.pagemap.ended) this.#follower.release();
-    } catch (error) {
-      // Then the kernel has let go of it.
-      if (!isEnded(error)) throw error;
     } finally {
       this.#follower[Symbol.dispose]();
       this.#store[Symbol.dispose]();
