@@ -8,6 +8,12 @@ import type { LookCost } from './target-cost.js';
 /** Large enough that the kernel's own data on its pages is not in the nearest caches. */
 const BYTES = 8 << 20;
 const ROUNDS = 8;
+
+/** While somebody is looked at, so many pages are written again, no more often than that, and so many of these measurements count. */
+const AGAIN_PAGES = 32;
+const AGAIN_MS = 1000;
+const COUNTED = 9;
+
 /** What the loop works on between two faults: a fault also costs what it drives out of the caches. */
 const HOT_BYTES = 1 << 20;
 const HOT_STEPS = 100;
@@ -19,6 +25,10 @@ const BUSY_ROUNDS = 10_000;
 /** Rounds in which another program ran in between, or the loop was compiled, are among the longer ones. */
 function lowerQuartile(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[values.length >> 2]!;
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >> 1]!;
 }
 
 /** Until the other thread runs, they are among the shorter ones. */
@@ -51,10 +61,11 @@ class Workload {
     this.#bytes = bytes;
   }
 
-  /** Writes a byte at each offset. Returns how long a write and the work after it take, microseconds. */
+  /** Writes a byte at each offset. Returns how long a write and the work after it take, microseconds of a processor. */
   run(offsets: Uint32Array): number {
     const [bytes, hot] = [this.#bytes, this.#hot];
     let [state, sum] = [this.#state, this.#sum];
+    const cpu = process.cpuUsage();
     const before = performance.now();
     for (let index = 0; index < offsets.length; index++) {
       bytes[offsets[index]!]!++;
@@ -66,8 +77,10 @@ class Workload {
       }
     }
     const us = (performance.now() - before) * 1000;
+    const { user, system } = process.cpuUsage(cpu);
     [this.#state, this.#sum] = [state, sum];
-    return us / offsets.length;
+    // One counts what other threads of this process took meanwhile, the other what other programs did.
+    return Math.min(us, user + system) / offsets.length;
   }
 }
 
@@ -113,51 +126,157 @@ function singleUsOr(fallback: number): number {
   return knownSingle;
 }
 
-const known = new Map<Subject, LookCost | undefined>();
+/** Memory of this process that is tracked as that of others is, and a program in small that writes there. */
+class Probe implements Disposable {
+  readonly #memory = mapSmallPages();
+  readonly #tracker: Disposable & { reset(): void };
+  readonly #workload: Workload;
+  readonly #offsets = shuffledPages(BYTES);
+  #next = 0;
 
-function measure(subject: Subject): LookCost | undefined {
-  try {
-    using memory = mapSmallPages();
-    const buffer = memory.view();
-    using tracker = trackMemory(buffer, { accesses: subject === 'accesses' });
-    const workload = new Workload(new Uint8Array(buffer));
-    const offsets = shuffledPages(BYTES);
-    const each = Math.floor(offsets.length / ROUNDS);
-    const [faulting, plain, protecting]: [number[], number[], number[]] = [[], [], []];
-    for (let round = 0; round < ROUNDS; round++) {
-      // Each round has pages of its own: they were not touched for some time, as those of a program were not.
-      const pages = offsets.subarray(round * each, (round + 1) * each);
-      const before = performance.now();
-      tracker.reset();
-      protecting.push(((performance.now() - before) * 1000) / each);
-      faulting.push(workload.run(pages));
-      plain.push(workload.run(pages));
+  /** @throws PagemapError where memory cannot be protected */
+  constructor(subject: Subject) {
+    try {
+      const buffer = this.#memory.view();
+      this.#tracker = trackMemory(buffer, { accesses: subject === 'accesses' });
+      this.#workload = new Workload(new Uint8Array(buffer));
+    } catch (error) {
+      this.#memory[Symbol.dispose]();
+      throw error;
     }
-    // In the first round, all pages are protected.
-    const protectUs = lowerQuartile(protecting.slice(1));
-    return {
-      faultUs: Math.max(0, lowerQuartile(faulting) - lowerQuartile(plain)),
-      protectUs,
-      get singleUs() {
-        return singleUsOr(protectUs);
-      },
-    };
+  }
+
+  /** Protects again what was written. Returns how long that took, microseconds. */
+  protect(): number {
+    const before = performance.now();
+    this.#tracker.reset();
+    return (performance.now() - before) * 1000;
+  }
+
+  /** Writes to so many pages, twice; they were not touched for some time, as those of a program were not. Returns how long each took. */
+  write(count: number): [faultingUs: number, plainUs: number] {
+    if (this.#next + count > this.#offsets.length) this.#next = 0;
+    const pages = this.#offsets.subarray(this.#next, this.#next + count);
+    this.#next += count;
+    return [this.#workload.run(pages), this.#workload.run(pages)];
+  }
+
+  [Symbol.dispose](): void {
+    this.#tracker[Symbol.dispose]();
+    this.#memory[Symbol.dispose]();
+  }
+}
+
+const known = new Map<Subject, LookCost>();
+
+/** @throws PagemapError */
+function calibrate(probe: Probe): LookCost {
+  const each = Math.floor(BYTES / pageSize() / ROUNDS);
+  const [faulting, plain, protecting]: [number[], number[], number[]] = [[], [], []];
+  for (let round = 0; round < ROUNDS; round++) {
+    protecting.push(probe.protect() / each);
+    const [faultingUs, plainUs] = probe.write(each);
+    faulting.push(faultingUs);
+    plain.push(plainUs);
+  }
+  // In the first round, all pages are protected.
+  const protectUs = lowerQuartile(protecting.slice(1));
+  return {
+    faultUs: Math.max(0, lowerQuartile(faulting) - lowerQuartile(plain)),
+    protectUs,
+    get singleUs() {
+      return singleUsOr(protectUs);
+    },
+  };
+}
+
+/** @returns undefined where memory cannot be protected */
+function orUndefined<T>(attempt: () => T): T | undefined {
+  try {
+    return attempt();
   } catch (error) {
     if (error instanceof PagemapError) return undefined;
     throw error;
   }
 }
 
-/**
- * What tracking costs by page, measured once; undefined as `measureFaultCost` is.
- *
- * @param isSampled measures what pages of a sample cost, too, now and not in the middle of an interval
- */
-export function measureLookCost(subject: Subject, isSampled = false): LookCost | undefined {
-  if (!known.has(subject)) known.set(subject, measure(subject));
-  const cost = known.get(subject);
-  if (isSampled && cost !== undefined) singleUsOr(cost.protectUs);
+/** @throws PagemapError */
+function calibrated(subject: Subject, probe: Probe): LookCost {
+  const cost = known.get(subject) ?? calibrate(probe);
+  known.set(subject, cost);
   return cost;
+}
+
+/**
+ * What tracking costs by page while somebody is tracked. A fault that takes 16 microseconds while the machine is idle takes 25 beside a busy
+ * service: so a few are measured again once a second, in a millisecond where faults are expensive. All who ask share one.
+ */
+export class CurrentLookCost implements LookCost, Disposable {
+  static readonly #open = new Map<Subject, CurrentLookCost>();
+  readonly #subject: Subject;
+  readonly #probe: Probe;
+  readonly #first: LookCost;
+  readonly #faultUs: number[];
+  #users = 0;
+  #againAt = performance.now() + AGAIN_MS;
+
+  private constructor(subject: Subject) {
+    this.#subject = subject;
+    this.#probe = new Probe(subject);
+    try {
+      this.#first = calibrated(subject, this.#probe);
+      this.#probe.protect();
+    } catch (error) {
+      this.#probe[Symbol.dispose]();
+      throw error;
+    }
+    this.#faultUs = [this.#first.faultUs];
+  }
+
+  /**
+   * Undefined where memory cannot be protected. Each has to be disposed.
+   *
+   * @param isSampled measures what pages of a sample cost, too, now and not in the middle of an interval
+   */
+  static open(subject: Subject, isSampled = false): CurrentLookCost | undefined {
+    const open = CurrentLookCost.#open.get(subject) ?? orUndefined(() => new CurrentLookCost(subject));
+    if (open === undefined) return undefined;
+    open.#users++;
+    CurrentLookCost.#open.set(subject, open);
+    if (isSampled) singleUsOr(open.protectUs);
+    return open;
+  }
+
+  get faultUs(): number {
+    return median(this.#faultUs);
+  }
+
+  get protectUs(): number {
+    return this.#first.protectUs;
+  }
+
+  get singleUs(): number {
+    return this.#first.singleUs;
+  }
+
+  /** Measures again, if it is time; best when those who are looked at run. */
+  refresh(): void {
+    if (performance.now() < this.#againAt) return;
+    // The first few are slower: this program has waited.
+    this.#probe.write(AGAIN_PAGES >> 2);
+    const [faultingUs, plainUs] = this.#probe.write(AGAIN_PAGES);
+    this.#faultUs.push(Math.max(0, faultingUs - plainUs));
+    if (this.#faultUs.length > COUNTED) this.#faultUs.shift();
+    // Now, not before they are written: some machines do a part of the work later.
+    this.#probe.protect();
+    this.#againAt = performance.now() + AGAIN_MS;
+  }
+
+  [Symbol.dispose](): void {
+    if (--this.#users > 0) return;
+    CurrentLookCost.#open.delete(this.#subject);
+    this.#probe[Symbol.dispose]();
+  }
 }
 
 /**
@@ -176,5 +295,11 @@ export function measureLookCost(subject: Subject, isSampled = false): LookCost |
  * ```
  */
 export function measureFaultCost(subject: Subject = 'writes'): number | undefined {
-  return measureLookCost(subject)?.faultUs;
+  const measured =
+    known.get(subject) ??
+    orUndefined(() => {
+      using probe = new Probe(subject);
+      return calibrated(subject, probe);
+    });
+  return measured?.faultUs;
 }

@@ -1,7 +1,7 @@
 /** What the other layers use besides what is public. */
 export { spaceOf } from './accesses-of-process.js';
 export { asWrites, giveBack, trackActivity } from './activity.js';
-export { measureLookCost } from './fault-cost.js';
+export { CurrentLookCost } from './fault-cost.js';
 export * from './index.js';
 export type { PageFinder } from './pieces.js';
 export {

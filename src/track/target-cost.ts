@@ -11,7 +11,7 @@ export function faultsOf(bytes: number, isHuge: boolean, pageSize: number): numb
   return Math.ceil(bytes / (isHuge ? hugePageSizeOf(pageSize) : pageSize));
 }
 
-/** What being looked at costs on this machine, by page, microseconds: see `measureLookCost`. */
+/** What being looked at costs on this machine, by page, microseconds: see `CurrentLookCost`. */
 export interface LookCost {
   /** The first write to a protected page, or the first access. */
   readonly faultUs: number;
@@ -19,6 +19,8 @@ export interface LookCost {
   readonly protectUs: number;
   /** To protect it again by itself, as those of a sample are, while other threads of the process run: each time, these are interrupted. */
   readonly singleUs: number;
+  /** To be called once an interval, when it is over: what it costs may change. */
+  refresh?(): void;
 }
 
 /** What of an interval tells what it cost. */

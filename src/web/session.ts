@@ -11,9 +11,9 @@ import {
 } from '../model/index.js';
 import {
   AccessAges,
+  CurrentLookCost,
   giveBack,
   type Interval,
-  measureLookCost,
   type ProcessTracker,
   type Subject,
   targetCostMs,
@@ -85,6 +85,7 @@ export class Session {
   #ages: AccessAges | undefined;
   #trackedAtMs = 0;
   #tracker: ProcessTracker | undefined;
+  #lookCost: CurrentLookCost | undefined;
   #tracking: TrackingModel = { state: 'starting' };
   #layoutAtMs = 0;
   #columnEndMs = 0;
@@ -229,9 +230,9 @@ export class Session {
     } catch (error) {
       if (!this.#closing) this.#setTracking({ state: 'ended', why: reasonOf(error) });
     } finally {
-      if (this.#tracker !== undefined) await giveBack(this.#tracker);
       // What was seen can still be shown; finer cells cannot be had any more.
-      this.#tracker?.[Symbol.dispose]();
+      if (this.#tracker !== undefined) await giveBack(this.#tracker);
+      this.#detach();
       this.#pagemap[Symbol.dispose]();
       // What could not be pushed has been told.
       await this.#meter?.end().catch(() => undefined);
@@ -253,7 +254,7 @@ export class Session {
   /** Tracks what was asked for in place of what was tracked. */
   async #change(): Promise<void> {
     if (this.#tracker !== undefined) await giveBack(this.#tracker);
-    this.#tracker?.[Symbol.dispose]();
+    this.#detach();
     this.#tracker = undefined;
     this.#nextColumn = Number.POSITIVE_INFINITY;
     this.#subject = this.#wanted;
@@ -301,6 +302,7 @@ export class Session {
   async #attach(): Promise<void> {
     try {
       const subject = this.#subject;
+      this.#lookCost = CurrentLookCost.open(subject);
       this.#tracker = await trackActivity(this.pid, subject);
       this.#ages = subject === 'accesses' ? new AccessAges() : undefined;
       // The number could be another's by now; while ours lives it is not.
@@ -310,11 +312,17 @@ export class Session {
       this.#nextColumn = this.#columnEndMs + this.#options.intervalMs;
       this.#setTracking(this.#on([]));
     } catch (error) {
-      this.#tracker?.[Symbol.dispose]();
+      this.#detach();
       this.#tracker = undefined;
       this.#pagemap.checkAlive();
       this.#setTracking({ state: 'off', why: reasonOf(error) });
     }
+  }
+
+  #detach(): void {
+    this.#tracker?.[Symbol.dispose]();
+    this.#lookCost?.[Symbol.dispose]();
+    this.#lookCost = undefined;
   }
 
   readonly #add = (start: number, end: number): void => {
@@ -360,8 +368,9 @@ export class Session {
 
   /** What an interval cost the process, milliseconds. */
   #targetCostMs(interval: Interval): number | undefined {
-    const cost = measureLookCost(this.#subject);
-    return interval.faultCount === undefined || cost === undefined ? undefined : targetCostMs(interval, cost);
+    this.#lookCost?.refresh();
+    if (interval.faultCount === undefined || this.#lookCost === undefined) return undefined;
+    return targetCostMs(interval, this.#lookCost);
   }
 
   /** The share of a core that this program took since it was asked last. */

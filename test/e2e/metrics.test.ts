@@ -88,7 +88,7 @@ describe('scraped', () => {
     expect(text).toContain(`process_pid="${target.pid}"`);
     expect(text).toContain('process_executable_name="writes"');
     expect(sample(text, 'pmscan_memory_pages', { ...shared, pmscan_page_kind: 'file' })).toBe(512);
-    expect(sample(text, 'pmscan_memory_write_working_set', { pmscan_window: '10s' })).toBeGreaterThan(0);
+    expect(sample(text, 'pmscan_memory_write_working_set', { pmscan_window: '1m' })).toBeGreaterThan(0);
     expect(sample(text, 'pmscan_memory_owned', { pmscan_owner_kind: 'stack' })).toBeGreaterThan(0);
     expect(sample(text, 'pmscan_target_cost_total')).toBeGreaterThan(0);
     expect(text).toMatch(/^# TYPE pmscan_collect_duration histogram$/m);

@@ -54,6 +54,9 @@ describe('what was written', () => {
       file,
       '--interval',
       '50ms',
+      // At the beginning and at the end, however long it takes.
+      '--layout',
+      '1h',
       '--json',
     );
     await target.order('write 1 0 1 1');
@@ -71,20 +74,23 @@ describe('what was written', () => {
     const of = { size: end - start, kind: 'shared' };
     // A collect that comes between a page fault and its store has the page told once more: see `ProcessTracker.collect`.
     const twice = writes.reduce((sum, row) => sum + Number(row['pages']), 0) - (1 + 12 + 16 + 2 + 1 + 2);
-    expect(twice).toBeLessThan(5);
-    const told = (count: number) => (twice === 0 ? count : expect.any(Number));
-    expect(writes).toEqual([
-      { bucket: 0, pages: told(1), ...of },
-      { bucket: 6, pages: told(12), ...of },
-      { bucket: 7, pages: told(16), ...of },
-      { bucket: 8, pages: told(2), ...of },
-      { bucket: 62, pages: told(1), ...of },
-      { bucket: 63, pages: told(2), ...of },
-    ]);
+    expect([0, 1, 2, 3, 4]).toContain(twice);
+    const least = [
+      { bucket: 0, pages: 1, ...of },
+      { bucket: 6, pages: 12, ...of },
+      { bucket: 7, pages: 16, ...of },
+      { bucket: 8, pages: 2, ...of },
+      { bucket: 62, pages: 1, ...of },
+      { bucket: 63, pages: 2, ...of },
+    ];
+    const pagesIn = (index: number) => Number(writes[index]?.['pages']);
+    expect(writes).toEqual(
+      least.map((part, index) => ({ ...part, pages: Math.max(part.pages, pagesIn(index)) })),
+    );
     const [sums] = await duckdb(`
       SELECT sum(written_pages) FILTER (record = 'interval') AS intervals, sum(written_pages) FILTER (record = 'write') AS writes,
              count(*) FILTER (record = 'interval') AS count, max(distinct_pages) AS distinct_pages,
-             max(working_set_10s_pages) AS working_set FROM '${file}'`);
+             max(working_set_10m_pages) AS working_set FROM '${file}'`);
     const report = JSON.parse(stdout);
     expect(report).toMatchObject({
       schema: 'pagemap-scan/record@1',
@@ -101,7 +107,7 @@ describe('what was written', () => {
     const layouts = await duckdb(`
       SELECT prot, kind, owner_kind, present_pages, file_pages, kind_file_pages, cell_bytes, octet_length(cells) AS bytes
       FROM '${file}' WHERE record = 'layout' AND start_address = ${start}`);
-    // At the beginning and at the end; a cell is four pages.
+    // A cell is four pages.
     const layout = {
       prot: 'rw-s',
       kind: 'shared',
@@ -217,7 +223,7 @@ describe('what pages are', () => {
       target.pid,
       '-o',
       file,
-      ...['--interval', '100ms', '--layout', '100ms', '--duration', '500ms'],
+      ...['--interval', '100ms', '--layout', '100ms', '--duration', '1s'],
       ...more,
     ]);
     expect(code, stderr).toBe(0);

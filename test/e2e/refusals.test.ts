@@ -401,11 +401,11 @@ describe('a dump', () => {
     await using target = await startWrites();
     await target.order('map 1 shared 65536');
     await target.order('write 1 0 65536 1');
-    const run = await core(target.pid, 'root', ['--max-pause', '60ms']);
+    const run = await core(target.pid, 'root', ['--max-pause', '120ms']);
     expect(run.stderr).toMatch(/ETIMEDOUT \(about \d+ ms .*give a longer --max-pause, or --shared running/);
     expect([run.code, run.stderr.includes('--stop')]).toEqual([1, false]);
     for (const more of [
-      ['--max-pause', '60ms', '--shared', 'running'],
+      ['--max-pause', '120ms', '--shared', 'running'],
       ['--max-pause', '1m'],
     ]) {
       const again = await core(target.pid, 'root', more);

@@ -251,29 +251,38 @@ describe('the live page', () => {
     await page.click('#tab-heat');
     const range = `${hex(target.start + 4 * PAGE)} – ${hex(target.start + 8 * PAGE)}`;
     const written = async () => (await rows(page, 'Hottest')).find(([where]) => where === range)?.[2];
+    const kibibytes = async () => Number.parseInt((await written()) ?? '0', 10);
     await until('to be tracked', async () => (await page.textContent('.status'))?.startsWith('Tracking'));
     await until('an interval', async () => (await page.inputValue('input[aria-label^="to"]')) !== '');
     expect(await written()).toBeUndefined();
     target.child.stdin.write('w');
-    await until('the first writes', async () => (await written()) === '16 KiB');
+    await until('the first writes', async () => (await kibibytes()) >= 16);
     const then = await page.inputValue('input[aria-label^="to"]');
     // Another interval, in which nothing is written.
-    await until(
-      'time to go by',
-      async () => Number(await page.inputValue('input[aria-label^="to"]')) > Number(then) + 0.3,
-    );
+    const pass = async (since: string) =>
+      until(
+        'time to go by',
+        async () => Number(await page.inputValue('input[aria-label^="to"]')) > Number(since) + 0.3,
+      );
+    await pass(then);
+    // A page that is told once more comes in the interval after: see `ProcessTracker.collect`.
+    const first = (await written())!;
+    expect(['16 KiB', '20 KiB']).toContain(first);
     target.child.stdin.write('w');
-    await until('the second writes', async () => (await written()) === '32 KiB');
+    await until('the second writes', async () => (await kibibytes()) >= Number.parseInt(first, 10) + 16);
+    await pass(await page.inputValue('input[aria-label^="to"]'));
+    const both = (await written())!;
+    expect(['32 KiB', '36 KiB', '40 KiB']).toContain(both);
     await page.click('button:has-text("Pause")');
     await page.fill('input[aria-label^="From"]', '0');
     // The field tells tenths: half of the interval of the first writes may lie behind it.
     await page.fill('input[aria-label^="to"]', (Number(then) + 0.2).toFixed(1));
     await page.press('input[aria-label^="to"]', 'Enter');
-    await until('the first alone', async () => (await written()) === '16 KiB');
+    await until('the first alone', async () => ['16 KiB', first].includes((await written())!));
     const canvas = page.locator('#view-heat .scroller canvas');
     await canvas.focus();
     await canvas.press('Escape');
-    await until('both again', async () => (await written()) === '32 KiB');
+    await until('both again', async () => (await written()) === both);
     // With the mouse: from the left to the right.
     const box = (await canvas.boundingBox())!;
     await page.mouse.move(box.x + 240, box.y + 40);
@@ -281,11 +290,11 @@ describe('the live page', () => {
     await page.mouse.move(box.x + box.width - 12, box.y + 60, { steps: 5 });
     await page.mouse.up();
     await until('a choice', async () => (await page.textContent('.hottest h2'))?.includes('(chosen)'));
-    expect(await written()).toBe('32 KiB');
+    expect(await written()).toBe(both);
     await page.click('#tab-rates');
-    // Four pages, written twice: 32 KiB, and a working set of 16.
+    // Four pages, written twice: a working set of 16.
     const rates = await until('the rates', async () =>
-      (await rows(page, 'Written by mapping')).find(([, , , pages]) => pages === '32 KiB'),
+      (await rows(page, 'Written by mapping')).find(([, , , pages]) => pages === both),
     );
     expect(rates.slice(6)).toEqual(['16 KiB', '256 KiB', knownStart(), '[anon]']);
     expect(await page.locator('#view-rates thead').last().textContent()).toContain(

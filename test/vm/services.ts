@@ -25,6 +25,9 @@ const TEST_MS = 900_000;
 const folder = mkdtempSync(join(tmpdir(), 'pagemap-scan-services-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
+/** How many pages `write` has the target write. */
+const WRITTEN = 1 + 30 + 3;
+
 /** The pages of mapping 1 that the target writes: 16 of them in the part of 64 KiB from page 112 on. */
 async function write(target: Writes): Promise<void> {
   await target.order('write 1 0 1 1');
@@ -119,14 +122,20 @@ test(
       const part = Number(row['bucket_offset']) / Number(row['bucket_bytes']);
       parts.set(part, (parts.get(part) ?? 0) + Number(row['written_pages']));
     }
-    expect([...parts].sort(([a], [b]) => a - b)).toEqual([
+    // A collect that comes between a page fault and its store has the page told once more: see `ProcessTracker.collect`.
+    const twice = [...parts.values()].reduce((all, pages) => all + pages, 0) - WRITTEN;
+    expect([0, 1, 2, 3, 4]).toContain(twice);
+    const least = [
       [0, 1],
       [6, 12],
       [7, 16],
       [8, 2],
       [62, 1],
       [63, 2],
-    ]);
+    ] as const;
+    expect([...parts].sort(([a], [b]) => a - b)).toEqual(
+      least.map(([part, pages]) => [part, Math.max(pages, parts.get(part) ?? 0)]),
+    );
     const sum = (record: string) =>
       rows
         .filter((row) => row['record'] === record)
@@ -141,7 +150,8 @@ test(
     const opened = await openRecording(file);
     expect(opened.info).toMatchObject({ pid: target.pid, process: 'writes', end: 'interrupt' });
     const band = (await aggregateRecording(opened)).heat!.bands.find((each) => each.start === start)!;
-    expect(band.cells.filter((_, index) => index % 3 === 2).reduce((all, pages) => all + pages, 0)).toBe(34);
+    const inHeat = band.cells.filter((_, index) => index % 3 === 2).reduce((all, pages) => all + pages, 0);
+    expect(inHeat).toBe(WRITTEN + twice);
 
     const page = join(folder, 'recorded.html');
     expect((await finish(startPmscan(['report', file, '-o', page]))).code).toBe(0);
@@ -199,8 +209,9 @@ test(
       expect(model.layout!.mappings.some((mapping) => mapping.start === start)).toBe(true);
       const before = messages.length;
       await write(target);
-      const arrived = () => pagesOf(messages.slice(before), messages, start) === 34;
-      await until('34 pages of that mapping', arrived, PATIENT);
+      const arrived = () => pagesOf(messages.slice(before), messages, start) >= WRITTEN;
+      await until(`${WRITTEN} pages of that mapping`, arrived, PATIENT);
+      expect(pagesOf(messages.slice(before), messages, start)).toBeLessThan(WRITTEN + 5);
       leave.abort();
       await listening;
     } finally {

@@ -7,7 +7,6 @@ import {
   type LivePagemap,
   openPagemap,
   ProcessError,
-  type ProcessHandle,
   requireSmallPages,
 } from '../../live/internal.js';
 import type { Metrics } from '../../metrics/index.js';
@@ -46,7 +45,7 @@ import { StatusLine } from '../status-line.js';
 import { anywayAdvice, requireProvider, resolveTarget, TARGET, tellBusy } from '../target.js';
 import { humanBytes, humanCount, plural, printable } from '../text.js';
 import { version } from '../version.js';
-import { type Budget, requireCost, sampleOf } from '../watch/budget.js';
+import { requireCost, sampleOf } from '../watch/budget.js';
 import { CostMeter } from '../watch/cost.js';
 import { exitCodeOf, type WatchEnd, type WatchSink, watchLoop } from '../watch/loop.js';
 import type { WatchSummary } from '../watch/summary.js';
@@ -79,6 +78,9 @@ export interface RecordCommandOptions {
 function layoutEvery(mappings: number): number {
   return 60_000 * Math.max(1, Math.ceil(mappings / 1000));
 }
+
+/** Sums of the same times in another order may differ by less. */
+const SUM_ERROR_MS = 0.001;
 
 /** The cells of the address map are for a picture, and the most expensive part of a layout to keep. */
 const CELLS_EVERY_MS = 600_000;
@@ -134,8 +136,9 @@ class LayoutTaker {
   async take(elapsedMs: number, last = false): Promise<void> {
     if (elapsedMs < this.#due - this.#slackMs && !last) return;
     const taken = this.#taken;
-    // Two looks at one time would count twice in sums over that time.
-    const time = elapsedMs > taken.elapsedMs ? elapsedMs : taken.elapsedMs + performance.now() - taken.at;
+    // Two looks at one time would count twice in sums over that time. The time is a sum, which is exact to some digits only.
+    const time =
+      elapsedMs > taken.elapsedMs + SUM_ERROR_MS ? elapsedMs : taken.elapsedMs + performance.now() - taken.at;
     const withCells = last || elapsedMs >= this.#cellsDue;
     if (withCells) this.#cellsDue = elapsedMs + CELLS_EVERY_MS;
     try {
@@ -370,9 +373,12 @@ export async function recordCommand(
   const open = <T>(how: () => T | Promise<T>) => openFor(watched, options.interval, how);
   using pagemap = await open(() => openPagemap(pid));
   const about = await open(() => describe(pagemap));
-  const { cost, budget } = options.layoutOnly
-    ? {}
-    : await open(() => budgetOf(pagemap.process, subject, options));
+  using cost = options.layoutOnly
+    ? undefined
+    : await open(() => CostMeter.of(pagemap.process, subject, chooseSample(options) !== undefined));
+  // What it may cost the process, where that is known: by default, little.
+  const budget = options.budget ?? (cost && parseBudget(DEFAULT_BUDGET));
+  requireCost({ cost, budget: options.budget });
   const sample = chooseSample(options);
   const ages = options.accesses ? new AccessAges(sample) : undefined;
   const names = new OwnerNames(pagemap.process, subject === 'accesses');
@@ -441,14 +447,6 @@ export async function recordCommand(
 
 function chooseSample({ accesses, exact, sample }: RecordCommandOptions): PageSample | undefined {
   return accesses && !exact ? sampleOf(sample ?? parseShare(DEFAULT_SAMPLE)) : sampleOf(sample);
-}
-
-/** What it may cost the process, where that is known: by default, little. */
-function budgetOf(handle: ProcessHandle, subject: Subject, options: RecordCommandOptions): Budget {
-  const { budget } = options;
-  const cost = CostMeter.of(handle, subject, chooseSample(options) !== undefined);
-  requireCost({ cost, budget });
-  return { cost, budget: budget ?? (cost && parseBudget(DEFAULT_BUDGET)) };
 }
 
 /** Tracks it, or says what can be had without. */

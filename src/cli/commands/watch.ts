@@ -253,7 +253,7 @@ export async function watchCommand(
   const open = <T>(how: () => T | Promise<T>) => openFor(watched, options.interval, how);
   using handle = await open(() => new ProcessHandle(pid));
   const given = sampleOf(options.sample);
-  const cost = CostMeter.of(handle, subject, given !== undefined);
+  using cost = CostMeter.of(handle, subject, given !== undefined);
   requireCost({ cost, budget: options.budget });
   const owners = new OwnerNames(handle, subject === 'accesses');
   const track = (sample: PageSample | undefined) =>

@@ -6,10 +6,10 @@ import { OwnerNames } from '../../owners/internal.js';
 import {
   AccessStatistics,
   type AccessWindow,
+  CurrentLookCost,
   clearReferenced,
   type IdlePages,
   type MappingIdleness,
-  measureLookCost,
   readReferenced,
   targetCostMs,
   trackProcess,
@@ -87,7 +87,7 @@ async function measureAccesses(
 ): Promise<WorkingSetReport> {
   const { interval: intervalMs, duration: durationMs } = options;
   const sample = options.exact ? undefined : sampleOf(options.sample);
-  const lookCost = measureLookCost('accesses', sample !== undefined);
+  using lookCost = CurrentLookCost.open('accesses', sample !== undefined);
   using tracker = await adviseAnyway(() =>
     trackProcess(pid, { accesses: true, anyway: options.anyway, sample }),
   );
@@ -117,6 +117,7 @@ async function measureAccesses(
     const interval = tracker.collect((start, end) => statistics.add(start, end));
     statistics.endInterval();
     ({ elapsedMs, mappings } = interval);
+    lookCost?.refresh();
     if (lookCost !== undefined) costMs += targetCostMs(interval, lookCost);
     if (alarm.isRequested) break;
     touched = `${humanBytes(interval.accessedPages * pageSize())} touched in the last interval`;

@@ -67,7 +67,7 @@ export function stretchedAdvice(
   nextMs: number,
   intervalMs: number,
 ): string | undefined {
-  if (cost === undefined || budget === undefined || nextMs < intervalMs * MUCH_LONGER) return undefined;
+  if (cost === undefined || !isBound(budget) || nextMs < intervalMs * MUCH_LONGER) return undefined;
   const ofAllMs = (cost.latestMs * cost.pageMs(true)) / cost.pageMs(false);
   const share = Math.min(MOST_ADVISED, (budget * intervalMs) / Math.max(ofAllMs, Number.MIN_VALUE));
   return `to stay within --budget ${shareText(budget)}, the next interval takes ${shortTime(nextMs)}; --sample ${shareOption(share)} looks at a random share of the pages, and more often`;

@@ -39,6 +39,25 @@ test('the time in which pages are protected counts, but not more of it than thes
   expect(meter.latestMs).toBe(16);
 });
 
+test('what a fault costs is asked for again with each interval, and whoever told it is let go', () => {
+  const told: string[] = [];
+  const cost = {
+    ...{ faultUs: 1, protectUs: 0, singleUs: 0 },
+    refresh() {
+      this.faultUs *= 2;
+      told.push('refresh');
+    },
+    [Symbol.dispose]: () => void told.push('dispose'),
+  };
+  {
+    using meter = new CostMeter(cost, () => undefined);
+    meter.add(collected(1000));
+    meter.add(collected(1000));
+    expect([meter.latestMs, meter.totalMs]).toEqual([4, 6]);
+  }
+  expect(told).toEqual(['refresh', 'refresh', 'dispose']);
+});
+
 test('a process that did not run has no share, and more than all of its time is all of it', () => {
   let ranMs = 0;
   const meter = new CostMeter({ faultUs: 1, protectUs: 0, singleUs: 0 }, () => ranMs);

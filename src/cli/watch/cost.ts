@@ -1,6 +1,6 @@
 /** What a watch costs the process that is watched: page faults that it would not have otherwise, waits and stops. */
 import { isEnded, type ProcessHandle } from '../../live/internal.js';
-import { type LookCost, measureLookCost, type Subject, targetCostMs } from '../../track/internal.js';
+import { CurrentLookCost, type LookCost, type Subject, targetCostMs } from '../../track/internal.js';
 import { humanCount } from '../text.js';
 import type { Collected } from './tracker.js';
 
@@ -20,8 +20,8 @@ export function shareText(share: number): string {
 }
 
 /** Adds up what intervals cost the process. */
-export class CostMeter {
-  readonly #cost: LookCost;
+export class CostMeter implements Disposable {
+  readonly #cost: LookCost & Partial<Disposable>;
   /** So far, milliseconds. */
   totalMs = 0;
   /** In the last interval. */
@@ -34,9 +34,10 @@ export class CostMeter {
   #isToldOf = false;
 
   /**
+   * @param cost is disposed with this
    * @param runMs for how long the threads of the process have run, milliseconds; undefined where that is not known
    */
-  constructor(cost: LookCost, runMs: () => number | undefined) {
+  constructor(cost: LookCost & Partial<Disposable>, runMs: () => number | undefined) {
     this.#cost = cost;
     this.#runMs = runMs;
     this.#begunMs = runMs();
@@ -44,7 +45,7 @@ export class CostMeter {
 
   /** One for a process; undefined where this machine does not tell what looking costs. */
   static of(handle: ProcessHandle, subject: Subject, isSampled: boolean): CostMeter | undefined {
-    const cost = measureLookCost(subject, isSampled);
+    const cost = CurrentLookCost.open(subject, isSampled);
     if (cost === undefined) return undefined;
     return new CostMeter(cost, () => {
       try {
@@ -73,6 +74,7 @@ export class CostMeter {
   }
 
   add(collected: Collected): void {
+    this.#cost.refresh?.();
     this.latestMs = targetCostMs(collected, this.#cost);
     this.totalMs += this.latestMs;
     this.faultCount += collected.faultCount ?? 0;
@@ -102,5 +104,9 @@ export class CostMeter {
     return [
       `cost to the process: about ${shortTime(this.totalMs)}${part} (${humanCount(faultCount)} page faults of ${shortTime(this.#cost.faultUs / 1000)}, and waits while pages are protected)`,
     ];
+  }
+
+  [Symbol.dispose](): void {
+    this.#cost[Symbol.dispose]?.();
   }
 }
