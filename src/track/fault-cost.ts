@@ -9,10 +9,12 @@ import type { LookCost } from './target-cost.js';
 const BYTES = 8 << 20;
 const ROUNDS = 8;
 
-/** While somebody is looked at, so many pages are written again, no more often than that, and so many of these measurements count. */
-const AGAIN_PAGES = 32;
+/** While somebody is looked at, some pages are written again, no more often than that, and so many of these measurements count. */
 const AGAIN_MS = 1000;
 const COUNTED = 9;
+/** Their faults are to take about so long; of fewer pages or more, chance or this program would have too large a part. */
+const AGAIN_US = 500;
+const [LEAST_AGAIN, MOST_AGAIN] = [32, 256];
 
 /** What the loop works on between two faults: a fault also costs what it drives out of the caches. */
 const HOT_BYTES = 1 << 20;
@@ -28,7 +30,7 @@ function lowerQuartile(values: readonly number[]): number {
 }
 
 function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1]!;
+  return [...values].sort((a, b) => a - b)[(values.length - 1) >> 1]!;
 }
 
 /** Until the other thread runs, they are among the shorter ones. */
@@ -61,6 +63,11 @@ class Workload {
     this.#bytes = bytes;
   }
 
+  /** Brings into the caches what the work in between is done on: after a pause it would count as part of the faults. */
+  warm(): void {
+    for (let at = 0; at < HOT_BYTES; at += 64) this.#sum += this.#hot[at]!;
+  }
+
   /** Writes a byte at each offset. Returns how long a write and the work after it take, microseconds of a processor. */
   run(offsets: Uint32Array): number {
     const [bytes, hot] = [this.#bytes, this.#hot];
@@ -79,7 +86,7 @@ class Workload {
     const us = (performance.now() - before) * 1000;
     const { user, system } = process.cpuUsage(cpu);
     [this.#state, this.#sum] = [state, sum];
-    // One counts what other threads of this process took meanwhile, the other what other programs did.
+    // The processor's time counts other threads of this process, the clock counts other programs.
     return Math.min(us, user + system) / offsets.length;
   }
 }
@@ -155,6 +162,7 @@ class Probe implements Disposable {
 
   /** Writes to so many pages, twice; they were not touched for some time, as those of a program were not. Returns how long each took. */
   write(count: number): [faultingUs: number, plainUs: number] {
+    this.#workload.warm();
     if (this.#next + count > this.#offsets.length) this.#next = 0;
     const pages = this.#offsets.subarray(this.#next, this.#next + count);
     this.#next += count;
@@ -208,8 +216,8 @@ function calibrated(subject: Subject, probe: Probe): LookCost {
 }
 
 /**
- * What tracking costs by page while somebody is tracked. A fault that takes 16 microseconds while the machine is idle takes 25 beside a busy
- * service: so a few are measured again once a second, in a millisecond where faults are expensive. All who ask share one.
+ * What tracking costs by page while somebody is tracked. A fault that takes 17 microseconds while the machine is idle takes 20 to 35 beside a busy
+ * service. So some are measured again at the end of an interval, at most once a second, in a millisecond. All who ask share one.
  */
 export class CurrentLookCost implements LookCost, Disposable {
   static readonly #open = new Map<Subject, CurrentLookCost>();
@@ -217,6 +225,7 @@ export class CurrentLookCost implements LookCost, Disposable {
   readonly #probe: Probe;
   readonly #first: LookCost;
   readonly #faultUs: number[];
+  readonly #again: number;
   #users = 0;
   #againAt = performance.now() + AGAIN_MS;
 
@@ -230,7 +239,9 @@ export class CurrentLookCost implements LookCost, Disposable {
       this.#probe[Symbol.dispose]();
       throw error;
     }
-    this.#faultUs = [this.#first.faultUs];
+    const { faultUs } = this.#first;
+    this.#faultUs = [faultUs];
+    this.#again = Math.round(Math.min(MOST_AGAIN, Math.max(LEAST_AGAIN, AGAIN_US / faultUs)));
   }
 
   /**
@@ -241,9 +252,14 @@ export class CurrentLookCost implements LookCost, Disposable {
   static open(subject: Subject, isSampled = false): CurrentLookCost | undefined {
     const open = CurrentLookCost.#open.get(subject) ?? orUndefined(() => new CurrentLookCost(subject));
     if (open === undefined) return undefined;
-    open.#users++;
     CurrentLookCost.#open.set(subject, open);
-    if (isSampled) singleUsOr(open.protectUs);
+    open.#users++;
+    try {
+      if (isSampled) singleUsOr(open.protectUs);
+    } catch (error) {
+      open[Symbol.dispose]();
+      throw error;
+    }
     return open;
   }
 
@@ -262,14 +278,19 @@ export class CurrentLookCost implements LookCost, Disposable {
   /** Measures again, if it is time; best when those who are looked at run. */
   refresh(): void {
     if (performance.now() < this.#againAt) return;
-    // The first few are slower: this program has waited.
-    this.#probe.write(AGAIN_PAGES >> 2);
-    const [faultingUs, plainUs] = this.#probe.write(AGAIN_PAGES);
-    this.#faultUs.push(Math.max(0, faultingUs - plainUs));
-    if (this.#faultUs.length > COUNTED) this.#faultUs.shift();
-    // Now, not before they are written: some machines do a part of the work later.
-    this.#probe.protect();
-    this.#againAt = performance.now() + AGAIN_MS;
+    try {
+      // The first few are slower: this program has waited.
+      this.#probe.write(LEAST_AGAIN >> 2);
+      const [faultingUs, plainUs] = this.#probe.write(this.#again);
+      // Now, not before they are written: some machines do a part of the work later.
+      this.#probe.protect();
+      this.#faultUs.push(Math.max(0, faultingUs - plainUs));
+      if (this.#faultUs.length > COUNTED) this.#faultUs.shift();
+      this.#againAt = performance.now() + AGAIN_MS;
+    } catch {
+      // For want of descriptors, say. What is known stays: an estimate must not end what it is about.
+      this.#againAt = Number.POSITIVE_INFINITY;
+    }
   }
 
   [Symbol.dispose](): void {

@@ -230,9 +230,9 @@ export class Session {
     } catch (error) {
       if (!this.#closing) this.#setTracking({ state: 'ended', why: reasonOf(error) });
     } finally {
-      // What was seen can still be shown; finer cells cannot be had any more.
       if (this.#tracker !== undefined) await giveBack(this.#tracker);
       this.#detach();
+      // What was seen can still be shown; finer cells cannot be had any more.
       this.#pagemap[Symbol.dispose]();
       // What could not be pushed has been told.
       await this.#meter?.end().catch(() => undefined);
@@ -364,11 +364,12 @@ export class Session {
     const least = Math.max(intervalMs, costMs / (COLLECT_SHARE / this.#sharers()), paidMs);
     // On time, unless it is late already.
     this.#nextColumn = Math.max(this.#nextColumn + least, this.#now() + least / 2);
+    // What this takes is no part of the collecting: all sessions share it.
+    if (interval.faultCount !== undefined) this.#lookCost?.refresh();
   }
 
   /** What an interval cost the process, milliseconds. */
   #targetCostMs(interval: Interval): number | undefined {
-    this.#lookCost?.refresh();
     if (interval.faultCount === undefined || this.#lookCost === undefined) return undefined;
     return targetCostMs(interval, this.#lookCost);
   }

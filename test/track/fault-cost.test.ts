@@ -17,15 +17,17 @@ live('a fault is measured, and measured again no more often than once a second',
   expect(cost.faultUs).toBeLessThan(10_000);
   expect(cost.protectUs).toBeGreaterThan(0);
   await sleep(1100);
-  const before = faults();
-  cost.refresh();
-  const once = faults() - before;
-  expect(once).toBeGreaterThanOrEqual(32);
-  cost.refresh();
-  expect(faults() - before - once).toBeLessThan(32);
+  const counts = [faults()];
+  for (let time = 0; time < 2; time++) {
+    cost.refresh();
+    counts.push(faults());
+  }
+  const [before, once, twice] = counts as [number, number, number];
+  expect(once - before).toBeGreaterThanOrEqual(32);
+  expect(twice - once).toBeLessThan(32);
 });
 
-live('all who ask share one, and the last one takes it away', () => {
+live('all who ask share one, and the last one takes it away', async () => {
   const before = openDescriptors();
   const first = CurrentLookCost.open('writes')!;
   const opened = openDescriptors();
@@ -33,7 +35,10 @@ live('all who ask share one, and the last one takes it away', () => {
   expect(second).toBe(first);
   expect(openDescriptors()).toEqual(opened);
   first[Symbol.dispose]();
+  await sleep(1100);
+  const count = faults();
   second.refresh();
+  expect(faults() - count).toBeGreaterThanOrEqual(32);
   expect(openDescriptors()).toEqual(opened);
   second[Symbol.dispose]();
   expect(openDescriptors()).toEqual(before);

@@ -47,14 +47,20 @@ export class CostMeter implements Disposable {
   static of(handle: ProcessHandle, subject: Subject, isSampled: boolean): CostMeter | undefined {
     const cost = CurrentLookCost.open(subject, isSampled);
     if (cost === undefined) return undefined;
-    return new CostMeter(cost, () => {
+    const runMs = () => {
       try {
         return handle.runMs();
       } catch (error) {
         if (isEnded(error)) return undefined;
         throw error;
       }
-    });
+    };
+    try {
+      return new CostMeter(cost, runMs);
+    } catch (error) {
+      cost[Symbol.dispose]();
+      throw error;
+    }
   }
 
   /** What a page costs the process that it writes in an interval, milliseconds: one of a sample, or where all are looked at. */
