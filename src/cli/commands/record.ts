@@ -79,9 +79,6 @@ function layoutEvery(mappings: number): number {
   return 60_000 * Math.max(1, Math.ceil(mappings / 1000));
 }
 
-/** Sums of the same times in another order may differ by less. */
-const SUM_ERROR_MS = 0.001;
-
 /** The cells of the address map are for a picture, and the most expensive part of a layout to keep. */
 const CELLS_EVERY_MS = 600_000;
 
@@ -136,9 +133,8 @@ class LayoutTaker {
   async take(elapsedMs: number, last = false): Promise<void> {
     if (elapsedMs < this.#due - this.#slackMs && !last) return;
     const taken = this.#taken;
-    // Two looks at one time would count twice in sums over that time. The time is a sum, which is exact to some digits only.
-    const time =
-      elapsedMs > taken.elapsedMs + SUM_ERROR_MS ? elapsedMs : taken.elapsedMs + performance.now() - taken.at;
+    // Two looks at one time would count twice in sums over that time.
+    const time = elapsedMs > taken.elapsedMs ? elapsedMs : taken.elapsedMs + performance.now() - taken.at;
     const withCells = last || elapsedMs >= this.#cellsDue;
     if (withCells) this.#cellsDue = elapsedMs + CELLS_EVERY_MS;
     try {
@@ -207,6 +203,11 @@ class RecordSink implements WatchSink {
       recorder?.region(start, end);
       ages?.add(start, end);
     };
+  }
+
+  /** As it is in the recording: a sum of all intervals would differ in the last digits. */
+  get elapsedMs(): number {
+    return this.#lastEnd.elapsedMs;
   }
 
   async interval(collected: Collected, summary: WatchSummary): Promise<void> {
@@ -373,13 +374,13 @@ export async function recordCommand(
   const open = <T>(how: () => T | Promise<T>) => openFor(watched, options.interval, how);
   using pagemap = await open(() => openPagemap(pid));
   const about = await open(() => describe(pagemap));
+  const sample = chooseSample(options);
   using cost = options.layoutOnly
     ? undefined
-    : await open(() => CostMeter.of(pagemap.process, subject, chooseSample(options) !== undefined));
+    : await open(() => CostMeter.of(pagemap.process, subject, sample !== undefined));
   // What it may cost the process, where that is known: by default, little.
   const budget = options.budget ?? (cost && parseBudget(DEFAULT_BUDGET));
   requireCost({ cost, budget: options.budget });
-  const sample = chooseSample(options);
   const ages = options.accesses ? new AccessAges(sample) : undefined;
   const names = new OwnerNames(pagemap.process, subject === 'accesses');
   let metrics: Metrics | undefined;
@@ -418,16 +419,18 @@ export async function recordCommand(
     const onAdvice = (text: string) => process.stderr.write(`pmscan: ${text}\n`);
     const what = { intervalMs, durationMs, windows, subject, sampled, cost, owners: names, budget, onAdvice };
     let result: Awaited<ReturnType<typeof watchLoop>>;
+    let elapsedMs: number;
     {
       using progress = new Progress(`process ${pid}`, subject);
       await layouts.take(0);
       using sink = new RecordSink(outlets, layouts, tracker, progress, ages);
       result = await watchLoop(tracker, sink, what, ending.requested);
+      ({ elapsedMs } = sink);
     }
     const { end, summary, error } = result;
     // To look at all pages takes its time: who asked us to end may not wait for it.
     await recorder?.flush();
-    if (end !== 'process ended') await layouts.take(summary.elapsedMs, true);
+    if (end !== 'process ended') await layouts.take(elapsedMs, true);
     await recorder?.close(end === 'quit' ? 'interrupt' : end);
     conclude(end, summary, tracker);
     await tell(recorder, end, pid, { summary, tracker }, options.json, subject);
